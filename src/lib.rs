@@ -1,0 +1,5 @@
+//! comfy-gateway: a durable REST gateway in front of ComfyUI.
+
+pub mod clock;
+pub mod domain;
+pub mod lifecycle;

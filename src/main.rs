@@ -1,0 +1,3 @@
+//! The command line of comfy-gateway.
+
+fn main() {}
