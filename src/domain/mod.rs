@@ -1,4 +1,15 @@
 //! The domain: jobs, workflows and results as pure values and functions.
 //! It must not do I/O, read a clock, or know of HTTP, SQL or async.
 
+pub mod dsl;
+pub mod failure;
+pub mod id;
+pub mod job;
+pub mod media;
+pub mod outputs;
+pub mod params;
+pub mod progress;
+pub mod retry;
 pub mod time;
+pub mod transition;
+pub mod workflow;

@@ -1,0 +1,160 @@
+//! Identifiers as types of their own, so that one can never be taken for another.
+//! It must not make randomness itself: whoever makes an id hands the bits in.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+use uuid::Uuid;
+
+use super::time::UnixMillis;
+
+/// A text that is not the identifier it was meant to be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidId(pub &'static str);
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// Reads the hyphenated form, in either case.
+            ///
+            /// # Errors
+            /// [`InvalidId`] for anything that is not a hyphenated UUID.
+            pub fn parse(text: &str) -> Result<Self, InvalidId> {
+                let uuid = Uuid::try_parse(text).ok().filter(|_| text.len() == 36);
+                uuid.map(Self).ok_or(InvalidId(concat!($what, " must be a UUID such as 0198c1c2-7d1e-7abc-8def-0123456789ab")))
+            }
+
+            /// An id made of `random` bits.
+            #[must_use]
+            pub fn from_random(random: [u8; 16]) -> Self {
+                Self(uuid::Builder::from_random_bytes(random).into_uuid())
+            }
+        }
+
+        impl fmt::Display for $name {
+            /// Lowercase and hyphenated, the one form ComfyUI 0.24 takes.
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.hyphenated().fmt(f)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+    };
+}
+
+uuid_id!(
+    /// A job's public id: what `POST /execute` answers and `/results/{prompt_id}` takes.
+    PromptId,
+    "a prompt id"
+);
+uuid_id!(
+    /// One attempt's id: what ComfyUI knows the run as. The first attempt carries the job's own id.
+    AttemptId,
+    "an attempt id"
+);
+uuid_id!(
+    /// One running gateway process, as the owner of leases.
+    LeaseOwner,
+    "a lease owner"
+);
+uuid_id!(
+    /// The gateway that owns a database; stays the same over restarts. ComfyUI knows it as `client_id`.
+    GatewayId,
+    "a gateway id"
+);
+
+impl PromptId {
+    /// A time-ordered id (UUID version 7) for a job accepted at `now`.
+    #[must_use]
+    pub fn from_parts(now: UnixMillis, random: [u8; 10]) -> Self {
+        let millis = u64::try_from(now.as_millis()).unwrap_or(0);
+        Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
+    }
+
+    /// The id that the job's first attempt has at ComfyUI.
+    #[must_use]
+    pub fn first_attempt(self) -> AttemptId {
+        AttemptId(self.0)
+    }
+}
+
+/// The name of a ComfyUI server, as given in the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct BackendName(std::sync::Arc<str>);
+
+impl BackendName {
+    /// Takes a name of 1 to 64 letters, digits, `.`, `_` and `-`.
+    ///
+    /// # Errors
+    /// [`InvalidId`] for any other text.
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        let fits = (1..=64).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+        if fits {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidId("a backend name has 1 to 64 letters, digits, `.`, `_` or `-`"))
+        }
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for BackendName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prompt_id_is_read_in_either_case_and_shown_in_lowercase() {
+        let id = PromptId::parse("0198C1C2-7D1E-7ABC-8DEF-0123456789AB").unwrap();
+        assert_eq!(id.to_string(), "0198c1c2-7d1e-7abc-8def-0123456789ab");
+        assert_eq!(id.first_attempt().to_string(), id.to_string());
+    }
+
+    #[test]
+    fn what_is_no_hyphenated_uuid_is_refused() {
+        for text in [
+            "",
+            "x",
+            "0198c1c27d1e7abc8def0123456789ab",
+            "{0198c1c2-7d1e-7abc-8def-0123456789ab}",
+            "../../etc/passwd",
+        ] {
+            assert!(PromptId::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn later_ids_sort_after_earlier_ones() {
+        let early = PromptId::from_parts(UnixMillis::from_millis(1_000), [255; 10]);
+        let late = PromptId::from_parts(UnixMillis::from_millis(1_001), [0; 10]);
+        assert!(early.to_string() < late.to_string());
+    }
+
+    #[test]
+    fn backend_names_are_plain_words() {
+        assert_eq!(BackendName::parse("gpu-1").unwrap().as_str(), "gpu-1");
+        for text in ["", "a b", "gpu/1", "ü", &"x".repeat(65)] {
+            assert!(BackendName::parse(text).is_err(), "{text}");
+        }
+    }
+}

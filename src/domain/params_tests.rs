@@ -1,0 +1,131 @@
+//! Tests of parameter binding.
+
+use super::*;
+use proptest::prelude::*;
+
+fn bind(graph: &str, params: &str) -> Result<Bound, Vec<Fault>> {
+    let workflow = Workflow::parse(graph).unwrap();
+    let values: serde_json::Map<String, serde_json::Value> = serde_json::from_str(params).unwrap();
+    let raw: Vec<(String, Box<RawValue>)> = values
+        .into_iter()
+        .map(|(name, value)| (name, serde_json::value::to_raw_value(&value).unwrap()))
+        .collect();
+    let values: Vec<(String, &RawValue)> =
+        raw.iter().map(|(name, value)| (name.clone(), value.as_ref())).collect();
+    let mut next = 100;
+    Params::declared_in(&workflow)?.bind(&values, &mut || {
+        next += 1;
+        next
+    })
+}
+
+fn messages(graph: &str, params: &str) -> Vec<String> {
+    bind(graph, params)
+        .unwrap_err()
+        .into_iter()
+        .map(|fault| format!("{} {}", fault.pointer, fault.message))
+        .collect()
+}
+
+const TWO: &str = r#"{"1":{"class_type":"A","inputs":{ "text" : "old", "n":7, "f":1.0,"on":false},"_meta":{"title":"$prompt.text!, $n, $f, $on"}},
+ "2":{"class_type":"B","inputs":{"text":"x","seed":18446744073709551615},"_meta":{"title":"$prompt.text"}}}"#;
+
+#[test]
+fn values_go_into_every_marked_field_and_no_other_byte_changes() {
+    let bound = bind(TWO, r#"{"prompt":"a \"cat\"","n":18446744073709551615,"f":2,"on":true}"#).unwrap();
+    let expected = TWO
+        .replacen(r#""old""#, r#""a \"cat\"""#, 1)
+        .replacen(r#""x""#, r#""a \"cat\"""#, 1)
+        .replacen('7', "18446744073709551615", 1)
+        .replacen("1.0", "2", 1)
+        .replacen("false", "true", 1);
+    assert_eq!(bound.graph, expected);
+    assert!(bound.seeds.is_empty());
+}
+
+#[test]
+fn without_values_the_graph_stays_as_it_was() {
+    let graph = TWO.replace("$prompt.text!", "$prompt.text");
+    assert_eq!(bind(&graph, "{}").unwrap().graph, graph);
+}
+
+#[test]
+fn all_faults_of_the_values_are_told_at_once() {
+    let found = messages(TWO, r#"{"promt":"x","n":1.5,"f":"1","on":1}"#);
+    assert_eq!(found.len(), 5, "{found:#?}");
+    assert!(found[0].starts_with("/promt") && found[0].ends_with("did you mean prompt?"));
+    assert!(
+        found[1].starts_with("/n ")
+            && found[1].contains("must be a whole number (input \"n\" of node \"1\", A)")
+    );
+    assert!(found[2].contains("must be a number") && found[3].contains("must be a boolean"));
+    assert!(found[4].contains("requires the parameter \"prompt\""));
+}
+
+#[test]
+fn whole_floats_are_whole_numbers_and_null_is_no_value() {
+    assert!(bind(TWO, r#"{"prompt":"x","n":20.0}"#).unwrap().graph.contains("\"n\":20,"));
+    for value in ["null", "[1]", "{}"] {
+        assert_eq!(messages(TWO, &format!(r#"{{"prompt":{value}}}"#)).len(), 1, "{value}");
+    }
+}
+
+#[test]
+fn an_optional_parameter_needs_a_literal() {
+    let linked = r#"{"1":{"class_type":"A","inputs":{"x":["2",0]},"_meta":{"title":"$x"}},"2":{"class_type":"B","inputs":{},"_meta":{"title":"$y.z"}}}"#;
+    let found = messages(linked, "{}");
+    assert_eq!(found.len(), 2);
+    assert!(found[0].starts_with("/1/inputs/x") && found[0].contains("needs a default"), "{found:?}");
+    assert!(found[1].starts_with("/2/inputs/z"));
+}
+
+#[test]
+fn a_required_parameter_replaces_a_link_or_adds_the_input() {
+    let linked = r#"{"1":{"class_type":"A","inputs":{"x":["2",0]},"_meta":{"title":"$x!"}},"2":{"class_type":"B","inputs":{ },"_meta":{"title":"$y.z!, $a!"}}}"#;
+    let bound = bind(linked, r#"{"x":1.5,"y":"v","a":true}"#).unwrap();
+    let graph: serde_json::Value = serde_json::from_str(&bound.graph).unwrap();
+    assert_eq!(graph["1"]["inputs"].to_string(), r#"{"x":1.5}"#);
+    assert_eq!(graph["2"]["inputs"], serde_json::json!({"z": "v", "a": true}));
+}
+
+#[test]
+fn broken_markers_are_refused_with_their_node() {
+    let found = messages(r#"{"1":{"class_type":"A","inputs":{},"_meta":{"title":"$"}}}"#, "{}");
+    assert!(found[0].starts_with("/1/_meta/title") && found[0].contains("is no parameter marker"));
+}
+
+#[test]
+fn seeds_of_zero_are_drawn_and_reported() {
+    let graph = r#"{"1":{"class_type":"K","inputs":{"seed":0}},"2":{"class_type":"K","inputs":{"noise_seed":"0"}},
+        "3":{"class_type":"K","inputs":{"seed":5},"_meta":{"title":"$seed"}},"4":{"class_type":"K","inputs":{"seed":["1",0]}}}"#;
+    let bound = bind(graph, r#"{"seed":0}"#).unwrap();
+    assert_eq!(bound.seeds, [("1".to_owned(), 101), ("2".to_owned(), 102), ("3".to_owned(), 103)]);
+    assert!(bound.graph.contains(r#""noise_seed":102"#) && bound.graph.contains(r#"["1",0]"#));
+}
+
+#[test]
+fn media_fields_take_a_file_name() {
+    let graph =
+        r#"{"1":{"class_type":"LoadImage","inputs":{"image":"a.png"},"_meta":{"title":"$photo.image"}}}"#;
+    assert!(bind(graph, r#"{"photo":"b.png"}"#).unwrap().graph.contains("\"b.png\""));
+    assert!(messages(graph, r#"{"photo":"https://x/y.png"}"#)[0].contains("not a URL"));
+    assert!(messages(graph, r#"{"photo":3}"#)[0].contains("name of a file"));
+}
+
+#[test]
+fn an_unknown_parameter_is_answered_with_what_there_is() {
+    assert!(messages(TWO, r#"{"zzz":1,"prompt":"x"}"#)[0].ends_with("it declares f, n, on, prompt"));
+    assert!(messages(r#"{"1":{"class_type":"A","inputs":{}}}"#, r#"{"zzz":1}"#)[0].contains("declares none"));
+}
+
+proptest! {
+    #[test]
+    fn any_text_arrives_as_it_was_given(text in ".*", number in any::<u64>()) {
+        let params = serde_json::json!({"prompt": text, "n": number}).to_string();
+        let bound = bind(TWO, &params).unwrap();
+        let graph: serde_json::Value = serde_json::from_str(&bound.graph).unwrap();
+        prop_assert_eq!(&graph["1"]["inputs"]["text"], &serde_json::json!(text));
+        prop_assert_eq!(graph["1"]["inputs"]["n"].to_string(), number.to_string());
+        prop_assert_eq!(graph["2"]["inputs"]["seed"].to_string(), "18446744073709551615");
+    }
+}

@@ -1,0 +1,67 @@
+//! How often and how soon a job is tried again. It must not draw the jitter itself.
+
+use std::time::Duration;
+
+/// Exponential back-off with a ceiling and full jitter over its upper half.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Attempts in all, the first included; at least 1.
+    pub max_attempts: u32,
+    /// The wait after the first failed attempt.
+    pub base: Duration,
+    /// No wait is longer than this.
+    pub cap: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self { max_attempts: 3, base: Duration::from_secs(1), cap: Duration::from_mins(1) }
+    }
+}
+
+impl RetryPolicy {
+    /// Whether a job with that many failed attempts may be tried once more.
+    #[must_use]
+    pub fn allows(&self, failures: u32) -> bool {
+        failures < self.max_attempts
+    }
+
+    /// The wait after the `failures`-th failed attempt (from 1); `jitter` in `0.0..=1.0` spreads it over
+    /// half to the whole of the exponential step.
+    #[must_use]
+    pub fn delay(&self, failures: u32, jitter: f64) -> Duration {
+        let doublings = failures.saturating_sub(1).min(31);
+        let step = self.base.saturating_mul(1 << doublings).min(self.cap);
+        step.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_wait_doubles_up_to_its_cap() {
+        let policy = RetryPolicy::default();
+        let waits: Vec<_> = (1..=8).map(|failures| policy.delay(failures, 1.0).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+    }
+
+    #[test]
+    fn attempts_are_counted_from_the_first() {
+        let policy = RetryPolicy::default();
+        assert!(policy.allows(2));
+        assert!(!policy.allows(3));
+    }
+
+    proptest! {
+        #[test]
+        fn the_wait_is_never_over_the_cap_nor_under_half_its_step(failures in 0u32..1_000, jitter in -1.0f64..2.0) {
+            let policy = RetryPolicy::default();
+            let wait = policy.delay(failures, jitter);
+            prop_assert!(wait <= policy.cap);
+            prop_assert!(wait >= policy.base / 2);
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The job's state machine: which event may follow which state, and what comes of it.
+//! The store's guarded statements mirror it; a conformance test holds the two together. No I/O here.
+
+use super::failure::Failure;
+use super::id::LeaseOwner;
+use super::job::{Attempt, Ending, JobState, Lease};
+use super::time::UnixMillis;
+
+/// What can happen to a job.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A server has a free slot and takes the job.
+    Claim {
+        /// The attempt that begins; its number must be the next.
+        attempt: Attempt,
+        /// The moment of the claim.
+        now: UnixMillis,
+    },
+    /// The attempt came to nothing and the job waits again.
+    Requeue {
+        /// The attempt that ended.
+        by: Holder,
+        /// The earliest next claim.
+        not_before: UnixMillis,
+        /// The new end of the wait; the job's `queue_timeout` counts from here again.
+        deadline: Option<UnixMillis>,
+    },
+    /// The attempt ended the job.
+    Finish {
+        /// The attempt that ended it.
+        by: Holder,
+        /// How.
+        ending: Ending,
+        /// When.
+        at: UnixMillis,
+    },
+    /// A caller wants it cancelled.
+    RequestCancel {
+        /// When.
+        at: UnixMillis,
+    },
+    /// The queue deadline is checked.
+    QueueDeadline {
+        /// The moment of the check.
+        now: UnixMillis,
+        /// What the job fails with.
+        failure: Failure,
+    },
+    /// Another process takes the running attempt over.
+    Adopt {
+        /// The new lease.
+        lease: Lease,
+    },
+    /// The holder keeps its lease longer.
+    Renew {
+        /// The owner that renews.
+        owner: LeaseOwner,
+        /// The lease's new end.
+        until: UnixMillis,
+    },
+}
+
+/// The attempt and owner that claim to act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder {
+    /// The number of the attempt.
+    pub attempt: u32,
+    /// The lease's owner.
+    pub owner: LeaseOwner,
+}
+
+/// Why an event does not apply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidTransition {
+    /// The state has no such edge.
+    #[error("the job's state does not allow this")]
+    State,
+    /// Another attempt or owner holds the job.
+    #[error("the lease is held by another attempt")]
+    LeaseLost,
+    /// The moment has not come.
+    #[error("it is too early for this")]
+    TooEarly,
+}
+
+/// The state that follows `state` when `event` happens; `previous` is the number of the job's last attempt.
+///
+/// # Errors
+/// [`InvalidTransition`] when the edge does not exist; the job then stays as it was.
+pub fn apply(state: JobState, previous: u32, event: Event) -> Result<JobState, InvalidTransition> {
+    use InvalidTransition::{LeaseLost, State, TooEarly};
+    match (state, event) {
+        (JobState::Queued { not_before, .. }, Event::Claim { attempt, now }) => {
+            if now < not_before {
+                return Err(TooEarly);
+            }
+            if attempt.number != previous + 1 {
+                return Err(LeaseLost);
+            }
+            Ok(JobState::Running { attempt, cancel_requested: false })
+        }
+        (JobState::Queued { .. }, Event::RequestCancel { at }) => Ok(JobState::Cancelled { finished_at: at }),
+        (JobState::Queued { deadline, .. }, Event::QueueDeadline { now, failure }) => match deadline {
+            Some(deadline) if deadline <= now => Ok(JobState::Failed { finished_at: now, failure }),
+            _ => Err(TooEarly),
+        },
+        (JobState::Running { attempt, cancel_requested }, event) => run(attempt, cancel_requested, event),
+        _ => Err(State),
+    }
+}
+
+fn run(attempt: Attempt, cancel_requested: bool, event: Event) -> Result<JobState, InvalidTransition> {
+    use InvalidTransition::{LeaseLost, State};
+    let held_by = |by: Holder| by.attempt == attempt.number && by.owner == attempt.lease.owner;
+    match event {
+        Event::Requeue { by, .. } | Event::Finish { by, .. } if !held_by(by) => Err(LeaseLost),
+        // A cancelled job is not run again: the cancel it waited for is thereby confirmed.
+        Event::Requeue { .. } if cancel_requested => Err(State),
+        Event::Requeue { not_before, deadline, .. } => Ok(JobState::Queued { not_before, deadline }),
+        Event::Finish { ending: Ending::Cancelled, .. } if !cancel_requested => Err(State),
+        Event::Finish { ending, at, .. } => Ok(match ending {
+            Ending::Completed { .. } => JobState::Completed { finished_at: at },
+            Ending::Failed(failure) => JobState::Failed { finished_at: at, failure },
+            Ending::Cancelled => JobState::Cancelled { finished_at: at },
+        }),
+        Event::RequestCancel { .. } => Ok(JobState::Running { attempt, cancel_requested: true }),
+        Event::Adopt { lease } => {
+            Ok(JobState::Running { attempt: Attempt { lease, ..attempt }, cancel_requested })
+        }
+        Event::Renew { owner, until } if owner == attempt.lease.owner => Ok(JobState::Running {
+            attempt: Attempt { lease: Lease { owner, until }, ..attempt },
+            cancel_requested,
+        }),
+        Event::Renew { .. } => Err(LeaseLost),
+        Event::Claim { .. } | Event::QueueDeadline { .. } => Err(State),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::failure::FailureCode;
+    use crate::domain::id::{AttemptId, BackendName};
+    use crate::domain::job::Status;
+    use proptest::prelude::*;
+
+    fn owner(which: u8) -> LeaseOwner {
+        LeaseOwner::from_random([which; 16])
+    }
+
+    fn at(millis: i64) -> UnixMillis {
+        UnixMillis::from_millis(millis)
+    }
+
+    fn events() -> impl Strategy<Value = Event> {
+        let holder = (1u32..5, 0u8..2).prop_map(|(attempt, who)| Holder { attempt, owner: owner(who) });
+        let ending = prop_oneof![
+            Just(Ending::Completed { msg: None }),
+            Just(Ending::Failed(Failure::new(FailureCode::NodeError, "boom"))),
+            Just(Ending::Cancelled),
+        ];
+        prop_oneof![
+            4 => (1u32..5, 0u8..2, 0i64..100).prop_map(|(number, who, now)| Event::Claim {
+                attempt: Attempt {
+                    number,
+                    id: AttemptId::from_random([9; 16]),
+                    backend: BackendName::parse("a").unwrap(),
+                    lease: Lease { owner: owner(who), until: at(now + 30) },
+                    started_at: at(now),
+                },
+                now: at(now),
+            }),
+            2 => (holder.clone(), 0i64..100).prop_map(|(by, when)| Event::Requeue { by, not_before: at(when), deadline: None }),
+            2 => (holder, ending, 0i64..100).prop_map(|(by, ending, when)| Event::Finish { by, ending, at: at(when) }),
+            1 => (0i64..100).prop_map(|when| Event::RequestCancel { at: at(when) }),
+            1 => (0i64..100).prop_map(|now| Event::QueueDeadline { now: at(now), failure: Failure::new(FailureCode::QueueTimeout, "late") }),
+            1 => (0u8..2).prop_map(|who| Event::Adopt { lease: Lease { owner: owner(who), until: at(1) } }),
+            1 => (0u8..2).prop_map(|who| Event::Renew { owner: owner(who), until: at(2) }),
+        ]
+    }
+
+    proptest! {
+        /// Whatever happens in whatever order: the end is final, attempts only count up, only the holder ends a run.
+        #[test]
+        fn the_machine_keeps_its_promises(events in prop::collection::vec(events(), 0..60)) {
+            let mut state = JobState::Queued { not_before: at(10), deadline: Some(at(50)) };
+            let mut attempts = 0;
+            for event in events {
+                let before = state.clone();
+                match apply(state.clone(), attempts, event.clone()) {
+                    Err(_) => state = before,
+                    Ok(after) => {
+                        prop_assert!(!before.status().is_terminal(), "{before:?} went on with {event:?}");
+                        if let JobState::Running { attempt, .. } = &after
+                            && before.status() == Status::Queued
+                        {
+                            prop_assert_eq!(attempt.number, attempts + 1);
+                            attempts = attempt.number;
+                        }
+                        if let (JobState::Running { attempt, cancel_requested }, Event::Finish { by, .. } | Event::Requeue { by, .. }) = (&before, &event) {
+                            prop_assert_eq!(by.owner, attempt.lease.owner);
+                            prop_assert_eq!(by.attempt, attempt.number);
+                            prop_assert!(!(*cancel_requested && after.status() == Status::Queued));
+                        }
+                        state = after;
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_late_result_of_a_lost_attempt_is_refused() {
+        let attempt = Attempt {
+            number: 2,
+            id: AttemptId::from_random([1; 16]),
+            backend: BackendName::parse("a").unwrap(),
+            lease: Lease { owner: owner(1), until: at(9) },
+            started_at: at(0),
+        };
+        let running = JobState::Running { attempt, cancel_requested: false };
+        for by in [Holder { attempt: 1, owner: owner(1) }, Holder { attempt: 2, owner: owner(2) }] {
+            let finish = Event::Finish { by, ending: Ending::Completed { msg: None }, at: at(5) };
+            assert_eq!(apply(running.clone(), 2, finish), Err(InvalidTransition::LeaseLost));
+        }
+    }
+}
