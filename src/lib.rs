@@ -4,3 +4,4 @@ pub mod clock;
 pub mod domain;
 pub mod lifecycle;
 pub mod random;
+pub mod store;

@@ -1,5 +1,6 @@
 //! A job and its states as data. What may follow what stands in `transition`; how it is kept, in the store.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
@@ -152,17 +153,17 @@ pub struct NewJob {
     /// Its public id.
     pub prompt_id: PromptId,
     /// The API-format graph with all parameters bound: the exact text that ComfyUI gets.
-    pub graph: Box<RawValue>,
+    pub graph: Arc<str>,
     /// Higher runs first.
     pub priority: i32,
     /// How long it may run.
     pub run_timeout: Duration,
     /// How long it may wait for a server, each time it waits.
     pub queue_timeout: Option<Duration>,
-    /// The caller's own data, given back verbatim.
+    /// The caller's own data as JSON, given back verbatim.
     pub metadata: Option<Box<RawValue>>,
-    /// Seeds the gateway drew, by node id, as a JSON object.
-    pub seeds: Option<Box<RawValue>>,
+    /// Seeds the gateway drew, by node id, in the graph's order.
+    pub seeds: Vec<(String, u64)>,
     /// When it was accepted.
     pub created_at: UnixMillis,
 }

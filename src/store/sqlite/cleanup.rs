@@ -1,0 +1,64 @@
+//! Forgetting: deletion on request, retention, and the memory of ids that are gone.
+
+use sqlx::SqliteConnection;
+
+use super::op::OpError;
+use super::rows;
+use crate::domain::id::PromptId;
+use crate::domain::time::UnixMillis;
+use crate::store::DeleteOutcome;
+
+pub(super) async fn delete(
+    connection: &mut SqliteConnection,
+    id: PromptId,
+    at: UnixMillis,
+) -> Result<DeleteOutcome, OpError> {
+    let id = id.to_string();
+    let deleted = sqlx::query(
+        "DELETE FROM jobs WHERE prompt_id = ?1 AND state IN ('completed', 'failed', 'cancelled')",
+    )
+    .bind(&id)
+    .execute(&mut *connection)
+    .await?;
+    if deleted.rows_affected() > 0 {
+        bury(connection, &id, at).await?;
+        return Ok(DeleteOutcome::Deleted);
+    }
+    let known =
+        sqlx::query("SELECT 1 FROM jobs WHERE prompt_id = ?1").bind(&id).fetch_optional(connection).await?;
+    Ok(if known.is_some() { DeleteOutcome::Unfinished } else { DeleteOutcome::NotFound })
+}
+
+pub(super) async fn purge(
+    connection: &mut SqliteConnection,
+    now: UnixMillis,
+    tombstones_before: UnixMillis,
+    limit: u32,
+) -> Result<Vec<PromptId>, OpError> {
+    let purged = sqlx::query(
+        "DELETE FROM jobs WHERE seq IN (SELECT seq FROM jobs WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)
+         RETURNING seq, prompt_id",
+    )
+    .bind(now.as_millis())
+    .bind(limit)
+    .fetch_all(&mut *connection)
+    .await?;
+    let ids: Vec<PromptId> = purged.iter().map(rows::prompt_id).collect::<Result<_, _>>()?;
+    for id in &ids {
+        bury(connection, &id.to_string(), now).await?;
+    }
+    sqlx::query("DELETE FROM tombstones WHERE gone_at < ?1")
+        .bind(tombstones_before.as_millis())
+        .execute(connection)
+        .await?;
+    Ok(ids)
+}
+
+async fn bury(connection: &mut SqliteConnection, id: &str, at: UnixMillis) -> Result<(), sqlx::Error> {
+    sqlx::query("INSERT INTO tombstones (prompt_id, gone_at) VALUES (?1, ?2) ON CONFLICT DO NOTHING")
+        .bind(id.to_owned())
+        .bind(at.as_millis())
+        .execute(connection)
+        .await?;
+    Ok(())
+}

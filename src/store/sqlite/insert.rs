@@ -1,0 +1,68 @@
+//! Accepting jobs: as few statements as there can be for a batch.
+
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+
+use crate::domain::job::NewJob;
+
+/// Rows of one statement. Few different sizes keep the statements in the connection's cache.
+const CHUNKS: [usize; 3] = [64, 8, 1];
+
+pub(super) async fn insert(
+    connection: &mut SqliteConnection,
+    first_seq: i64,
+    jobs: &[&NewJob],
+) -> Result<(), sqlx::Error> {
+    let mut seq = first_seq;
+    let mut rest = jobs;
+    while !rest.is_empty() {
+        let size = CHUNKS.into_iter().find(|&size| size <= rest.len()).unwrap_or(1);
+        let (chunk, others) = rest.split_at(size);
+        insert_chunk(connection, seq, chunk).await?;
+        seq += i64::try_from(size).unwrap_or(0);
+        rest = others;
+    }
+    Ok(())
+}
+
+async fn insert_chunk(
+    connection: &mut SqliteConnection,
+    first_seq: i64,
+    jobs: &[&NewJob],
+) -> Result<(), sqlx::Error> {
+    let mut rows = QueryBuilder::<Sqlite>::new(
+        "INSERT INTO jobs (seq, prompt_id, state, priority, created_at, run_timeout_ms, queue_timeout_ms, not_before, queue_deadline) ",
+    );
+    rows.push_values((first_seq..).zip(jobs), |mut row, (seq, job)| {
+        let deadline = job.queue_timeout.map(|wait| job.created_at.plus(wait).as_millis());
+        row.push_bind(seq)
+            .push_bind(job.prompt_id.to_string())
+            .push("'queued'")
+            .push_bind(job.priority)
+            .push_bind(job.created_at.as_millis())
+            .push_bind(millis(job.run_timeout))
+            .push_bind(job.queue_timeout.map(millis))
+            .push_bind(job.created_at.as_millis())
+            .push_bind(deadline);
+    });
+    rows.build().execute(&mut *connection).await?;
+
+    let mut rows = QueryBuilder::<Sqlite>::new("INSERT INTO job_inputs (seq, graph, metadata, seeds) ");
+    rows.push_values((first_seq..).zip(jobs), |mut row, (seq, job)| {
+        row.push_bind(seq)
+            .push_bind(job.graph.clone())
+            .push_bind(job.metadata.as_ref().map(|json| json.get().to_owned()))
+            .push_bind(seeds_json(&job.seeds));
+    });
+    rows.build().execute(connection).await?;
+    Ok(())
+}
+
+fn seeds_json(seeds: &[(String, u64)]) -> Option<String> {
+    let seeds: serde_json::Map<_, _> =
+        seeds.iter().map(|(node, seed)| (node.clone(), (*seed).into())).collect();
+    (!seeds.is_empty()).then(|| serde_json::Value::Object(seeds).to_string())
+}
+
+pub(super) fn millis(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,66 @@
+//! The writes as data: what callers hand to the writer task and what it hands back.
+
+use tokio::sync::oneshot;
+
+use crate::domain::failure::Failure;
+use crate::domain::id::{LeaseOwner, PromptId};
+use crate::domain::job::{Fence, Finish, Lease, NewJob};
+use crate::domain::time::UnixMillis;
+use crate::store::{Adopt, CancelOutcome, Claim, ClaimedJob, DeleteOutcome, Requeue, StoreError};
+
+/// One write.
+#[derive(Debug)]
+pub(super) enum Op {
+    Insert(NewJob),
+    Claim { claims: Vec<Claim>, now: UnixMillis },
+    Adopt { which: Adopt, lease: Lease, now: UnixMillis },
+    Renew { owner: LeaseOwner, until: UnixMillis },
+    Finish { fence: Fence, finish: Box<Finish> },
+    Requeue { fence: Fence, requeue: Requeue },
+    RequestCancel { id: PromptId, at: UnixMillis, expires_at: Option<UnixMillis> },
+    ExpireQueued { now: UnixMillis, failure: Box<Failure>, expires_at: Option<UnixMillis> },
+    Delete { id: PromptId, at: UnixMillis },
+    Purge { now: UnixMillis, tombstones_before: UnixMillis, limit: u32 },
+}
+
+/// What came of a write.
+#[derive(Debug)]
+pub(super) enum Reply {
+    Done,
+    Claimed(Vec<ClaimedJob>),
+    Ids(Vec<PromptId>),
+    Cancel(CancelOutcome),
+    Delete(DeleteOutcome),
+}
+
+/// A write and who waits for it.
+#[derive(Debug)]
+pub(super) struct Envelope {
+    pub op: Op,
+    pub reply: oneshot::Sender<Result<Reply, StoreError>>,
+}
+
+/// Why one write of a batch did not happen.
+#[derive(Debug)]
+pub(super) enum OpError {
+    /// The batch cannot be committed.
+    Sql(sqlx::Error),
+    /// This write alone is refused; it changed nothing.
+    Refused(StoreError),
+}
+
+impl From<sqlx::Error> for OpError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<StoreError> for OpError {
+    fn from(error: StoreError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+pub(super) fn unavailable(error: &sqlx::Error) -> StoreError {
+    StoreError::Unavailable(error.to_string())
+}

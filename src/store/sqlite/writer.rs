@@ -1,0 +1,130 @@
+//! The writer task: owns the one connection that writes and commits what waits together (group commit).
+
+use std::sync::Arc;
+
+use sqlx::{Connection, SqliteConnection};
+use tokio::sync::{mpsc, oneshot};
+
+use super::op::{Envelope, Op, OpError, Reply, unavailable};
+use super::{attempts, cleanup, insert, queue};
+use crate::store::StoreError;
+
+/// The most writes of one transaction. Larger batches gain little and delay their first caller.
+const LARGEST_BATCH: usize = 256;
+
+/// Told the size of each committed batch.
+pub type BatchObserver = Arc<dyn Fn(usize) + Send + Sync>;
+
+/// A waiting write, or the wish to close.
+#[derive(Debug)]
+pub(super) enum Message {
+    Write(Envelope),
+    Close(oneshot::Sender<()>),
+}
+
+pub(super) struct Writer {
+    pub connection: SqliteConnection,
+    pub inbox: mpsc::Receiver<Message>,
+    pub observer: BatchObserver,
+    /// The `seq` of the next accepted job: this task alone inserts.
+    pub next_seq: i64,
+}
+
+impl Writer {
+    /// Runs until it is told to close or every caller is gone.
+    pub async fn run(mut self) -> Result<(), StoreError> {
+        let mut waiting = Vec::with_capacity(LARGEST_BATCH);
+        let mut closing = None;
+        while closing.is_none() && self.inbox.recv_many(&mut waiting, LARGEST_BATCH).await > 0 {
+            let mut batch = Vec::with_capacity(waiting.len());
+            for message in waiting.drain(..) {
+                match message {
+                    Message::Write(envelope) => batch.push(envelope),
+                    Message::Close(closed) => closing = Some(closed),
+                }
+            }
+            self.write(batch).await;
+        }
+        let closed = self.connection.close().await;
+        if let Some(waiter) = closing {
+            // Whoever asked may have stopped waiting; the database is closed all the same.
+            let _: Result<(), ()> = waiter.send(());
+        }
+        closed.map_err(|error| unavailable(&error))
+    }
+
+    async fn write(&mut self, batch: Vec<Envelope>) {
+        let (ops, replies): (Vec<Op>, Vec<_>) =
+            batch.into_iter().map(|envelope| (envelope.op, envelope.reply)).unzip();
+        let results = match self.transact(&ops).await {
+            Ok(results) => results,
+            Err(error) if ops.len() > 1 => self.write_apart(&ops, &error).await,
+            Err(error) => vec![Err(unavailable(&error))],
+        };
+        for (reply, result) in replies.into_iter().zip(results) {
+            // A caller that hung up does not undo its write.
+            let _: Result<(), _> = reply.send(result);
+        }
+    }
+
+    /// After a failed batch each write gets a transaction of its own, so that one cannot fail the others.
+    async fn write_apart(&mut self, ops: &[Op], error: &sqlx::Error) -> Vec<Result<Reply, StoreError>> {
+        tracing::warn!(error = %error, writes = ops.len(), "a batch of writes failed; writing them one by one");
+        let mut results = Vec::with_capacity(ops.len());
+        for op in ops {
+            let alone = self.transact(std::slice::from_ref(op)).await;
+            results.push(match alone {
+                Ok(mut replies) => replies.pop().unwrap_or(Ok(Reply::Done)),
+                Err(error) => Err(unavailable(&error)),
+            });
+        }
+        results
+    }
+
+    async fn transact(&mut self, ops: &[Op]) -> Result<Vec<Result<Reply, StoreError>>, sqlx::Error> {
+        if ops.is_empty() {
+            return Ok(Vec::new());
+        }
+        let first_seq = self.next_seq;
+        let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
+        let jobs: Vec<_> =
+            ops.iter().filter_map(|op| if let Op::Insert(job) = op { Some(job) } else { None }).collect();
+        insert::insert(&mut transaction, first_seq, &jobs).await?;
+        let mut results = Vec::with_capacity(ops.len());
+        for op in ops {
+            match apply(&mut transaction, op).await {
+                Ok(reply) => results.push(Ok(reply)),
+                Err(OpError::Refused(error)) => results.push(Err(error)),
+                Err(OpError::Sql(error)) => return Err(error),
+            }
+        }
+        transaction.commit().await?;
+        self.next_seq = first_seq + i64::try_from(jobs.len()).unwrap_or(i64::MAX);
+        (self.observer)(ops.len());
+        Ok(results)
+    }
+}
+
+async fn apply(connection: &mut SqliteConnection, op: &Op) -> Result<Reply, OpError> {
+    match op {
+        // Inserted together with the batch's other jobs.
+        Op::Insert(_) => Ok(Reply::Done),
+        Op::Claim { claims, now } => queue::claim(connection, claims, *now).await.map(Reply::Claimed),
+        Op::Adopt { which, lease, now } => {
+            attempts::adopt(connection, *which, *lease, *now).await.map(Reply::Claimed)
+        }
+        Op::Renew { owner, until } => attempts::renew(connection, *owner, *until).await,
+        Op::Finish { fence, finish } => attempts::finish(connection, *fence, finish).await,
+        Op::Requeue { fence, requeue } => attempts::requeue(connection, *fence, requeue).await,
+        Op::RequestCancel { id, at, expires_at } => {
+            queue::request_cancel(connection, *id, *at, *expires_at).await.map(Reply::Cancel)
+        }
+        Op::ExpireQueued { now, failure, expires_at } => {
+            queue::expire(connection, *now, failure, *expires_at).await.map(Reply::Ids)
+        }
+        Op::Delete { id, at } => cleanup::delete(connection, *id, *at).await.map(Reply::Delete),
+        Op::Purge { now, tombstones_before, limit } => {
+            cleanup::purge(connection, *now, *tombstones_before, *limit).await.map(Reply::Ids)
+        }
+    }
+}
