@@ -3,5 +3,6 @@
 pub mod clock;
 pub mod domain;
 pub mod lifecycle;
+pub mod media;
 pub mod random;
 pub mod store;

@@ -1,0 +1,37 @@
+//! A file's media type, by its content before its name. It must not read files itself.
+
+/// Bytes of a file's beginning that are enough to tell its type.
+pub const HEAD: usize = 512;
+
+/// The media type of a file that begins with `head` and is called `name`.
+#[must_use]
+pub fn content_type(head: &[u8], name: &str) -> String {
+    if let Some(kind) = infer::get(head) {
+        return kind.mime_type().to_owned();
+    }
+    let guess = mime_guess::from_path(name).first();
+    match guess {
+        // Binary types have magic bytes: a name alone that claims one is not believed.
+        Some(mime) if mime.type_() == "text" => format!("{mime}; charset=utf-8"),
+        Some(mime) if mime.subtype() == "json" || mime.suffix().is_some() => mime.to_string(),
+        Some(mime) if std::str::from_utf8(head).is_err() => mime.to_string(),
+        _ => "application/octet-stream".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_comes_before_the_name() {
+        assert_eq!(content_type(b"\x89PNG\r\n\x1a\n....", "x.txt"), "image/png");
+        assert_eq!(content_type(b"RIFF\x24\0\0\0WAVEfmt ", "x.wav"), "audio/x-wav");
+        assert_eq!(content_type(b"hello", "x.txt"), "text/plain; charset=utf-8");
+        assert_eq!(content_type(b"{}", "x.json"), "application/json");
+        assert_eq!(content_type(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "x.svg"), "image/svg+xml");
+        assert_eq!(content_type(b"hello", "x.png"), "application/octet-stream");
+        assert_eq!(content_type(b"\xff\x00\x01", "x.glb"), "model/gltf-binary");
+        assert_eq!(content_type(b"", "noext"), "application/octet-stream");
+    }
+}
