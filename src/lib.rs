@@ -1,5 +1,6 @@
 //! comfy-gateway: a durable REST gateway in front of ComfyUI.
 
 pub mod clock;
+pub mod comfy;
 pub mod domain;
 pub mod lifecycle;
