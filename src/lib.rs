@@ -1,6 +1,7 @@
 //! comfy-gateway: a durable REST gateway in front of ComfyUI.
 
 pub mod clock;
+pub mod comfy;
 pub mod domain;
 pub mod lifecycle;
 pub mod media;

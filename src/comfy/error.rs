@@ -1,0 +1,200 @@
+//! What can go wrong when talking to a ComfyUI server. It must not decide what to do about it.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::routes::Route;
+
+/// A call that failed: which one, where, and how. Cheap to clone and safe to show: it holds no credentials.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{route} at {server}: {fault}")]
+pub struct ComfyError {
+    /// The route that was called.
+    pub route: Route,
+    /// The server's address without credentials or query.
+    pub server: Arc<str>,
+    /// What went wrong.
+    pub fault: Fault,
+}
+
+impl ComfyError {
+    /// Nothing listens at the server's port: it is down or starting.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        matches!(self.fault, Fault::Unreachable { refused: true, .. })
+    }
+
+    /// No connection came to be, so the server has seen nothing of the call.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self.fault, Fault::Unreachable { .. })
+    }
+
+    /// The server answered 404.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        self.fault == Fault::NotFound
+    }
+
+    /// The status the server answered with, if it was not one of success.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        match self.fault {
+            Fault::Status { code, .. } => Some(code),
+            Fault::NotFound => Some(404),
+            _ => None,
+        }
+    }
+}
+
+/// How a call failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The address, a header or a credential cannot be used at all.
+    #[error("the server's settings cannot be used: {0}")]
+    Endpoint(String),
+    /// No connection: nothing of the call has been delivered.
+    #[error("no connection: {reason}")]
+    Unreachable {
+        /// Nothing listens there.
+        refused: bool,
+        /// What the connection attempt ended with.
+        reason: String,
+    },
+    /// The answer did not come in time; the server may have done what was asked.
+    #[error("no answer within {} s", after.as_secs_f32())]
+    Timeout {
+        /// The time that was waited.
+        after: Duration,
+    },
+    /// The connection broke on the way; the server may have done what was asked.
+    #[error("the connection broke: {reason}")]
+    Broken {
+        /// What it broke with.
+        reason: String,
+    },
+    /// 404.
+    #[error("answered 404: not found")]
+    NotFound,
+    /// An answer that is neither success nor 404, redirects included.
+    #[error("answered {code}{}{body}", if body.is_empty() { "" } else { ": " })]
+    Status {
+        /// The HTTP status.
+        code: u16,
+        /// The first characters of the body, on one line.
+        body: String,
+    },
+    /// An answer of success that is not what ComfyUI answers.
+    #[error("the answer cannot be understood: {reason}")]
+    Malformed {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An answer larger than the limit of [`super::Limits`].
+    #[error("the answer is larger than {limit} bytes")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The websocket was closed by the server.
+    #[error("the websocket was closed{}", code.map(|code| format!(" with code {code}")).unwrap_or_default())]
+    Closed {
+        /// The close code, if a close frame came; a server that dies sends none.
+        code: Option<u16>,
+    },
+    /// Nothing came on the websocket, not even the answer to a ping.
+    #[error("no sign of life on the websocket for {} s", after.as_secs_f32())]
+    Silent {
+        /// How long a ping stayed without an answer.
+        after: Duration,
+    },
+}
+
+impl Fault {
+    /// What a failed exchange amounts to; `patience` is the time that was allowed.
+    pub(super) fn of_exchange(error: &reqwest::Error, patience: Duration) -> Self {
+        if error.is_connect() {
+            return Self::Unreachable { refused: is_refused(error), reason: deepest(error) };
+        }
+        if error.is_timeout() {
+            return Self::Timeout { after: patience };
+        }
+        Self::Broken { reason: deepest(error) }
+    }
+
+    /// What a failed websocket amounts to, in its handshake or later.
+    pub(super) fn of_websocket(error: tokio_tungstenite::tungstenite::Error, connected: bool) -> Self {
+        use tokio_tungstenite::tungstenite::Error;
+        match error {
+            Error::Http(response) => {
+                let body = response.body().as_deref().unwrap_or_default();
+                Self::of_status(response.status().as_u16(), body)
+            }
+            Error::ConnectionClosed | Error::AlreadyClosed => Self::Closed { code: None },
+            Error::Capacity(error) => Self::Malformed { reason: error.to_string() },
+            error if connected => Self::Broken { reason: deepest(&error) },
+            error => Self::Unreachable { refused: is_refused(&error), reason: deepest(&error) },
+        }
+    }
+
+    pub(super) fn of_status(code: u16, body: &[u8]) -> Self {
+        if code == 404 { Self::NotFound } else { Self::Status { code, body: excerpt(body) } }
+    }
+}
+
+/// The beginning of a body on one line, at most 500 characters long.
+fn excerpt(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&body[..body.len().min(4096)]);
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.chars().filter(|character| !character.is_control()).take(500).collect()
+}
+
+/// The innermost error's message: the outer ones say only that a request failed, and may show the url.
+fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
+    causes(error).last().map(ToString::to_string).unwrap_or_default()
+}
+
+fn is_refused(error: &(dyn std::error::Error + 'static)) -> bool {
+    causes(error)
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_message_names_route_server_and_fault() {
+        let error = ComfyError {
+            route: Route::get("/queue"),
+            server: "http://gpu:8188".into(),
+            fault: Fault::of_status(502, b"<html>\r\n  Bad\tGateway\0\n"),
+        };
+        assert_eq!(error.to_string(), "GET /queue at http://gpu:8188: answered 502: <html> Bad Gateway");
+        assert_eq!(error.status(), Some(502));
+        assert_eq!(Fault::of_status(403, b"").to_string(), "answered 403");
+        assert_eq!(Fault::of_status(404, b"x"), Fault::NotFound);
+    }
+
+    #[test]
+    fn a_long_body_is_cut_between_characters() {
+        let Fault::Status { body, .. } = Fault::of_status(500, "é".repeat(5000).as_bytes()) else {
+            panic!()
+        };
+        assert_eq!(body.chars().count(), 500);
+    }
+
+    #[test]
+    fn a_closed_socket_says_its_code() {
+        assert_eq!(Fault::Closed { code: Some(1001) }.to_string(), "the websocket was closed with code 1001");
+        assert_eq!(Fault::Closed { code: None }.to_string(), "the websocket was closed");
+    }
+}

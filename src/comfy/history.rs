@@ -1,0 +1,233 @@
+//! What ComfyUI remembers of a finished job: `GET /history/{id}`. It must not know what outputs mean.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use super::client::ComfyClient;
+use super::error::ComfyError;
+use super::failure::ExecutionError;
+use super::loose::{self, Object};
+use super::routes::Route;
+use crate::domain::time::UnixMillis;
+
+const HISTORY: Route = Route::get("/history");
+
+/// A job that has ended.
+#[derive(Debug, Clone)]
+pub struct HistoryEntry {
+    /// How it ended.
+    pub status: HistoryStatus,
+    /// What it made. A failed job keeps what was finished before.
+    pub outputs: Outputs,
+    /// When ComfyUI began to run it, by the server's clock.
+    pub started_at: Option<UnixMillis>,
+    /// When it ended, by the same clock.
+    pub finished_at: Option<UnixMillis>,
+    /// The nodes that were not run because their results were still there. Their files can be older ones.
+    pub cached_nodes: Vec<String>,
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HistoryStatus {
+    /// All of it ran.
+    Success,
+    /// A node failed.
+    Error(Box<ExecutionError>),
+    /// It was interrupted, by whomever.
+    Interrupted,
+}
+
+/// ComfyUI's outputs of a job: a JSON object of one entry a node, as it came except that `NaN` is `null`.
+#[derive(Debug, Clone)]
+pub struct Outputs(Box<RawValue>);
+
+impl Outputs {
+    /// The whole object.
+    #[must_use]
+    pub fn raw(&self) -> &RawValue {
+        &self.0
+    }
+
+    /// The nodes' ids and outputs in ComfyUI's order. An output is mostly an object of lists.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<(Cow<'_, str>, &RawValue)> {
+        Object::parse(self.0.get()).map(Object::entries).unwrap_or_default()
+    }
+
+    /// There is no output.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.nodes().is_empty()
+    }
+
+    fn read(entry: &Object<'_>) -> Self {
+        let raw = entry.raw("outputs").filter(|raw| raw.get().starts_with('{'));
+        Self(raw.map_or_else(empty_object, ToOwned::to_owned))
+    }
+}
+
+impl ComfyClient {
+    /// The entry of the job `prompt_id`, or `None` when there is none: not finished yet, or not known.
+    ///
+    /// It appears some milliseconds *after* the websocket's [`super::ComfyEvent::Success`], and at the latest with the
+    /// [`super::ComfyEvent::Executing`] of that job without a node. A restart of ComfyUI forgets all entries.
+    ///
+    /// # Errors
+    /// Every [`super::Fault`] of a call.
+    pub async fn history(&self, prompt_id: &str) -> Result<Option<HistoryEntry>, ComfyError> {
+        let request = self.call(HISTORY, Some(prompt_id), &[]).await?;
+        let body = self.json(HISTORY, request).await?;
+        read(&body, prompt_id).map_err(|error| self.malformed(HISTORY, error))
+    }
+}
+
+fn read(body: &str, prompt_id: &str) -> Result<Option<HistoryEntry>, serde_json::Error> {
+    let Some(entry) = Object::parse(body)?.raw(prompt_id) else { return Ok(None) };
+    let entry = Object::parse(entry.get())?;
+    let status = entry.object("status");
+    let messages = status.as_ref().map(messages).unwrap_or_default();
+    let moment = |names: &[&str]| last(&messages, names).and_then(|(_, data)| data.moment("timestamp"));
+    Ok(Some(HistoryEntry {
+        status: ending(status.as_ref(), &messages),
+        outputs: Outputs::read(&entry),
+        started_at: moment(&["execution_start"]),
+        finished_at: moment(&["execution_success", "execution_error", "execution_interrupted"]),
+        cached_nodes: last(&messages, &["execution_cached"])
+            .map(|(_, data)| data.texts("nodes"))
+            .unwrap_or_default(),
+    }))
+}
+
+type Message<'a> = (String, Object<'a>);
+
+/// The messages of a status: pairs of an event's name and its data.
+fn messages<'a>(status: &Object<'a>) -> Vec<Message<'a>> {
+    let read = |message| match loose::list(message).as_slice() {
+        [name, data, ..] => Some((loose::text(name)?, Object::parse(data.get()).ok()?)),
+        _ => None,
+    };
+    status.list("messages").into_iter().filter_map(read).collect()
+}
+
+fn last<'m, 'a>(messages: &'m [Message<'a>], names: &[&str]) -> Option<&'m Message<'a>> {
+    messages.iter().rev().find(|(name, _)| names.contains(&name.as_str()))
+}
+
+/// `status_str` decides; where it is missing, the messages do, and an entry without any says that the job ended.
+fn ending(status: Option<&Object<'_>>, messages: &[Message<'_>]) -> HistoryStatus {
+    let said = status.and_then(|status| status.text("status_str"));
+    let end = last(messages, &["execution_error", "execution_interrupted", "execution_success"]);
+    match (said.as_deref(), end) {
+        (Some("success"), _) => HistoryStatus::Success,
+        (_, Some((name, _))) if name == "execution_interrupted" => HistoryStatus::Interrupted,
+        (_, Some((name, data))) if name == "execution_error" => {
+            HistoryStatus::Error(Box::new(ExecutionError::read(data)))
+        }
+        (Some("error"), _) => HistoryStatus::Error(Box::default()),
+        _ => HistoryStatus::Success,
+    }
+}
+
+fn empty_object() -> Box<RawValue> {
+    loose::owned("{}").unwrap_or_else(|| RawValue::NULL.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads a captured answer of both versions; the id is the answer's only key.
+    fn captured(name: &str) -> [HistoryEntry; 2] {
+        ["0.24.0", "0.3.64"].map(|version| {
+            let path = format!("{}/tests/fixtures/comfyui/{version}/{name}.json", env!("CARGO_MANIFEST_DIR"));
+            let body = super::super::sanitize::clean_text(std::fs::read(path).unwrap());
+            let id = Object::parse(&body).unwrap().entries()[0].0.clone().into_owned();
+            read(&body, &id).unwrap().unwrap()
+        })
+    }
+
+    #[test]
+    fn a_success_has_outputs_times_and_cached_nodes() {
+        for entry in captured("history_success") {
+            assert_eq!(entry.status, HistoryStatus::Success);
+            let nodes = entry.outputs.nodes();
+            assert_eq!(nodes.len(), 1);
+            assert_eq!(nodes[0].0, "2");
+            assert!(nodes[0].1.get().contains(r#""type": "output""#));
+            let took = entry.finished_at.unwrap().since(entry.started_at.unwrap());
+            assert!(took.as_millis() < 1000, "{took:?}");
+        }
+    }
+
+    #[test]
+    fn a_failure_names_its_node_and_keeps_earlier_outputs() {
+        for entry in captured("history_error") {
+            let HistoryStatus::Error(error) = &entry.status else { panic!("{entry:?}") };
+            assert_eq!((error.node_id.as_deref(), error.node_type.as_deref()), (Some("9"), Some("LabFail")));
+            assert_eq!(
+                (error.exception_type.as_str(), error.exception_message.as_str()),
+                ("ValueError", "boom")
+            );
+            assert_eq!(error.traceback, "Traceback line one\nTraceback line two");
+            assert!(entry.outputs.raw().get().contains("before_fail"));
+            assert!(entry.finished_at.is_some());
+        }
+        for entry in captured("history_out_of_memory") {
+            let HistoryStatus::Error(error) = &entry.status else { panic!("{entry:?}") };
+            assert!(error.is_out_of_memory() && entry.outputs.is_empty());
+        }
+    }
+
+    #[test]
+    fn interrupted_and_blocked_jobs_are_told_from_failures() {
+        for entry in captured("history_interrupted") {
+            assert_eq!(entry.status, HistoryStatus::Interrupted);
+            assert!(entry.finished_at.is_some());
+        }
+        for entry in captured("history_blocked") {
+            assert_eq!(entry.status, HistoryStatus::Success);
+            assert_eq!(entry.outputs.nodes().len(), 1);
+        }
+    }
+
+    #[test]
+    fn nan_in_an_output_becomes_null() {
+        for entry in captured("history_nan") {
+            assert_eq!(entry.outputs.raw().get(), r#"{"1": {"v": [null]}}"#);
+        }
+    }
+
+    #[test]
+    fn an_unknown_job_has_no_entry() {
+        assert!(read("{}", "x").unwrap().is_none());
+        assert!(read(r#"{"other":{}}"#, "x").unwrap().is_none());
+        assert!(read("<html>", "x").is_err());
+        assert!(read(r#"{"x":[]}"#, "x").is_err());
+    }
+
+    #[test]
+    fn missing_fields_leave_what_can_be_known() {
+        let entry = |text: &str| read(&format!(r#"{{"x":{text}}}"#), "x").unwrap().unwrap();
+        let bare = entry("{}");
+        assert_eq!((bare.status, bare.started_at, bare.finished_at), (HistoryStatus::Success, None, None));
+        assert_eq!(bare.outputs.raw().get(), "{}");
+        let odd = entry(
+            r#"{"outputs":[1],"status":{"status_str":"error","messages":[7,["x"],["execution_start",3]]}}"#,
+        );
+        assert_eq!(odd.status, HistoryStatus::Error(Box::default()));
+        assert!(odd.outputs.is_empty());
+        let silent = entry(r#"{"status":{"messages":[["execution_interrupted",{"timestamp":5}]]}}"#);
+        assert_eq!(silent.status, HistoryStatus::Interrupted);
+        assert_eq!(silent.finished_at, Some(UnixMillis::from_millis(5)));
+    }
+
+    #[test]
+    fn outputs_keep_the_order_of_the_server() {
+        let body = r#"{"x":{"outputs":{"10:2":{},"2":{"text":["a"]},"5.0.0.1":{}}}}"#;
+        let entry = read(body, "x").unwrap().unwrap();
+        let ids: Vec<_> = entry.outputs.nodes().into_iter().map(|(id, _)| id.into_owned()).collect();
+        assert_eq!(ids, ["10:2", "2", "5.0.0.1"]);
+    }
+}

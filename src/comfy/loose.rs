@@ -1,0 +1,170 @@
+//! Reading JSON objects whose fields may be missing or of the wrong type. It must not know which fields there are.
+//!
+//! Values stay borrowed text until they are asked for, so a graph of megabytes is skipped, not parsed.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::domain::time::UnixMillis;
+
+/// The entries of a JSON object, in their order. A getter gives `None` for what is absent, `null` or of another type.
+pub(super) struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'a> Object<'a> {
+    /// Reads clean JSON text.
+    ///
+    /// # Errors
+    /// When it is no JSON object.
+    pub(super) fn parse(text: &'a str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
+    /// The value of `key` unless it is `null`; the last one wins.
+    pub(super) fn raw(&self, key: &str) -> Option<&'a RawValue> {
+        let (_, value) = self.0.iter().rev().find(|(name, _)| name == key)?;
+        (value.get() != "null").then_some(*value)
+    }
+
+    pub(super) fn object(&self, key: &str) -> Option<Object<'a>> {
+        Object::parse(self.raw(key)?.get()).ok()
+    }
+
+    /// A string, or the text of a number: node ids come as both.
+    pub(super) fn text(&self, key: &str) -> Option<String> {
+        text(self.raw(key)?)
+    }
+
+    pub(super) fn number(&self, key: &str) -> Option<f64> {
+        number(self.raw(key)?)
+    }
+
+    /// A whole number that is not negative.
+    pub(super) fn count(&self, key: &str) -> Option<u64> {
+        let number = self.raw(key)?.get();
+        number.parse().ok()
+    }
+
+    /// Milliseconds since the epoch, whole or with a fraction.
+    pub(super) fn moment(&self, key: &str) -> Option<UnixMillis> {
+        let text = self.raw(key)?.get();
+        let whole = text.split_once('.').map_or(text, |(whole, _fraction)| whole);
+        whole.parse().ok().map(UnixMillis::from_millis)
+    }
+
+    pub(super) fn list(&self, key: &str) -> Vec<&'a RawValue> {
+        self.raw(key).map(list).unwrap_or_default()
+    }
+
+    pub(super) fn texts(&self, key: &str) -> Vec<String> {
+        self.list(key).into_iter().filter_map(text).collect()
+    }
+
+    pub(super) fn entries(self) -> Vec<(Cow<'a, str>, &'a RawValue)> {
+        self.0
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// The elements of a list; none when it is no list.
+pub(super) fn list(value: &RawValue) -> Vec<&RawValue> {
+    serde_json::from_str(value.get()).unwrap_or_default()
+}
+
+/// A string's value, or a number's text.
+pub(super) fn text(value: &RawValue) -> Option<String> {
+    let raw = value.get();
+    if raw.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+        return Some(raw.to_owned());
+    }
+    serde_json::from_str(raw).ok()
+}
+
+/// A number's value.
+pub(super) fn number(value: &RawValue) -> Option<f64> {
+    serde_json::from_str(value.get()).ok()
+}
+
+/// `text` as a JSON value of its own; `None` when it is none.
+pub(super) fn owned(text: &str) -> Option<Box<RawValue>> {
+    RawValue::from_string(text.to_owned()).ok()
+}
+
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Entries)
+    }
+}
+
+struct Entries;
+
+impl<'de> Visitor<'de> for Entries {
+    type Value = Object<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut entries = Vec::with_capacity(map.size_hint().unwrap_or(8));
+        while let Some((Key(key), value)) = map.next_entry()? {
+            entries.push((key, value));
+        }
+        Ok(Object(entries))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_the_wrong_type_are_absent_and_the_rest_stays() {
+        let object = Object::parse(
+            r#"{"id":7,"name":"a\u0062","gone":null,"list":[1,"x",null],"n":-2.5,"t":1795330265341.9,"o":{"k":1}}"#,
+        )
+        .unwrap();
+        assert_eq!(object.text("id").as_deref(), Some("7"));
+        assert_eq!(object.text("name").as_deref(), Some("ab"));
+        assert_eq!(object.text("list"), None);
+        assert!(object.raw("gone").is_none() && object.raw("missing").is_none());
+        assert_eq!(object.texts("list"), ["1", "x"]);
+        assert!(object.texts("name").is_empty());
+        assert_eq!(object.number("n"), Some(-2.5));
+        assert_eq!(object.number("name"), None);
+        assert_eq!((object.count("id"), object.count("n")), (Some(7), None));
+        assert_eq!(object.moment("t"), Some(UnixMillis::from_millis(1_795_330_265_341)));
+        assert_eq!(object.object("o").and_then(|inner| inner.count("k")), Some(1));
+        assert!(object.object("list").is_none());
+    }
+
+    #[test]
+    fn the_last_of_two_equal_keys_wins_and_the_order_is_kept() {
+        let object = Object::parse(r#"{"b":1,"a":2,"b":3}"#).unwrap();
+        assert_eq!(object.count("b"), Some(3));
+        let keys: Vec<_> = object.entries().into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["b", "a", "b"]);
+    }
+
+    #[test]
+    fn what_is_no_object_is_an_error() {
+        for text in ["", "[]", "null", "\"x\"", "{", "{]", "<html>"] {
+            assert!(Object::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_very_deep_value_is_skipped() {
+        let deep = format!("{{\"graph\":{}{},\"id\":\"x\"}}", "[".repeat(50_000), "]".repeat(50_000));
+        assert_eq!(Object::parse(&deep).unwrap().text("id").as_deref(), Some("x"));
+    }
+}

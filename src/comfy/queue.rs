@@ -1,0 +1,115 @@
+//! ComfyUI's own queue: `GET /queue`, and taking a waiting job out of it. It must not look into the jobs' workflows.
+
+use super::client::ComfyClient;
+use super::error::ComfyError;
+use super::loose::{self, Object};
+use super::routes::Route;
+
+const QUEUE: Route = Route::get("/queue");
+const CHANGE_QUEUE: Route = Route::post("/queue");
+
+/// The ids of the jobs that a server runs and that wait there, of all clients.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct QueueSnapshot {
+    /// The job that runs; more than one only on unusual servers.
+    pub running: Vec<String>,
+    /// The waiting jobs, the next one first.
+    pub pending: Vec<String>,
+}
+
+impl QueueSnapshot {
+    /// Whether the job runs or waits there.
+    #[must_use]
+    pub fn contains(&self, prompt_id: &str) -> bool {
+        self.running.iter().chain(&self.pending).any(|id| id == prompt_id)
+    }
+}
+
+impl ComfyClient {
+    /// What runs and what waits.
+    ///
+    /// # Errors
+    /// Every [`super::Fault`] of a call.
+    pub async fn queue(&self) -> Result<QueueSnapshot, ComfyError> {
+        let request = self.call(QUEUE, None, &[]).await?;
+        let body = self.json(QUEUE, request).await?;
+        read(&body).map_err(|reason| self.malformed(QUEUE, reason))
+    }
+
+    /// Takes a waiting job out of the queue. Success says nothing: a job that runs or is not known stays as it is,
+    /// so ask [`Self::queue`] afterwards. The websocket tells nothing of a deletion.
+    ///
+    /// # Errors
+    /// Every [`super::Fault`] of a call.
+    pub async fn delete_queued(&self, prompt_id: &str) -> Result<(), ComfyError> {
+        let request = self.call(CHANGE_QUEUE, None, &[]).await?;
+        self.done(CHANGE_QUEUE, request.json(&serde_json::json!({ "delete": [prompt_id] }))).await
+    }
+}
+
+fn read(body: &str) -> Result<QueueSnapshot, String> {
+    let answer = Object::parse(body).map_err(|error| error.to_string())?;
+    // An answer that lacks the lists must not read as an empty queue: jobs would count as lost.
+    if answer.raw("queue_running").is_none() || answer.raw("queue_pending").is_none() {
+        return Err("queue_running or queue_pending is missing".to_owned());
+    }
+    Ok(QueueSnapshot { running: ids(&answer, "queue_running")?, pending: ids(&answer, "queue_pending")? })
+}
+
+/// The ids of a list of `[number, id, …]` by their numbers. ComfyUI keeps the list as a heap: only its first
+/// element is sure to be in its place.
+fn ids(answer: &Object<'_>, key: &str) -> Result<Vec<String>, String> {
+    let mut jobs = Vec::new();
+    for job in answer.list(key) {
+        let [number, id, ..] = loose::list(job)[..] else {
+            return Err(format!("an entry of {key} is no job"));
+        };
+        let id = loose::text(id).ok_or_else(|| format!("an entry of {key} has no id"))?;
+        jobs.push((loose::number(number).unwrap_or(f64::INFINITY), id));
+    }
+    jobs.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+    Ok(jobs.into_iter().map(|(_, id)| id).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_jobs_are_in_the_order_they_will_run() {
+        let body = r#"{"queue_running":[[3,"r",{"1":{"class_type":"X"}},{},["1"]]],
+            "queue_pending":[[4,"a",{},{},[]],[9,"d",{}],[5.5,"b",{}],[7,"c",{}],[null,"nan",{}],[-1,"front",{}]]}"#;
+        let queue = read(body).unwrap();
+        assert_eq!(queue.running, ["r"]);
+        assert_eq!(queue.pending, ["front", "a", "b", "c", "d", "nan"]);
+        assert!(queue.contains("r") && queue.contains("c") && !queue.contains("x"));
+    }
+
+    #[test]
+    fn the_queues_of_both_versions_are_read() {
+        for body in [
+            include_str!("../../tests/fixtures/comfyui/0.24.0/queue.json"),
+            include_str!("../../tests/fixtures/comfyui/0.3.64/queue.json"),
+        ] {
+            let queue = read(body).unwrap();
+            assert!(queue.running.len() == 1 && queue.pending.len() >= 2, "{queue:?}");
+            assert!(queue.running.iter().chain(&queue.pending).all(|id| id.len() == 36), "{queue:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_no_queue_is_never_an_empty_queue() {
+        for body in [
+            "{}",
+            "[]",
+            "<html>",
+            r#"{"queue_running":[]}"#,
+            r#"{"queue_running":[],"queue_pending":null}"#,
+            r#"{"queue_running":[7],"queue_pending":[]}"#,
+            r#"{"queue_running":[[7,null]],"queue_pending":[]}"#,
+        ] {
+            assert!(read(body).is_err(), "{body}");
+        }
+        assert_eq!(read(r#"{"queue_running":[],"queue_pending":[]}"#).unwrap(), QueueSnapshot::default());
+    }
+}

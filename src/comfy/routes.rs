@@ -1,0 +1,134 @@
+//! The routes of a ComfyUI server, and finding out under which form it serves them. It must not send a job.
+//!
+//! Every route exists as `/queue` and as `/api/queue`, but a proxy may pass only one of them. Which one works
+//! is asked once per client, with the harmless `GET /system_stats`: without the prefix first, then with it.
+//! The answer is remembered for the client's life. Asking before anything else means that a failure to find the
+//! form can never leave it open whether a job was accepted. The websocket is asked for apart, as `/ws` and
+//! `/api/ws` often go different ways through a proxy: the handshake itself is the question.
+
+use std::fmt;
+
+use tokio::sync::OnceCell;
+use url::Url;
+
+use super::client::ComfyClient;
+use super::error::{ComfyError, Fault};
+use super::loose::Object;
+
+/// A route: its method and its path without any prefix, as shown in errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    pub(super) post: bool,
+    pub(super) path: &'static str,
+}
+
+impl Route {
+    pub(super) const fn get(path: &'static str) -> Self {
+        Self { post: false, path }
+    }
+
+    pub(super) const fn post(path: &'static str) -> Self {
+        Self { post: true, path }
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", if self.post { "POST" } else { "GET" }, self.path)
+    }
+}
+
+pub(super) const SYSTEM_STATS: Route = Route::get("/system_stats");
+
+/// Whether routes are asked for with `/api` in front.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    Plain,
+    Api,
+}
+
+impl Form {
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Api => "/api",
+        }
+    }
+
+    /// Where `route` is below `base`, whose own path and query are kept. `last` is one more path segment;
+    /// it and the query values are percent-encoded.
+    pub(super) fn url(self, base: &Url, route: Route, last: Option<&str>, query: &[(&str, &str)]) -> Url {
+        let mut url = base.clone();
+        let path = format!("{}{}{}", base.path().trim_end_matches('/'), self.prefix(), route.path);
+        url.set_path(&path);
+        if let (Some(last), Ok(mut segments)) = (last, url.path_segments_mut()) {
+            segments.push(last);
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        url
+    }
+}
+
+/// What is known about one server's routes.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) http: OnceCell<Form>,
+    pub(super) ws: OnceCell<Form>,
+}
+
+impl ComfyClient {
+    /// The form this server answers to.
+    pub(super) async fn form(&self) -> Result<Form, ComfyError> {
+        self.known().http.get_or_try_init(|| self.find_form()).await.copied()
+    }
+
+    async fn find_form(&self) -> Result<Form, ComfyError> {
+        let plain = match self.is_comfy(Form::Plain).await {
+            Ok(()) => return Ok(Form::Plain),
+            Err(error) => error,
+        };
+        if !matches!(plain.fault, Fault::NotFound | Fault::Status { .. } | Fault::Malformed { .. }) {
+            return Err(plain);
+        }
+        self.is_comfy(Form::Api).await.map(|()| Form::Api).map_err(|_api| plain)
+    }
+
+    /// Fails unless the server answers `/system_stats` under `form` as ComfyUI does: a proxy may well answer
+    /// an unknown path with 200 and a web page.
+    async fn is_comfy(&self, form: Form) -> Result<(), ComfyError> {
+        let request = self.request(SYSTEM_STATS, form.url(self.base(), SYSTEM_STATS, None, &[]));
+        let text = self.json(SYSTEM_STATS, request).await?;
+        match Object::parse(&text) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.malformed(SYSTEM_STATS, error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(base: &str, form: Form, last: Option<&str>, query: &[(&str, &str)]) -> String {
+        form.url(&Url::parse(base).unwrap(), Route::get("/view"), last, query).to_string()
+    }
+
+    #[test]
+    fn a_path_prefix_is_kept_with_and_without_a_slash() {
+        assert_eq!(shown("http://h:1", Form::Plain, None, &[]), "http://h:1/view");
+        assert_eq!(shown("http://h:1/comfy", Form::Plain, None, &[]), "http://h:1/comfy/view");
+        assert_eq!(shown("https://h/a/comfy/", Form::Api, None, &[]), "https://h/a/comfy/api/view");
+    }
+
+    #[test]
+    fn query_values_and_segments_are_encoded_and_the_bases_query_is_kept() {
+        let file = [("filename", "a b&c=1#é.png"), ("subfolder", "../x")];
+        assert_eq!(
+            shown("http://h/?key=1", Form::Plain, None, &file),
+            "http://h/view?key=1&filename=a+b%26c%3D1%23%C3%A9.png&subfolder=..%2Fx"
+        );
+        assert_eq!(shown("http://h", Form::Plain, Some("a/b?c"), &[]), "http://h/view/a%2Fb%3Fc");
+    }
+}

@@ -1,0 +1,163 @@
+//! Turns the JSON that Python writes into JSON that everybody reads. It must not know what the JSON says.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// Rewrites what Python's `json` writes and strict parsers refuse: the bare tokens `NaN`, `Infinity` and
+/// `-Infinity` become `null`, and a lone half of a surrogate pair (`"\ud83d"`) becomes `\ufffd`.
+///
+/// Nothing else changes, and nothing is copied when there is nothing to rewrite. Text that is no JSON at all
+/// comes back as some text that is no JSON either.
+#[must_use]
+pub fn sanitize(text: &str) -> Cow<'_, str> {
+    let mut scanner = Scanner { bytes: text.as_bytes(), at: 0, in_string: false };
+    let Some((first, replacement)) = scanner.next_fault() else { return Cow::Borrowed(text) };
+    let mut clean = String::with_capacity(text.len());
+    clean.push_str(&text[..first.start]);
+    clean.push_str(replacement);
+    let mut copied = first.end;
+    while let Some((range, replacement)) = scanner.next_fault() {
+        clean.push_str(&text[copied..range.start]);
+        clean.push_str(replacement);
+        copied = range.end;
+    }
+    clean.push_str(&text[copied..]);
+    Cow::Owned(clean)
+}
+
+/// A body or message as clean JSON text; bytes that are no UTF-8 become replacement characters.
+pub(super) fn clean_text(bytes: Vec<u8>) -> String {
+    let text = String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+    match sanitize(&text) {
+        Cow::Owned(clean) => clean,
+        Cow::Borrowed(_) => text,
+    }
+}
+
+struct Scanner<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    in_string: bool,
+}
+
+impl Scanner<'_> {
+    /// The next piece to replace, and by what. Ranges begin and end at ASCII bytes.
+    fn next_fault(&mut self) -> Option<(Range<usize>, &'static str)> {
+        while self.at < self.bytes.len() {
+            let fault = if self.in_string { self.step_inside() } else { self.step_outside() };
+            if fault.is_some() {
+                return fault;
+            }
+        }
+        None
+    }
+
+    fn step_outside(&mut self) -> Option<(Range<usize>, &'static str)> {
+        let rest = self.bytes.get(self.at..)?;
+        let Some(found) = rest.iter().position(|byte| matches!(byte, b'"' | b'N' | b'I' | b'-')) else {
+            self.at = self.bytes.len();
+            return None;
+        };
+        self.at += found;
+        let token = &rest[found..];
+        let length = [&b"NaN"[..], b"Infinity", b"-Infinity"]
+            .into_iter()
+            .find(|word| token.starts_with(word))
+            .map(<[u8]>::len);
+        let start = self.at;
+        self.in_string = token[0] == b'"';
+        self.at += length.unwrap_or(1);
+        length.map(|length| (start..start + length, "null"))
+    }
+
+    fn step_inside(&mut self) -> Option<(Range<usize>, &'static str)> {
+        let rest = self.bytes.get(self.at..)?;
+        let Some(found) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\')) else {
+            self.at = self.bytes.len();
+            return None;
+        };
+        let start = self.at + found;
+        if rest[found] == b'"' {
+            self.in_string = false;
+            self.at = start + 1;
+            return None;
+        }
+        match escaped_unit(&self.bytes[start..]) {
+            Some(0xD800..=0xDBFF) => {
+                let pair = self.bytes.get(start + 6..).and_then(escaped_unit);
+                if matches!(pair, Some(0xDC00..=0xDFFF)) {
+                    self.at = start + 12;
+                    return None;
+                }
+            }
+            Some(0xDC00..=0xDFFF) => {}
+            _ => {
+                self.at = start + 2;
+                return None;
+            }
+        }
+        self.at = start + 6;
+        Some((start..start + 6, "\\ufffd"))
+    }
+}
+
+/// The UTF-16 unit of a `\uXXXX` escape that `bytes` begins with.
+fn escaped_unit(bytes: &[u8]) -> Option<u16> {
+    let digits = bytes.strip_prefix(b"\\u")?.get(..4)?;
+    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn text_without_pythons_words_is_not_copied() {
+        let text = r#"{"a":[1,-2.5,true,null],"b":"NaN, -Infinity and \"Infinity\" in \\ a string"}"#;
+        assert!(matches!(sanitize(text), Cow::Borrowed(same) if same == text));
+    }
+
+    #[test]
+    fn bare_words_become_null_wherever_a_value_can_stand() {
+        assert_eq!(
+            sanitize(r#"{"a":NaN,"b":[Infinity,-Infinity,-1],"NaN":"é NaN","c":NaN}"#),
+            r#"{"a":null,"b":[null,null,-1],"NaN":"é NaN","c":null}"#
+        );
+        assert_eq!(sanitize("NaN"), "null");
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_becomes_a_replacement_character() {
+        assert_eq!(
+            sanitize(r#"["\ud83d\ude00 \ud83d. \ude00\\ud83d"]"#),
+            r#"["\ud83d\ude00 \ufffd. \ufffd\\ud83d"]"#
+        );
+        assert_eq!(sanitize(r#"["\ud83d\ud83d\ude00"]"#), r#"["\ufffd\ud83d\ude00"]"#);
+    }
+
+    #[test]
+    fn broken_text_is_survived() {
+        for text in ["", "\"", "\"\\", "\"\\u", "\"\\ud8", "\"\\ud83d", "-", "N", "Infinit", "\"\\ud83d\\u"] {
+            let _clean = sanitize(text);
+        }
+        assert_eq!(clean_text(vec![b'"', 0xff, b'"']), "\"\u{fffd}\"");
+        assert_eq!(clean_text(b"[NaN]".to_vec()), "[null]");
+    }
+
+    proptest! {
+        #[test]
+        fn valid_json_is_never_changed(text in any::<String>(), number in any::<f64>()) {
+            let json = serde_json::json!({ &text: [&text, number] }).to_string();
+            prop_assert_eq!(sanitize(&json), json.as_str());
+        }
+
+        #[test]
+        fn any_text_is_survived_and_the_second_pass_changes_nothing(text in r#"(NaN|Infinity|-|"|\\|u|d83d|de00|é|,)*"#) {
+            let once = sanitize(&text).into_owned();
+            let _twice = sanitize(&once);
+        }
+    }
+}
