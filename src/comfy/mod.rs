@@ -39,5 +39,5 @@ pub use sanitize::sanitize;
 pub use submit::{SubmitError, Submitted};
 pub use system::{Device, SystemStats};
 pub use upload::{Upload, Uploaded};
-pub use view::{FileRef, ViewStream};
+pub use view::ViewStream;
 pub use ws::EventStream;

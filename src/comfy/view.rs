@@ -7,19 +7,9 @@ use reqwest::header::CONTENT_TYPE;
 use super::client::ComfyClient;
 use super::error::{ComfyError, Fault};
 use super::routes::Route;
+use crate::domain::outputs::FileRef;
 
 const VIEW: Route = Route::get("/view");
-
-/// A file on a ComfyUI server, as its outputs name it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct FileRef {
-    /// The name without folders.
-    pub filename: String,
-    /// The folder below the one of `kind`; mostly empty.
-    pub subfolder: String,
-    /// `output`, `temp` or `input`: `type` in ComfyUI's JSON.
-    pub kind: String,
-}
 
 /// A file on its way. Dropping it ends the transfer.
 #[derive(Debug)]

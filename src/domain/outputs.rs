@@ -42,8 +42,8 @@ pub struct FileRef {
     pub filename: String,
     /// The folder below the type's own; empty for none.
     pub subfolder: String,
-    /// `output`, `temp` or `input`.
-    pub folder_type: String,
+    /// `output`, `temp` or `input`: `type` in ComfyUI's JSON.
+    pub kind: String,
 }
 
 /// One file that a run made.
@@ -104,7 +104,7 @@ fn file_ref(item: &Value) -> Option<(FileRef, Option<&str>)> {
     let file = FileRef {
         filename: filename.to_owned(),
         subfolder: text("subfolder").unwrap_or_default().to_owned(),
-        folder_type: text("type").unwrap_or("output").to_owned(),
+        kind: text("type").unwrap_or("output").to_owned(),
     };
     Some((file, text("format")))
 }

@@ -1,0 +1,197 @@
+//! What a websocket tells of one attempt, for whoever watches it: hints, never the truth.
+//! It must not talk to any server.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::clock::Clock;
+use crate::comfy::{ComfyEvent, NodeProgress};
+use crate::domain::progress::{Progress, ProgressTracker};
+use crate::domain::time::UnixMillis;
+
+/// What was heard of one attempt so far.
+#[derive(Debug)]
+pub struct AttemptFeed {
+    heard: Mutex<Heard>,
+    ended: Notify,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Debug)]
+struct Heard {
+    progress: ProgressTracker,
+    started_at: Option<UnixMillis>,
+    last_at: Option<UnixMillis>,
+    ended: bool,
+}
+
+impl AttemptFeed {
+    fn new(progress: ProgressTracker, clock: Arc<dyn Clock>) -> Self {
+        let heard = Heard { progress, started_at: None, last_at: None, ended: false };
+        Self { heard: Mutex::new(heard), ended: Notify::new(), clock }
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The progress as last heard.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        self.heard().progress.snapshot()
+    }
+
+    /// When ComfyUI was heard to begin, by our clock.
+    #[must_use]
+    pub fn started_at(&self) -> Option<UnixMillis> {
+        self.heard().started_at
+    }
+
+    /// When anything was last heard, by our clock.
+    #[must_use]
+    pub fn last_at(&self) -> Option<UnixMillis> {
+        self.heard().last_at
+    }
+
+    /// Whether the end was heard.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.heard().ended
+    }
+
+    /// Returns once the end is heard, at once if it was before; hearing it is no proof of a history entry.
+    pub async fn ended(&self) {
+        loop {
+            let notified = self.ended.notified();
+            if self.has_ended() {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    fn hear(&self, event: &ComfyEvent) {
+        let now = self.clock.now();
+        let ended = {
+            let mut heard = self.heard();
+            heard.last_at = Some(now);
+            heard.take(event);
+            if heard.started_at.is_none() && heard.progress.has_started() {
+                heard.started_at = Some(now);
+            }
+            heard.ended
+        };
+        if ended {
+            self.ended.notify_waiters();
+        }
+    }
+}
+
+impl Heard {
+    fn take(&mut self, event: &ComfyEvent) {
+        match event {
+            ComfyEvent::ExecutionStart { .. } => self.progress.started(),
+            ComfyEvent::Cached { nodes, .. } => self.progress.cached(nodes.iter().map(String::as_str)),
+            ComfyEvent::Executing { node: Some(node), .. } => self.progress.executing(node),
+            ComfyEvent::Progress { node: Some(node), value, max, .. } => {
+                self.progress.step(node, *value, *max);
+            }
+            ComfyEvent::ProgressState { nodes, .. } => nodes.iter().for_each(|node| self.take_node(node)),
+            ComfyEvent::Executed { node, .. } => self.progress.finished(node),
+            ComfyEvent::Executing { node: None, .. }
+            | ComfyEvent::Success { .. }
+            | ComfyEvent::Error { .. }
+            | ComfyEvent::Interrupted { .. } => self.ended = true,
+            _ => {}
+        }
+    }
+
+    fn take_node(&mut self, node: &NodeProgress) {
+        match node.state.as_str() {
+            "finished" => self.progress.finished(&node.node),
+            // Every node has a `max` of 1 until it tells of steps of its own.
+            "running" if node.max > 1.0 => {
+                self.progress.step(node.display_node.as_deref().unwrap_or(&node.node), node.value, node.max);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The feeds of one server's attempts, by the id ComfyUI knows them as.
+#[derive(Debug, Default)]
+pub(super) struct Feeds(Mutex<HashMap<String, Arc<AttemptFeed>>>);
+
+impl Feeds {
+    fn all(&self) -> MutexGuard<'_, HashMap<String, Arc<AttemptFeed>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn open(
+        &self,
+        attempt_id: &str,
+        progress: ProgressTracker,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<AttemptFeed> {
+        let feed = Arc::new(AttemptFeed::new(progress, clock));
+        self.all().insert(attempt_id.to_owned(), feed.clone());
+        feed
+    }
+
+    pub fn close(&self, attempt_id: &str) {
+        self.all().remove(attempt_id);
+    }
+
+    pub fn hear(&self, event: &ComfyEvent) {
+        let feed = event.prompt_id().and_then(|id| self.all().get(id).cloned());
+        if let Some(feed) = feed {
+            feed.hear(event);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::domain::workflow::Workflow;
+
+    fn feeds() -> (Feeds, Arc<AttemptFeed>) {
+        let graph = r#"{"1":{"class_type":"A","inputs":{}},"2":{"class_type":"B","inputs":{}}}"#;
+        let tracker = ProgressTracker::new(&Workflow::parse(graph).unwrap());
+        let feeds = Feeds::default();
+        let feed = feeds.open("x", tracker, Arc::new(ManualClock::new(UnixMillis::from_millis(7))));
+        (feeds, feed)
+    }
+
+    #[tokio::test]
+    async fn a_feed_hears_only_of_its_own_attempt_and_wakes_at_its_end() {
+        let (feeds, feed) = feeds();
+        let hear = |text: &str| feeds.hear(&ComfyEvent::from_text(text));
+        hear(r#"{"type":"execution_start","data":{"prompt_id":"y"}}"#);
+        assert_eq!(feed.started_at(), None);
+        hear(r#"{"type":"execution_start","data":{"prompt_id":"x"}}"#);
+        assert_eq!(feed.started_at(), Some(UnixMillis::from_millis(7)));
+        hear(
+            r#"{"type":"progress_state","data":{"prompt_id":"x","nodes":{"1":{"node_id":"1","state":"finished","value":1.0,"max":1.0},
+            "2":{"node_id":"2","state":"running","value":3,"max":4}}}}"#,
+        );
+        assert!((feed.progress().value - 0.875).abs() < 1e-9);
+        let ended = feed.ended();
+        tokio::pin!(ended);
+        assert!(futures_util::poll!(&mut ended).is_pending());
+        hear(r#"{"type":"executing","data":{"node":null,"prompt_id":"x"}}"#);
+        ended.await;
+        feed.ended().await;
+    }
+
+    #[test]
+    fn a_closed_feed_hears_nothing() {
+        let (feeds, feed) = feeds();
+        feeds.close("x");
+        feeds.hear(&ComfyEvent::from_text(r#"{"type":"execution_start","data":{"prompt_id":"x"}}"#));
+        assert_eq!(feed.last_at(), None);
+    }
+}

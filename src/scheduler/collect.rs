@@ -1,0 +1,128 @@
+//! Fetching a run's files from its server into the media store, streamed.
+
+use std::collections::HashMap;
+
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
+
+use super::attempt::Attempt;
+use crate::comfy::{ComfyError, HistoryEntry};
+use crate::domain::failure::{Failure, FailureCode};
+use crate::domain::job::NamedText;
+use crate::domain::media::{MediaFile, StoredNames};
+use crate::domain::outputs::{FileRef, OutputFile, RunOutputs, read_outputs};
+use crate::media::{MediaError, Stored};
+
+/// Tries to fetch one file.
+const TRIES: u32 = 3;
+
+/// What was brought home of a run.
+#[derive(Debug, Default)]
+pub(super) struct Collected {
+    pub texts: Vec<NamedText>,
+    pub media: Vec<MediaFile>,
+    /// The first file that could not be had.
+    pub missing: Option<Failure>,
+}
+
+/// Why a file could not be had.
+enum Missing {
+    /// The server does not have it.
+    NotThere,
+    /// It did not arrive whole.
+    Broken(String),
+    /// The media store cannot take it.
+    Storage(std::io::Error),
+}
+
+impl Attempt {
+    /// Fetches every file of the run. Files that cannot be had are left out and the first one is named.
+    pub(super) async fn collect(&self, entry: &HistoryEntry) -> Collected {
+        let RunOutputs { files, texts } = read_outputs(entry.outputs.raw(), &self.names);
+        // The same file may stand in several places; it is fetched once.
+        let mut names = StoredNames::default();
+        let mut stored_as: HashMap<&FileRef, String> = HashMap::new();
+        let mut wanted: Vec<(&FileRef, String)> = Vec::new();
+        for OutputFile { file, .. } in &files {
+            stored_as.entry(file).or_insert_with(|| {
+                let name = names.take(&file.filename);
+                wanted.push((file, name.clone()));
+                name
+            });
+        }
+        let downloads: Vec<_> = wanted.iter().map(|(file, name)| self.fetch(file, name).boxed()).collect();
+        let fetched: Vec<Result<Stored, Failure>> =
+            stream::iter(downloads).buffered(self.parts.settings.downloads.max(1)).collect().await;
+        let mut collected = Collected { texts, ..Collected::default() };
+        let fetched: HashMap<&FileRef, Result<Stored, Failure>> =
+            wanted.iter().map(|(file, _)| *file).zip(fetched).collect();
+        for OutputFile { var, node_id, kind, file } in &files {
+            match fetched.get(file) {
+                Some(Ok(stored)) => collected.media.push(MediaFile {
+                    var: var.clone(),
+                    node_id: node_id.clone(),
+                    kind: *kind,
+                    stored_as: stored_as[file].clone(),
+                    filename: file.filename.clone(),
+                    content_type: stored.content_type.clone(),
+                    bytes: stored.bytes,
+                    sha256: stored.sha256.clone(),
+                }),
+                Some(Err(failure)) if collected.missing.is_none() => {
+                    collected.missing = Some(Failure { node_id: Some(node_id.clone()), ..failure.clone() });
+                }
+                _ => {}
+            }
+        }
+        collected
+    }
+
+    async fn fetch(&self, file: &FileRef, name: &str) -> Result<Stored, Failure> {
+        let mut failures = 0;
+        loop {
+            let why = match self.fetch_once(file, name).await {
+                Ok(stored) => return Ok(stored),
+                Err(Missing::NotThere) => return Err(self.unavailable(file, "the server no longer has it")),
+                Err(Missing::Broken(reason)) => reason,
+                Err(Missing::Storage(error)) => {
+                    // A full disk is ours to mend, not the job's fault: its files wait on the server meanwhile.
+                    tracing::error!(%error, "the media store does not take files; trying again");
+                    self.pause(3).await;
+                    continue;
+                }
+            };
+            failures += 1;
+            if failures >= TRIES {
+                return Err(self.unavailable(file, &why));
+            }
+            tracing::warn!(prompt_id = %self.job.prompt_id, file = file.filename, why, "fetching an output file again");
+            self.pause(failures).await;
+        }
+    }
+
+    fn unavailable(&self, file: &FileRef, why: &str) -> Failure {
+        let folder = if file.subfolder.is_empty() { String::new() } else { format!("{}/", file.subfolder) };
+        let message = format!(
+            "the output file \"{folder}{}\" could not be fetched from {}: {why}",
+            file.filename,
+            self.backend.name()
+        );
+        Failure::new(FailureCode::OutputUnavailable, message)
+    }
+
+    async fn pause(&self, failures: u32) {
+        let wait = self.parts.settings.retry.delay(failures, self.parts.random.fraction());
+        self.parts.clock.sleep(wait).await;
+    }
+
+    async fn fetch_once(&self, file: &FileRef, name: &str) -> Result<Stored, Missing> {
+        let broken = |error: &ComfyError| {
+            if error.is_not_found() { Missing::NotThere } else { Missing::Broken(error.fault.to_string()) }
+        };
+        let view = self.backend.client().view(file).await.map_err(|error| broken(&error))?;
+        let bytes = view.into_stream().map_err(Into::into).boxed();
+        self.parts.media.put(self.job.prompt_id, name, bytes).await.map_err(|error| match error {
+            MediaError::Source(error) => Missing::Broken(error.to_string()),
+            MediaError::Storage(error) => Missing::Storage(error),
+        })
+    }
+}

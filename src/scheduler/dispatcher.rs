@@ -1,0 +1,131 @@
+//! The dispatcher's task: turns wakeups into events, asks the pure machine, and does what it says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::attempt::{Attempt, Origin};
+use super::dispatch::{Action, BackendIndex, Event, State, handle};
+use super::{Parts, reaper};
+use crate::lifecycle::Tasks;
+use crate::store::{Adopt, Claim, ClaimedJob, Requeue, StoreError};
+
+/// Between two looks at the queue that no wakeup asked for; half of it again as jitter.
+const POLL: Duration = Duration::from_secs(1);
+/// Ended attempts the dispatcher has not heard of yet; more of them wait.
+const ENDINGS: usize = 256;
+
+/// The scheduler of one process.
+#[derive(Debug)]
+pub struct Scheduler {
+    parts: Arc<Parts>,
+    tasks: Tasks,
+    ended: mpsc::Sender<BackendIndex>,
+}
+
+impl Scheduler {
+    /// Takes over what an earlier process left running, then claims and runs jobs until `tasks` stop.
+    pub fn start(parts: Arc<Parts>, tasks: &Tasks) {
+        let (ended, endings) = mpsc::channel(ENDINGS);
+        for (name, reaper) in reaper::tasks(&parts, &tasks.stopping()) {
+            tasks.spawn(name, reaper);
+        }
+        let scheduler = Self { parts, tasks: tasks.clone(), ended };
+        tasks.spawn("dispatcher", async move { scheduler.run(endings).await });
+    }
+
+    async fn run(self, mut endings: mpsc::Receiver<BackendIndex>) -> Result<(), StoreError> {
+        let stopping = self.tasks.stopping();
+        let mut state = State::new(self.parts.pool.backends().iter().map(|backend| backend.slots()));
+        let adopted = self.parts.store.adopt(Adopt::All, self.parts.lease(), self.parts.clock.now()).await?;
+        let mut actions = Vec::new();
+        for job in adopted {
+            if let Some(index) = self.adopt(job).await? {
+                actions = handle(&mut state, Event::Adopted(index));
+            }
+        }
+        let mut changes = self.parts.pool.changes();
+        actions.extend(handle(&mut state, self.pool_event()));
+        loop {
+            self.perform(&mut state, actions).await;
+            let event = tokio::select! {
+                () = stopping.cancelled() => return Ok(()),
+                Some(index) = endings.recv() => Event::Ended(index),
+                () = self.parts.hub.work() => Event::Work,
+                Ok(()) = changes.changed() => self.pool_event(),
+                () = self.poll() => Event::Work,
+            };
+            actions = handle(&mut state, event);
+        }
+    }
+
+    async fn poll(&self) {
+        self.parts.clock.sleep(POLL.mul_f64(1.0 + self.parts.random.fraction() / 2.0)).await;
+    }
+
+    fn pool_event(&self) -> Event {
+        let servers = self.parts.pool.backends().iter();
+        Event::Pool(servers.map(|backend| (backend.is_usable(), backend.queue_remaining())).collect())
+    }
+
+    async fn perform(&self, state: &mut State, mut actions: Vec<Action>) {
+        while let Some(Action::Claim(asked)) = actions.pop() {
+            let claimed = self.claim(&asked).await;
+            let got = claimed.len();
+            for (index, job) in asked.iter().zip(claimed) {
+                self.spawn(*index, job, Origin::Fresh);
+            }
+            actions.extend(handle(state, Event::Claimed { asked, got }));
+        }
+    }
+
+    async fn claim(&self, asked: &[BackendIndex]) -> Vec<ClaimedJob> {
+        let lease = self.parts.lease();
+        let claims = asked.iter().map(|&index| Claim {
+            attempt_id: self.parts.random.attempt_id(),
+            backend: self.parts.pool.backends()[index].name().clone(),
+            lease,
+        });
+        match self.parts.store.claim(claims.collect(), self.parts.clock.now()).await {
+            Ok(jobs) => jobs,
+            Err(error) => {
+                tracing::error!(%error, "no job could be claimed; trying again");
+                Vec::new()
+            }
+        }
+    }
+
+    fn spawn(&self, index: BackendIndex, job: ClaimedJob, origin: Origin) {
+        let attempt = Attempt::begin(self.parts.clone(), self.parts.pool.backends()[index].clone(), job);
+        let stopping: CancellationToken = self.tasks.stopping();
+        let ended = self.ended.clone();
+        self.tasks.spawn("attempt", async move {
+            attempt.run(origin, stopping).await;
+            // The dispatcher is gone only when the process stops.
+            let _: Result<(), _> = ended.send(index).await;
+            Ok::<(), StoreError>(())
+        });
+    }
+
+    /// Goes on watching an attempt of an earlier process; one on a server that is not configured any more
+    /// cannot be asked for and goes back to the queue.
+    async fn adopt(&self, job: ClaimedJob) -> Result<Option<BackendIndex>, StoreError> {
+        if let Some((index, _)) = self.parts.pool.find(&job.attempt.backend) {
+            tracing::info!(prompt_id = %job.prompt_id, backend = %job.attempt.backend, "a running job is taken over");
+            self.spawn(index, job, Origin::Adopted);
+            return Ok(Some(index));
+        }
+        let now = self.parts.clock.now();
+        let requeue = Requeue {
+            counts: false,
+            not_before: now,
+            deadline: job.queue_timeout.map(|timeout| now.plus(timeout)),
+            reason: format!("the server {} is not configured any more", job.attempt.backend),
+            at: now,
+        };
+        reaper::give_back(&self.parts, &job, requeue).await?;
+        Ok(None)
+    }
+}

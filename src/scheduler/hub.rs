@@ -1,0 +1,162 @@
+//! Who waits for what: callers for jobs, the dispatcher for work, attempts for cancels. All of it hints: the
+//! store is the truth, and whoever waits registers first and asks the store second.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::id::PromptId;
+use crate::domain::progress::Progress;
+use crate::pool::AttemptFeed;
+
+/// The gateway's wakeups.
+#[derive(Debug, Default)]
+pub struct Hub {
+    work: Notify,
+    jobs: Mutex<Jobs>,
+}
+
+#[derive(Debug, Default)]
+struct Jobs {
+    waiting: HashMap<PromptId, watch::Sender<()>>,
+    running: HashMap<PromptId, Running>,
+    /// Cancels that came between a job's claim and its registration here.
+    early_cancels: HashSet<PromptId>,
+}
+
+#[derive(Debug)]
+struct Running {
+    cancel: CancellationToken,
+    feed: Arc<AttemptFeed>,
+}
+
+impl Hub {
+    fn jobs(&self) -> MutexGuard<'_, Jobs> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// There may be a job to claim.
+    pub fn work_came(&self) {
+        self.work.notify_one();
+    }
+
+    /// Returns when there may be a job to claim.
+    pub async fn work(&self) {
+        self.work.notified().await;
+    }
+
+    /// Registers for changes of a job's status.
+    #[must_use]
+    pub fn subscribe(self: &Arc<Self>, id: PromptId) -> Subscription {
+        let changes = self.jobs().waiting.entry(id).or_default().subscribe();
+        Subscription { hub: self.clone(), id, changes: Some(changes) }
+    }
+
+    /// A job's status changed.
+    pub fn job_changed(&self, id: PromptId) {
+        if let Some(waiting) = self.jobs().waiting.get(&id) {
+            waiting.send_replace(());
+        }
+    }
+
+    /// A running job was asked to be cancelled.
+    pub fn cancel(&self, id: PromptId) {
+        let mut jobs = self.jobs();
+        match jobs.running.get(&id) {
+            Some(running) => running.cancel.cancel(),
+            None => {
+                jobs.early_cancels.insert(id);
+            }
+        }
+    }
+
+    /// How far a running job has come, if it runs in this process.
+    #[must_use]
+    pub fn progress(&self, id: PromptId) -> Option<Progress> {
+        let feed = self.jobs().running.get(&id)?.feed.clone();
+        Some(feed.progress())
+    }
+
+    pub(super) fn began(&self, id: PromptId, cancel: CancellationToken, feed: Arc<AttemptFeed>) {
+        let mut jobs = self.jobs();
+        if jobs.early_cancels.remove(&id) {
+            cancel.cancel();
+        }
+        jobs.running.insert(id, Running { cancel, feed });
+    }
+
+    pub(super) fn ended(&self, id: PromptId) {
+        let mut jobs = self.jobs();
+        jobs.running.remove(&id);
+        jobs.early_cancels.remove(&id);
+    }
+}
+
+/// A place among those who wait for a job.
+#[derive(Debug)]
+pub struct Subscription {
+    hub: Arc<Hub>,
+    id: PromptId,
+    /// Taken only by `drop`.
+    changes: Option<watch::Receiver<()>>,
+}
+
+impl Subscription {
+    /// Returns when the job's status changed since the last call, or since the subscription.
+    pub async fn changed(&mut self) {
+        if let Some(changes) = &mut self.changes {
+            // The sender is removed only when nobody waits.
+            let _changed: Result<(), _> = changes.changed().await;
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let mut jobs = self.hub.jobs();
+        self.changes = None;
+        if jobs.waiting.get(&self.id).is_some_and(|waiting| waiting.receiver_count() == 0) {
+            jobs.waiting.remove(&self.id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(which: u8) -> PromptId {
+        PromptId::from_parts(crate::domain::time::UnixMillis::from_millis(1), [which; 10])
+    }
+
+    #[tokio::test]
+    async fn a_change_between_registering_and_waiting_is_not_missed() {
+        let hub = Arc::new(Hub::default());
+        let mut subscription = hub.subscribe(id(1));
+        hub.job_changed(id(1));
+        subscription.changed().await;
+        hub.job_changed(id(2));
+        let waiting = subscription.changed();
+        tokio::pin!(waiting);
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_kept_of_those_who_left() {
+        let hub = Arc::new(Hub::default());
+        let (first, second) = (hub.subscribe(id(1)), hub.subscribe(id(1)));
+        drop(first);
+        assert_eq!(hub.jobs().waiting.len(), 1);
+        drop(second);
+        assert_eq!(hub.jobs().waiting.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn work_that_came_while_nobody_waited_is_not_missed() {
+        let hub = Hub::default();
+        hub.work_came();
+        hub.work().await;
+    }
+}

@@ -1,0 +1,124 @@
+//! Runs queued jobs on the pool's servers and brings each to its one end. It must not know of HTTP clients of ours.
+//!
+//! ```text
+//!            claim (row and attempt on disk)      POST /prompt            /history has it
+//!  queued ─────────────────────────────▶ running: preparing ──▶ watching ─────────────────▶ collecting ──▶ ended
+//!     ▲                                      │ not delivered,      │ neither in /queue          │ a file cannot
+//!     └──────────────────────────────────────┴─ not accepted ──────┴ nor in /history: lost      ▼ be fetched: failed
+//! ```
+//!
+//! What holds at every moment:
+//! * The attempt (server and id) is on disk before anything is sent to the server.
+//! * An attempt ends its job only under its fence; a late one gets [`StoreError::LeaseLost`](crate::store::StoreError)
+//!   and is dropped.
+//! * A job goes back to the queue only when its server surely does not have it, or has been unreachable for
+//!   [`Settings::lost_after`].
+//! * A stop leaves running jobs as they are: the next start adopts them.
+//!
+//! | what happens | what follows |
+//! |---|---|
+//! | server refuses the connection at submit | back to the queue at once, not counted; the server is down |
+//! | submit without a clear answer | `/queue` and `/history` decide: watch, or back to the queue, counted |
+//! | ComfyUI refuses the workflow | failed: `invalid_workflow` |
+//! | run vanished from queue and history | back to the queue, counted; when spent, failed: `backend_lost` |
+//! | out of memory | back to the queue, counted; when spent, failed: `out_of_memory` |
+//! | node error | failed: `node_error`, outputs so far kept |
+//! | websocket silent | `/history` and `/queue` are asked every second |
+//! | database not available | the ending is kept in memory and tried again until it is on disk |
+
+mod attempt;
+mod collect;
+mod dispatch;
+mod dispatcher;
+mod hub;
+mod reaper;
+mod settle;
+mod submit;
+mod verdict;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use dispatcher::Scheduler;
+pub use hub::{Hub, Subscription};
+pub use reaper::sweep_orphans;
+
+use crate::clock::Clock;
+use crate::domain::id::LeaseOwner;
+use crate::domain::job::Lease;
+use crate::domain::retry::RetryPolicy;
+use crate::domain::time::UnixMillis;
+use crate::media::MediaStore;
+use crate::metrics::Metrics;
+use crate::pool::Pool;
+use crate::random::Random;
+use crate::store::JobStore;
+
+/// How the scheduler behaves.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Attempts and the waits between them.
+    pub retry: RetryPolicy,
+    /// Between two looks at a run of which nothing is heard.
+    pub poll: Duration,
+    /// A run whose server cannot be reached for that long is lost.
+    pub lost_after: Duration,
+    /// A cancelled or overdue run that its server does not give up within that time is left to it.
+    pub interrupt_grace: Duration,
+    /// How long a lease lasts unless it is renewed.
+    pub lease: Duration,
+    /// How long ended jobs are kept; for ever, if `None`.
+    pub retention: Option<Duration>,
+    /// Files of one job fetched at the same time.
+    pub downloads: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            retry: RetryPolicy::default(),
+            poll: Duration::from_secs(1),
+            lost_after: Duration::from_mins(1),
+            interrupt_grace: Duration::from_mins(1),
+            lease: Duration::from_mins(1),
+            retention: Some(Duration::from_hours(7 * 24)),
+            downloads: 4,
+        }
+    }
+}
+
+/// What the scheduler works with.
+#[derive(Debug)]
+pub struct Parts {
+    /// The jobs.
+    pub store: Arc<dyn JobStore>,
+    /// Their files.
+    pub media: Arc<dyn MediaStore>,
+    /// The servers.
+    pub pool: Arc<Pool>,
+    /// Who waits for what.
+    pub hub: Arc<Hub>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids and jitter.
+    pub random: Arc<Random>,
+    /// What is measured.
+    pub metrics: Arc<Metrics>,
+    /// How it behaves.
+    pub settings: Settings,
+    /// This process, as owner of leases.
+    pub owner: LeaseOwner,
+}
+
+impl Parts {
+    /// A lease of this process from now on.
+    fn lease(&self) -> Lease {
+        Lease { owner: self.owner, until: self.clock.now().plus(self.settings.lease) }
+    }
+
+    /// When a job that ends at `now` may be forgotten.
+    fn expiry(&self, now: UnixMillis) -> Option<UnixMillis> {
+        self.settings.retention.map(|retention| now.plus(retention))
+    }
+}

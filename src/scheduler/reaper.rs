@@ -1,0 +1,146 @@
+//! What comes due by itself: leases to renew, waits that end, results to forget, files that belong to no job.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Parts;
+use crate::domain::failure::{Failure, FailureCode};
+use crate::domain::id::PromptId;
+use crate::domain::job::{Ending, Finish, Status, Timings};
+use crate::media::MediaError;
+use crate::store::{ClaimedJob, Requeue, StoreError};
+
+/// Between two looks for queued jobs whose deadline has come.
+const DEADLINES: Duration = Duration::from_millis(500);
+/// Between two looks for results to forget.
+const RETENTION: Duration = Duration::from_mins(1);
+/// Results forgotten in one transaction.
+const PURGE: u32 = 200;
+/// How long the id of a forgotten job is told from an unknown one.
+const TOMBSTONES: Duration = Duration::from_hours(30 * 24);
+
+type Task = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
+
+/// The periodic tasks, by name.
+pub(super) fn tasks(parts: &Arc<Parts>, stopping: &CancellationToken) -> Vec<(&'static str, Task)> {
+    let lease = parts.settings.lease / 3;
+    vec![
+        (
+            "lease renewal",
+            every(lease, parts, stopping, |parts| Box::pin(async move { renew(&parts).await })),
+        ),
+        (
+            "queue deadlines",
+            every(DEADLINES, parts, stopping, |parts| Box::pin(async move { expire(&parts).await })),
+        ),
+        (
+            "retention",
+            every(RETENTION, parts, stopping, |parts| Box::pin(async move { purge(&parts).await })),
+        ),
+    ]
+}
+
+fn every(
+    period: Duration,
+    parts: &Arc<Parts>,
+    stopping: &CancellationToken,
+    step: fn(Arc<Parts>) -> Task,
+) -> Task {
+    let (parts, stopping) = (parts.clone(), stopping.clone());
+    Box::pin(async move {
+        loop {
+            tokio::select! {
+                () = stopping.cancelled() => return Ok(()),
+                () = parts.clock.sleep(period) => {}
+            }
+            if let Err(error) = step(parts.clone()).await {
+                tracing::error!(%error, "a periodic task failed; it comes again");
+            }
+        }
+    })
+}
+
+async fn renew(parts: &Parts) -> Result<(), StoreError> {
+    parts.store.renew(parts.owner, parts.lease().until).await
+}
+
+async fn expire(parts: &Parts) -> Result<(), StoreError> {
+    let now = parts.clock.now();
+    let failure = Failure::new(FailureCode::QueueTimeout, "no server took the job within its queue_timeout");
+    for id in parts.store.expire_queued(now, failure, parts.expiry(now)).await? {
+        tracing::info!(prompt_id = %id, outcome = "queue_timeout", "job ended");
+        parts.metrics.job_finished(Status::Failed);
+        parts.hub.job_changed(id);
+    }
+    Ok(())
+}
+
+async fn purge(parts: &Parts) -> Result<(), StoreError> {
+    loop {
+        let now = parts.clock.now();
+        let before = now.minus(TOMBSTONES);
+        let purged = parts.store.purge(now, before, PURGE).await?;
+        for id in &purged {
+            forget_files(parts, *id).await;
+        }
+        if purged.len() < PURGE as usize {
+            return Ok(());
+        }
+    }
+}
+
+async fn forget_files(parts: &Parts, id: PromptId) {
+    if let Err(error) = parts.media.remove(id).await {
+        tracing::error!(prompt_id = %id, %error, "files of a forgotten job stay behind until the next start");
+    }
+}
+
+/// Removes files of jobs that the store does not know: left by a process that was killed between the two.
+///
+/// # Errors
+/// The media store cannot be listed, or the store cannot be asked.
+pub async fn sweep_orphans(parts: &Parts) -> Result<usize, SweepError> {
+    let mut swept = 0;
+    for id in parts.media.jobs().await? {
+        if parts.store.status(id).await?.is_none() {
+            parts.media.remove(id).await?;
+            swept += 1;
+        }
+    }
+    Ok(swept)
+}
+
+/// Why orphaned files could not be swept.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    /// The store could not be asked.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The media store failed.
+    #[error(transparent)]
+    Media(#[from] MediaError),
+}
+
+/// Puts a job back that nobody watches; if a cancel came for it, it is thereby cancelled.
+pub(super) async fn give_back(parts: &Parts, job: &ClaimedJob, requeue: Requeue) -> Result<(), StoreError> {
+    let fence = job.attempt.fence(job.prompt_id);
+    let at = requeue.at;
+    match parts.store.requeue(fence, requeue).await {
+        Err(StoreError::LeaseLost) => {
+            let finish = Finish {
+                ending: Ending::Cancelled,
+                outputs: None,
+                texts: Vec::new(),
+                media: Vec::new(),
+                timings: Timings::default(),
+                finished_at: at,
+                expires_at: parts.expiry(at),
+            };
+            parts.store.finish(fence, finish).await
+        }
+        other => other,
+    }
+}

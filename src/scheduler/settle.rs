@@ -1,0 +1,168 @@
+//! Writing down what an attempt came to: the one place that ends a job or puts it back.
+
+use std::time::Duration;
+
+use super::attempt::{Attempt, Moments};
+use super::collect::Collected;
+use super::verdict::{Retry, Verdict, execution_failure};
+use crate::comfy::{HistoryEntry, HistoryStatus};
+use crate::domain::failure::{Failure, FailureCode};
+use crate::domain::job::{Ending, Finish, Timings};
+use crate::store::{Requeue, StoreError};
+
+impl Attempt {
+    pub(super) async fn settle(&self, verdict: Verdict, moments: Moments, dropped: Option<String>) {
+        match verdict {
+            Verdict::Ended(entry) => self.settle_ended(&entry, moments, dropped).await,
+            Verdict::Failed(failure) => self.finish(self.bare(Ending::Failed(failure), moments)).await,
+            Verdict::Cancelled => self.finish(self.bare(Ending::Cancelled, moments)).await,
+            Verdict::Retry(retry) => self.retry(retry, moments).await,
+        }
+    }
+
+    async fn settle_ended(&self, entry: &HistoryEntry, moments: Moments, dropped: Option<String>) {
+        let collecting = self.now();
+        let failure = match &entry.status {
+            HistoryStatus::Success => None,
+            HistoryStatus::Error(error) => Some(execution_failure(error)),
+            HistoryStatus::Interrupted => Some(Failure::new(
+                FailureCode::Interrupted,
+                "somebody interrupted the job at its ComfyUI server",
+            )),
+        };
+        if let Some(failure) = failure.as_ref().filter(|failure| failure.code.is_retryable())
+            && self.may_retry(true)
+        {
+            let retry = Retry { code: failure.code, reason: failure.message.clone(), counts: true };
+            return self.retry(retry, moments).await;
+        }
+        let Collected { texts, media, missing } = self.collect(entry).await;
+        let ending = match failure.or(missing) {
+            Some(failure) => Ending::Failed(failure),
+            None => Ending::Completed { msg: dropped },
+        };
+        let mut finish = Finish {
+            outputs: Some(entry.outputs.raw().to_owned()),
+            texts,
+            media,
+            ..self.bare(ending, moments)
+        };
+        finish.timings.executing_ms =
+            entry.started_at.zip(entry.finished_at).map(|(start, end)| millis(end.since(start)));
+        finish.timings.collecting_ms = Some(millis(self.now().since(collecting)));
+        self.finish(finish).await;
+    }
+
+    /// The end of a job that has no outputs.
+    fn bare(&self, ending: Ending, moments: Moments) -> Finish {
+        let started = self.job.attempt.started_at;
+        let finished_at = self.now();
+        Finish {
+            ending,
+            outputs: None,
+            texts: Vec::new(),
+            media: Vec::new(),
+            timings: Timings {
+                queued_ms: Some(millis(started.since(self.job.created_at))),
+                preparing_ms: moments.submitted.map(|submitted| millis(submitted.since(started))),
+                ..Timings::default()
+            },
+            finished_at,
+            expires_at: self.parts.expiry(finished_at),
+        }
+    }
+
+    fn may_retry(&self, counts: bool) -> bool {
+        self.parts.settings.retry.allows(self.job.failures + u32::from(counts))
+    }
+
+    async fn retry(&self, retry: Retry, moments: Moments) {
+        let failures = self.job.failures + u32::from(retry.counts);
+        if !self.may_retry(retry.counts) {
+            let message = format!("given up after {failures} attempts; the last one: {}", retry.reason);
+            return self.finish(self.bare(Ending::Failed(Failure::new(retry.code, message)), moments)).await;
+        }
+        let now = self.now();
+        let wait = if retry.counts {
+            self.parts.settings.retry.delay(failures, self.parts.random.fraction())
+        } else {
+            Duration::ZERO
+        };
+        let requeue = Requeue {
+            counts: retry.counts,
+            not_before: now.plus(wait),
+            deadline: self.job.queue_timeout.map(|timeout| now.plus(timeout)),
+            reason: retry.reason,
+            at: now,
+        };
+        match self.persist(|| self.parts.store.requeue(self.fence(), requeue.clone())).await {
+            Ok(()) => {
+                tracing::warn!(prompt_id = %self.job.prompt_id, backend = %self.backend.name(), reason = requeue.reason, "an attempt came to nothing");
+                self.parts.metrics.attempt_ended(self.backend.name().as_str(), "requeued");
+                self.parts.hub.job_changed(self.job.prompt_id);
+            }
+            // Refused when a cancel came meanwhile: the server does not have the job, so it is confirmed.
+            Err(_) => self.finish(self.bare(Ending::Cancelled, moments)).await,
+        }
+    }
+
+    async fn finish(&self, finish: Finish) {
+        let id = self.job.prompt_id;
+        if self.persist(|| self.parts.store.finish(self.fence(), finish.clone())).await.is_err() {
+            tracing::warn!(prompt_id = %id, attempt = self.job.attempt.number, "a late result was dropped: another attempt holds the job");
+            return;
+        }
+        let status = finish.ending.status();
+        let outcome = match &finish.ending {
+            Ending::Failed(failure) => failure.code.as_str(),
+            ending => ending.status().as_str(),
+        };
+        tracing::info!(prompt_id = %id, backend = %self.backend.name(), outcome, "job ended");
+        self.measure(&finish.timings);
+        self.parts.metrics.attempt_ended(self.backend.name().as_str(), outcome);
+        self.parts.metrics.job_finished(status);
+        self.parts.hub.job_changed(id);
+    }
+
+    fn measure(&self, timings: &Timings) {
+        let phases = [
+            ("queued", timings.queued_ms),
+            ("preparing", timings.preparing_ms),
+            ("executing", timings.executing_ms),
+            ("collecting", timings.collecting_ms),
+        ];
+        for (phase, took) in phases {
+            if let Some(took) = took.and_then(|took| u64::try_from(took).ok()) {
+                self.parts.metrics.phase(phase, Duration::from_millis(took));
+            }
+        }
+    }
+
+    fn fence(&self) -> crate::domain::job::Fence {
+        self.job.attempt.fence(self.job.prompt_id)
+    }
+
+    /// Tries until the store has it or refuses it: what a GPU has worked for is not dropped for a full disk.
+    async fn persist<F>(&self, mut write: impl FnMut() -> F) -> Result<(), StoreError>
+    where
+        F: Future<Output = Result<(), StoreError>>,
+    {
+        let mut failures = 0;
+        loop {
+            match write().await {
+                Err(StoreError::LeaseLost) => return Err(StoreError::LeaseLost),
+                Err(error) => {
+                    failures += 1;
+                    tracing::error!(prompt_id = %self.job.prompt_id, %error, "the job's end is not on disk yet; trying again");
+                    let wait = self.parts.settings.retry.delay(failures, self.parts.random.fraction());
+                    self.parts.clock.sleep(wait).await;
+                }
+                Ok(()) => return Ok(()),
+            }
+        }
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
