@@ -71,8 +71,9 @@ impl Outputs {
 impl ComfyClient {
     /// The entry of the job `prompt_id`, or `None` when there is none: not finished yet, or not known.
     ///
-    /// It appears some milliseconds *after* the websocket's [`super::ComfyEvent::Success`], and at the latest with the
-    /// [`super::ComfyEvent::Executing`] of that job without a node. A restart of ComfyUI forgets all entries.
+    /// It appears some milliseconds *after* the websocket's [`super::ComfyEvent::Success`], and at the latest
+    /// with the [`super::ComfyEvent::Executing`] of that job without a node. A restart of ComfyUI forgets all
+    /// entries.
     ///
     /// # Errors
     /// Every [`super::Fault`] of a call.
@@ -171,9 +172,10 @@ mod tests {
                 ("ValueError", "boom")
             );
             assert_eq!(error.traceback, "Traceback line one\nTraceback line two");
-            assert!(entry.outputs.raw().get().contains("before_fail"));
             assert!(entry.finished_at.is_some());
         }
+        let [kept, _nothing_was_finished] = captured("history_error");
+        assert!(kept.outputs.raw().get().contains("before_fail"));
         for entry in captured("history_out_of_memory") {
             let HistoryStatus::Error(error) = &entry.status else { panic!("{entry:?}") };
             assert!(error.is_out_of_memory() && entry.outputs.is_empty());

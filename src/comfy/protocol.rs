@@ -8,8 +8,8 @@ use super::loose::Object;
 use super::sanitize::sanitize;
 use crate::domain::time::UnixMillis;
 
-/// One message. Moments are by the server's clock. All of them are hints: any can be missing, and after a reconnect
-/// most are.
+/// One message. Moments are by the server's clock. All of them are hints: any can be missing, and after a
+/// reconnect most are.
 #[derive(Debug, Clone)]
 pub enum ComfyEvent {
     /// `status`: how many jobs wait or run. Sent to every client, and first of all on a new connection.

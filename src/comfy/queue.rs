@@ -1,4 +1,5 @@
-//! ComfyUI's own queue: `GET /queue`, and taking a waiting job out of it. It must not look into the jobs' workflows.
+//! ComfyUI's own queue: `GET /queue`, and taking a waiting job out of it. It must not look into the jobs'
+//! workflows.
 
 use super::client::ComfyClient;
 use super::error::ComfyError;
@@ -36,8 +37,8 @@ impl ComfyClient {
         read(&body).map_err(|reason| self.malformed(QUEUE, reason))
     }
 
-    /// Takes a waiting job out of the queue. Success says nothing: a job that runs or is not known stays as it is,
-    /// so ask [`Self::queue`] afterwards. The websocket tells nothing of a deletion.
+    /// Takes a waiting job out of the queue. Success says nothing: a job that runs or is not known stays as
+    /// it is, so ask [`Self::queue`] afterwards. The websocket tells nothing of a deletion.
     ///
     /// # Errors
     /// Every [`super::Fault`] of a call.

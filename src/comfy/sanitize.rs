@@ -8,8 +8,7 @@ use std::ops::Range;
 ///
 /// Nothing else changes, and nothing is copied when there is nothing to rewrite. Text that is no JSON at all
 /// comes back as some text that is no JSON either.
-#[must_use]
-pub fn sanitize(text: &str) -> Cow<'_, str> {
+pub(super) fn sanitize(text: &str) -> Cow<'_, str> {
     let mut scanner = Scanner { bytes: text.as_bytes(), at: 0, in_string: false };
     let Some((first, replacement)) = scanner.next_fault() else { return Cow::Borrowed(text) };
     let mut clean = String::with_capacity(text.len());
