@@ -16,6 +16,8 @@ mod error;
 mod failure;
 mod history;
 mod loose;
+#[cfg(test)]
+mod mutilate;
 mod protocol;
 mod queue;
 mod rejection;

@@ -62,9 +62,9 @@ impl SubmitError {
 impl ComfyClient {
     /// Puts `prompt`, a workflow in API format, into ComfyUI's queue; its text is sent untouched.
     ///
-    /// `prompt_id` must be a lowercase hyphenated UUID. Events of the job are sent to the websocket that was opened
-    /// with `client_id`. Never submit an id again before [`Self::queue`] and [`Self::history`] both do not
-    /// know it.
+    /// `prompt_id` must be a lowercase hyphenated UUID. Events of the job are sent to the websocket that was
+    /// opened with `client_id`. Never submit an id again before [`Self::queue`] and [`Self::history`] both do
+    /// not know it.
     ///
     /// # Errors
     /// See [`SubmitError`]: its type says whether the job can have been taken.
