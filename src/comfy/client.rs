@@ -7,7 +7,7 @@ use reqwest::header::HeaderMap;
 use reqwest::{RequestBuilder, Response};
 use url::Url;
 
-use super::endpoint::ComfyEndpoint;
+use super::endpoint::{ComfyEndpoint, EndpointError};
 use super::error::{ComfyError, Fault};
 use super::routes::{Known, Route};
 use super::sanitize::clean_text;
@@ -34,20 +34,16 @@ impl ComfyClient {
     /// A client for the server at `endpoint`. Opens no connection yet. `clock` times the websocket's pings;
     /// the limits on reads and writes of the network are always real time.
     ///
-    /// The server is addressed directly: proxies from the environment are not used, redirects not followed, and
-    /// no request is ever sent a second time.
+    /// The server is addressed directly: proxies from the environment are not used, redirects not followed,
+    /// and no request is ever sent a second time.
     ///
     /// # Errors
-    /// [`Fault::Endpoint`] when the address, a header or a credential cannot be used.
-    pub fn new(endpoint: ComfyEndpoint, clock: Arc<dyn Clock>) -> Result<Self, ComfyError> {
-        let server: Arc<str> = endpoint.server().into();
-        let refused = |reason| ComfyError {
-            route: super::routes::SYSTEM_STATS,
-            server: Arc::clone(&server),
-            fault: Fault::Endpoint(reason),
-        };
-        let (base, headers) = endpoint.checked().map_err(refused)?;
-        let http = connections(&endpoint, headers.clone()).map_err(|error| refused(error.to_string()))?;
+    /// When the address, a header or a credential cannot be used.
+    pub fn new(endpoint: ComfyEndpoint, clock: Arc<dyn Clock>) -> Result<Self, EndpointError> {
+        let server = endpoint.server().into();
+        let (base, headers) = endpoint.checked()?;
+        let http =
+            connections(&endpoint, headers.clone()).map_err(|error| endpoint.unusable(&error.to_string()))?;
         let known = Known::default();
         Ok(Self(Arc::new(Inner { endpoint, base, server, headers, http, known, clock })))
     }

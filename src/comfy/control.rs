@@ -8,8 +8,8 @@ const INTERRUPT: Route = Route::post("/interrupt");
 const FREE: Route = Route::post("/free");
 
 impl ComfyClient {
-    /// Interrupts the job `prompt_id` if it is the one that runs; no other job is ever hit. It ends at the next
-    /// border of a node or step, which can take long. Success says nothing: watch [`Self::history`].
+    /// Interrupts the job `prompt_id` if it is the one that runs; no other job is ever hit. It ends at the
+    /// next border of a node or step, which can take long. Success says nothing: watch [`Self::history`].
     ///
     /// # Errors
     /// Every [`super::Fault`] of a call.

@@ -53,12 +53,17 @@ impl ComfyEndpoint {
         url.as_str().trim_end_matches('/').to_owned()
     }
 
-    /// What is wrong with this endpoint, or the address and headers to use. Messages hold no secret.
-    pub(super) fn checked(&self) -> Result<(Url, HeaderMap), String> {
+    /// The address and the headers to use.
+    pub(super) fn checked(&self) -> Result<(Url, HeaderMap), EndpointError> {
         if !matches!(self.url.scheme(), "http" | "https") || self.url.host().is_none() {
-            return Err("its url must begin with http:// or https:// and name a host".to_owned());
+            return Err(self.unusable("its url must begin with http:// or https:// and name a host"));
         }
-        Ok((bare(&self.url), self.header_map()?))
+        let headers = self.header_map().map_err(|reason| self.unusable(&reason))?;
+        Ok((bare(&self.url), headers))
+    }
+
+    pub(super) fn unusable(&self, reason: &str) -> EndpointError {
+        EndpointError { server: self.server(), reason: reason.to_owned() }
     }
 
     fn header_map(&self) -> Result<HeaderMap, String> {
@@ -103,6 +108,16 @@ impl fmt::Debug for ComfyEndpoint {
             .field("limits", &self.limits)
             .finish()
     }
+}
+
+/// Settings of a server that can never work. Safe to show: it holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the settings of the ComfyUI server {server} cannot be used: {reason}")]
+pub struct EndpointError {
+    /// The server's address without credentials or query.
+    pub server: String,
+    /// Which setting is wrong, and how.
+    pub reason: String,
 }
 
 /// How long a server may take.
@@ -222,7 +237,7 @@ mod tests {
         let refused = |change: fn(&mut ComfyEndpoint)| {
             let mut endpoint = endpoint("http://h");
             change(&mut endpoint);
-            endpoint.checked().unwrap_err()
+            endpoint.checked().unwrap_err().to_string()
         };
         let header = |name: &str| (name.to_owned(), SecretString::from("se\ncret"));
         assert!(refused(|e| e.url = Url::parse("ftp://h").unwrap()).contains("http://"));
@@ -231,10 +246,10 @@ mod tests {
         assert!(refused(|e| e.headers = vec![("Upgrade".to_owned(), "x".into())]).contains("`Upgrade`"));
         let mut bad = endpoint("http://h");
         bad.headers = vec![header("X-A")];
-        let message = bad.checked().unwrap_err();
+        let message = bad.checked().unwrap_err().to_string();
         assert!(message.contains("X-A") && !message.contains("cret"), "{message}");
         let mut both = endpoint("http://u@h");
         both.bearer = Some("x".into());
-        assert!(both.checked().unwrap_err().contains("both"));
+        assert!(both.checked().unwrap_err().reason.contains("both"));
     }
 }

@@ -51,9 +51,6 @@ impl ComfyError {
 /// How a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// The address, a header or a credential cannot be used at all.
-    #[error("the server's settings cannot be used: {0}")]
-    Endpoint(String),
     /// No connection: nothing of the call has been delivered.
     #[error("no connection: {reason}")]
     Unreachable {

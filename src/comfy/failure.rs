@@ -1,4 +1,5 @@
-//! How ComfyUI reports that a node failed, in history and on the websocket. It must not judge what follows from it.
+//! How ComfyUI reports that a node failed, in history and on the websocket. It must not judge what follows
+//! from it.
 
 use super::loose::{self, Object};
 

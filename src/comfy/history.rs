@@ -71,8 +71,9 @@ impl Outputs {
 impl ComfyClient {
     /// The entry of the job `prompt_id`, or `None` when there is none: not finished yet, or not known.
     ///
-    /// It appears some milliseconds *after* the websocket's [`super::ComfyEvent::Success`], and at the latest with the
-    /// [`super::ComfyEvent::Executing`] of that job without a node. A restart of ComfyUI forgets all entries.
+    /// It appears some milliseconds *after* the websocket's [`super::ComfyEvent::Success`], and at the latest
+    /// with the [`super::ComfyEvent::Executing`] of that job without a node. A restart of ComfyUI forgets all
+    /// entries.
     ///
     /// # Errors
     /// Every [`super::Fault`] of a call.
@@ -115,7 +116,8 @@ fn last<'m, 'a>(messages: &'m [Message<'a>], names: &[&str]) -> Option<&'m Messa
     messages.iter().rev().find(|(name, _)| names.contains(&name.as_str()))
 }
 
-/// `status_str` decides; where it is missing, the messages do, and an entry without any says that the job ended.
+/// `status_str` decides; where it is missing, the messages do. An entry without any still says that the job
+/// has ended.
 fn ending(status: Option<&Object<'_>>, messages: &[Message<'_>]) -> HistoryStatus {
     let said = status.and_then(|status| status.text("status_str"));
     let end = last(messages, &["execution_error", "execution_interrupted", "execution_success"]);
@@ -136,6 +138,7 @@ fn empty_object() -> Box<RawValue> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::mutilate;
     use super::*;
 
     /// Reads a captured answer of both versions; the id is the answer's only key.
@@ -171,9 +174,10 @@ mod tests {
                 ("ValueError", "boom")
             );
             assert_eq!(error.traceback, "Traceback line one\nTraceback line two");
-            assert!(entry.outputs.raw().get().contains("before_fail"));
             assert!(entry.finished_at.is_some());
         }
+        let [kept, _nothing_was_finished] = captured("history_error");
+        assert!(kept.outputs.raw().get().contains("before_fail"));
         for entry in captured("history_out_of_memory") {
             let HistoryStatus::Error(error) = &entry.status else { panic!("{entry:?}") };
             assert!(error.is_out_of_memory() && entry.outputs.is_empty());
@@ -221,6 +225,21 @@ mod tests {
         let silent = entry(r#"{"status":{"messages":[["execution_interrupted",{"timestamp":5}]]}}"#);
         assert_eq!(silent.status, HistoryStatus::Interrupted);
         assert_eq!(silent.finished_at, Some(UnixMillis::from_millis(5)));
+    }
+
+    #[test]
+    fn an_entry_without_any_one_of_its_parts_is_read_or_refused() {
+        let body = include_str!("../../tests/fixtures/comfyui/0.24.0/history_error.json");
+        let id = Object::parse(body).unwrap().entries()[0].0.clone().into_owned();
+        for changed in mutilate::variants(body) {
+            let Ok(Some(entry)) = read(&changed, &id) else { continue };
+            assert!(entry.outputs.raw().get().starts_with('{'), "{changed}");
+            // With a status that says error, nothing that is missing makes it a success.
+            if changed.contains(r#""status_str":"error""#) && changed.contains(&id) {
+                assert_ne!(entry.status, HistoryStatus::Success, "{changed}");
+            }
+        }
+        assert!(mutilate::beginnings(body.trim_end()).all(|cut| read(cut, &id).is_err()));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Reading JSON objects whose fields may be missing or of the wrong type. It must not know which fields there are.
+//! Reading JSON objects whose fields may be missing or of the wrong type. It must not know which fields there
+//! are.
 //!
 //! Values stay borrowed text until they are asked for, so a graph of megabytes is skipped, not parsed.
 
@@ -11,7 +12,8 @@ use serde_json::value::RawValue;
 
 use crate::domain::time::UnixMillis;
 
-/// The entries of a JSON object, in their order. A getter gives `None` for what is absent, `null` or of another type.
+/// The entries of a JSON object, in their order. A getter gives `None` for what is absent, `null` or of
+/// another type.
 pub(super) struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> Object<'a> {

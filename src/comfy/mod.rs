@@ -1,8 +1,9 @@
-//! The client for one ComfyUI server: the only module that knows ComfyUI's protocol. It must not know of jobs,
-//! queues of ours, retries or which server to choose.
+//! The client for one ComfyUI server: the only module that knows ComfyUI's protocol. It must not know of
+//! jobs, queues of ours, retries or which server to choose.
 //!
-//! What is read from a server is read tolerantly: `NaN` and `Infinity`, unknown messages and missing fields are
-//! no errors. What is sent is built here from parts, never passed through: some field types take a server down.
+//! What is read from a server is read tolerantly: `NaN` and `Infinity`, unknown messages and missing fields
+//! are no errors. What is sent is built here from parts, never passed through: some field types take a server
+//! down.
 //!
 //! * [`ComfyEndpoint`]: where a server is and how to be let in. [`ComfyClient`]: the verbs.
 //! * [`ComfyClient::submit`] says by the type of its error whether a job can have been accepted.
@@ -15,6 +16,8 @@ mod error;
 mod failure;
 mod history;
 mod loose;
+#[cfg(test)]
+mod mutilate;
 mod protocol;
 mod queue;
 mod rejection;
@@ -27,7 +30,7 @@ mod view;
 mod ws;
 
 pub use client::ComfyClient;
-pub use endpoint::{ComfyEndpoint, Limits, Timeouts};
+pub use endpoint::{ComfyEndpoint, EndpointError, Limits, Timeouts};
 pub use error::{ComfyError, Fault};
 pub use failure::ExecutionError;
 pub use history::{HistoryEntry, HistoryStatus, Outputs};
@@ -35,7 +38,6 @@ pub use protocol::{ComfyEvent, NodeProgress};
 pub use queue::QueueSnapshot;
 pub use rejection::{InputError, NodeError, NodeErrors, Rejection};
 pub use routes::Route;
-pub use sanitize::sanitize;
 pub use submit::{SubmitError, Submitted};
 pub use system::{Device, SystemStats};
 pub use upload::{Upload, Uploaded};

@@ -8,8 +8,8 @@ use super::loose::Object;
 use super::sanitize::sanitize;
 use crate::domain::time::UnixMillis;
 
-/// One message. Moments are by the server's clock. All of them are hints: any can be missing, and after a reconnect
-/// most are.
+/// One message. Moments are by the server's clock. All of them are hints: any can be missing, and after a
+/// reconnect most are.
 #[derive(Debug, Clone)]
 pub enum ComfyEvent {
     /// `status`: how many jobs wait or run. Sent to every client, and first of all on a new connection.
@@ -287,6 +287,9 @@ fn take_text(message: &mut Bytes) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
+    use super::super::mutilate;
     use super::*;
 
     /// The captured messages of both versions, one of each kind.
@@ -369,6 +372,31 @@ mod tests {
             r#"{"type":"crystools.monitor","data":{"cpu":1}}"#,
         ] {
             assert!(matches!(ComfyEvent::from_text(text), ComfyEvent::Unknown { .. }), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_message_without_any_one_of_its_parts_is_read_or_unknown() {
+        for line in include_str!("../../tests/fixtures/comfyui/0.24.0/ws.jsonl").lines() {
+            let kind = ComfyEvent::from_text(line);
+            for changed in mutilate::variants(&sanitize(line)) {
+                let event = ComfyEvent::from_text(&changed);
+                let same = std::mem::discriminant(&event) == std::mem::discriminant(&kind);
+                let other = matches!(event, ComfyEvent::Unknown { .. } | ComfyEvent::Error { .. });
+                assert!(same || other, "{changed}: {event:?}");
+            }
+            for cut in mutilate::beginnings(line) {
+                assert!(matches!(ComfyEvent::from_text(cut), ComfyEvent::Unknown { .. }), "{cut}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_binary_message_does_harm(kind in 0..6_u32, length in any::<u32>(), rest in any::<Vec<u8>>()) {
+            let _event = binary(&[kind, length], &rest);
+            let _event = binary(&[kind, length % 8], &rest);
+            let _event = ComfyEvent::from_binary(rest.into());
         }
     }
 

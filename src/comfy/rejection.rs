@@ -142,6 +142,7 @@ impl InputError {
 
 #[cfg(test)]
 mod tests {
+    use super::super::mutilate;
     use super::*;
 
     #[test]
@@ -179,6 +180,20 @@ mod tests {
             );
             assert_eq!(rejection.raw.get(), body.trim_end());
         }
+    }
+
+    #[test]
+    fn a_refusal_without_any_one_of_its_parts_is_still_one() {
+        let body = include_str!("../../tests/fixtures/comfyui/0.24.0/rejected_inputs.json");
+        for changed in mutilate::variants(body) {
+            let Some(rejection) = Rejection::read(&changed) else {
+                assert!(!changed.contains(r#""error":{"#), "{changed}");
+                continue;
+            };
+            assert!(!rejection.kind.is_empty() || changed.contains("u0000"), "{changed}");
+            let _shown = rejection.to_string();
+        }
+        assert!(mutilate::beginnings(body.trim_end()).all(|cut| Rejection::read(cut).is_none()));
     }
 
     #[test]

@@ -2,9 +2,9 @@
 //!
 //! Every route exists as `/queue` and as `/api/queue`, but a proxy may pass only one of them. Which one works
 //! is asked once per client, with the harmless `GET /system_stats`: without the prefix first, then with it.
-//! The answer is remembered for the client's life. Asking before anything else means that a failure to find the
-//! form can never leave it open whether a job was accepted. The websocket is asked for apart, as `/ws` and
-//! `/api/ws` often go different ways through a proxy: the handshake itself is the question.
+//! The answer is remembered for the client's life. Asking before anything else means that a failure to find
+//! the form can never leave it open whether a job was accepted. The websocket is asked for apart, as `/ws`
+//! and `/api/ws` often go different ways through a proxy: the handshake itself is the question.
 
 use std::fmt;
 
@@ -100,10 +100,11 @@ impl ComfyClient {
     async fn is_comfy(&self, form: Form) -> Result<(), ComfyError> {
         let request = self.request(SYSTEM_STATS, form.url(self.base(), SYSTEM_STATS, None, &[]));
         let text = self.json(SYSTEM_STATS, request).await?;
-        match Object::parse(&text) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(self.malformed(SYSTEM_STATS, error)),
+        let answer = Object::parse(&text).map_err(|error| self.malformed(SYSTEM_STATS, error))?;
+        if answer.raw("system").is_none() && answer.raw("devices").is_none() {
+            return Err(self.malformed(SYSTEM_STATS, "it is not ComfyUI's"));
         }
+        Ok(())
     }
 }
 

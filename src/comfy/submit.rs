@@ -28,8 +28,8 @@ pub struct Submitted {
     pub node_errors: NodeErrors,
 }
 
-/// A job that was not, or not surely, taken. After [`Self::ServerError`] and [`Self::Ambiguous`] the queue and the
-/// history must be asked before the job may be submitted again.
+/// A job that was not, or not surely, taken. After [`Self::ServerError`] and [`Self::Ambiguous`] the queue
+/// and the history must be asked before the job may be submitted again.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmitError {
     /// No connection, or the server could not even be asked for its routes. The job was surely not taken.
@@ -38,12 +38,12 @@ pub enum SubmitError {
     /// ComfyUI refused this workflow. The job was surely not taken.
     #[error("ComfyUI refused the workflow: {0}")]
     Rejected(Box<Rejection>),
-    /// Turned away for a reason that is not the workflow's contents: not let in (401, 403), too large (413), too many
-    /// requests (429), a redirect to somewhere else. The job was surely not taken.
+    /// Turned away for a reason that is not the workflow's contents: not let in (401, 403), too large (413),
+    /// too many requests (429), a redirect to somewhere else. The job was surely not taken.
     #[error(transparent)]
     Denied(ComfyError),
-    /// Answered 500. It may be the workflow's own fault (ComfyUI fails so on malformed ones) and is likely to come again,
-    /// but the job can all the same have been queued.
+    /// Answered 500. It may be the workflow's own fault (ComfyUI fails so on malformed ones) and is likely to
+    /// come again, but the job can all the same have been queued.
     #[error(transparent)]
     ServerError(ComfyError),
     /// Sent, and no clear answer: a time-out, a broken connection, a proxy's error page. The job may run.
@@ -62,8 +62,9 @@ impl SubmitError {
 impl ComfyClient {
     /// Puts `prompt`, a workflow in API format, into ComfyUI's queue; its text is sent untouched.
     ///
-    /// `prompt_id` must be a lowercase hyphenated UUID. Events of the job are sent to the websocket that was opened
-    /// with `client_id`. Never submit an id again before [`Self::queue`] and [`Self::history`] both do not know it.
+    /// `prompt_id` must be a lowercase hyphenated UUID. Events of the job are sent to the websocket that was
+    /// opened with `client_id`. Never submit an id again before [`Self::queue`] and [`Self::history`] both do
+    /// not know it.
     ///
     /// # Errors
     /// See [`SubmitError`]: its type says whether the job can have been taken.
@@ -94,8 +95,8 @@ impl ComfyClient {
         }
     }
 
-    /// The request's body. Only what is known to be safe is in it: a client id that is no string, `extra_data: null`
-    /// or a `number` that is taken each break some ComfyUI.
+    /// The request's body. Only what is known to be safe is in it: a client id that is no string,
+    /// `extra_data: null` or a `number` that is taken each break some ComfyUI.
     fn envelope(&self, prompt_id: &str, client_id: &str, prompt: &RawValue) -> String {
         let extra = self.endpoint().api_key.as_ref().map_or(Cow::Borrowed(""), |key| {
             format!(r#","extra_data":{{"api_key_comfy_org":{}}}"#, quoted(key.expose_secret())).into()

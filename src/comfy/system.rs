@@ -1,4 +1,5 @@
-//! What a server says of itself: its version, its devices, its node classes. It must not judge whether it is healthy.
+//! What a server says of itself: its version, its devices, its node classes. It must not judge whether it is
+//! healthy.
 
 use serde_json::value::RawValue;
 
@@ -44,8 +45,8 @@ pub struct Device {
 }
 
 impl ComfyClient {
-    /// The server's version and devices. Cheap, so good for asking whether the server answers at all; that it does
-    /// says nothing of whether its worker still runs jobs.
+    /// The server's version and devices. Cheap, so good for asking whether the server answers at all; that it
+    /// does says nothing of whether its worker still runs jobs.
     ///
     /// # Errors
     /// Every [`super::Fault`] of a call.

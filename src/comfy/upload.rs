@@ -33,8 +33,8 @@ impl Upload {
         Self::new(filename.into(), length, bytes.into())
     }
 
-    /// A file of which the pieces come one by one; `length` in bytes, where it is known. An error of the stream
-    /// breaks the upload off, and the server keeps nothing.
+    /// A file of which the pieces come one by one; `length` in bytes, where it is known. An error of the
+    /// stream breaks the upload off, and the server keeps nothing.
     pub fn stream<S>(filename: impl Into<String>, length: Option<u64>, pieces: S) -> Self
     where
         S: TryStream<Ok = Bytes, Error = io::Error> + Send + 'static,
@@ -112,8 +112,8 @@ impl Uploaded {
 }
 
 impl ComfyClient {
-    /// Brings a file to the server. Use the name in the answer. Bodies over 100 MiB are refused with 413 by a server
-    /// that is not told otherwise.
+    /// Brings a file to the server. Use the name in the answer. Bodies over 100 MiB are refused with 413 by a
+    /// server that is not told otherwise.
     ///
     /// # Errors
     /// Every [`super::Fault`] of a call. After one the file may be there or not.

@@ -19,8 +19,8 @@ pub struct ViewStream {
 }
 
 impl ComfyClient {
-    /// Opens a file. Fetch a job's files at once: names are reused when files are deleted, and those of type `temp`
-    /// are gone after a restart.
+    /// Opens a file. Fetch a job's files at once: names are reused when files are deleted, and those of type
+    /// `temp` are gone after a restart.
     ///
     /// # Errors
     /// [`Fault::NotFound`] when the file is not there, and every other fault of a call.
@@ -57,8 +57,8 @@ impl ViewStream {
     /// The next piece; `None` at the end, when all that was announced has come.
     ///
     /// # Errors
-    /// [`Fault::Timeout`] when nothing comes for [`super::Timeouts::stall`], [`Fault::Broken`] when the transfer ends
-    /// before its announced end.
+    /// [`Fault::Timeout`] when nothing comes for [`super::Timeouts::stall`], [`Fault::Broken`] when the
+    /// transfer ends before its announced end.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, ComfyError> {
         let after = self.client.endpoint().timeouts.stall;
         match tokio::time::timeout(after, self.response.chunk()).await {

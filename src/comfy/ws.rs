@@ -19,8 +19,8 @@ const WS: Route = Route::get("/ws");
 /// Asks for previews that say which job and node they are of. It must be the first message to be heeded.
 const FEATURE_FLAGS: &str = r#"{"type":"feature_flags","data":{"supports_preview_metadata":true}}"#;
 
-/// The events of one websocket connection. It must be drained without pause: a server sends its events one client
-/// after the other, and one that does not read holds up all.
+/// The events of one websocket connection. It must be drained without pause: a server sends its events one
+/// client after the other, and one that does not read holds up all.
 pub struct EventStream {
     client: ComfyClient,
     socket: Option<WebSocketStream<MaybeTlsStream<TcpStream>>>,
@@ -32,9 +32,9 @@ pub struct EventStream {
 impl ComfyClient {
     /// Opens a websocket for the events of the jobs submitted with `client_id`, and of the server's queue.
     ///
-    /// Two connections of one client id disturb each other: when the older one ends, the server stops sending to
-    /// the newer one, which stays open. So after a connection ended, open the next one with another id, or expect
-    /// that it may be deaf. Events of what happened before the connection are not sent again.
+    /// Two connections of one client id disturb each other: when the older one ends, the server stops sending
+    /// to the newer one, which stays open. So after a connection ended, open the next one with another id, or
+    /// expect that it may be deaf. Events of what happened before the connection are not sent again.
     ///
     /// # Errors
     /// Every [`Fault`] of a call.
@@ -128,8 +128,8 @@ impl EventStream {
         }
     }
 
-    /// Closes the connection and waits, not long, until the server has done so too: only then is it sure that a new
-    /// connection with the same client id is not made deaf by the end of this one.
+    /// Closes the connection and waits, not long, until the server has done so too: only then is it sure that
+    /// a new connection with the same client id is not made deaf by the end of this one.
     pub async fn close(mut self) {
         let Some(mut socket) = self.socket.take() else { return };
         let closing = async {

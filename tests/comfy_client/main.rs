@@ -1,0 +1,11 @@
+//! The ComfyUI client against servers that behave, misbehave and die, on real ports.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod endurance;
+mod events;
+mod faults;
+mod files;
+mod real;
+mod support;
+mod verbs;

@@ -1,0 +1,167 @@
+//! What the client sends, and what it makes of proper answers.
+
+use comfy_gateway::comfy::{HistoryStatus, QueueSnapshot, SubmitError};
+use serde_json::value::RawValue;
+
+use crate::support::{STATS, Server, answer, client, dead_url, endpoint, ok};
+
+const QUEUE: &str = r#"{"queue_running":[[1,"a",{},{},[]]],"queue_pending":[]}"#;
+
+fn workflow(text: &str) -> Box<RawValue> {
+    RawValue::from_string(text.to_owned()).unwrap()
+}
+
+#[tokio::test]
+async fn every_request_carries_the_credentials_below_the_prefix_and_nothing_of_a_browser() {
+    let server = Server::raw(|request| ok(if request.line.contains("system") { STATS } else { QUEUE })).await;
+    let mut endpoint = endpoint(&format!("{}/comfy/", server.url));
+    endpoint.bearer = Some("t0k".into());
+    endpoint.cookies = Some("a=1; b=2".into());
+    endpoint.headers = vec![("X-Gateway".to_owned(), "yes".into())];
+    let queue = client(endpoint).queue().await.unwrap();
+    assert_eq!(queue, QueueSnapshot { running: vec!["a".to_owned()], pending: vec![] });
+    assert_eq!(server.lines(), ["GET /comfy/system_stats", "GET /comfy/queue"]);
+    for request in server.requests() {
+        for header in ["authorization: bearer t0k", "cookie: a=1; b=2", "x-gateway: yes"] {
+            assert!(request.headers.contains(header), "{header}: {}", request.headers);
+        }
+        for header in ["origin", "sec-fetch", "referer", "user-agent"] {
+            assert!(!request.headers.contains(header), "{header}: {}", request.headers);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_that_passes_only_the_api_routes_is_found_out_once() {
+    for refusal in [
+        (404, ""),
+        (200, "<!doctype html>"),
+        (200, r#"{"detail":"no such page"}"#),
+        (401, "who are you"),
+        (502, ""),
+    ] {
+        let server = Server::raw(move |request| match request.line.as_str() {
+            line if line.contains("/api/system_stats") => ok(STATS),
+            line if line.contains("/api/queue") => ok(QUEUE),
+            _ => answer(refusal.0, "", refusal.1),
+        })
+        .await;
+        let client = server.client();
+        client.queue().await.unwrap();
+        client.clone().queue().await.unwrap();
+        let expected = ["GET /system_stats", "GET /api/system_stats", "GET /api/queue", "GET /api/queue"];
+        assert_eq!(server.lines(), expected, "{refusal:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_either_form_is_asked_again_next_time() {
+    let server = Server::raw(|_| answer(403, "", "go away")).await;
+    let client = server.client();
+    for _ in 0..2 {
+        let error = client.queue().await.unwrap_err();
+        assert_eq!(error.status(), Some(403));
+        assert_eq!(error.to_string(), format!("GET /system_stats at {}: answered 403: go away", server.url));
+    }
+    assert_eq!(server.lines().len(), 4);
+}
+
+#[tokio::test]
+async fn a_job_is_submitted_once_with_its_exact_bytes() {
+    let server = Server::new(|_| ok(r#"{"prompt_id":"id-1","number":7,"node_errors":{}}"#)).await;
+    let mut endpoint = endpoint(&server.url);
+    endpoint.api_key = Some("comfy-key".into());
+    let text = r#"{ "1": {"inputs":{"seed":18446744073709551615,"x":1.0e0}} }"#;
+    let submitted = client(endpoint).submit("id-1", "client-1", &workflow(text)).await.unwrap();
+    assert_eq!((submitted.prompt_id.as_str(), submitted.number), ("id-1", Some(7.0)));
+    assert!(submitted.node_errors.is_empty());
+    let [request] = server.requests().try_into().unwrap();
+    assert!(request.is("POST /prompt") && request.headers.contains("content-type: application/json"));
+    assert_eq!(
+        request.text(),
+        format!(
+            r#"{{"prompt_id":"id-1","client_id":"client-1","extra_data":{{"api_key_comfy_org":"comfy-key"}},"prompt":{text}}}"#
+        )
+    );
+}
+
+#[tokio::test]
+async fn a_refused_workflow_says_why() {
+    let body = include_str!("../fixtures/comfyui/0.24.0/rejected_inputs.json");
+    let server = Server::new(move |_| answer(400, "", body)).await;
+    let error = server.client().submit("id", "c", &workflow("{}")).await.unwrap_err();
+    assert!(error.surely_not_accepted());
+    let SubmitError::Rejected(rejection) = error else { panic!("{error}") };
+    assert_eq!(rejection.node_errors.nodes[0].errors.len(), 3);
+}
+
+#[tokio::test]
+async fn a_job_that_nobody_received_is_told_from_one_that_may_run() {
+    let nobody = client(endpoint(&dead_url().await));
+    let error = nobody.submit("id", "c", &workflow("{}")).await.unwrap_err();
+    let SubmitError::NotDelivered(error) = error else { panic!("{error}") };
+    assert!(error.is_refused() && error.is_unreachable());
+
+    let server = Server::new(|request| match request.text() {
+        text if text.contains("redirect") => answer(302, "location: /login\r\n", ""),
+        text if text.contains("large") => answer(413, "", "too large"),
+        text if text.contains("trouble") => answer(500, "", "500 Internal Server Error"),
+        text if text.contains("gateway") => answer(504, "", "<html>"),
+        text if text.contains("page") => answer(200, "", "<html>"),
+        _ => unreachable!(),
+    })
+    .await;
+    let client = server.client();
+    let submit = async |id| client.submit(id, "c", &workflow("{}")).await.unwrap_err();
+    assert!(matches!(submit("redirect").await, SubmitError::Denied(error) if error.status() == Some(302)));
+    assert!(matches!(submit("large").await, SubmitError::Denied(error) if error.status() == Some(413)));
+    assert!(
+        matches!(submit("trouble").await, SubmitError::ServerError(error) if error.status() == Some(500))
+    );
+    assert!(matches!(submit("gateway").await, SubmitError::Ambiguous(error) if error.status() == Some(504)));
+    assert!(matches!(submit("page").await, SubmitError::Ambiguous(_)));
+    assert_eq!(server.requests().len(), 5, "nothing is sent twice, and no redirect followed");
+}
+
+#[tokio::test]
+async fn the_history_of_one_job_is_asked_for() {
+    let server = Server::new(|request| match request.line.as_str() {
+        line if line.starts_with("GET /history/done ") => {
+            ok(r#"{"done":{"outputs":{"1":{"v":[NaN,-Infinity]}},"status":{"status_str":"success"}}}"#)
+        }
+        _ => ok("{}"),
+    })
+    .await;
+    let client = server.client();
+    assert!(client.history("waiting/..?").await.unwrap().is_none());
+    let entry = client.history("done").await.unwrap().unwrap();
+    assert_eq!(entry.status, HistoryStatus::Success);
+    assert_eq!(entry.outputs.raw().get(), r#"{"1":{"v":[null,null]}}"#);
+    assert_eq!(server.lines()[1], "GET /history/waiting%2F..%3F");
+}
+
+#[tokio::test]
+async fn a_job_is_deleted_or_interrupted_by_its_id_and_memory_is_freed() {
+    let server = Server::new(|_| answer(200, "", "")).await;
+    let client = server.client();
+    client.delete_queued("job").await.unwrap();
+    client.interrupt("job").await.unwrap();
+    client.free(true, false).await.unwrap();
+    let sent: Vec<_> =
+        server.requests().iter().map(|request| (request.line.clone(), request.text())).collect();
+    let expected = [
+        ("POST /queue HTTP/1.1", r#"{"delete":["job"]}"#),
+        ("POST /interrupt HTTP/1.1", r#"{"prompt_id":"job"}"#),
+        ("POST /free HTTP/1.1", r#"{"unload_models":true,"free_memory":false}"#),
+    ];
+    assert_eq!(sent, expected.map(|(line, body)| (line.to_owned(), body.to_owned())));
+}
+
+#[tokio::test]
+async fn a_server_describes_itself_and_its_nodes() {
+    let server = Server::new(|_| ok(r#"{"KSampler":{"input":{"x":["FLOAT",{"max":Infinity}]}}}"#)).await;
+    let client = server.client();
+    assert_eq!(client.system_stats().await.unwrap().version.as_deref(), Some("0.24.0"));
+    let nodes = client.object_info().await.unwrap();
+    assert_eq!(nodes.get(), r#"{"KSampler":{"input":{"x":["FLOAT",{"max":null}]}}}"#);
+}
