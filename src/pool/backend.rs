@@ -8,7 +8,7 @@ use tokio::sync::{Notify, watch};
 use super::feed::{AttemptFeed, Feeds};
 use super::health::Health;
 use crate::clock::Clock;
-use crate::comfy::{ComfyClient, ComfyEndpoint, ComfyError};
+use crate::comfy::{ComfyClient, ComfyEndpoint, ComfyError, EndpointError};
 use crate::domain::id::{AttemptId, BackendName, GatewayId};
 use crate::domain::progress::ProgressTracker;
 
@@ -52,7 +52,7 @@ impl Backend {
         gateway_id: GatewayId,
         clock: Arc<dyn Clock>,
         pool_changes: watch::Sender<u64>,
-    ) -> Result<Self, ComfyError> {
+    ) -> Result<Self, EndpointError> {
         Ok(Self {
             name: settings.name,
             client: ComfyClient::new(settings.endpoint, clock.clone())?,

@@ -15,7 +15,7 @@ pub use feed::AttemptFeed;
 pub use health::Health;
 
 use crate::clock::Clock;
-use crate::comfy::ComfyError;
+use crate::comfy::EndpointError;
 use crate::domain::id::{BackendName, GatewayId};
 use crate::lifecycle::Tasks;
 
@@ -35,7 +35,7 @@ impl Pool {
         settings: Vec<BackendSettings>,
         gateway_id: GatewayId,
         clock: &Arc<dyn Clock>,
-    ) -> Result<Self, ComfyError> {
+    ) -> Result<Self, EndpointError> {
         let changes = watch::Sender::new(0);
         let backends = settings
             .into_iter()

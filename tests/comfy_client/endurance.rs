@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use comfy_gateway::comfy::{ComfyEvent, Fault, FileRef, Upload};
+use comfy_gateway::comfy::{ComfyEvent, Fault, Upload};
+use comfy_gateway::domain::outputs::FileRef;
 use futures_util::future::join_all;
 use futures_util::{SinkExt, StreamExt, TryStreamExt, poll, stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

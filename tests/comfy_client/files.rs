@@ -3,7 +3,8 @@
 use std::io;
 
 use bytes::Bytes;
-use comfy_gateway::comfy::{Fault, FileRef, Upload};
+use comfy_gateway::comfy::{Fault, Upload};
+use comfy_gateway::domain::outputs::FileRef;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::support::{Reply, Request, Server, answer, impatient, ok};

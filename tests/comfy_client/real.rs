@@ -8,9 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use comfy_gateway::clock::{Clock, SystemClock};
 use comfy_gateway::comfy::{
-    ComfyClient, ComfyEndpoint, ComfyEvent, EventStream, FileRef, HistoryEntry, HistoryStatus, SubmitError,
-    Upload,
+    ComfyClient, ComfyEndpoint, ComfyEvent, EventStream, HistoryEntry, HistoryStatus, SubmitError, Upload,
 };
+use comfy_gateway::domain::outputs::FileRef;
 use futures_util::TryStreamExt;
 use serde_json::value::RawValue;
 use uuid::Uuid;
