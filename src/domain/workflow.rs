@@ -90,7 +90,9 @@ impl<'a> Workflow<'a> {
     /// All faults at once: not an object, empty, the editor's format, too deep, a node without `class_type` or
     /// `inputs`, a link to a missing node, a cycle.
     pub fn parse(text: &'a str) -> Result<Self, Vec<Fault>> {
-        check_depth(text)?;
+        if is_deeper_than(text, MAX_DEPTH) {
+            return Err(Fault::whole(format!("the workflow is nested deeper than {MAX_DEPTH} levels")));
+        }
         let entries = top_level(text)?;
         let mut faults = Vec::new();
         let mut nodes = Vec::with_capacity(entries.len());
@@ -123,8 +125,9 @@ impl<'a> Workflow<'a> {
     }
 }
 
-/// The nesting depth, strings apart, without building anything: `RawValue` would accept any.
-fn check_depth(text: &str) -> Result<(), Vec<Fault>> {
+/// Whether JSON is nested deeper than `most` levels, told without building anything: `RawValue` would accept any.
+#[must_use]
+pub fn is_deeper_than(text: &str, most: usize) -> bool {
     let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
     for byte in text.bytes() {
         match byte {
@@ -133,21 +136,20 @@ fn check_depth(text: &str) -> Result<(), Vec<Fault>> {
             b'"' => in_string = !in_string,
             b'[' | b'{' if !in_string => {
                 depth += 1;
-                if depth > MAX_DEPTH {
-                    return Err(Fault::whole(format!(
-                        "the workflow is nested deeper than {MAX_DEPTH} levels"
-                    )));
+                if depth > most {
+                    return true;
                 }
             }
             b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
             _ => {}
         }
     }
-    Ok(())
+    false
 }
 
 /// An object's entries with their raw values: in order, the last of a repeated key counting, as in Python.
-struct Entries<'a>(Vec<(String, &'a RawValue)>);
+#[derive(Debug)]
+pub struct Entries<'a>(pub Vec<(String, &'a RawValue)>);
 
 impl<'de> serde::Deserialize<'de> for Entries<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -118,7 +118,7 @@ impl Parts {
     }
 
     /// When a job that ends at `now` may be forgotten.
-    fn expiry(&self, now: UnixMillis) -> Option<UnixMillis> {
+    pub(crate) fn expiry(&self, now: UnixMillis) -> Option<UnixMillis> {
         self.settings.retention.map(|retention| now.plus(retention))
     }
 }

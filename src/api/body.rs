@@ -1,0 +1,181 @@
+//! JSON bodies: their type, their size, their syntax, and their fields one by one, with every fault told.
+
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, Request};
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::value::RawValue;
+
+use super::problem::{self, FieldError, Problem};
+use super::state::ApiState;
+use crate::domain::params::nearest;
+use crate::domain::workflow::Entries;
+
+/// A body that was read whole and is a JSON object.
+#[derive(Debug)]
+pub struct JsonObject(Bytes);
+
+impl FromRequest<ApiState> for JsonObject {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
+        expect_json(request.headers())?;
+        read(request.into_body(), state.limits.max_body, state.limits.body_timeout, state).await.map(Self)
+    }
+}
+
+fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json")) {
+        return Ok(());
+    }
+    let given =
+        if essence.is_empty() { "none was given".to_owned() } else { format!("{essence:?} was given") };
+    Err(Problem::new(
+        problem::UNSUPPORTED_MEDIA_TYPE,
+        format!("send JSON with `Content-Type: application/json`; {given}"),
+    ))
+}
+
+async fn read(body: Body, limit: usize, patience: Duration, state: &ApiState) -> Result<Bytes, Problem> {
+    let collected = tokio::select! {
+        collected = Limited::new(body, limit).collect() => collected,
+        () = state.service.parts().clock.sleep(patience) => {
+            return Err(Problem::new(problem::REQUEST_TIMEOUT, format!("the body did not arrive within {} s", patience.as_secs())));
+        }
+    };
+    match collected {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => {
+            let limit = limit as u64;
+            Err(Problem::new(
+                problem::BODY_TOO_LARGE,
+                format!("the body is larger than {limit} bytes (max_body)"),
+            )
+            .limit(limit))
+        }
+        // The connection broke: nobody will read this.
+        Err(_) => Err(Problem::new(problem::MALFORMED_JSON, "the body broke off")),
+    }
+}
+
+impl JsonObject {
+    /// The object's fields.
+    ///
+    /// # Errors
+    /// `malformed_json` for anything that is not one JSON object.
+    pub fn fields(&self) -> Result<Fields<'_>, Problem> {
+        let text = std::str::from_utf8(&self.0)
+            .map_err(|_| Problem::new(problem::MALFORMED_JSON, "the body is not valid UTF-8"))?;
+        let malformed = |detail: String| Problem::new(problem::MALFORMED_JSON, detail);
+        let Entries(entries) = serde_json::from_str(text)
+            .map_err(|error| malformed(format!("the body must be a JSON object: {error}")))?;
+        Ok(Fields { entries, errors: Vec::new() })
+    }
+}
+
+/// Reads fields and gathers what is wrong with them.
+#[derive(Debug)]
+pub struct Fields<'a> {
+    entries: Vec<(String, &'a RawValue)>,
+    errors: Vec<FieldError>,
+}
+
+impl<'a> Fields<'a> {
+    /// The raw value of a field; `null` counts as not given.
+    #[must_use]
+    pub fn raw(&self, name: &str) -> Option<&'a RawValue> {
+        self.entries
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, raw)| *raw)
+            .filter(|raw| raw.get() != "null")
+    }
+
+    /// Notes a fault.
+    pub fn fault(&mut self, name: &str, message: impl Into<String>) {
+        self.errors.push(FieldError { pointer: format!("/{name}"), message: message.into(), node_id: None });
+    }
+
+    /// Refuses fields of other names.
+    pub fn only(&mut self, known: &[&str]) {
+        let unknown: Vec<String> = self
+            .entries
+            .iter()
+            .map(|(key, _)| key.clone())
+            .filter(|key| !known.contains(&key.as_str()))
+            .collect();
+        for key in unknown {
+            let hint = match nearest(&key, known.iter().copied()).first() {
+                Some(near) => format!("did you mean {near:?}?"),
+                None => format!("known are {}", known.join(", ")),
+            };
+            let pointer = format!("/{}", key.replace('~', "~0").replace('/', "~1"));
+            self.errors.push(FieldError {
+                pointer,
+                message: format!("unknown field {key:?}; {hint}"),
+                node_id: None,
+            });
+        }
+    }
+
+    /// A whole number between two bounds.
+    pub fn integer(&mut self, name: &str, range: std::ops::RangeInclusive<i32>) -> Option<i32> {
+        let raw = self.raw(name)?;
+        match serde_json::from_str::<i32>(raw.get()).ok().filter(|number| range.contains(number)) {
+            Some(number) => Some(number),
+            None => {
+                self.fault(
+                    name,
+                    format!("{name} must be a whole number from {} to {}", range.start(), range.end()),
+                );
+                None
+            }
+        }
+    }
+
+    /// A positive number of seconds up to `most`.
+    pub fn seconds(&mut self, name: &str, most: Duration) -> Option<Duration> {
+        let raw = self.raw(name)?;
+        let seconds = serde_json::from_str::<f64>(raw.get())
+            .ok()
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        match seconds.filter(|time| *time >= Duration::from_millis(1) && *time <= most) {
+            Some(time) => Some(time),
+            None => {
+                self.fault(
+                    name,
+                    format!("{name} must be a number of seconds above 0 and up to {}", most.as_secs()),
+                );
+                None
+            }
+        }
+    }
+
+    /// The entries of an object.
+    pub fn object(&mut self, name: &str) -> Option<Vec<(String, &'a RawValue)>> {
+        let raw = self.raw(name)?;
+        if let Ok(Entries(entries)) = serde_json::from_str(raw.get()) {
+            return Some(entries);
+        }
+        self.fault(name, format!("{name} must be an object"));
+        None
+    }
+
+    /// Ends the reading.
+    ///
+    /// # Errors
+    /// `invalid_request` with every fault that was noted.
+    pub fn finish(self) -> Result<(), Problem> {
+        let Some(first) = self.errors.first() else { return Ok(()) };
+        let detail = match self.errors.len() {
+            1 => first.message.clone(),
+            several => format!("{} (and {} more, see errors)", first.message, several - 1),
+        };
+        Err(Problem::new(problem::INVALID_REQUEST, detail).errors(self.errors))
+    }
+}

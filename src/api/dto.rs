@@ -1,0 +1,365 @@
+//! The bodies of answers, built from the domain. One shape for a job, from its first second to its last.
+
+use std::collections::BTreeMap;
+
+use indexmap::IndexMap;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::extract::BaseUrl;
+use crate::domain::failure::Failure;
+use crate::domain::job::{JobState, Status};
+use crate::domain::media::{MediaKind, media_path};
+use crate::domain::progress::Progress;
+use crate::domain::time::UnixMillis;
+use crate::service::JobView;
+
+/// Lists by the `$output.NAME` of the node's title, else by the node's id; in ComfyUI's order.
+type ByVar = IndexMap<String, Vec<String>>;
+
+/// A job and, once it ended, its result.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ExecuteResult {
+    /// The job's id.
+    #[schema(format = "uuid")]
+    prompt_id: String,
+    /// Where it stands.
+    #[schema(value_type = JobStatus)]
+    status: &'static str,
+    /// One sentence for people; always there for failed jobs.
+    msg: Option<String>,
+    /// Seconds ComfyUI spent executing, by its own clock.
+    duration: Option<f64>,
+    /// URLs of pictures.
+    images: Vec<String>,
+    /// The same, by name.
+    #[schema(value_type = BTreeMap<String, Vec<String>>)]
+    images_by_var: ByVar,
+    /// URLs of films.
+    videos: Vec<String>,
+    /// The same, by name.
+    #[schema(value_type = BTreeMap<String, Vec<String>>)]
+    videos_by_var: ByVar,
+    /// URLs of sounds.
+    audios: Vec<String>,
+    /// The same, by name.
+    #[schema(value_type = BTreeMap<String, Vec<String>>)]
+    audios_by_var: ByVar,
+    /// Texts.
+    texts: Vec<String>,
+    /// The same, by name.
+    #[schema(value_type = BTreeMap<String, Vec<String>>)]
+    texts_by_var: ByVar,
+    /// URLs of files that are none of these.
+    files: Vec<String>,
+    /// The same, by name.
+    #[schema(value_type = BTreeMap<String, Vec<String>>)]
+    files_by_var: ByVar,
+    /// ComfyUI's own outputs, verbatim, by node id.
+    #[schema(value_type = Object)]
+    outputs: Box<RawValue>,
+    /// Why the job failed.
+    error: Option<JobError>,
+    /// Every file with all that is known of it.
+    media: Vec<Media>,
+    /// How far a running job has come.
+    progress: Option<ProgressBody>,
+    /// Jobs that will be taken before this one, while it is queued.
+    queue_position: Option<u64>,
+    /// Attempts so far.
+    attempts: u32,
+    /// The server of the latest attempt.
+    backend: Option<String>,
+    /// The caller's own data.
+    #[schema(value_type = Object)]
+    metadata: Box<RawValue>,
+    /// Seeds the gateway drew for inputs that asked for it with 0, by node id.
+    #[schema(value_type = BTreeMap<String, u64>)]
+    seeds: Box<RawValue>,
+    /// When it was accepted.
+    #[schema(format = "date-time")]
+    created_at: String,
+    /// When its latest attempt started.
+    #[schema(format = "date-time")]
+    started_at: Option<String>,
+    /// When it ended.
+    #[schema(format = "date-time")]
+    finished_at: Option<String>,
+    /// When it may be forgotten.
+    #[schema(format = "date-time")]
+    expires_at: Option<String>,
+    /// Where the time went.
+    timings: TimingsBody,
+    /// Where to go from here; paths at this gateway.
+    urls: Urls,
+}
+
+/// Where a job stands.
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "documents the values of `status`")]
+pub enum JobStatus {
+    /// Waiting for a server.
+    Queued,
+    /// Handed to a server.
+    Running,
+    /// Ended well.
+    Completed,
+    /// Ended badly.
+    Failed,
+    /// Ended on request.
+    Cancelled,
+}
+
+/// Why a job failed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct JobError {
+    /// The stable code.
+    #[schema(value_type = JobErrorCode)]
+    code: &'static str,
+    /// One sentence.
+    message: String,
+    /// Whether the same job may succeed later.
+    retryable: bool,
+    /// The node at fault.
+    node_id: Option<String>,
+    /// Its class.
+    node_type: Option<String>,
+    /// The Python exception's type.
+    exception_type: Option<String>,
+    /// The Python traceback.
+    traceback: Option<String>,
+    /// ComfyUI's own `node_errors`.
+    #[schema(value_type = Option<Object>)]
+    node_errors: Option<Box<RawValue>>,
+}
+
+/// The codes of failed jobs.
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "documents the values of `error.code`")]
+pub enum JobErrorCode {
+    /// ComfyUI refused the workflow.
+    InvalidWorkflow,
+    /// A node raised an exception.
+    NodeError,
+    /// The GPU ran out of memory.
+    OutOfMemory,
+    /// The job ran longer than its `timeout`.
+    Timeout,
+    /// The job waited longer than its `queue_timeout`.
+    QueueTimeout,
+    /// The ComfyUI server went away with the job.
+    BackendLost,
+    /// A file that a parameter points at could not be had.
+    InputUnavailable,
+    /// A file that ComfyUI made could not be fetched.
+    OutputUnavailable,
+    /// Somebody interrupted the job at its server.
+    Interrupted,
+    /// The gateway itself is at fault.
+    Internal,
+}
+
+/// One file of a job.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Media {
+    /// The name it goes by.
+    var: String,
+    /// The node that made it.
+    node_id: String,
+    /// `image`, `video`, `audio` or `file`.
+    kind: &'static str,
+    /// Where to fetch it.
+    url: String,
+    /// The name ComfyUI gave it.
+    filename: String,
+    /// Its media type.
+    content_type: String,
+    /// Its length in bytes.
+    bytes: u64,
+    /// The SHA-256 of its bytes.
+    sha256: String,
+}
+
+/// How far a running job has come.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ProgressBody {
+    /// The share of the graph that is done, from 0 to 1.
+    value: f64,
+    /// Nodes that are done.
+    nodes_done: usize,
+    /// Nodes of the graph.
+    nodes_total: usize,
+    /// The node that runs now.
+    current_node: Option<String>,
+    /// Its class.
+    current_node_class: Option<String>,
+    /// The step within that node.
+    step: Option<u64>,
+    /// The steps of that node.
+    steps: Option<u64>,
+}
+
+/// Seconds by phase.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TimingsBody {
+    /// Waiting for a server.
+    queued: Option<f64>,
+    /// Handing the job to the server.
+    preparing: Option<f64>,
+    /// ComfyUI's own execution.
+    executing: Option<f64>,
+    /// Fetching the files.
+    collecting: Option<f64>,
+}
+
+/// Where to go from here.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Urls {
+    /// This job.
+    #[serde(rename = "self")]
+    this: String,
+    /// Cancels it.
+    cancel: String,
+}
+
+/// A page of jobs.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ResultPage {
+    /// The jobs, newest first.
+    pub results: Vec<ExecuteResult>,
+    /// Give it as `cursor` for the next page; `null` after the last.
+    pub next_cursor: Option<String>,
+}
+
+#[expect(clippy::cast_precision_loss, reason = "milliseconds of a job's life are far below 2^52")]
+fn seconds(millis: Option<i64>) -> Option<f64> {
+    millis.map(|millis| millis as f64 / 1_000.0)
+}
+
+fn empty_object() -> Box<RawValue> {
+    RawValue::from_string("{}".to_owned()).unwrap_or_default()
+}
+
+/// A flat list is its map's values in order.
+fn flat(by_var: &ByVar) -> Vec<String> {
+    by_var.values().flatten().cloned().collect()
+}
+
+impl ExecuteResult {
+    /// The body for a job, with absolute URLs below `base`.
+    #[must_use]
+    pub fn new(view: JobView, base: &BaseUrl) -> Self {
+        let JobView { record, progress } = view;
+        let id = record.prompt_id;
+        let finished_at = match record.state {
+            JobState::Completed { finished_at }
+            | JobState::Failed { finished_at, .. }
+            | JobState::Cancelled { finished_at } => Some(finished_at),
+            JobState::Queued { .. } | JobState::Running { .. } => None,
+        };
+        let media: Vec<Media> = record
+            .media
+            .iter()
+            .map(|file| Media {
+                var: file.var.clone(),
+                node_id: file.node_id.clone(),
+                kind: file.kind.as_str(),
+                url: base.join(&media_path(id, &file.stored_as)),
+                filename: file.filename.clone(),
+                content_type: file.content_type.clone(),
+                bytes: file.bytes,
+                sha256: file.sha256.clone(),
+            })
+            .collect();
+        let by_var = |kind: MediaKind| -> ByVar {
+            let mut map = ByVar::new();
+            for file in media.iter().filter(|file| file.kind == kind.as_str()) {
+                map.entry(file.var.clone()).or_default().push(file.url.clone());
+            }
+            map
+        };
+        let (images, videos) = (by_var(MediaKind::Image), by_var(MediaKind::Video));
+        let (audios, files) = (by_var(MediaKind::Audio), by_var(MediaKind::File));
+        let mut texts = ByVar::new();
+        for text in record.texts.iter() {
+            texts.entry(text.var.clone()).or_default().push(text.text.clone());
+        }
+        Self {
+            prompt_id: id.to_string(),
+            status: record.state.status().as_str(),
+            duration: seconds(record.timings.executing_ms),
+            images: flat(&images),
+            images_by_var: images,
+            videos: flat(&videos),
+            videos_by_var: videos,
+            audios: flat(&audios),
+            audios_by_var: audios,
+            texts: flat(&texts),
+            texts_by_var: texts,
+            files: flat(&files),
+            files_by_var: files,
+            error: record.failure().map(JobError::from),
+            msg: record.msg,
+            outputs: record.outputs.unwrap_or_else(empty_object),
+            media,
+            progress: progress.map(ProgressBody::from),
+            queue_position: record.queue_position,
+            attempts: record.attempts,
+            backend: record.backend.map(|backend| backend.to_string()),
+            metadata: record.metadata.unwrap_or_else(empty_object),
+            seeds: record.seeds.unwrap_or_else(empty_object),
+            created_at: record.created_at.to_string(),
+            started_at: record.started_at.as_ref().map(UnixMillis::to_string),
+            finished_at: finished_at.as_ref().map(UnixMillis::to_string),
+            expires_at: record.expires_at.as_ref().map(UnixMillis::to_string),
+            timings: TimingsBody {
+                queued: seconds(record.timings.queued_ms),
+                preparing: seconds(record.timings.preparing_ms),
+                executing: seconds(record.timings.executing_ms),
+                collecting: seconds(record.timings.collecting_ms),
+            },
+            urls: Urls { this: format!("/results/{id}"), cancel: format!("/results/{id}/cancel") },
+        }
+    }
+
+    /// Whether the job has ended.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        Status::parse(self.status).is_some_and(Status::is_terminal)
+    }
+}
+
+impl From<&Failure> for JobError {
+    fn from(failure: &Failure) -> Self {
+        Self {
+            code: failure.code.as_str(),
+            message: failure.message.clone(),
+            retryable: failure.code.is_retryable(),
+            node_id: failure.node_id.clone(),
+            node_type: failure.node_type.clone(),
+            exception_type: failure.exception_type.clone(),
+            traceback: failure.traceback.clone(),
+            node_errors: failure
+                .node_errors
+                .as_ref()
+                .and_then(|json| RawValue::from_string(json.to_string()).ok()),
+        }
+    }
+}
+
+impl From<Progress> for ProgressBody {
+    fn from(progress: Progress) -> Self {
+        Self {
+            value: progress.value,
+            nodes_done: progress.nodes_done,
+            nodes_total: progress.nodes_total,
+            current_node: progress.current_node,
+            current_node_class: progress.current_node_class,
+            step: progress.step,
+            steps: progress.steps,
+        }
+    }
+}

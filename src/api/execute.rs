@@ -1,0 +1,129 @@
+//! `POST /execute`: a workflow in, a job out.
+
+use axum::extract::State;
+use axum::http::header::{LOCATION, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode, request::Parts};
+use axum::response::{IntoResponse, Response};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::body::{Fields, JsonObject};
+use super::dto::ExecuteResult;
+use super::extract::{BaseUrl, Wait, preferred_wait};
+use super::problem::{Problem, ProblemBody};
+use super::results::POLL_AGAIN;
+use super::state::{ApiLimits, ApiState};
+use crate::domain::workflow::is_deeper_than;
+use crate::service::Submission;
+
+/// The fields of a request.
+const FIELDS: [&str; 6] = ["workflow", "params", "priority", "timeout", "queue_timeout", "metadata"];
+/// The highest priority.
+const HIGHEST: i32 = 1_000;
+/// The largest `metadata`, in bytes and in levels.
+const METADATA: (usize, usize) = (64 * 1024, 32);
+
+/// A workflow to run.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "documents the body, which is read field by field")]
+pub struct ExecuteRequest {
+    /// The API-format graph: nodes by id, as ComfyUI's "Export (API)" makes it. Titles may hold `$param` and
+    /// `$output.name` markers.
+    #[schema(value_type = Object)]
+    workflow: serde_json::Value,
+    /// Values for the parameters that the workflow's titles declare.
+    #[schema(value_type = Option<Object>)]
+    params: Option<serde_json::Value>,
+    /// Higher runs first.
+    #[schema(default = 0, minimum = 0, maximum = 1000)]
+    priority: Option<i32>,
+    /// How many seconds the job may run.
+    #[schema(exclusive_minimum = 0)]
+    timeout: Option<f64>,
+    /// How many seconds the job may wait for a server.
+    #[schema(exclusive_minimum = 0)]
+    queue_timeout: Option<f64>,
+    /// Your own data, given back with the result; up to 64 KiB.
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<serde_json::Value>,
+}
+
+/// Queues a job.
+///
+/// The job is on disk before the answer leaves. With `Prefer: wait=30` the answer is held until the job ends, at most
+/// that many seconds.
+#[utoipa::path(
+    post, path = "/execute", tag = "jobs", operation_id = "execute", request_body = ExecuteRequest,
+    params(("Prefer" = Option<String>, Header, description = "`wait=N`: hold the answer up to N seconds until the job ends")),
+    responses(
+        (status = 200, description = "The job ended within the wait", body = ExecuteResult,
+         headers(("Preference-Applied" = String, description = "`wait=N`, as applied"), ("Location" = String, description = "The job's path"))),
+        (status = 202, description = "Accepted; the job goes on", body = ExecuteResult,
+         headers(("Location" = String, description = "The job's path"), ("Retry-After" = u64, description = "Seconds until to ask again"))),
+        (status = 400, description = "`malformed_json`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 408, description = "`request_timeout`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 413, description = "`body_too_large`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 415, description = "`unsupported_media_type`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid_request`, `invalid_workflow`, `invalid_params`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`queue_full`, `store_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn execute(
+    State(state): State<ApiState>,
+    base: BaseUrl,
+    parts: Parts,
+    body: JsonObject,
+) -> Result<Response, Problem> {
+    let submission = read(body.fields()?, &state.limits)?;
+    let wait = preferred_wait(&parts, state.limits.max_wait);
+    let id = state.service.submit(submission).await?;
+    let view = state.service.result(id, wait.time).await?;
+    Ok(answer(&ExecuteResult::new(view, &base), &format!("/results/{id}"), wait))
+}
+
+fn read<'a>(mut fields: Fields<'a>, limits: &ApiLimits) -> Result<Submission<'a>, Problem> {
+    fields.only(&FIELDS);
+    let workflow = fields.raw("workflow");
+    if workflow.is_none() {
+        fields.fault("workflow", "the field workflow is missing: send the API-format graph");
+    }
+    let submission = Submission {
+        workflow: workflow.map_or("", RawValue::get),
+        params: fields.object("params").unwrap_or_default(),
+        priority: fields.integer("priority", 0..=HIGHEST).unwrap_or(0),
+        timeout: fields.seconds("timeout", limits.max_timeout),
+        queue_timeout: fields.seconds("queue_timeout", limits.max_timeout),
+        metadata: metadata(&mut fields),
+    };
+    fields.finish()?;
+    Ok(submission)
+}
+
+fn metadata(fields: &mut Fields<'_>) -> Option<Box<RawValue>> {
+    let raw = fields.raw("metadata")?;
+    let (bytes, levels) = METADATA;
+    if raw.get().len() > bytes || is_deeper_than(raw.get(), levels) {
+        fields.fault("metadata", format!("metadata may have up to {bytes} bytes and {levels} levels"));
+        return None;
+    }
+    fields.object("metadata").map(|_| raw.to_owned())
+}
+
+fn answer(result: &ExecuteResult, location: &str, wait: Wait) -> Response {
+    let status = if wait.preferred && result.is_terminal() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let mut response = (status, axum::Json(result)).into_response();
+    let headers = response.headers_mut();
+    if let Ok(location) = HeaderValue::from_str(location) {
+        headers.insert(LOCATION, location);
+    }
+    if status == StatusCode::ACCEPTED {
+        headers.insert(RETRY_AFTER, HeaderValue::from(POLL_AGAIN.as_secs()));
+    }
+    if let (true, Ok(applied)) =
+        (wait.preferred, HeaderValue::from_str(&format!("wait={}", wait.time.as_secs_f64())))
+    {
+        headers.insert("preference-applied", applied);
+    }
+    response
+}

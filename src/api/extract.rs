@@ -1,0 +1,169 @@
+//! Paths, queries and headers, each fault in the one format.
+
+use std::time::Duration;
+
+use axum::extract::{FromRequestParts, RawPathParams};
+use axum::http::header::HOST;
+use axum::http::request::Parts;
+
+use super::problem::{self, FieldError, Problem};
+use super::state::ApiState;
+use crate::domain::id::PromptId;
+use crate::domain::params::nearest;
+
+/// The `{prompt_id}` of the path.
+#[derive(Debug, Clone, Copy)]
+pub struct PromptIdPath(pub PromptId);
+
+impl FromRequestParts<ApiState> for PromptIdPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
+        let text = path_param(parts, state, "prompt_id").await.unwrap_or_default();
+        PromptId::parse(&text)
+            .map(Self)
+            .map_err(|error| Problem::new(problem::INVALID_PROMPT_ID, error.to_string()))
+    }
+}
+
+/// The `{file}` of the path, decoded; it may be any text.
+#[derive(Debug, Clone)]
+pub struct FilePath(pub String);
+
+impl FromRequestParts<ApiState> for FilePath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
+        let file = path_param(parts, state, "file").await;
+        file.map(Self).ok_or_else(|| Problem::new(problem::NOT_FOUND, "there is no file of that name"))
+    }
+}
+
+async fn path_param(parts: &mut Parts, state: &ApiState, name: &str) -> Option<String> {
+    let params = RawPathParams::from_request_parts(parts, state).await.ok()?;
+    params.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
+}
+
+/// The base of absolute URLs: the configured one, else where the request was sent to.
+#[derive(Debug, Clone)]
+pub struct BaseUrl(String);
+
+impl BaseUrl {
+    /// The URL of `path`, which begins with a slash.
+    #[must_use]
+    pub fn join(&self, path: &str) -> String {
+        format!("{}{path}", self.0)
+    }
+}
+
+impl FromRequestParts<ApiState> for BaseUrl {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Self::Rejection> {
+        if let Some(url) = &state.public_url {
+            return Ok(Self(url.as_str().trim_end_matches('/').to_owned()));
+        }
+        let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+        let authority = host.or_else(|| parts.uri.authority().map(axum::http::uri::Authority::as_str));
+        let plain = |host: &&str| {
+            !host.is_empty()
+                && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte))
+        };
+        Ok(Self(authority.filter(plain).map(|host| format!("http://{host}")).unwrap_or_default()))
+    }
+}
+
+/// The query's parameters, each known and once.
+#[derive(Debug)]
+pub struct Query {
+    values: Vec<(String, String)>,
+    errors: Vec<FieldError>,
+}
+
+impl Query {
+    /// Reads the query of a request; parameters of other names are faults.
+    #[must_use]
+    pub fn read(parts: &Parts, known: &[&str]) -> Self {
+        let pairs = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
+        let mut query = Self { values: Vec::new(), errors: Vec::new() };
+        for (name, value) in pairs {
+            if !known.contains(&name.as_ref()) {
+                let near = nearest(&name, known.iter().copied());
+                let hint = near.first().map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
+                query.fault(&name, format!("unknown query parameter {name:?}{hint}"));
+            } else if query.get(&name).is_some() {
+                query.fault(&name, format!("the query parameter {name:?} is given twice"));
+            } else {
+                query.values.push((name.into_owned(), value.into_owned()));
+            }
+        }
+        query
+    }
+
+    /// The value of a parameter.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.values.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The value of a parameter as `read` understands it; `expected` says what that is.
+    pub fn parse<T>(
+        &mut self,
+        name: &str,
+        expected: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let value = self.get(name)?;
+        let parsed = read(value);
+        if parsed.is_none() {
+            self.fault(name, format!("{name} must be {expected}"));
+        }
+        parsed
+    }
+
+    fn fault(&mut self, name: &str, message: String) {
+        self.errors.push(FieldError { pointer: name.to_owned(), message, node_id: None });
+    }
+
+    /// Ends the reading.
+    ///
+    /// # Errors
+    /// `invalid_query` with every fault.
+    pub fn finish(self) -> Result<(), Problem> {
+        let Some(first) = self.errors.first() else { return Ok(()) };
+        Err(Problem::new(problem::INVALID_QUERY, first.message.clone()).errors(self.errors))
+    }
+}
+
+/// How long a client wants to wait for a job to end.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wait {
+    /// The time, within the gateway's limit; zero for not at all.
+    pub time: Duration,
+    /// Whether `Prefer: wait` asked for it, to be confirmed with `Preference-Applied`.
+    pub preferred: bool,
+}
+
+/// A number of seconds, zero or more.
+fn seconds(text: &str) -> Option<Duration> {
+    text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+}
+
+/// `wait` of a `Prefer` header (RFC 7240), where there is one; other preferences are not ours to judge.
+pub fn preferred_wait(parts: &Parts, most: Duration) -> Wait {
+    let prefer = parts.headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    let wait = prefer
+        .flat_map(|value| value.split([',', ';']))
+        .filter_map(|preference| preference.split_once('='))
+        .find(|(name, _)| name.trim().eq_ignore_ascii_case("wait"))
+        .and_then(|(_, value)| seconds(value.trim().trim_matches('"')));
+    wait.map_or_else(Wait::default, |time| Wait { time: time.min(most), preferred: true })
+}
+
+/// `?wait=` of a query, else `Prefer: wait`.
+pub fn wanted_wait(query: &mut Query, parts: &Parts, most: Duration) -> Wait {
+    match query.parse("wait", "a number of seconds, 0 or more", seconds) {
+        Some(time) => Wait { time: time.min(most), preferred: false },
+        None => preferred_wait(parts, most),
+    }
+}

@@ -1,0 +1,92 @@
+//! What happens to every request: an id, a span, one log line, its metrics, and the one format of errors.
+
+use std::any::Any;
+use std::time::Duration;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tracing::Instrument;
+
+use super::problem::{self, Problem};
+use super::state::ApiState;
+
+/// The header with the request's id, both ways.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The outermost middleware.
+pub async fn observe(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+    let parts = state.service.parts();
+    let started = parts.clock.now();
+    let id = given_id(&request).unwrap_or_else(|| parts.random.attempt_id().to_string());
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let span = tracing::info_span!("request", request_id = %id, %method, route);
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let took = parts.clock.now().since(started);
+    parts.metrics.request(method.as_str(), &route, response.status().as_u16(), took);
+    span.in_scope(|| log(&response, took));
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        response = write(&problem, &id, response);
+    }
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+/// The caller's own id, if it is short and plain.
+fn given_id(request: &Request) -> Option<String> {
+    let id = request.headers().get(REQUEST_ID)?.to_str().ok()?;
+    let plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte));
+    (plain && (1..=128).contains(&id.len())).then(|| id.to_owned())
+}
+
+fn log(response: &Response, took: Duration) {
+    let status = response.status().as_u16();
+    let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    let problem = response.extensions().get::<Problem>();
+    let code = problem.map(|problem| problem.kind().code);
+    match problem.and_then(Problem::internal_detail) {
+        Some(reason) => tracing::error!(status, took_ms, code, reason, "request failed"),
+        None => tracing::debug!(status, took_ms, code, "request answered"),
+    }
+}
+
+/// Puts the problem's body into the response, whose other headers stay.
+fn write(problem: &Problem, request_id: &str, response: Response) -> Response {
+    let mut written = (response.status(), axum::Json(problem.body(request_id))).into_response();
+    for (name, value) in response.headers() {
+        written.headers_mut().entry(name).or_insert_with(|| value.clone());
+    }
+    let headers = written.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    if let Some(wait) = problem.wait() {
+        headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+    }
+    written
+}
+
+/// A handler that panicked, as a problem.
+#[must_use]
+pub fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+    let message =
+        panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    tracing::error!(panic = message.unwrap_or("panic without a message"), "a handler panicked");
+    Problem::new(problem::INTERNAL, "the gateway failed; its log has the reason under this request id")
+        .into_response()
+}
+
+/// A path nobody serves.
+pub async fn not_found(request: Request) -> Problem {
+    Problem::new(problem::NOT_FOUND, format!("nothing is served at {}; see /docs", request.uri().path()))
+}
+
+/// A method the path does not take; the `Allow` header says which it does.
+pub async fn method_not_allowed(request: Request) -> Problem {
+    let detail =
+        format!("{} is not taken at {}; see the Allow header", request.method(), request.uri().path());
+    Problem::new(problem::METHOD_NOT_ALLOWED, detail)
+}

@@ -1,0 +1,69 @@
+//! The HTTP API: routes, what is read from requests, what is written to answers. All that is decided is decided
+//! in `service`; handlers only translate.
+//!
+//! # To add an endpoint
+//! Write the handler with its `#[utoipa::path]` in the file of its resource, name it in [`routes`], run
+//! `comfy-gateway openapi > openapi.yaml`, and give each of its answers a test in `tests/api`.
+
+pub mod problem;
+pub mod server;
+pub mod state;
+
+mod backends;
+mod body;
+mod docs;
+mod dto;
+mod execute;
+mod extract;
+mod health;
+mod media;
+mod middleware;
+pub mod openapi;
+mod results;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use self::state::ApiState;
+
+/// Every route with its documentation.
+fn routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(routes!(execute::execute))
+        .routes(routes!(results::list))
+        .routes(routes!(results::get, results::delete))
+        .routes(routes!(results::cancel))
+        .routes(routes!(media::get))
+        .routes(routes!(backends::list))
+        .routes(routes!(health::alive))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::metrics))
+        .routes(routes!(docs::yaml))
+        .routes(routes!(docs::json))
+        .routes(routes!(docs::page))
+        .routes(routes!(docs::script))
+}
+
+/// The whole API as a service.
+#[must_use]
+pub fn router(state: ApiState) -> Router {
+    let (router, _document) = routes().split_for_parts();
+    // Sounds, films and archives are compressed already, and a range must not be.
+    let worth = DefaultPredicate::new()
+        .and(NotForContentType::const_new("audio/"))
+        .and(NotForContentType::const_new("video/"))
+        .and(NotForContentType::const_new("application/octet-stream"))
+        .and(NotForContentType::const_new("application/zip"));
+    router
+        .fallback(middleware::not_found)
+        .method_not_allowed_fallback(middleware::method_not_allowed)
+        .layer(CatchPanicLayer::custom(middleware::panicked))
+        .layer(from_fn_with_state(state.clone(), middleware::observe))
+        .layer(CompressionLayer::new().compress_when(worth))
+        .with_state(state)
+}

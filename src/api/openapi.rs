@@ -1,0 +1,44 @@
+//! The OpenAPI document, made from the handlers.
+
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+use super::state::ApiState;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "comfy-gateway",
+        description = "A durable REST gateway in front of ComfyUI: submit a workflow, fetch its result.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
+    ),
+    tags(
+        (name = "jobs", description = "Running workflows and fetching what they made"),
+        (name = "media", description = "The files of jobs"),
+        (name = "servers", description = "The ComfyUI servers"),
+        (name = "operation", description = "What machines ask"),
+        (name = "documentation", description = "This document"),
+    )
+)]
+struct Description;
+
+/// The document of everything the router serves.
+#[must_use]
+pub fn document() -> utoipa::openapi::OpenApi {
+    let (_router, document) = OpenApiRouter::<ApiState>::with_openapi(Description::openapi())
+        .merge(super::routes())
+        .split_for_parts();
+    document
+}
+
+/// The document as JSON text.
+#[must_use]
+pub fn json() -> String {
+    document().to_pretty_json().unwrap_or_default()
+}
+
+/// The document as YAML text.
+#[must_use]
+pub fn yaml() -> String {
+    document().to_yaml().unwrap_or_default()
+}

@@ -1,0 +1,257 @@
+//! Errors as clients see them: one format (`application/problem+json`, RFC 9457) and one list of codes.
+//! The body is written by the outermost middleware, which knows the request's id.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::domain::workflow::Fault;
+use crate::service::{FetchError, SubmitError};
+use crate::store::StoreError;
+
+/// One kind of refusal: its stable code, status and title.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kind {
+    /// The stable code; part of the contract.
+    pub code: &'static str,
+    /// The HTTP status it comes with.
+    pub status: StatusCode,
+    /// What it means in general.
+    pub title: &'static str,
+    /// Whether the same request may succeed later.
+    pub retryable: bool,
+}
+
+macro_rules! kinds {
+    ($($name:ident = $code:literal, $status:ident, $retryable:literal, $title:literal;)*) => {
+        $(#[doc = $title] pub const $name: Kind =
+            Kind { code: $code, status: StatusCode::$status, title: $title, retryable: $retryable };)*
+        /// Every kind of refusal.
+        pub const KINDS: &[Kind] = &[$($name),*];
+    };
+}
+
+kinds! {
+    MALFORMED_JSON = "malformed_json", BAD_REQUEST, false, "The body is not valid JSON";
+    INVALID_PROMPT_ID = "invalid_prompt_id", BAD_REQUEST, false, "The prompt id is not a UUID";
+    INVALID_QUERY = "invalid_query", BAD_REQUEST, false, "A query parameter or header is not valid";
+    NOT_FOUND = "not_found", NOT_FOUND, false, "There is no such thing";
+    METHOD_NOT_ALLOWED = "method_not_allowed", METHOD_NOT_ALLOWED, false, "This path does not take this method";
+    REQUEST_TIMEOUT = "request_timeout", REQUEST_TIMEOUT, true, "The body did not arrive in time";
+    UNFINISHED = "unfinished", CONFLICT, true, "The job has not ended yet";
+    GONE = "gone", GONE, false, "The job was deleted or its retention ended";
+    BODY_TOO_LARGE = "body_too_large", PAYLOAD_TOO_LARGE, false, "The body is too large";
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, false, "The body is not of a type this path takes";
+    RANGE_NOT_SATISFIABLE = "range_not_satisfiable", RANGE_NOT_SATISFIABLE, false, "The range is not within the file";
+    INVALID_REQUEST = "invalid_request", UNPROCESSABLE_ENTITY, false, "A field of the request is not valid";
+    INVALID_WORKFLOW = "invalid_workflow", UNPROCESSABLE_ENTITY, false, "The workflow cannot be run";
+    INVALID_PARAMS = "invalid_params", UNPROCESSABLE_ENTITY, false, "The parameters do not fit the workflow";
+    INTERNAL = "internal", INTERNAL_SERVER_ERROR, true, "The gateway failed";
+    QUEUE_FULL = "queue_full", SERVICE_UNAVAILABLE, true, "Too many jobs are queued";
+    STORE_UNAVAILABLE = "store_unavailable", SERVICE_UNAVAILABLE, true, "The gateway's store does not answer";
+    NOT_READY = "not_ready", SERVICE_UNAVAILABLE, true, "The gateway cannot run jobs now";
+}
+
+/// One of several faults of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FieldError {
+    /// JSON pointer (RFC 6901) into the request's body, or the name of a query parameter.
+    pub pointer: String,
+    /// What is wrong, in one sentence.
+    pub message: String,
+    /// The node at fault, where one is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_id: Option<String>,
+}
+
+/// A refusal on its way out.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    kind: Kind,
+    detail: String,
+    errors: Vec<FieldError>,
+    limit: Option<u64>,
+    retry_after: Option<Duration>,
+    /// For the log only.
+    internal: Option<String>,
+}
+
+/// The body of every error: RFC 9457 problem details with members of our own.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemBody<'a> {
+    /// A URI for the kind of problem.
+    #[serde(rename = "type")]
+    #[schema(example = "urn:comfy-gateway:problem:invalid_request")]
+    uri: String,
+    /// What it means in general.
+    title: &'a str,
+    /// The HTTP status.
+    #[schema(example = 422)]
+    status: u16,
+    /// What is wrong this time, in one sentence.
+    detail: &'a str,
+    /// The stable code.
+    #[schema(example = "invalid_request")]
+    code: &'a str,
+    /// The request's id, as in `X-Request-Id`.
+    request_id: &'a str,
+    /// Whether the same request may succeed later.
+    retryable: bool,
+    /// All faults, where there are several places.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [FieldError],
+    /// The limit that was exceeded, in bytes or jobs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<u64>,
+}
+
+impl Problem {
+    /// A refusal of that kind, with what is wrong this time.
+    pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self {
+            kind,
+            detail: detail.into(),
+            errors: Vec::new(),
+            limit: None,
+            retry_after: None,
+            internal: None,
+        }
+    }
+
+    /// With all faults found.
+    #[must_use]
+    pub fn errors(self, errors: Vec<FieldError>) -> Self {
+        Self { errors, ..self }
+    }
+
+    /// With the limit that was exceeded.
+    #[must_use]
+    pub fn limit(self, limit: u64) -> Self {
+        Self { limit: Some(limit), ..self }
+    }
+
+    /// With the time after which another try makes sense.
+    #[must_use]
+    pub fn retry_after(self, wait: Duration) -> Self {
+        Self { retry_after: Some(wait), ..self }
+    }
+
+    fn internal(self, internal: impl ToString) -> Self {
+        Self { internal: Some(internal.to_string()), ..self }
+    }
+
+    /// Its kind.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What only the log is told.
+    #[must_use]
+    pub fn internal_detail(&self) -> Option<&str> {
+        self.internal.as_deref()
+    }
+
+    /// The time after which another try makes sense.
+    #[must_use]
+    pub const fn wait(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// The body for a request.
+    #[must_use]
+    pub fn body<'a>(&'a self, request_id: &'a str) -> ProblemBody<'a> {
+        ProblemBody {
+            uri: format!("urn:comfy-gateway:problem:{}", self.kind.code),
+            title: self.kind.title,
+            status: self.kind.status.as_u16(),
+            detail: &self.detail,
+            code: self.kind.code,
+            request_id,
+            retryable: self.kind.retryable,
+            errors: &self.errors,
+            limit: self.limit,
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    /// Only the status; the outermost middleware finds the problem among the extensions and writes it.
+    fn into_response(self) -> Response {
+        let mut response = self.kind.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Faults below a part of the body as errors of the request.
+#[must_use]
+pub fn field_errors(below: &str, faults: Vec<Fault>) -> Vec<FieldError> {
+    let at = |fault: Fault| FieldError {
+        pointer: below.to_owned() + &fault.pointer,
+        message: fault.message,
+        node_id: fault.node_id,
+    };
+    faults.into_iter().map(at).collect()
+}
+
+fn several(kind: Kind, below: &str, faults: Vec<Fault>) -> Problem {
+    let errors = field_errors(below, faults);
+    let first = errors.first().map_or_else(String::new, |error| error.message.clone());
+    let detail = match errors.len() {
+        0 | 1 => first,
+        several => format!("{first} (and {} more, see errors)", several - 1),
+    };
+    Problem::new(kind, detail).errors(errors)
+}
+
+impl From<SubmitError> for Problem {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::InvalidWorkflow(faults) => several(INVALID_WORKFLOW, "/workflow", faults),
+            SubmitError::InvalidParams(faults) => several(INVALID_PARAMS, "/params", faults),
+            SubmitError::QueueFull { limit } => {
+                Self::new(QUEUE_FULL, format!("{limit} jobs are queued; try again when some have run"))
+                    .limit(limit)
+                    .retry_after(Duration::from_secs(5))
+            }
+            SubmitError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) => {
+                Self::new(STORE_UNAVAILABLE, "the gateway cannot reach its database now; nothing was changed")
+                    .retry_after(Duration::from_secs(2))
+                    .internal(error)
+            }
+            _ => Self::new(INTERNAL, "the gateway failed; its log has the reason under this request id")
+                .internal(error),
+        }
+    }
+}
+
+impl From<FetchError> for Problem {
+    fn from(error: FetchError) -> Self {
+        match error {
+            FetchError::Unknown => Self::new(NOT_FOUND, "there is no job or file of that name"),
+            FetchError::Gone => Self::new(GONE, "the job was deleted or its retention ended"),
+            FetchError::Unfinished => {
+                Self::new(UNFINISHED, "the job has not ended yet; cancel it first, or wait")
+                    .retry_after(Duration::from_secs(1))
+            }
+            FetchError::Store(error) => error.into(),
+            FetchError::Media(error) => {
+                Self::new(INTERNAL, "the gateway cannot read its media store; its log has the reason")
+                    .internal(error)
+            }
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! `/results`: fetching, listing, cancelling and deleting jobs.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::header::{ETAG, IF_NONE_MATCH, RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, request::Parts};
+use axum::response::{IntoResponse, Response};
+use sha2::{Digest, Sha256};
+
+use super::dto::{ExecuteResult, ResultPage};
+use super::extract::{BaseUrl, PromptIdPath, Query, Wait, wanted_wait};
+use super::problem::{self, Problem, ProblemBody};
+use super::state::ApiState;
+use crate::domain::job::Status;
+use crate::store::Cursor;
+
+/// After that time it makes sense to ask again for a job that has not ended.
+pub const POLL_AGAIN: Duration = Duration::from_secs(1);
+/// Jobs of a page, when the caller does not say, and at most.
+const PAGE: (u32, u32) = (20, 100);
+
+/// One job and its result.
+#[utoipa::path(
+    get, path = "/results/{prompt_id}", tag = "jobs", operation_id = "get_result",
+    params(
+        ("prompt_id" = String, Path, format = "uuid", description = "The job's id"),
+        ("wait" = Option<f64>, Query, minimum = 0, description = "Hold the answer up to that many seconds until the job ends"),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`: the same"),
+        ("If-None-Match" = Option<String>, Header, description = "An `ETag` of before"),
+    ),
+    responses(
+        (status = 200, description = "The job has ended, well or badly", body = ExecuteResult, headers(("ETag" = String, description = "Strong"))),
+        (status = 202, description = "The job has not ended", body = ExecuteResult,
+         headers(("ETag" = String, description = "Strong"), ("Retry-After" = u64, description = "Seconds until to ask again"))),
+        (status = 304, description = "Nothing changed since the `ETag`"),
+        (status = 400, description = "`invalid_prompt_id`, `invalid_query`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 410, description = "`gone`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn get(
+    State(state): State<ApiState>,
+    PromptIdPath(id): PromptIdPath,
+    base: BaseUrl,
+    parts: Parts,
+) -> Result<Response, Problem> {
+    let mut query = Query::read(&parts, &["wait"]);
+    let wait = wanted_wait(&mut query, &parts, state.limits.max_wait);
+    query.finish()?;
+    let view = state.service.result(id, wait.time).await?;
+    answer(&ExecuteResult::new(view, &base), &parts.headers, wait)
+}
+
+fn answer(result: &ExecuteResult, asked: &HeaderMap, wait: Wait) -> Result<Response, Problem> {
+    let body = serde_json::to_vec(result)
+        .map_err(|_| Problem::new(problem::INTERNAL, "the result cannot be written as JSON"))?;
+    let etag = etag(&body);
+    let status = if result.is_terminal() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let mut response = if matches(asked, &etag) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        (status, [("content-type", "application/json")], body).into_response()
+    };
+    let headers = response.headers_mut();
+    if let Ok(etag) = HeaderValue::from_str(&etag) {
+        headers.insert(ETAG, etag);
+    }
+    if status == StatusCode::ACCEPTED {
+        headers.insert(RETRY_AFTER, HeaderValue::from(POLL_AGAIN.as_secs()));
+    }
+    if let (true, Ok(applied)) =
+        (wait.preferred, HeaderValue::from_str(&format!("wait={}", wait.time.as_secs_f64())))
+    {
+        headers.insert("preference-applied", applied);
+    }
+    Ok(response)
+}
+
+fn etag(body: &[u8]) -> String {
+    let digest = Sha256::digest(body);
+    let hex =
+        digest.iter().take(16).fold(String::with_capacity(32), |hex, byte| hex + &format!("{byte:02x}"));
+    format!("\"{hex}\"")
+}
+
+/// Whether one of the `If-None-Match` tags is `etag`; weak comparison, as RFC 9110 asks for here.
+pub fn matches(asked: &HeaderMap, etag: &str) -> bool {
+    asked
+        .get_all(IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|tag| tag.trim().trim_start_matches("W/"))
+        .any(|tag| tag == etag || tag == "*")
+}
+
+/// Jobs, newest first.
+#[utoipa::path(
+    get, path = "/results", tag = "jobs", operation_id = "list_results",
+    params(
+        ("status" = Option<super::dto::JobStatus>, Query, description = "Only jobs of this status"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "Jobs of a page; 20 by default"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
+    ),
+    responses(
+        (status = 200, description = "A page", body = ResultPage),
+        (status = 400, description = "`invalid_query`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn list(
+    State(state): State<ApiState>,
+    base: BaseUrl,
+    parts: Parts,
+) -> Result<axum::Json<ResultPage>, Problem> {
+    let mut query = Query::read(&parts, &["status", "limit", "cursor"]);
+    let statuses = "one of queued, running, completed, failed, cancelled";
+    let status = query.parse("status", statuses, Status::parse);
+    let (usual, most) = PAGE;
+    let in_range = |limit: &u32| (1..=most).contains(limit);
+    let limit =
+        query.parse("limit", "a whole number from 1 to 100", |text| text.parse().ok().filter(in_range));
+    let cursor = query.parse("cursor", "a `next_cursor` of this gateway", read_cursor);
+    query.finish()?;
+    let page = state.service.list(status, cursor, limit.unwrap_or(usual)).await?;
+    let results = page.jobs.into_iter().map(|view| ExecuteResult::new(view, &base)).collect();
+    Ok(axum::Json(ResultPage { results, next_cursor: page.next.map(write_cursor) }))
+}
+
+/// Cursors are opaque to clients; the prefix tells a foreign one from ours.
+fn write_cursor(Cursor(seq): Cursor) -> String {
+    format!("c{seq:x}")
+}
+
+fn read_cursor(text: &str) -> Option<Cursor> {
+    let digits =
+        text.strip_prefix('c').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+    i64::from_str_radix(digits, 16).ok().map(Cursor)
+}
+
+/// Cancels a job.
+///
+/// A queued job ends at once; a running one as soon as its server confirms. Cancelling a job that has ended changes
+/// nothing.
+#[utoipa::path(
+    post, path = "/results/{prompt_id}/cancel", tag = "jobs", operation_id = "cancel",
+    params(("prompt_id" = String, Path, format = "uuid", description = "The job's id")),
+    responses(
+        (status = 200, description = "The job has ended", body = ExecuteResult),
+        (status = 202, description = "The job runs and is being cancelled", body = ExecuteResult),
+        (status = 400, description = "`invalid_prompt_id`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 410, description = "`gone`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn cancel(
+    State(state): State<ApiState>,
+    PromptIdPath(id): PromptIdPath,
+    base: BaseUrl,
+) -> Result<Response, Problem> {
+    let result = ExecuteResult::new(state.service.cancel(id).await?, &base);
+    let status = if result.is_terminal() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok((status, axum::Json(result)).into_response())
+}
+
+/// Forgets a job that has ended, and its files.
+#[utoipa::path(
+    delete, path = "/results/{prompt_id}", tag = "jobs", operation_id = "delete_result",
+    params(("prompt_id" = String, Path, format = "uuid", description = "The job's id")),
+    responses(
+        (status = 204, description = "Forgotten"),
+        (status = 400, description = "`invalid_prompt_id`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "`unfinished`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 410, description = "`gone`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn delete(
+    State(state): State<ApiState>,
+    PromptIdPath(id): PromptIdPath,
+) -> Result<StatusCode, Problem> {
+    state.service.delete(id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_come_back_as_they_went_and_others_are_refused() {
+        assert_eq!(read_cursor(&write_cursor(Cursor(i64::MAX))), Some(Cursor(i64::MAX)));
+        for text in ["", "c", "5", "c-5", "cg", "c+5", "cfffffffffffffffff"] {
+            assert_eq!(read_cursor(text), None, "{text}");
+        }
+    }
+}

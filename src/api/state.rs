@@ -1,0 +1,32 @@
+//! What every handler works with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::service::Service;
+
+/// Limits of what a request may ask for.
+#[derive(Debug, Clone)]
+pub struct ApiLimits {
+    /// The largest body, in bytes.
+    pub max_body: usize,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
+    /// The longest `timeout` and `queue_timeout`.
+    pub max_timeout: Duration,
+    /// The longest wait for a job to end.
+    pub max_wait: Duration,
+}
+
+/// The state of the API.
+#[derive(Debug, Clone)]
+pub struct ApiState {
+    /// The use cases.
+    pub service: Arc<Service>,
+    /// What requests may ask for.
+    pub limits: ApiLimits,
+    /// Where clients find the gateway, if not where their request says.
+    pub public_url: Option<Url>,
+}
