@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use secrecy::ExposeSecret;
 
 use super::faults::{Fault, Route};
@@ -107,8 +107,13 @@ async fn truncate(response: Response) -> Response {
     let whole = to_bytes(body, usize::MAX).await.unwrap_or_default();
     let half = whole.slice(..whole.len() / 2);
     parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(whole.len()));
-    let cut = Err(std::io::Error::other("cut as scripted"));
-    Response::from_parts(parts, Body::from_stream(stream::iter([Ok(half), cut])))
+    let cut = async {
+        // The half is sent only when the body makes it wait for more.
+        tokio::task::yield_now().await;
+        Err(std::io::Error::other("cut as scripted"))
+    };
+    let halves = stream::iter([Ok(half)]).chain(stream::once(cut));
+    Response::from_parts(parts, Body::from_stream(halves))
 }
 
 /// Notes the request; with its body when that is small. A body above the limit is refused at once.

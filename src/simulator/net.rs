@@ -78,7 +78,7 @@ async fn answer(app: Router, request: Request<Body>) -> io::Result<Response<Body
     Ok(response)
 }
 
-/// Holds `addr` without listening: connections are refused, and nobody else gets the port.
+/// Holds `addr` without listening: connections are refused, and no search for a free port finds it.
 fn reserve(addr: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;

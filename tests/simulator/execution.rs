@@ -40,7 +40,7 @@ async fn a_success_is_told_in_the_order_and_shape_of_a_real_server() {
 
 #[tokio::test]
 async fn success_is_told_before_the_history_entry_is_written() {
-    let lab = Lab::with(SimulatorConfig { history_gap: Duration::from_secs(3_600), ..quick() }).await;
+    let lab = Lab::with(SimulatorConfig { history_gap: Duration::from_hours(1), ..quick() }).await;
     let mut socket = lab.socket("me").await;
     let id = lab.queue(&picture(1), "me").await;
     while socket.message().await["type"] != "execution_success" {}
