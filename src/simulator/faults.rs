@@ -199,9 +199,13 @@ impl Faults {
         let _free = stuck.wait_for(|stuck| !stuck).await;
     }
 
-    /// Returns with the next [`Faults::release_hanging`].
-    pub(super) async fn released(&self) {
-        let _changed = self.hanging.subscribe().changed().await;
+    /// Returns with the next [`Faults::release_hanging`] after this call.
+    pub(super) fn released(&self) -> impl Future<Output = ()> + use<> {
+        let mut hanging = self.hanging.subscribe();
+        async move {
+            // When the script is dropped, nothing hangs any more either.
+            let _changed = hanging.changed().await;
+        }
     }
 }
 

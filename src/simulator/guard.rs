@@ -63,7 +63,10 @@ async fn suffer(server: &Server, fault: Fault, mut request: Request, next: Next)
         }
         Fault::Slow(time) => {
             let response = next.run(request).await;
-            server.world.clock.sleep(time).await;
+            tokio::select! {
+                () = server.world.clock.sleep(time) => {}
+                () = server.closing.cancelled() => {}
+            }
             response
         }
         Fault::DropBefore => dropped(),
@@ -81,13 +84,14 @@ async fn suffer(server: &Server, fault: Fault, mut request: Request, next: Next)
 
 /// Waits to be released; a graceful stop releases as well.
 async fn hang(server: &Server) {
-    let released = server.world.faults.released();
-    server.world.recorder.note(|record| record.hanging += 1);
+    let world = &server.world;
+    // Whoever sees the note may release at once: listen before it.
+    let released = world.faults.released();
+    let _noted = world.recorder.during(|record| record.hanging += 1, |record| record.hanging -= 1);
     tokio::select! {
         () = released => {}
         () = server.closing.cancelled() => {}
     }
-    server.world.recorder.note(|record| record.hanging -= 1);
 }
 
 /// A response that makes the connection end without an answer.

@@ -18,6 +18,7 @@ mod jobs;
 mod media;
 mod net;
 mod nodes;
+mod object_info;
 mod order;
 mod prompt;
 mod pyjson;
@@ -103,10 +104,8 @@ impl Simulator {
     pub async fn stop(&self) {
         let life = self.life();
         life.closing.cancel();
-        self.world.recorder.note(|record| record.alive = false);
-        self.world.recorder.until(|record| record.open_sockets == 0).await;
-        life.end.cancel();
         Self::ended(&life).await;
+        life.end.cancel();
     }
 
     /// Dies at once: all connections break, the port refuses.

@@ -132,6 +132,16 @@ impl Recorder {
         self.0.send_modify(change);
     }
 
+    /// Notes a state, and takes it back when the guard is dropped, however that comes about.
+    pub(super) fn during<F: Fn(&mut Record)>(
+        &self,
+        begin: impl FnOnce(&mut Record),
+        end: F,
+    ) -> During<'_, F> {
+        self.note(begin);
+        During { recorder: self, end }
+    }
+
     pub(super) fn read<T>(&self, look: impl FnOnce(&Record) -> T) -> T {
         look(&self.0.borrow())
     }
@@ -140,6 +150,18 @@ impl Recorder {
         // The sender lives as long as `self`, so waiting can only end with the condition.
         let mut changes = self.0.subscribe();
         let _seen = changes.wait_for(condition).await;
+    }
+}
+
+/// The guard of [`Recorder::during`].
+pub(super) struct During<'a, F: Fn(&mut Record)> {
+    recorder: &'a Recorder,
+    end: F,
+}
+
+impl<F: Fn(&mut Record)> Drop for During<'_, F> {
+    fn drop(&mut self) {
+        self.recorder.note(&self.end);
     }
 }
 

@@ -14,12 +14,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::cache::Cache;
-use super::classes::Choices;
 use super::config::{SimulatorConfig, Version};
 use super::execute;
 use super::faults::{Faults, lock};
 use super::files::Files;
 use super::net;
+use super::object_info::Choices;
 use super::queue::Queue;
 use super::record::Recorder;
 use super::ws::{Sockets, To};
@@ -138,6 +138,7 @@ impl Server {
     async fn live(self: Arc<Self>, inbox: mpsc::Receiver<(To, Message)>) {
         tokio::select! {
             () = self.end.cancelled() => {}
+            () = self.closing.cancelled() => {}
             () = self.sockets.publish_all(inbox) => {}
             () = execute::work(Arc::clone(&self)) => {}
         }

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::classes::{self, Choices, Class, Input, Kind};
+use super::classes::{self, Class, Input, Kind};
 use super::coerce::{Refusal, coerce};
 use super::config::Version;
+use super::object_info::Choices;
 use super::pyjson;
 
 /// A prompt that may run: its graph with values converted, its good outputs, what was wrong with the others.

@@ -244,4 +244,22 @@ mod tests {
         assert_eq!(new.lane.recv().await, Some(Message::Text(r#"{"type":"x","data":{}}"#.into())));
         assert_eq!(new.lane.recv().await, Some(Message::Text(r#"{"type":"y","data":{}}"#.into())));
     }
+
+    #[tokio::test]
+    async fn one_reader_that_does_not_read_holds_up_everybody() {
+        let (sockets, inbox) = Sockets::new();
+        let mut slow = sockets.admit("slow", vec![], false);
+        let mut other = sockets.admit("other", vec![], false);
+        for _ in 0..=LANE {
+            sockets.send(To::Client("slow".to_owned()), "x", &json!({}));
+        }
+        sockets.send(To::Client("other".to_owned()), "y", &json!({}));
+        let publishing = sockets.publish_all(inbox);
+        tokio::pin!(publishing);
+        assert!(futures_util::poll!(&mut publishing).is_pending());
+        assert!(other.lane.try_recv().is_err());
+        slow.lane.recv().await;
+        assert!(futures_util::poll!(&mut publishing).is_pending());
+        assert!(other.lane.try_recv().is_ok());
+    }
 }

@@ -158,6 +158,7 @@ async fn a_restart_loses_everything_but_the_files() {
     let pending = lab.queue(&picture(2), "me").await;
     lab.simulator.crash().await;
     while socket.next().await.is_some() {}
+    lab.simulator.until(|record| !record.is_holding("a")).await;
     let refused = lab.http.get(lab.url("/queue")).send().await.unwrap_err();
     assert!(refused.is_connect(), "{refused:?}");
     lab.simulator.restart().await.unwrap();

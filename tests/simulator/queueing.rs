@@ -178,3 +178,21 @@ async fn the_device_and_its_memory_are_shown() {
     assert_eq!(lab.json("/features").await["max_upload_size"], 104_857_600);
     assert_eq!(lab.json("/embeddings").await, json!([]));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_jobs_at_once_each_run_once() {
+    let lab = Lab::new().await;
+    let mut socket = lab.socket("me").await;
+    let graphs: Vec<_> = (0..40).map(picture).collect();
+    let ids = futures_util::future::join_all(graphs.iter().map(|graph| lab.queue(graph, "me"))).await;
+    let mut over = 0;
+    while over < ids.len() {
+        let message = socket.message().await;
+        over += usize::from(message["type"] == "executing" && message["data"]["node"].is_null());
+    }
+    for id in &ids {
+        assert_eq!(lab.history(id).await["status"]["status_str"], "success");
+        assert_eq!((lab.simulator.runs(id).started, lab.simulator.runs(id).succeeded), (1, 1));
+    }
+    assert_eq!(lab.simulator.all_runs().len(), ids.len());
+}

@@ -67,8 +67,14 @@ async fn write(
         return raised("Exception", "**** ERROR: Saving image outside the output folder is not allowed.");
     };
     let texts = texts(stage);
-    // Painting and packing take their time with large pictures.
-    let written = tokio::task::spawn_blocking(move || write_all(&image, slot, &texts)).await;
+    // Painting and packing take their time with large pictures. The directories stay until that is over.
+    let world = Arc::clone(&stage.server.world);
+    let written = tokio::task::spawn_blocking(move || {
+        let written = write_all(&image, slot, &texts);
+        drop(world);
+        written
+    });
+    let written = written.await;
     let saved = written.map_err(std::io::Error::other)??;
     Ok(Produced::shows(json!({ "images": saved }), Vec::new()))
 }

@@ -26,19 +26,20 @@ pub(super) async fn sleep(inputs: &Inputs, stage: &mut Stage<'_, '_>) -> Result<
 pub(super) async fn hold(inputs: &Inputs, stage: &Stage<'_, '_>) -> Result<Produced, Failure> {
     let name = inputs.text("name");
     let world = &stage.server.world;
-    world.recorder.note(|record| {
-        record.holding.insert(name.clone());
-    });
-    let interrupted = tokio::select! {
-        () = world.released(&name) => false,
-        () = stage.server.interrupted() => true,
-    };
-    world.recorder.note(|record| {
-        record.holding.remove(&name);
-    });
-    if interrupted {
-        return Err(Failure::Interrupted);
+    let held = name.clone();
+    let noted = world.recorder.during(
+        |record| {
+            record.holding.insert(name.clone());
+        },
+        move |record| {
+            record.holding.remove(&held);
+        },
+    );
+    tokio::select! {
+        () = world.released(&name) => {}
+        () = stage.server.interrupted() => return Err(Failure::Interrupted),
     }
+    drop(noted);
     Ok(Produced::shows(json!({ "text": [name] }), vec![Data::Json(name.into())]))
 }
 
