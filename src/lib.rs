@@ -1,4 +1,16 @@
 //! comfy-gateway: a durable REST gateway in front of ComfyUI.
+//!
+//! # The map
+//! Dependencies go one way: `domain` ← {`store`, `comfy`, `media`} ← `pool` ← `scheduler` ← `service` ← `api` ←
+//! `app`. sqlx appears only in `store`, reqwest and tungstenite only in `comfy`, axum only in `api`, `simulator` and
+//! `app`; `tests/architecture.rs` holds this.
+//!
+//! * [`domain`]: jobs, workflows, markers, outputs and progress as pure values. No I/O.
+//! * [`store`]: where jobs live. [`media`]: where their files lie. [`comfy`]: one ComfyUI server's protocol.
+//! * [`pool`]: the servers and their health. [`scheduler`]: brings each job to its one end.
+//! * [`service`]: the use cases. [`api`]: the same over HTTP. `app`: puts all of it together.
+//! * [`simulator`]: a ComfyUI without a GPU, for the demo, for tests, and for web developers.
+//! * [`clock`], [`random`], [`lifecycle`], [`metrics`]: the time, randomness, tasks and measurements, handed in to all.
 
 pub mod api;
 pub mod clock;
@@ -11,4 +23,5 @@ pub mod pool;
 pub mod random;
 pub mod scheduler;
 pub mod service;
+pub mod simulator;
 pub mod store;

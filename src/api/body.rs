@@ -126,34 +126,30 @@ impl<'a> Fields<'a> {
     /// A whole number between two bounds.
     pub fn integer(&mut self, name: &str, range: std::ops::RangeInclusive<i32>) -> Option<i32> {
         let raw = self.raw(name)?;
-        match serde_json::from_str::<i32>(raw.get()).ok().filter(|number| range.contains(number)) {
-            Some(number) => Some(number),
-            None => {
-                self.fault(
-                    name,
-                    format!("{name} must be a whole number from {} to {}", range.start(), range.end()),
-                );
-                None
-            }
+        let number = serde_json::from_str::<i32>(raw.get()).ok().filter(|number| range.contains(number));
+        if number.is_none() {
+            self.fault(
+                name,
+                format!("{name} must be a whole number from {} to {}", range.start(), range.end()),
+            );
         }
+        number
     }
 
     /// A positive number of seconds up to `most`.
     pub fn seconds(&mut self, name: &str, most: Duration) -> Option<Duration> {
         let raw = self.raw(name)?;
-        let seconds = serde_json::from_str::<f64>(raw.get())
+        let time = serde_json::from_str(raw.get())
             .ok()
-            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        match seconds.filter(|time| *time >= Duration::from_millis(1) && *time <= most) {
-            Some(time) => Some(time),
-            None => {
-                self.fault(
-                    name,
-                    format!("{name} must be a number of seconds above 0 and up to {}", most.as_secs()),
-                );
-                None
-            }
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+            .filter(|time| *time >= Duration::from_millis(1) && *time <= most);
+        if time.is_none() {
+            self.fault(
+                name,
+                format!("{name} must be a number of seconds above 0 and up to {}", most.as_secs()),
+            );
         }
+        time
     }
 
     /// The entries of an object.

@@ -1,7 +1,5 @@
 //! The bodies of answers, built from the domain. One shape for a job, from its first second to its last.
 
-use std::collections::BTreeMap;
-
 use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -34,27 +32,27 @@ pub struct ExecuteResult {
     /// URLs of pictures.
     images: Vec<String>,
     /// The same, by name.
-    #[schema(value_type = BTreeMap<String, Vec<String>>)]
+    #[schema(value_type = std::collections::BTreeMap<String, Vec<String>>)]
     images_by_var: ByVar,
     /// URLs of films.
     videos: Vec<String>,
     /// The same, by name.
-    #[schema(value_type = BTreeMap<String, Vec<String>>)]
+    #[schema(value_type = std::collections::BTreeMap<String, Vec<String>>)]
     videos_by_var: ByVar,
     /// URLs of sounds.
     audios: Vec<String>,
     /// The same, by name.
-    #[schema(value_type = BTreeMap<String, Vec<String>>)]
+    #[schema(value_type = std::collections::BTreeMap<String, Vec<String>>)]
     audios_by_var: ByVar,
     /// Texts.
     texts: Vec<String>,
     /// The same, by name.
-    #[schema(value_type = BTreeMap<String, Vec<String>>)]
+    #[schema(value_type = std::collections::BTreeMap<String, Vec<String>>)]
     texts_by_var: ByVar,
     /// URLs of files that are none of these.
     files: Vec<String>,
     /// The same, by name.
-    #[schema(value_type = BTreeMap<String, Vec<String>>)]
+    #[schema(value_type = std::collections::BTreeMap<String, Vec<String>>)]
     files_by_var: ByVar,
     /// ComfyUI's own outputs, verbatim, by node id.
     #[schema(value_type = Object)]
@@ -75,7 +73,7 @@ pub struct ExecuteResult {
     #[schema(value_type = Object)]
     metadata: Box<RawValue>,
     /// Seeds the gateway drew for inputs that asked for it with 0, by node id.
-    #[schema(value_type = BTreeMap<String, u64>)]
+    #[schema(value_type = std::collections::BTreeMap<String, u64>)]
     seeds: Box<RawValue>,
     /// When it was accepted.
     #[schema(format = "date-time")]
@@ -284,7 +282,7 @@ impl ExecuteResult {
         let (images, videos) = (by_var(MediaKind::Image), by_var(MediaKind::Video));
         let (audios, files) = (by_var(MediaKind::Audio), by_var(MediaKind::File));
         let mut texts = ByVar::new();
-        for text in record.texts.iter() {
+        for text in &record.texts {
             texts.entry(text.var.clone()).or_default().push(text.text.clone());
         }
         Self {

@@ -29,7 +29,7 @@ pub async fn observe(State(state): State<ApiState>, request: Request, next: Next
     parts.metrics.request(method.as_str(), &route, response.status().as_u16(), took);
     span.in_scope(|| log(&response, took));
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        response = write(&problem, &id, response);
+        response = write(&problem, &id, &response);
     }
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, id);
@@ -49,14 +49,15 @@ fn log(response: &Response, took: Duration) {
     let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     let problem = response.extensions().get::<Problem>();
     let code = problem.map(|problem| problem.kind().code);
-    match problem.and_then(Problem::internal_detail) {
-        Some(reason) => tracing::error!(status, took_ms, code, reason, "request failed"),
-        None => tracing::debug!(status, took_ms, code, "request answered"),
+    if let Some(reason) = problem.and_then(Problem::internal_detail) {
+        tracing::error!(status, took_ms, code, reason, "request failed");
+    } else {
+        tracing::debug!(status, took_ms, code, "request answered");
     }
 }
 
 /// Puts the problem's body into the response, whose other headers stay.
-fn write(problem: &Problem, request_id: &str, response: Response) -> Response {
+fn write(problem: &Problem, request_id: &str, response: &Response) -> Response {
     let mut written = (response.status(), axum::Json(problem.body(request_id))).into_response();
     for (name, value) in response.headers() {
         written.headers_mut().entry(name).or_insert_with(|| value.clone());
@@ -71,6 +72,7 @@ fn write(problem: &Problem, request_id: &str, response: Response) -> Response {
 
 /// A handler that panicked, as a problem.
 #[must_use]
+#[expect(clippy::needless_pass_by_value, reason = "the layer hands it over")]
 pub fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     let message =
         panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());

@@ -69,7 +69,10 @@ pub struct FieldError {
 
 /// A refusal on its way out.
 #[derive(Debug, Clone)]
-pub struct Problem {
+pub struct Problem(Box<Parts>);
+
+#[derive(Debug, Clone)]
+struct Parts {
     kind: Kind,
     detail: String,
     errors: Vec<FieldError>,
@@ -112,69 +115,75 @@ pub struct ProblemBody<'a> {
 impl Problem {
     /// A refusal of that kind, with what is wrong this time.
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self {
+        let detail = detail.into();
+        Self(Box::new(Parts {
             kind,
-            detail: detail.into(),
+            detail,
             errors: Vec::new(),
             limit: None,
             retry_after: None,
             internal: None,
-        }
+        }))
     }
 
     /// With all faults found.
     #[must_use]
-    pub fn errors(self, errors: Vec<FieldError>) -> Self {
-        Self { errors, ..self }
+    pub fn errors(mut self, errors: Vec<FieldError>) -> Self {
+        self.0.errors = errors;
+        self
     }
 
     /// With the limit that was exceeded.
     #[must_use]
-    pub fn limit(self, limit: u64) -> Self {
-        Self { limit: Some(limit), ..self }
+    pub fn limit(mut self, limit: u64) -> Self {
+        self.0.limit = Some(limit);
+        self
     }
 
     /// With the time after which another try makes sense.
     #[must_use]
-    pub fn retry_after(self, wait: Duration) -> Self {
-        Self { retry_after: Some(wait), ..self }
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.0.retry_after = Some(wait);
+        self
     }
 
-    fn internal(self, internal: impl ToString) -> Self {
-        Self { internal: Some(internal.to_string()), ..self }
+    fn internal(mut self, internal: &impl ToString) -> Self {
+        self.0.internal = Some(internal.to_string());
+        self
     }
 
     /// Its kind.
     #[must_use]
-    pub const fn kind(&self) -> Kind {
-        self.kind
+    pub fn kind(&self) -> Kind {
+        self.0.kind
     }
 
     /// What only the log is told.
     #[must_use]
     pub fn internal_detail(&self) -> Option<&str> {
-        self.internal.as_deref()
+        self.0.internal.as_deref()
     }
 
     /// The time after which another try makes sense.
     #[must_use]
-    pub const fn wait(&self) -> Option<Duration> {
-        self.retry_after
+    pub fn wait(&self) -> Option<Duration> {
+        self.0.retry_after
     }
 
     /// The body for a request.
     #[must_use]
     pub fn body<'a>(&'a self, request_id: &'a str) -> ProblemBody<'a> {
+        let Parts { kind, detail, errors, limit, .. } = &*self.0;
         ProblemBody {
-            uri: format!("urn:comfy-gateway:problem:{}", self.kind.code),
-            title: self.kind.title,
-            status: self.kind.status.as_u16(),
-            detail: &self.detail,
-            code: self.kind.code,
+            uri: format!("urn:comfy-gateway:problem:{}", kind.code),
+            title: kind.title,
+            status: kind.status.as_u16(),
+            detail,
+            code: kind.code,
             request_id,
-            retryable: self.kind.retryable,
-            errors: &self.errors,
-            limit: self.limit,
+            retryable: kind.retryable,
+            errors,
+            limit: *limit,
         }
     }
 }
@@ -182,7 +191,7 @@ impl Problem {
 impl IntoResponse for Problem {
     /// Only the status; the outermost middleware finds the problem among the extensions and writes it.
     fn into_response(self) -> Response {
-        let mut response = self.kind.status.into_response();
+        let mut response = self.0.kind.status.into_response();
         response.extensions_mut().insert(self);
         response
     }
@@ -230,10 +239,10 @@ impl From<StoreError> for Problem {
             StoreError::Unavailable(_) => {
                 Self::new(STORE_UNAVAILABLE, "the gateway cannot reach its database now; nothing was changed")
                     .retry_after(Duration::from_secs(2))
-                    .internal(error)
+                    .internal(&error)
             }
             _ => Self::new(INTERNAL, "the gateway failed; its log has the reason under this request id")
-                .internal(error),
+                .internal(&error),
         }
     }
 }
@@ -250,7 +259,7 @@ impl From<FetchError> for Problem {
             FetchError::Store(error) => error.into(),
             FetchError::Media(error) => {
                 Self::new(INTERNAL, "the gateway cannot read its media store; its log has the reason")
-                    .internal(error)
+                    .internal(&error)
             }
         }
     }

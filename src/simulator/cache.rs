@@ -1,0 +1,159 @@
+//! Node results kept from one job to the next, by class and inputs. As ComfyUI's classic cache: an entry stays only
+//! while every job uses it. It must not know how results come about.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::faults::lock;
+use super::files::Files;
+use super::nodes::Data;
+
+/// What a class and its inputs, with all that lead to them, come down to. `None`: never the same twice.
+pub(super) type Key = Option<[u8; 32]>;
+
+/// What a node gave.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) outputs: Vec<Data>,
+    /// What it shows, absent when it shows nothing.
+    pub(super) ui: Option<Value>,
+    /// The `meta` of the run it comes from: it may name other node ids.
+    pub(super) meta: Value,
+}
+
+/// The kept results of one life of the server.
+#[derive(Debug, Default)]
+pub(super) struct Cache(Mutex<HashMap<[u8; 32], Arc<Entry>>>);
+
+impl Cache {
+    /// Drops what this job does not use, and gives back what it does.
+    pub(super) fn begin(&self, keys: &HashMap<String, Key>) -> HashMap<String, Arc<Entry>> {
+        let mut entries = lock(&self.0);
+        let used: HashSet<_> = keys.values().flatten().collect();
+        entries.retain(|key, _| used.contains(key));
+        let found =
+            keys.iter().filter_map(|(id, key)| Some((id.clone(), Arc::clone(entries.get(&(*key)?)?))));
+        found.collect()
+    }
+
+    pub(super) fn keep(&self, key: Key, entry: &Arc<Entry>) {
+        if let Some(key) = key {
+            lock(&self.0).insert(key, Arc::clone(entry));
+        }
+    }
+
+    pub(super) fn clear(&self) {
+        lock(&self.0).clear();
+    }
+}
+
+/// The keys of all nodes of a graph. `_meta` is no part of them.
+pub(super) fn keys(graph: &Map<String, Value>, files: &Files) -> HashMap<String, Key> {
+    let mut keys = HashMap::new();
+    for id in graph.keys() {
+        key_of(id, graph, files, &mut keys);
+    }
+    keys
+}
+
+fn key_of(id: &str, graph: &Map<String, Value>, files: &Files, keys: &mut HashMap<String, Key>) -> Key {
+    if let Some(key) = keys.get(id) {
+        return *key;
+    }
+    // Whoever comes back here through a cycle finds a node that is never the same.
+    keys.insert(id.to_owned(), None);
+    let key = compute(id, graph, files, keys);
+    keys.insert(id.to_owned(), key);
+    key
+}
+
+fn compute(id: &str, graph: &Map<String, Value>, files: &Files, keys: &mut HashMap<String, Key>) -> Key {
+    let node = &graph.get(id)?;
+    let class = node["class_type"].as_str()?;
+    let mut digest = Sha256::new();
+    let mut add = |part: &[u8]| {
+        digest.update(part.len().to_le_bytes());
+        digest.update(part);
+    };
+    add(class.as_bytes());
+    match class {
+        "SimHold" => return None,
+        // It takes its own id as hidden input.
+        "LabSleep" => add(id.as_bytes()),
+        "LoadImage" => {
+            let path = files.annotated(node["inputs"]["image"].as_str()?)?;
+            add(&Sha256::digest(std::fs::read(path).ok()?));
+        }
+        _ => {}
+    }
+    let mut inputs: Vec<_> = node["inputs"].as_object()?.iter().collect();
+    inputs.sort_by_key(|(name, _)| *name);
+    for (name, value) in inputs {
+        add(name.as_bytes());
+        match link(value) {
+            Some((source, slot)) => {
+                add(&key_of(source, graph, files, keys)?);
+                add(&slot.to_le_bytes());
+            }
+            None => add(value.to_string().as_bytes()),
+        }
+    }
+    Some(digest.finalize().into())
+}
+
+/// The node and slot a value leads to, when it is a link.
+pub(super) fn link(value: &Value) -> Option<(&str, i64)> {
+    let [source, slot] = value.as_array()?.as_slice() else { return None };
+    Some((source.as_str()?, slot.as_i64()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn graph(color: u32, title: &str, image: &str) -> Map<String, Value> {
+        let Value::Object(graph) = json!({
+            image: { "class_type": "EmptyImage", "inputs": { "color": color } },
+            "9": { "class_type": "SaveImage", "inputs": { "images": [image, 0] }, "_meta": { "title": title } },
+        }) else {
+            panic!("an object")
+        };
+        graph
+    }
+
+    #[test]
+    fn a_key_follows_from_class_and_inputs_alone() {
+        let files = Files::open(None).unwrap();
+        let first = keys(&graph(1, "a", "1"), &files);
+        assert_eq!(first["9"], keys(&graph(1, "b", "77"), &files)["9"]);
+        assert_ne!(first["9"], keys(&graph(2, "a", "1"), &files)["9"]);
+    }
+
+    #[test]
+    fn an_entry_stays_only_while_every_job_uses_it() {
+        let files = Files::open(None).unwrap();
+        let cache = Cache::default();
+        let entry = Arc::new(Entry { outputs: vec![], ui: None, meta: Value::Null });
+        let (one, two) = (keys(&graph(1, "", "1"), &files), keys(&graph(2, "", "1"), &files));
+        cache.keep(one["9"], &entry);
+        assert_eq!(cache.begin(&one).len(), 1);
+        assert_eq!(cache.begin(&two).len(), 0);
+        assert_eq!(cache.begin(&one).len(), 0);
+    }
+
+    #[test]
+    fn a_cycle_ends_and_is_never_cached() {
+        let files = Files::open(None).unwrap();
+        let Value::Object(graph) = json!({
+            "1": { "class_type": "ImageInvert", "inputs": { "image": ["2", 0] } },
+            "2": { "class_type": "ImageInvert", "inputs": { "image": ["1", 0] } },
+        }) else {
+            panic!("an object")
+        };
+        assert_eq!(keys(&graph, &files)["1"], None);
+    }
+}

@@ -1,0 +1,256 @@
+//! Scripted misfortune: what goes wrong, on which route, how often.
+//! It only holds the script; the server and the worker act on it.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+/// What a request is for, whatever its prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Route {
+    /// The websocket's handshake.
+    Ws,
+    /// `POST /prompt`.
+    Prompt,
+    /// `GET /history`, `GET /history/{id}` and `POST /history`.
+    History,
+    /// `GET /queue`, `POST /queue` and `GET /prompt`.
+    Queue,
+    /// `POST /interrupt`.
+    Interrupt,
+    /// `GET /view`.
+    View,
+    /// `POST /upload/…`.
+    Upload,
+    /// `GET /object_info` and `GET /object_info/{class}`.
+    ObjectInfo,
+    /// `GET /system_stats`.
+    SystemStats,
+    /// `POST /free`.
+    Free,
+    /// `GET /api/jobs` and `GET /api/jobs/{id}`.
+    Jobs,
+    /// All others, such as `/features`; as a fault's target: every request.
+    All,
+}
+
+/// What goes wrong with one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// Answered with this status and text instead of being acted on.
+    Status(u16, String),
+    /// Not acted on and never answered, until [`Faults::release_hanging`].
+    Hang,
+    /// Acted on, but never answered, until [`Faults::release_hanging`].
+    HangAfter,
+    /// Acted on and answered after this time on the simulator's clock.
+    Slow(Duration),
+    /// 200 with a body that is no JSON. Not acted on.
+    Garbage,
+    /// 200 with this body. Not acted on.
+    Body(String),
+    /// Acted on; the connection breaks in the middle of the body.
+    Truncate,
+    /// The connection is dropped without acting.
+    DropBefore,
+    /// Acted on, then the connection is dropped without an answer: did it happen or not?
+    DropAfter,
+    /// On [`Route::Ws`]: the socket opens and stays open, but gets nothing.
+    Deaf,
+}
+
+#[derive(Debug)]
+struct Scripted {
+    route: Route,
+    left: Option<usize>,
+    fault: Fault,
+}
+
+/// What goes wrong with jobs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct JobFaults {
+    pub(super) out_of_memory: usize,
+    pub(super) node_error: usize,
+    pub(super) nan: usize,
+    pub(super) crash_after: Option<usize>,
+}
+
+/// What goes wrong with one job.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct JobPlan {
+    pub(super) out_of_memory: bool,
+    pub(super) node_error: bool,
+    pub(super) nan: bool,
+    /// The server dies when this many nodes of the job have run.
+    pub(super) crash_after: Option<usize>,
+}
+
+/// The script of faults. All methods take effect at once and hold over restarts.
+#[derive(Debug)]
+pub struct Faults {
+    requests: Mutex<Vec<Scripted>>,
+    jobs: Mutex<JobFaults>,
+    stuck: watch::Sender<bool>,
+    hanging: watch::Sender<u64>,
+}
+
+impl Faults {
+    pub(super) fn new() -> Self {
+        Self {
+            requests: Mutex::default(),
+            jobs: Mutex::default(),
+            stuck: watch::Sender::new(false),
+            hanging: watch::Sender::new(0),
+        }
+    }
+
+    /// The next `times` requests for `route` meet `fault`. Earlier scripted faults come first.
+    pub fn next(&self, route: Route, times: usize, fault: Fault) {
+        lock(&self.requests).push(Scripted { route, left: Some(times), fault });
+    }
+
+    /// Every request for `route` meets `fault` until [`Faults::clear`].
+    pub fn always(&self, route: Route, fault: Fault) {
+        lock(&self.requests).push(Scripted { route, left: None, fault });
+    }
+
+    /// The next `jobs` jobs end in `torch.OutOfMemoryError` at the first node that runs.
+    pub fn out_of_memory(&self, jobs: usize) {
+        lock(&self.jobs).out_of_memory = jobs;
+    }
+
+    /// The next `jobs` jobs end in a `RuntimeError` at the first node that runs.
+    pub fn node_error(&self, jobs: usize) {
+        lock(&self.jobs).node_error = jobs;
+    }
+
+    /// The outputs of the next `jobs` jobs hold a bare `NaN`, on the websocket and in history.
+    pub fn nan(&self, jobs: usize) {
+        lock(&self.jobs).nan = jobs;
+    }
+
+    /// The server dies when the next job has run `nodes` nodes; zero: while it runs its first node.
+    pub fn crash_after(&self, nodes: usize) {
+        lock(&self.jobs).crash_after = Some(nodes);
+    }
+
+    /// The worker takes the next job and never moves it, while HTTP answers as ever, until [`Faults::unstick`].
+    pub fn stick_worker(&self) {
+        self.stuck.send_replace(true);
+    }
+
+    /// Lets a stuck worker go on.
+    pub fn unstick(&self) {
+        self.stuck.send_replace(false);
+    }
+
+    /// Lets every request that hangs go on. Faults for later requests stay scripted.
+    pub fn release_hanging(&self) {
+        self.hanging.send_modify(|released| *released += 1);
+    }
+
+    /// Takes back everything that is scripted, frees the worker and lets hanging requests go.
+    pub fn clear(&self) {
+        lock(&self.requests).clear();
+        *lock(&self.jobs) = JobFaults::default();
+        self.unstick();
+        self.release_hanging();
+    }
+
+    /// The fault for a request that has come in, counted as used.
+    pub(super) fn take(&self, route: Route) -> Option<Fault> {
+        let mut requests = lock(&self.requests);
+        let at = requests.iter().position(|scripted| {
+            (scripted.route == route || scripted.route == Route::All) && scripted.left != Some(0)
+        })?;
+        let scripted = &mut requests[at];
+        let fault = scripted.fault.clone();
+        if let Some(left) = &mut scripted.left {
+            *left -= 1;
+            if *left == 0 {
+                requests.remove(at);
+            }
+        }
+        Some(fault)
+    }
+
+    /// The faults for a job that begins, counted as used.
+    pub(super) fn plan(&self) -> JobPlan {
+        let mut jobs = lock(&self.jobs);
+        let mut one = |left: fn(&mut JobFaults) -> &mut usize| {
+            let left = left(&mut jobs);
+            let hit = *left > 0;
+            *left = left.saturating_sub(1);
+            hit
+        };
+        JobPlan {
+            out_of_memory: one(|jobs| &mut jobs.out_of_memory),
+            node_error: one(|jobs| &mut jobs.node_error),
+            nan: one(|jobs| &mut jobs.nan),
+            crash_after: jobs.crash_after.take(),
+        }
+    }
+
+    /// Returns when the worker is not stuck.
+    pub(super) async fn unstuck(&self) {
+        let mut stuck = self.stuck.subscribe();
+        // The sender lives as long as `self`, so waiting can only end with the condition.
+        let _free = stuck.wait_for(|stuck| !stuck).await;
+    }
+
+    /// Returns with the next [`Faults::release_hanging`] after this call.
+    pub(super) fn released(&self) -> impl Future<Output = ()> + use<> {
+        let mut hanging = self.hanging.subscribe();
+        async move {
+            // When the script is dropped, nothing hangs any more either.
+            let _changed = hanging.changed().await;
+        }
+    }
+}
+
+/// Locks, whatever became of other holders: the data are replaced whole.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_are_used_up_in_order_and_match_their_route() {
+        let faults = Faults::new();
+        faults.next(Route::Prompt, 1, Fault::Garbage);
+        faults.next(Route::All, 2, Fault::Hang);
+        assert_eq!(faults.take(Route::View), Some(Fault::Hang));
+        assert_eq!(faults.take(Route::Prompt), Some(Fault::Garbage));
+        assert_eq!(faults.take(Route::Prompt), Some(Fault::Hang));
+        assert_eq!(faults.take(Route::Prompt), None);
+        faults.always(Route::View, Fault::DropAfter);
+        assert!((0..3).all(|_| faults.take(Route::View) == Some(Fault::DropAfter)));
+        faults.clear();
+        assert_eq!(faults.take(Route::View), None);
+    }
+
+    #[test]
+    fn job_faults_count_down() {
+        let faults = Faults::new();
+        faults.out_of_memory(1);
+        faults.crash_after(3);
+        let hit = JobPlan { out_of_memory: true, crash_after: Some(3), ..JobPlan::default() };
+        assert_eq!(faults.plan(), hit);
+        assert_eq!(faults.plan(), JobPlan::default());
+    }
+
+    #[tokio::test]
+    async fn a_stuck_worker_waits_until_it_is_freed() {
+        let faults = Faults::new();
+        faults.stick_worker();
+        let wait = faults.unstuck();
+        tokio::pin!(wait);
+        assert!(futures_util::poll!(&mut wait).is_pending());
+        faults.unstick();
+        wait.await;
+    }
+}

@@ -1,0 +1,103 @@
+//! How the node classes are described: `/object_info`, and the inputs named in validation errors.
+//! It must not know what the nodes do.
+
+use serde_json::{Map, Value, json};
+
+use super::classes::{CLASSES, Class, Input, Kind};
+use super::config::SimulatorConfig;
+use super::files::Files;
+
+/// What the lists of choices are made from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Choices<'a> {
+    pub(super) config: &'a SimulatorConfig,
+    pub(super) files: &'a Files,
+}
+
+/// The body of `GET /object_info`.
+pub(super) fn object_info(choices: Choices<'_>) -> Value {
+    CLASSES.iter().map(|class| (class.name.to_owned(), class.info(choices))).collect::<Map<_, _>>().into()
+}
+
+impl Input {
+    /// `[type, options]`, as in `/object_info` and in validation errors.
+    pub(super) fn config(&self, choices: Choices<'_>) -> Value {
+        match self.kind {
+            Kind::Link(name) => json!([name, {}]),
+            Kind::Int { default, min, max } => {
+                json!(["INT", { "default": whole(default), "min": whole(min), "max": whole(max) }])
+            }
+            Kind::Float { default, min, max } => {
+                json!(["FLOAT", { "default": default, "min": min, "max": max }])
+            }
+            Kind::Text { default, multiline } => {
+                json!(["STRING", { "default": default, "multiline": multiline }])
+            }
+            Kind::Switch(default) => json!(["BOOLEAN", { "default": default }]),
+            Kind::Choice(list) => json!([list, {}]),
+            Kind::Checkpoint => json!([choices.config.checkpoints, {}]),
+            Kind::Picture => json!([choices.files.inputs(), { "image_upload": true }]),
+        }
+    }
+}
+
+/// A number of any size as JSON. All limits of the table fit one of the two types.
+fn whole(number: i128) -> Value {
+    u64::try_from(number)
+        .map_or_else(|_| json!(i64::try_from(number).unwrap_or(i64::MIN)), |number| json!(number))
+}
+
+impl Class {
+    /// The entry of `/object_info`.
+    pub(super) fn info(&self, choices: Choices<'_>) -> Value {
+        let group = |required: bool| -> Map<String, Value> {
+            let members = self.inputs.iter().filter(|input| input.required == required);
+            members.map(|input| (input.name.to_owned(), input.config(choices))).collect()
+        };
+        let names = |required: bool| -> Vec<&str> {
+            self.inputs.iter().filter(|input| input.required == required).map(|input| input.name).collect()
+        };
+        let mut input = json!({ "required": group(true) });
+        let mut order = json!({ "required": names(true) });
+        if !names(false).is_empty() {
+            input["optional"] = group(false).into();
+            order["optional"] = json!(names(false));
+        }
+        json!({
+            "input": input,
+            "input_order": order,
+            "is_input_list": false,
+            "output": self.outputs,
+            "output_is_list": vec![false; self.outputs.len()],
+            "output_name": self.outputs,
+            "name": self.name,
+            "display_name": self.title,
+            "description": "",
+            "python_module": if self.category == "lab" { "custom_nodes.lab_nodes" } else { "nodes" },
+            "category": self.category,
+            "output_node": self.output_node,
+            "has_intermediate_output": false,
+            "search_aliases": [],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::classes::find;
+    use super::*;
+
+    #[test]
+    fn object_info_names_every_class_with_its_inputs() {
+        let (config, files) = (SimulatorConfig::default(), Files::open(None).unwrap());
+        let info = object_info(Choices { config: &config, files: &files });
+        assert_eq!(
+            info["KSampler"]["input"]["required"]["seed"][1]["max"].to_string(),
+            "18446744073709551615"
+        );
+        assert_eq!(info["LabFail"]["input"]["optional"]["any"], json!(["*", {}]));
+        assert_eq!(info["LoadImage"]["output"], json!(["IMAGE", "MASK"]));
+        assert_eq!(info["SaveImage"]["output_node"], true);
+        assert!(find("NopeNode").is_none());
+    }
+}

@@ -1,0 +1,188 @@
+//! One life of the simulated server, from its start to its stop or crash, and the world that outlives it.
+//! It must not know the routes' bodies or what nodes do.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use axum::extract::ws::Message;
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::cache::Cache;
+use super::config::{SimulatorConfig, Version};
+use super::execute;
+use super::faults::{Faults, lock};
+use super::files::Files;
+use super::net;
+use super::object_info::Choices;
+use super::queue::Queue;
+use super::record::Recorder;
+use super::ws::{Sockets, To};
+use crate::clock::Clock;
+
+/// What survives a restart: the files, the script of faults, and what was seen.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) config: SimulatorConfig,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) files: Files,
+    pub(super) faults: Faults,
+    pub(super) recorder: Recorder,
+    pub(super) addr: SocketAddr,
+    /// Keeps the port while nobody listens on it, so that it refuses and can be had again.
+    pub(super) reserved: Mutex<Option<TcpSocket>>,
+    releases: watch::Sender<HashMap<String, usize>>,
+}
+
+impl World {
+    pub(super) fn new(config: SimulatorConfig, clock: Arc<dyn Clock>, addr: SocketAddr) -> io::Result<Self> {
+        let files = Files::open(config.directory.as_deref())?;
+        Ok(Self {
+            config,
+            clock,
+            files,
+            faults: Faults::new(),
+            recorder: Recorder::new(),
+            addr,
+            reserved: Mutex::new(None),
+            releases: watch::Sender::new(HashMap::new()),
+        })
+    }
+
+    /// Lets one `SimHold` of this name go, now or when it comes.
+    pub(super) fn release(&self, name: &str) {
+        self.releases.send_modify(|releases| *releases.entry(name.to_owned()).or_default() += 1);
+    }
+
+    /// Waits for a release of this name and uses it up.
+    pub(super) async fn released(&self, name: &str) {
+        let mut releases = self.releases.subscribe();
+        loop {
+            let mut got = false;
+            self.releases.send_if_modified(|releases| {
+                if let Some(left) = releases.get_mut(name).filter(|left| **left > 0) {
+                    *left -= 1;
+                    got = true;
+                }
+                false
+            });
+            if got || releases.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    pub(super) const fn choices(&self) -> Choices<'_> {
+        Choices { config: &self.config, files: &self.files }
+    }
+
+    /// The body of `GET /features`.
+    pub(super) fn features(&self) -> Value {
+        match self.config.version {
+            Version::V0_3_64 => json!({ "supports_preview_metadata": true, "max_upload_size": 104_857_600 }),
+            Version::V0_24_0 => json!({
+                "supports_preview_metadata": true, "max_upload_size": 104_857_600,
+                "extension": { "manager": { "supports_v4": true } }, "node_replacements": true, "assets": false,
+            }),
+        }
+    }
+}
+
+/// One life: everything here is lost with it.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) world: Arc<World>,
+    pub(super) queue: Queue,
+    pub(super) sockets: Sockets,
+    pub(super) cache: Cache,
+    /// Part of the names of temporary files, different in each life.
+    pub(super) temp_tag: String,
+    /// Cancelled when this life ends, in whatever way.
+    pub(super) end: CancellationToken,
+    /// Cancelled when it is to end in good order.
+    pub(super) closing: CancellationToken,
+    pub(super) tasks: TaskTracker,
+    interrupt: watch::Sender<bool>,
+    running: Mutex<Option<(String, String)>>,
+}
+
+impl Server {
+    /// Begins a life on `listener`.
+    pub(super) fn start(world: Arc<World>, listener: TcpListener) -> Arc<Self> {
+        let (sockets, inbox) = Sockets::new();
+        let letters = uuid::Uuid::new_v4().simple().to_string();
+        let server = Arc::new(Self {
+            world,
+            queue: Queue::default(),
+            sockets,
+            cache: Cache::default(),
+            temp_tag: letters.chars().take(5).map(|digit| char::from(b'a' + digit as u8 % 26)).collect(),
+            end: CancellationToken::new(),
+            closing: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            interrupt: watch::Sender::new(false),
+            running: Mutex::new(None),
+        });
+        server.world.recorder.note(|record| record.alive = true);
+        server.tasks.spawn(Arc::clone(&server).live(inbox));
+        server.tasks.spawn(net::accept(Arc::clone(&server), listener));
+        server
+    }
+
+    /// Publishes and works until the end.
+    async fn live(self: Arc<Self>, inbox: mpsc::Receiver<(To, Message)>) {
+        tokio::select! {
+            () = self.end.cancelled() => {}
+            () = self.closing.cancelled() => {}
+            () = self.sockets.publish_all(inbox) => {}
+            () = execute::work(Arc::clone(&self)) => {}
+        }
+    }
+
+    /// Dies as the process would: never returns, and whoever calls it ends with this life.
+    pub(super) async fn crash(&self) {
+        self.end.cancel();
+        std::future::pending::<()>().await;
+    }
+
+    /// Tells everybody how long the queue is.
+    pub(super) fn tell_status(&self) {
+        self.sockets.send(To::Everybody, "status", &self.status());
+    }
+
+    pub(super) fn status(&self) -> Value {
+        json!({ "status": { "exec_info": { "queue_remaining": self.queue.remaining() } } })
+    }
+
+    /// Remembers which client's node runs, for a client that comes back.
+    pub(super) fn now_running(&self, client: Option<&str>, node: Option<&str>) {
+        *lock(&self.running) = client.zip(node).map(|(client, node)| (client.to_owned(), node.to_owned()));
+    }
+
+    /// The node that runs for this client.
+    pub(super) fn running_for(&self, client: &str) -> Option<String> {
+        lock(&self.running).as_ref().filter(|(of, _)| of == client).map(|(_, node)| node.clone())
+    }
+
+    pub(super) fn interrupt(&self) {
+        self.interrupt.send_replace(true);
+    }
+
+    pub(super) fn reset_interrupt(&self) {
+        self.interrupt.send_replace(false);
+    }
+
+    pub(super) fn is_interrupted(&self) -> bool {
+        *self.interrupt.borrow()
+    }
+
+    pub(super) async fn interrupted(&self) {
+        let mut interrupt = self.interrupt.subscribe();
+        let _set = interrupt.wait_for(|set| *set).await;
+    }
+}
