@@ -13,8 +13,10 @@
 //! * [`clock`], [`random`], [`lifecycle`], [`metrics`]: the time, randomness, tasks and measurements, handed in to all.
 
 pub mod api;
+pub mod app;
 pub mod clock;
 pub mod comfy;
+pub mod data_dir;
 pub mod domain;
 pub mod lifecycle;
 pub mod media;

@@ -50,7 +50,6 @@ fn routes() -> OpenApiRouter<ApiState> {
 }
 
 /// The whole API as a service.
-#[must_use]
 pub fn router(state: ApiState) -> Router {
     let (router, _document) = routes().split_for_parts();
     // Sounds, films and archives are compressed already, and a range must not be.

@@ -42,7 +42,7 @@ use std::time::Duration;
 
 pub use dispatcher::Scheduler;
 pub use hub::{Hub, Subscription};
-pub use reaper::sweep_orphans;
+pub use reaper::{SweepError, sweep_orphans};
 
 use crate::clock::Clock;
 use crate::domain::id::LeaseOwner;

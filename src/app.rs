@@ -1,0 +1,158 @@
+//! The composition root: puts all parts together, runs them, and takes them apart in the right order.
+//! Nothing else may know of all of them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use url::Url;
+
+use crate::api::router;
+use crate::api::server::{ServerSettings, serve};
+use crate::api::state::{ApiLimits, ApiState};
+use crate::clock::Clock;
+use crate::comfy::EndpointError;
+use crate::data_dir::{DataDir, DataDirError};
+use crate::lifecycle::{Crash, Tasks};
+use crate::media::{FsMediaStore, MediaError};
+use crate::metrics::Metrics;
+use crate::pool::{BackendSettings, Pool};
+use crate::random::Random;
+use crate::scheduler::{self, Hub, Parts, Scheduler, SweepError, sweep_orphans};
+use crate::service::{Limits, Service};
+use crate::store::sqlite::{BatchObserver, SqliteStore};
+use crate::store::{JobStore, StoreError};
+
+/// All that a gateway needs to know.
+#[derive(Debug, Clone)]
+pub struct AppSettings {
+    /// Where the database and the media lie.
+    pub data_dir: PathBuf,
+    /// Where clients find the gateway, if not where their request says.
+    pub public_url: Option<Url>,
+    /// The ComfyUI servers.
+    pub backends: Vec<BackendSettings>,
+    /// How jobs are run.
+    pub scheduler: scheduler::Settings,
+    /// What callers may ask for.
+    pub service: Limits,
+    /// What requests may ask for.
+    pub api: ApiLimits,
+    /// How connections are served.
+    pub server: ServerSettings,
+}
+
+/// Why a gateway does not start or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The database cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The media store cannot be used.
+    #[error(transparent)]
+    Media(#[from] MediaError),
+    /// A server's address or credentials cannot be used.
+    #[error(transparent)]
+    Backend(#[from] EndpointError),
+    /// Files that belong to no job could not be removed.
+    #[error(transparent)]
+    Sweep(#[from] SweepError),
+    /// The listener does not tell its address.
+    #[error("the listener cannot be used: {0}")]
+    Listener(#[from] std::io::Error),
+    /// A part of the gateway crashed while it ran.
+    #[error(transparent)]
+    Crash(#[from] Crash),
+}
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct App {
+    address: SocketAddr,
+    store: Arc<SqliteStore>,
+    /// Everything that uses the store.
+    workers: Tasks,
+    /// The store's own task: it ends last.
+    store_tasks: Tasks,
+    /// Held as long as the process uses the directory.
+    _data_dir: DataDir,
+}
+
+impl App {
+    /// Starts a gateway that answers on `listener`.
+    ///
+    /// # Errors
+    /// See [`AppError`]; nothing runs then.
+    pub async fn start(
+        settings: AppSettings,
+        listener: TcpListener,
+        clock: Arc<dyn Clock>,
+        random: Arc<Random>,
+    ) -> Result<Self, AppError> {
+        let address = listener.local_addr()?;
+        let data_dir = DataDir::open(&settings.data_dir)?;
+        let metrics = Arc::new(Metrics::new());
+        let store_tasks = Tasks::default();
+        let observer: BatchObserver = {
+            let metrics = metrics.clone();
+            Arc::new(move |writes| metrics.batch(writes))
+        };
+        let fresh_id = random.gateway_id();
+        let store =
+            Arc::new(SqliteStore::open(&data_dir.database(), fresh_id, &store_tasks, observer).await?);
+        let media = Arc::new(FsMediaStore::open(data_dir.media()).await?);
+        let pool = Arc::new(Pool::new(settings.backends, store.gateway_id(), &clock)?);
+        let parts = Arc::new(Parts {
+            store: store.clone(),
+            media,
+            pool: pool.clone(),
+            hub: Arc::new(Hub::default()),
+            clock: clock.clone(),
+            owner: random.lease_owner(),
+            random,
+            metrics,
+            settings: settings.scheduler,
+        });
+        let swept = sweep_orphans(&parts).await?;
+        if swept > 0 {
+            tracing::info!(jobs = swept, "files that belonged to no job were removed");
+        }
+        let workers = Tasks::default();
+        pool.watch(&workers);
+        Scheduler::start(parts.clone(), &workers);
+        let service = Arc::new(Service::new(parts, settings.service, workers.stopping()));
+        let state = ApiState { service, limits: settings.api, public_url: settings.public_url };
+        workers
+            .spawn("http server", serve(listener, router(state), settings.server, clock, workers.stopping()));
+        tracing::info!(%address, "comfy-gateway is listening");
+        Ok(Self { address, store, workers, store_tasks, _data_dir: data_dir })
+    }
+
+    /// The address it listens on.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Runs until `shutdown` or until a part of it crashes, then stops: claims nothing more, finishes answering,
+    /// leaves running jobs to the next start, and closes the database.
+    ///
+    /// # Errors
+    /// The crash, if there was one.
+    pub async fn run_until_stopped(self, shutdown: impl Future<Output = ()>) -> Result<(), AppError> {
+        tokio::select! {
+            () = shutdown => tracing::info!("stopping"),
+            () = self.workers.stopping().cancelled_owned() => {}
+            () = self.store_tasks.stopping().cancelled_owned() => {}
+        }
+        self.workers.stop();
+        let workers = self.workers.stopped().await;
+        self.store.close().await;
+        self.store_tasks.stopped().await?;
+        Ok(workers?)
+    }
+}

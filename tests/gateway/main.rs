@@ -1,0 +1,6 @@
+//! The whole gateway against the simulator: from a request to its result, through every fault.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod jobs;
