@@ -95,7 +95,7 @@ impl Gateway {
     /// The same with settings of the test's own.
     pub async fn with(simulators: &[&Simulator], adjust: impl FnOnce(&mut Settings)) -> Self {
         let data = Arc::new(tempfile::tempdir().unwrap());
-        let urls: Vec<String> = simulators.iter().map(|simulator| simulator.url().to_string()).collect();
+        let urls: Vec<String> = simulators.iter().map(|simulator| simulator.url().clone()).collect();
         let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
         let mut settings = settings(data.path(), &urls);
         adjust(&mut settings);
@@ -165,7 +165,7 @@ impl Gateway {
     }
 
     /// Ends it at once, as a kill does: nothing is finished or written down any more.
-    pub async fn kill(self) -> Arc<TempDir> {
+    pub fn kill(self) -> Arc<TempDir> {
         self.running.abort();
         self.data.clone()
     }
@@ -205,7 +205,8 @@ pub async fn assert_invariants(data: &Path) {
         assert_eq!(
             std::fs::metadata(&path).map(|meta| meta.len()).ok(),
             u64::try_from(bytes).ok(),
-            "{path:?}"
+            "{}",
+            path.display()
         );
     }
     for shard in std::fs::read_dir(data.join("media")).unwrap().flatten() {
