@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use url::Url;
@@ -13,6 +14,7 @@ use crate::api::server::{ServerSettings, serve};
 use crate::api::state::{ApiLimits, ApiState};
 use crate::clock::Clock;
 use crate::comfy::EndpointError;
+use crate::config::Config;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::lifecycle::{Crash, Tasks};
 use crate::media::{FsMediaStore, MediaError};
@@ -41,6 +43,34 @@ pub struct AppSettings {
     pub api: ApiLimits,
     /// How connections are served.
     pub server: ServerSettings,
+}
+
+/// The longest a request's body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_mins(10);
+
+impl From<Config> for AppSettings {
+    fn from(config: Config) -> Self {
+        let scheduler = config.scheduler();
+        let settings = config.settings;
+        Self {
+            data_dir: settings.data_dir,
+            public_url: settings.public_url,
+            backends: config.backends,
+            scheduler,
+            service: Limits { max_queued: settings.max_queued, default_timeout: settings.default_timeout },
+            api: ApiLimits {
+                max_body: settings.max_body,
+                body_timeout: BODY_TIMEOUT,
+                max_timeout: settings.max_timeout,
+                max_wait: settings.max_wait,
+            },
+            server: ServerSettings {
+                max_connections: settings.max_connections,
+                header_timeout: settings.header_timeout,
+                drain_timeout: settings.drain_timeout,
+            },
+        }
+    }
 }
 
 /// Why a gateway does not start or did not end well.

@@ -1,63 +1,74 @@
-//! The directory a gateway keeps its data in, and the lock that makes it the only one there.
+//! The directory that a gateway owns: where its database and its files are, and that no other gateway uses them.
+//! It must not open either.
 
-use std::fs::{File, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-/// A data directory that is in use by this process.
+/// A data directory, ours alone until this value is dropped or the process ends, however it ends.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    /// The lock lasts as long as the file is open; the operating system ends it with the process.
+    /// Holds the lock; the operating system gives it up with the file.
     _lock: File,
 }
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
-    /// Another process uses it.
-    #[error("the data directory {path} is in use by another comfy-gateway (process {holder}); stop that one, or give this one another data_dir", path = path.display())]
+    /// Another process holds it.
+    #[error(
+        "the data directory {} is in use by another comfy-gateway{}; stop that one, or give this one a `data_dir` of its own",
+        path.display(),
+        pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
+    )]
     InUse {
         /// The directory.
         path: PathBuf,
-        /// The other process's id, as it wrote it down.
-        holder: String,
+        /// The process, as it noted itself.
+        pid: Option<u32>,
     },
-    /// It cannot be made or written to.
-    #[error("the data directory {path} cannot be used: {error}", path = path.display())]
-    Io {
+    /// It cannot be made, read or written.
+    #[error("the data directory {} cannot be used: {reason}", path.display())]
+    Unusable {
         /// The directory.
         path: PathBuf,
-        /// Why.
-        error: std::io::Error,
+        /// What the operating system said.
+        reason: io::Error,
     },
 }
 
 impl DataDir {
-    /// Makes the directory if need be and takes it for this process alone.
+    /// Takes the directory at `path`; makes it, with the directories above it, if it is not there.
     ///
     /// # Errors
-    /// [`DataDirError::InUse`] when another process has it.
+    /// [`DataDirError::InUse`] when another gateway has it, [`DataDirError::Unusable`] when it cannot be made or
+    /// written.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
-        let io = |error| DataDirError::Io { path: path.to_owned(), error };
-        std::fs::create_dir_all(path).map_err(io)?;
-        let mut options = File::options();
-        let options = options.read(true).write(true).create(true).truncate(false);
-        let mut lock = options.open(path.join("gateway.lock")).map_err(io)?;
+        let unusable = |reason| DataDirError::Unusable { path: path.to_owned(), reason };
+        std::fs::create_dir_all(path).map_err(unusable)?;
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path.join("gateway.lock"))
+            .map_err(unusable)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                lock.read_to_string(&mut holder).map_err(io)?;
-                return Err(DataDirError::InUse { path: path.to_owned(), holder: holder.trim().to_owned() });
+                return Err(DataDirError::InUse { path: path.to_owned(), pid: noted_pid(&mut lock) });
             }
-            Err(TryLockError::Error(error)) => return Err(io(error)),
+            Err(TryLockError::Error(reason)) => return Err(unusable(reason)),
         }
-        lock.set_len(0)
-            .and_then(|()| lock.rewind())
-            .and_then(|()| writeln!(lock, "{}", std::process::id()))
-            .map_err(io)?;
+        note_pid(&mut lock).map_err(unusable)?;
         Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The database's file.
@@ -66,11 +77,22 @@ impl DataDir {
         self.path.join("gateway.db")
     }
 
-    /// The folder of the media store.
+    /// The directory of the media files; the media store makes it.
     #[must_use]
     pub fn media(&self) -> PathBuf {
         self.path.join("media")
     }
+}
+
+fn note_pid(lock: &mut File) -> io::Result<()> {
+    lock.set_len(0)?;
+    writeln!(lock, "{}", std::process::id())
+}
+
+fn noted_pid(lock: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    lock.take(32).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -78,20 +100,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_is_made_and_belongs_to_one_at_a_time() {
-        let parent = tempfile::tempdir().unwrap();
-        let path = parent.path().join("a/b");
-        let first = DataDir::open(&path).unwrap();
-        let refused = DataDir::open(&path).unwrap_err().to_string();
-        assert!(refused.contains(&format!("process {}", std::process::id())), "{refused}");
-        drop(first);
-        DataDir::open(&path).unwrap();
+    fn it_is_made_with_the_directories_above_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b");
+        let opened = DataDir::open(&path).unwrap();
+        assert!(opened.path().is_dir());
+        assert_eq!(opened.database(), path.join("gateway.db"));
+        assert_eq!(opened.media(), path.join("media"));
     }
 
     #[test]
-    fn a_file_in_the_way_is_told() {
-        let parent = tempfile::tempdir().unwrap();
-        std::fs::write(parent.path().join("data"), "").unwrap();
-        assert!(matches!(DataDir::open(&parent.path().join("data")), Err(DataDirError::Io { .. })));
+    fn a_second_gateway_is_refused_and_told_who_has_it_until_the_first_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = DataDir::open(dir.path()).unwrap();
+        let refused = DataDir::open(dir.path()).unwrap_err().to_string();
+        let pid = std::process::id();
+        assert!(refused.contains(&format!("is in use by another comfy-gateway (pid {pid})")), "{refused}");
+        assert!(refused.contains(&dir.path().display().to_string()), "{refused}");
+        drop(first);
+        DataDir::open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_directory_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, "").unwrap();
+        let refused = DataDir::open(&path).unwrap_err().to_string();
+        assert!(refused.contains("cannot be used") && refused.contains("file"), "{refused}");
     }
 }

@@ -14,9 +14,13 @@
 
 pub mod api;
 pub mod app;
+pub mod check;
+pub mod cli;
 pub mod clock;
 pub mod comfy;
+pub mod config;
 pub mod data_dir;
+pub mod demo;
 pub mod domain;
 pub mod lifecycle;
 pub mod media;
@@ -27,3 +31,4 @@ pub mod scheduler;
 pub mod service;
 pub mod simulator;
 pub mod store;
+pub mod telemetry;

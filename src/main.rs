@@ -1,3 +1,114 @@
-//! The command line of comfy-gateway.
+//! The command line of comfy-gateway: parses it, loads the configuration and hands over to the command.
 
-fn main() {}
+use std::future::Future;
+use std::net::Ipv4Addr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use comfy_gateway::api::openapi;
+use comfy_gateway::app::{App, AppSettings};
+use comfy_gateway::cli::{Cli, Command, OpenapiFormat, SimulateArgs};
+use comfy_gateway::clock::{Clock, SystemClock};
+use comfy_gateway::config::{Config, Flags};
+use comfy_gateway::random::Random;
+use comfy_gateway::simulator::{Simulator, SimulatorConfig};
+use comfy_gateway::{check, demo, lifecycle, telemetry};
+use tokio::net::TcpListener;
+
+type Outcome = Result<ExitCode, Box<dyn std::error::Error>>;
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("comfy-gateway: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Outcome {
+    match command {
+        Command::Serve { flags } => serve(&flags),
+        Command::Demo { once } => demonstrate(once),
+        Command::Simulate(args) => simulate(args),
+        Command::Openapi { format } => {
+            print!("{}", if format == OpenapiFormat::Yaml { openapi::yaml() } else { openapi::json() });
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Check { flags } => run_check(&flags),
+    }
+}
+
+fn configuration(flags: &Flags) -> Result<Config, Box<dyn std::error::Error>> {
+    Ok(Config::load(flags, std::env::vars_os())?)
+}
+
+fn system_clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock)
+}
+
+/// Runs `work` on a runtime of its own. What is left when it ends is not waited for.
+fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    Ok(result)
+}
+
+fn serve(flags: &Flags) -> Outcome {
+    let config = configuration(flags)?;
+    telemetry::init(&config.settings)?;
+    block_on(async {
+        let shutdown = lifecycle::signals()?;
+        let address = config.settings.listen;
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|error| format!("cannot listen on {address}: {error}"))?;
+        let settings = AppSettings::from(config);
+        let app = App::start(settings, listener, system_clock(), Arc::new(Random::from_os())).await?;
+        app.run_until_stopped(shutdown).await?;
+        Ok(ExitCode::SUCCESS)
+    })?
+}
+
+fn demonstrate(once: bool) -> Outcome {
+    block_on(async {
+        let shutdown = lifecycle::signals()?;
+        demo::run(once, system_clock(), shutdown).await?;
+        Ok(ExitCode::SUCCESS)
+    })?
+}
+
+fn simulate(args: SimulateArgs) -> Outcome {
+    let usual = SimulatorConfig::default();
+    let config = SimulatorConfig {
+        name: args.name.unwrap_or(usual.name),
+        version: args.version.unwrap_or_default(),
+        exec: args.exec_ms.map_or(usual.exec, Duration::from_millis),
+        ..SimulatorConfig::default()
+    };
+    block_on(async {
+        let shutdown = lifecycle::signals()?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, args.port))
+            .await
+            .map_err(|error| format!("cannot listen on port {}: {error}", args.port))?;
+        let simulator = Simulator::start(listener, config, system_clock())?;
+        println!("a simulated ComfyUI at {}", simulator.url());
+        tokio::select! {
+            () = shutdown => {}
+            () = simulator.crashed() => {}
+        }
+        simulator.stop().await;
+        Ok(ExitCode::SUCCESS)
+    })?
+}
+
+fn run_check(flags: &Flags) -> Outcome {
+    let config = configuration(flags)?;
+    let report = block_on(check::check(&config, &system_clock()))?;
+    print!("{}", report.text);
+    Ok(if report.usable { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

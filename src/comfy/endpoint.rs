@@ -53,6 +53,14 @@ impl ComfyEndpoint {
         url.as_str().trim_end_matches('/').to_owned()
     }
 
+    /// Tells whether a client can be made for it; nothing is opened.
+    ///
+    /// # Errors
+    /// The address, a header or a credential cannot be used.
+    pub fn validate(&self) -> Result<(), EndpointError> {
+        self.checked().map(drop)
+    }
+
     /// The address and the headers to use.
     pub(super) fn checked(&self) -> Result<(Url, HeaderMap), EndpointError> {
         if !matches!(self.url.scheme(), "http" | "https") || self.url.host().is_none() {

@@ -9,7 +9,7 @@ use super::workflow::Workflow;
 /// A running job's progress at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Progress {
-    /// The share of the graph that is done, from 0 to 1; every node weighs the same.
+    /// The share of the graph that is done, from 0 to 1; a node that works in `steps` weighs as many others.
     pub value: f64,
     /// Nodes that are done, those taken from the cache included.
     pub nodes_done: usize,
@@ -25,10 +25,21 @@ pub struct Progress {
     pub steps: Option<u64>,
 }
 
+/// What matters here of a node of the graph.
+#[derive(Debug, Clone)]
+struct Node {
+    class: String,
+    /// Its share of the work: samplers take about as long as their steps, all else about as long as one.
+    weight: f64,
+}
+
+/// The most a node can weigh: `steps` may be any number.
+const HEAVIEST: f64 = 1_000.0;
+
 /// Folds a run's events into its [`Progress`].
 #[derive(Debug, Clone, Default)]
 pub struct ProgressTracker {
-    classes: HashMap<String, String>,
+    nodes: HashMap<String, Node>,
     done: HashSet<String>,
     current: Option<String>,
     step: Option<(f64, f64)>,
@@ -39,9 +50,12 @@ impl ProgressTracker {
     /// A tracker for a run of `workflow` that has not begun.
     #[must_use]
     pub fn new(workflow: &Workflow<'_>) -> Self {
-        let classes =
-            workflow.nodes().iter().map(|node| (node.id.clone(), node.class_type.clone())).collect();
-        Self { classes, ..Self::default() }
+        let nodes = workflow.nodes().iter().map(|node| {
+            let steps = node.input("steps").and_then(|input| workflow.value(input).parse::<f64>().ok());
+            let weight = steps.unwrap_or(1.0).clamp(1.0, HEAVIEST);
+            (node.id.clone(), Node { class: node.class_type.clone(), weight })
+        });
+        Self { nodes: nodes.collect(), ..Self::default() }
     }
 
     /// The run began.
@@ -90,29 +104,35 @@ impl ProgressTracker {
 
     fn finish(&mut self, node: &str) {
         // Nodes that an expanding node brings along are no part of the caller's graph.
-        if self.classes.contains_key(node) {
+        if self.nodes.contains_key(node) {
             self.done.insert(node.to_owned());
         }
     }
 
     /// The progress now.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "graphs have far fewer than 2^52 nodes")]
     pub fn snapshot(&self) -> Progress {
-        let total = self.classes.len();
         let fraction =
             self.step.map_or(0.0, |(value, max)| if max > 0.0 { (value / max).clamp(0.0, 1.0) } else { 0.0 });
-        let counts = self
+        let current = self
             .current
             .as_ref()
-            .is_some_and(|node| self.classes.contains_key(node) && !self.done.contains(node));
-        let done = self.done.len() as f64 + if counts { fraction } else { 0.0 };
+            .filter(|node| !self.done.contains(*node))
+            .and_then(|node| self.nodes.get(node));
+        let total: f64 = self.nodes.values().map(|node| node.weight).sum();
+        let done: f64 =
+            self.done.iter().filter_map(|node| self.nodes.get(node)).map(|node| node.weight).sum();
+        let done = done + current.map_or(0.0, |node| node.weight * fraction);
         Progress {
-            value: if total == 0 { 0.0 } else { done / total as f64 },
+            value: if total > 0.0 { (done / total).min(1.0) } else { 0.0 },
             nodes_done: self.done.len(),
-            nodes_total: total,
+            nodes_total: self.nodes.len(),
             current_node: self.current.clone(),
-            current_node_class: self.current.as_ref().and_then(|node| self.classes.get(node)).cloned(),
+            current_node_class: self
+                .current
+                .as_ref()
+                .and_then(|node| self.nodes.get(node))
+                .map(|node| node.class.clone()),
             step: self.step.and_then(|(value, _)| whole(value)),
             steps: self.step.and_then(|(_, max)| whole(max)),
         }
@@ -151,6 +171,17 @@ mod tests {
         run.finished("4");
         assert!((run.snapshot().value - 1.0).abs() < 1e-9);
         assert_eq!(run.snapshot().current_node, None);
+    }
+
+    #[test]
+    fn a_sampler_weighs_as_many_nodes_as_it_has_steps() {
+        let graph = r#"{"1":{"class_type":"KSampler","inputs":{"steps":8}},"2":{"class_type":"Save","inputs":{"steps":["1",0]}},
+            "3":{"class_type":"Odd","inputs":{"steps":-4}}}"#;
+        let mut run = ProgressTracker::new(&Workflow::parse(graph).unwrap());
+        run.step("1", 4.0, 8.0);
+        assert!((run.snapshot().value - 0.4).abs() < 1e-9);
+        run.finished("1");
+        assert!((run.snapshot().value - 0.8).abs() < 1e-9);
     }
 
     proptest! {

@@ -7,13 +7,15 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 /// The release of ComfyUI whose behaviour is imitated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Version {
     /// October 2025: any `prompt_id` is taken, there is no `/api/jobs`, an unknown class is `invalid_prompt`.
+    #[value(name = "0.3.64")]
     V0_3_64,
     /// June 2026: a `prompt_id` must be a canonical UUID, `/api/jobs` exists, an unknown class is
     /// `missing_node_type`.
     #[default]
+    #[value(name = "0.24.0")]
     V0_24_0,
 }
 

@@ -243,10 +243,10 @@ async fn sound_is_a_real_wav_file() {
 }
 
 #[tokio::test]
-async fn the_sample_workflow_runs_with_live_progress() {
+async fn the_model_free_workflow_runs_with_live_progress() {
     let lab = Lab::with(SimulatorConfig { exec: Duration::from_millis(8), steps: 4, ..quick() }).await;
     let mut graph: Value =
-        serde_json::from_str(include_str!("../../examples/workflows/sample.json")).unwrap();
+        serde_json::from_str(include_str!("../../examples/workflows/model-free.json")).unwrap();
     graph["1"]["inputs"]["value"] = json!("hello");
     let mut socket = lab.socket("me").await;
     let id = lab.queue(&graph, "me").await;
@@ -254,7 +254,7 @@ async fn the_sample_workflow_runs_with_live_progress() {
     assert_eq!(messages.iter().filter(|message| message["type"] == "progress").count(), 4);
     let entry = lab.history(&id).await;
     assert_eq!(entry["outputs"]["2"]["text"], json!(["hello"]));
-    assert_eq!(entry["outputs"]["4"]["images"][0]["filename"], "sample_00001_.png");
+    assert_eq!(entry["outputs"]["4"]["images"][0]["filename"], "model-free_00001_.png");
 }
 
 #[tokio::test]

@@ -1,0 +1,141 @@
+//! `comfy-gateway check`: shows the configuration and asks every server whether it answers. It must not touch the
+//! data directory: a gateway may be running on it.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use crate::clock::Clock;
+use crate::comfy::{ComfyClient, SystemStats};
+use crate::config::Config;
+use crate::pool::BackendSettings;
+
+/// How long a server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What was found.
+#[derive(Debug)]
+pub struct Report {
+    /// For people.
+    pub text: String,
+    /// Whether a gateway of this configuration could run a job: at least one server answers.
+    pub usable: bool,
+}
+
+/// Shows `config` and asks all its servers at the same time; takes five seconds at most.
+pub async fn check(config: &Config, clock: &Arc<dyn Clock>) -> Report {
+    let answers = join_all(config.backends.iter().map(|backend| ask(backend, clock))).await;
+    let usable = answers.iter().any(Result::is_ok);
+    let mut text = format!("{config}\n");
+    for (backend, answer) in config.backends.iter().zip(&answers) {
+        let server = backend.endpoint.server();
+        // Writing to a `String` cannot fail.
+        let _: std::fmt::Result = match answer {
+            Ok(stats) => writeln!(text, "{}  {server}  answers: {}", backend.name, told(stats)),
+            Err(reason) => writeln!(text, "{}  {server}  does not answer: {reason}", backend.name),
+        };
+    }
+    if !usable {
+        text.push_str("No ComfyUI server answers: jobs would be accepted and wait until one does.\n");
+    }
+    Report { text, usable }
+}
+
+async fn ask(backend: &BackendSettings, clock: &Arc<dyn Clock>) -> Result<SystemStats, String> {
+    let client =
+        ComfyClient::new(backend.endpoint.clone(), clock.clone()).map_err(|error| error.to_string())?;
+    tokio::select! {
+        answer = client.system_stats() => answer.map_err(|error| error.fault.to_string()),
+        () = clock.sleep(PATIENCE) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+    }
+}
+
+fn told(stats: &SystemStats) -> String {
+    let version = stats.version.as_deref().unwrap_or("of unknown version");
+    let devices: Vec<_> = stats.devices.iter().filter_map(|device| device.name.as_deref()).collect();
+    let on = if devices.is_empty() { String::new() } else { format!(" on {}", devices.join(", ")) };
+    format!("ComfyUI {version}{on}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{ManualClock, SystemClock};
+    use crate::config::Flags;
+    use crate::domain::time::UnixMillis;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+
+    async fn listening() -> (TcpListener, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        (listener, url)
+    }
+
+    /// Answers every request with `answer`.
+    async fn server(answer: &'static str) -> (String, AbortOnDropHandle<()>) {
+        let (listener, url) = listening().await;
+        let task = TaskTracker::new().spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                let mut request = [0; 4096];
+                let _read = socket.read(&mut request).await;
+                let _written = socket.write_all(answer.as_bytes()).await;
+            }
+        });
+        (url, AbortOnDropHandle::new(task))
+    }
+
+    const ANSWER: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 83\r\n\r\n{\"system\":{\"comfyui_version\":\"0.24.0\"},\"devices\":[{\"name\":\"cuda:0 Test\"}]}         ";
+
+    fn config(urls: &str) -> Config {
+        let environment = [("COMFYUI_BASE_URL", urls), ("COMFYUI_API_KEY", "s3cret")];
+        Config::load(&Flags::default(), environment.map(|(name, value)| (name.into(), value.into()))).unwrap()
+    }
+
+    #[tokio::test]
+    async fn each_server_is_told_of_and_one_that_answers_is_enough() {
+        let (good, _good) = server(ANSWER).await;
+        let (bad, _bad) =
+            server("HTTP/1.1 500 X\r\nconnection: close\r\ncontent-length: 4\r\n\r\noops").await;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let report = check(&config(&format!("{good},broken={bad}")), &clock).await;
+        let text = &report.text;
+        assert!(report.usable);
+        assert!(text.contains(&format!("gpu-1  {good}  answers: ComfyUI 0.24.0 on cuda:0 Test")), "{text}");
+        assert!(text.contains(&format!("broken  {bad}  does not answer: answered 500: oops")), "{text}");
+        assert!(text.contains("max_body") && text.contains("bearer [redacted]"), "{text}");
+        assert!(!text.contains("s3cret"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_not_usable() {
+        let (listener, url) = listening().await;
+        drop(listener);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let report = check(&config(&url), &clock).await;
+        assert!(!report.usable);
+        assert!(report.text.contains("does not answer: no connection"), "{}", report.text);
+        assert!(report.text.contains("No ComfyUI server answers"), "{}", report.text);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_hangs_is_given_up_after_five_seconds() {
+        let (listener, url) = listening().await;
+        let manual = Arc::new(ManualClock::new(UnixMillis::from_millis(0)));
+        let clock: Arc<dyn Clock> = manual.clone();
+        let config = config(&url);
+        let turn = async {
+            let (_socket, _) = listener.accept().await.unwrap();
+            manual.advance(PATIENCE);
+            std::future::pending::<()>().await;
+        };
+        let report = tokio::select! {
+            report = check(&config, &clock) => report,
+            () = turn => unreachable!(),
+        };
+        assert!(report.text.contains("no answer within 5 s"), "{}", report.text);
+    }
+}

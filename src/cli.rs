@@ -1,0 +1,157 @@
+//! The command line: which command, with which flags. It must not do what the commands do.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::Flags;
+use crate::simulator::Version;
+
+/// A durable REST gateway in front of one or more ComfyUI servers.
+#[derive(Debug, Parser)]
+#[command(name = "comfy-gateway", version, args_conflicts_with_subcommands = true)]
+#[command(
+    after_help = "Settings come from the file, the environment and flags, in that order of growing weight."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve until told to stop; this is done when no command is given
+    Serve {
+        /// The configuration's flags.
+        #[command(flatten)]
+        flags: Flags,
+    },
+    /// Show the gateway at work on two simulated ComfyUI servers
+    Demo {
+        /// Exit after the first result: with 0 if all went well
+        #[arg(long)]
+        once: bool,
+    },
+    /// Be a ComfyUI server without a GPU
+    Simulate(SimulateArgs),
+    /// Print the description of the HTTP interface
+    Openapi {
+        /// Its form
+        #[arg(long, value_enum, default_value_t = OpenapiFormat::Yaml)]
+        format: OpenapiFormat,
+    },
+    /// Print the effective configuration and ask each ComfyUI server whether it answers
+    Check {
+        /// The configuration's flags.
+        #[command(flatten)]
+        flags: Flags,
+    },
+}
+
+/// How the simulated server behaves.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct SimulateArgs {
+    /// The port to listen on; 0 takes a free one
+    #[arg(long, default_value_t = 8188)]
+    pub port: u16,
+    /// How long each node takes, in milliseconds; the simulator's own choice if not given
+    #[arg(long, value_name = "MS")]
+    pub exec_ms: Option<u64>,
+    /// What the server calls its device
+    #[arg(long)]
+    pub name: Option<String>,
+    /// The version of ComfyUI it behaves as
+    #[arg(long, value_enum)]
+    pub version: Option<Version>,
+}
+
+/// The form of the description of the HTTP interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OpenapiFormat {
+    /// YAML.
+    Yaml,
+    /// JSON.
+    Json,
+}
+
+impl Cli {
+    /// The command, which is to serve when none is named.
+    #[must_use]
+    pub fn command(self) -> Command {
+        self.command.unwrap_or(Command::Serve { flags: self.flags })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use clap::CommandFactory;
+
+    fn command(line: &str) -> Result<Command, clap::Error> {
+        Cli::try_parse_from(line.split(' ')).map(Cli::command)
+    }
+
+    fn listen(command: Command) -> String {
+        let (Command::Serve { flags } | Command::Check { flags }) = command else { panic!("{command:?}") };
+        Config::load(&flags, []).unwrap().settings.listen.to_string()
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command_for_tests().debug_assert();
+    }
+
+    impl Cli {
+        fn command_for_tests() -> clap::Command {
+            <Self as CommandFactory>::command()
+        }
+    }
+
+    #[test]
+    fn serving_is_what_is_done_without_a_command() {
+        assert!(matches!(command("comfy-gateway").unwrap(), Command::Serve { .. }));
+        assert_eq!(listen(command("comfy-gateway --listen 0.0.0.0:1").unwrap()), "0.0.0.0:1");
+        assert_eq!(listen(command("comfy-gateway serve --listen 0.0.0.0:2").unwrap()), "0.0.0.0:2");
+        assert_eq!(listen(command("comfy-gateway check --listen=0.0.0.0:3").unwrap()), "0.0.0.0:3");
+    }
+
+    #[test]
+    fn every_command_is_understood() {
+        assert!(matches!(command("comfy-gateway demo --once").unwrap(), Command::Demo { once: true }));
+        let Command::Simulate(args) =
+            command("comfy-gateway simulate --port 1 --exec-ms 5 --name a --version 0.3.64").unwrap()
+        else {
+            panic!()
+        };
+        let expected = SimulateArgs {
+            port: 1,
+            exec_ms: Some(5),
+            name: Some("a".to_owned()),
+            version: Some(Version::V0_3_64),
+        };
+        assert_eq!(args, expected);
+        let openapi = command("comfy-gateway openapi --format json").unwrap();
+        assert!(matches!(openapi, Command::Openapi { format: OpenapiFormat::Json }));
+    }
+
+    #[test]
+    fn unknown_flags_and_flags_that_would_be_ignored_are_refused() {
+        let unknown = command("comfy-gateway --max-bodi 1MiB").unwrap_err().to_string();
+        assert!(unknown.contains("'--max-body'"), "{unknown}");
+        assert!(command("comfy-gateway simulate --listen 0.0.0.0:1").is_err());
+        assert!(command("comfy-gateway --listen 0.0.0.0:1 demo").is_err());
+    }
+
+    #[test]
+    fn the_help_tells_of_every_setting_its_name_in_the_environment_and_its_default() {
+        let mut command = Cli::command_for_tests();
+        let help = command.render_long_help().to_string();
+        for text in
+            ["--max-body", "COMFY_GATEWAY_MAX_BODY", "64MiB", "--backend", "COMFYUI_BASE_URL", "--config"]
+        {
+            assert!(help.contains(text), "{text} is missing in\n{help}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The flags of the configuration, made from the table of settings. It must not know of subcommands.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::backends;
+use super::error::{ConfigError, Source};
+use super::settings::SETTINGS;
+use super::{Given, Layer, Setting};
+
+const BACKEND: &str = "backend";
+const CONFIG: &str = "config";
+
+/// What was given on the command line, not yet read.
+#[derive(Clone, Default)]
+pub struct Flags {
+    /// The path of the configuration file.
+    pub config: Option<PathBuf>,
+    values: Vec<(&'static Setting, String)>,
+    /// URLs may hold passwords.
+    backends: Vec<SecretString>,
+}
+
+impl Flags {
+    pub(super) fn layer(&self, errors: &mut Vec<ConfigError>) -> Layer {
+        let values = self.values.iter().map(|(setting, text)| Given {
+            setting,
+            text: text.clone(),
+            source: Source::Flag(setting.flag()),
+        });
+        let source = Source::Flag(format!("--{BACKEND}"));
+        let urls = self.backends.iter().map(ExposeSecret::expose_secret);
+        let servers = backends::from_texts(urls, BACKEND, &source, errors);
+        Layer { values: values.collect(), backends: Some(servers).filter(|servers| !servers.is_empty()) }
+    }
+}
+
+impl fmt::Debug for Flags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let values: Vec<_> = self.values.iter().map(|(setting, text)| (setting.key, text)).collect();
+        f.debug_struct("Flags")
+            .field(CONFIG, &self.config)
+            .field("values", &values)
+            .field("backends", &self.backends)
+            .finish()
+    }
+}
+
+impl Args for Flags {
+    fn augment_args(command: Command) -> Command {
+        let config = Arg::new(CONFIG)
+            .long(CONFIG)
+            .value_name("FILE")
+            .value_parser(value_parser!(PathBuf))
+            .help("The configuration file, in TOML [env: COMFY_GATEWAY_CONFIG]");
+        let backend =
+            Arg::new(BACKEND).long(BACKEND).value_name("[NAME=]URL").action(ArgAction::Append).help(
+                "A ComfyUI server; may be repeated [env: COMFYUI_BASE_URL] [default: http://127.0.0.1:8188]",
+            );
+        command.args([config, backend]).args(SETTINGS.iter().map(argument))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+fn argument(setting: &'static Setting) -> Arg {
+    let mut help = format!("{} [env: {}]", setting.help().trim_end_matches('.'), setting.env());
+    if !setting.default.is_empty() {
+        help = format!("{help} [default: {}]", setting.default);
+    }
+    Arg::new(setting.key)
+        .long(setting.flag().trim_start_matches('-').to_owned())
+        .value_name(setting.placeholder())
+        .allow_hyphen_values(true)
+        .help(help)
+}
+
+impl FromArgMatches for Flags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let value = |setting: &'static Setting| {
+            matches.get_one::<String>(setting.key).map(|text| (setting, text.clone()))
+        };
+        let backends = matches.get_many::<String>(BACKEND).unwrap_or_default();
+        Ok(Self {
+            config: matches.get_one::<PathBuf>(CONFIG).cloned(),
+            values: SETTINGS.iter().filter_map(value).collect(),
+            backends: backends.map(|url| url.as_str().into()).collect(),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,306 @@
+//! Kinds of values: how each is read from text, and what is allowed, in words. It must not know of settings.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use jiff::{Span, SpanRelativeTo};
+use tracing_subscriber::EnvFilter;
+use url::Url;
+
+/// A kind of value.
+pub(super) trait Kind {
+    /// What the text becomes.
+    type Value;
+
+    /// What stands for the value in the command line's help.
+    fn placeholder(&self) -> &'static str;
+
+    /// The value; `None` if the text is not one.
+    fn read(&self, text: &str) -> Option<Self::Value>;
+
+    /// Ends the sentence "must be …".
+    fn allowed(&self) -> String;
+}
+
+/// An IP address and a port.
+pub(super) struct Address;
+
+impl Kind for Address {
+    type Value = SocketAddr;
+
+    fn placeholder(&self) -> &'static str {
+        "IP:PORT"
+    }
+
+    fn read(&self, text: &str) -> Option<SocketAddr> {
+        text.parse().ok()
+    }
+
+    fn allowed(&self) -> String {
+        "an IP address and a port, such as 127.0.0.1:8080 or [::]:8080".to_owned()
+    }
+}
+
+/// An address of the web, or nothing.
+pub(super) struct WebAddress;
+
+impl Kind for WebAddress {
+    type Value = Option<Url>;
+
+    fn placeholder(&self) -> &'static str {
+        "URL"
+    }
+
+    fn read(&self, text: &str) -> Option<Option<Url>> {
+        if text.is_empty() {
+            return Some(None);
+        }
+        let url = Url::parse(text).ok().filter(is_web)?;
+        let plain = url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none();
+        plain.then_some(Some(url))
+    }
+
+    fn allowed(&self) -> String {
+        "an absolute http:// or https:// URL without user, query and fragment, or empty".to_owned()
+    }
+}
+
+pub(super) fn is_web(url: &Url) -> bool {
+    matches!(url.scheme(), "http" | "https") && url.has_host()
+}
+
+/// A directory.
+pub(super) struct Directory;
+
+impl Kind for Directory {
+    type Value = PathBuf;
+
+    fn placeholder(&self) -> &'static str {
+        "DIR"
+    }
+
+    fn read(&self, text: &str) -> Option<PathBuf> {
+        (!text.is_empty() && !text.contains('\0')).then(|| text.into())
+    }
+
+    fn allowed(&self) -> String {
+        "the path of a directory".to_owned()
+    }
+}
+
+/// A whole number from the first to the last, both included.
+pub(super) struct Whole<T>(pub T, pub T);
+
+impl<T: std::str::FromStr + PartialOrd + std::fmt::Display> Kind for Whole<T> {
+    type Value = T;
+
+    fn placeholder(&self) -> &'static str {
+        "N"
+    }
+
+    fn read(&self, text: &str) -> Option<T> {
+        text.parse().ok().filter(|number| (&self.0..=&self.1).contains(&number))
+    }
+
+    fn allowed(&self) -> String {
+        format!("a whole number from {} to {}", self.0, self.1)
+    }
+}
+
+/// A size in bytes, from the first to the last, both included.
+pub(super) struct Size(pub usize, pub usize);
+
+impl Kind for Size {
+    type Value = usize;
+
+    fn placeholder(&self) -> &'static str {
+        "SIZE"
+    }
+
+    fn read(&self, text: &str) -> Option<usize> {
+        let bytes = usize::try_from(text.parse::<ByteSize>().ok()?.as_u64()).ok()?;
+        (self.0..=self.1).contains(&bytes).then_some(bytes)
+    }
+
+    fn allowed(&self) -> String {
+        let shown = |bytes: usize| ByteSize(bytes as u64).display().iec().to_string();
+        format!("a size from {} to {}, such as 64MiB, 10MB or 65536", shown(self.0), shown(self.1))
+    }
+}
+
+/// A time from the first to the last, both included.
+pub(super) struct Time(pub Duration, pub Duration);
+
+impl Kind for Time {
+    type Value = Duration;
+
+    fn placeholder(&self) -> &'static str {
+        "TIME"
+    }
+
+    fn read(&self, text: &str) -> Option<Duration> {
+        let span: Span = text.parse().ok()?;
+        let time = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
+        Duration::try_from(time).ok().filter(|time| (self.0..=self.1).contains(time))
+    }
+
+    fn allowed(&self) -> String {
+        format!("a time from {} to {}, such as 500ms, 30s, 10m, 1h30m or 7d", show(self.0), show(self.1))
+    }
+}
+
+/// A time, or `forever`.
+pub(super) struct TimeOrForever(pub Time);
+
+impl Kind for TimeOrForever {
+    type Value = Option<Duration>;
+
+    fn placeholder(&self) -> &'static str {
+        "TIME"
+    }
+
+    fn read(&self, text: &str) -> Option<Option<Duration>> {
+        if text == "forever" { Some(None) } else { self.0.read(text).map(Some) }
+    }
+
+    fn allowed(&self) -> String {
+        format!("{}, or `forever`", self.0.allowed())
+    }
+}
+
+/// A time in its largest unit that gives a whole number.
+pub(super) fn show(time: Duration) -> String {
+    let millis = time.as_millis();
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
+    let (unit, name) = units
+        .into_iter()
+        .find(|(unit, _)| millis >= *unit && millis.is_multiple_of(*unit))
+        .unwrap_or((1_000, "s"));
+    format!("{}{name}", millis / unit)
+}
+
+/// What is logged.
+pub(super) struct LogFilter;
+
+impl Kind for LogFilter {
+    type Value = String;
+
+    fn placeholder(&self) -> &'static str {
+        "FILTER"
+    }
+
+    fn read(&self, text: &str) -> Option<String> {
+        EnvFilter::try_new(text).ok().filter(|_| !text.trim().is_empty()).map(|_| text.to_owned())
+    }
+
+    fn allowed(&self) -> String {
+        "a level (error, warn, info, debug, trace, off), or levels by module such as info,comfy_gateway=debug"
+            .to_owned()
+    }
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A [`LogFormat`].
+pub(super) struct LogForm;
+
+impl Kind for LogForm {
+    type Value = LogFormat;
+
+    fn placeholder(&self) -> &'static str {
+        "FORMAT"
+    }
+
+    fn read(&self, text: &str) -> Option<LogFormat> {
+        match text {
+            "text" => Some(LogFormat::Text),
+            "json" => Some(LogFormat::Json),
+            _ => None,
+        }
+    }
+
+    fn allowed(&self) -> String {
+        "`text` or `json`".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_units_and_bounds() {
+        let kind = Time(Duration::from_millis(100), Duration::from_hours(7 * 24));
+        for (text, millis) in
+            [("100ms", 100), ("30s", 30_000), ("10m", 600_000), ("1h30m", 5_400_000), ("7d", 604_800_000)]
+        {
+            assert_eq!(kind.read(text), Some(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "30", "99ms", "8d", "-5s", "1mo", "1y", "soon", "1e9999d"] {
+            assert_eq!(kind.read(text), None, "{text}");
+        }
+        assert!(kind.allowed().starts_with("a time from 100ms to 7d"));
+        assert_eq!(TimeOrForever(kind).read("forever"), Some(None));
+    }
+
+    #[test]
+    fn times_are_shown_in_their_largest_whole_unit() {
+        let shown = [0, 1, 1_500, 90_000, 3_600_000, 86_400_000].map(|ms| show(Duration::from_millis(ms)));
+        assert_eq!(shown, ["0s", "1ms", "1500ms", "90s", "1h", "1d"]);
+    }
+
+    #[test]
+    fn sizes_have_units_and_bounds() {
+        let kind = Size(1 << 10, 1 << 30);
+        for (text, bytes) in [("64MiB", 64 << 20), ("10MB", 10_000_000), ("65536", 65_536), ("1 KiB", 1024)] {
+            assert_eq!(kind.read(text), Some(bytes), "{text}");
+        }
+        for text in ["", "1023", "2GiB", "-1", "much", "64 parsecs", "99999999999999999999TiB"] {
+            assert_eq!(kind.read(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_have_bounds() {
+        let kind = Whole(1u32, 100);
+        assert_eq!(kind.read("100"), Some(100));
+        for text in ["0", "101", "-1", "1.5", "", "99999999999999999999"] {
+            assert_eq!(kind.read(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_public_address_is_absolute_and_plain() {
+        assert_eq!(WebAddress.read(""), Some(None));
+        assert!(WebAddress.read("https://gw.example/base/").is_some());
+        for text in
+            ["gw.example", "localhost:80", "ftp://h/", "/x", "http://u@h/", "http://h/?q", "http://h/#f"]
+        {
+            assert_eq!(WebAddress.read(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn filters_and_formats_are_checked() {
+        assert!(LogFilter.read("info,comfy_gateway::store=trace").is_some());
+        for text in ["", "a=b=c", "info,comfy=loud"] {
+            assert_eq!(LogFilter.read(text), None, "{text}");
+        }
+        assert_eq!(LogForm.read("json"), Some(LogFormat::Json));
+        assert_eq!(LogForm.read("JSON"), None);
+        assert!(Address.read("localhost:80").is_none() && Address.read("[::1]:0").is_some());
+        assert!(Directory.read("").is_none() && Directory.read("a\0b").is_none());
+    }
+}

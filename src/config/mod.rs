@@ -1,0 +1,154 @@
+//! One typed configuration from a file, the environment and flags, in that order of growing weight.
+//! It must not read the process's environment or arguments itself, nor connect to anything.
+//!
+//! Every value given anywhere is checked, also one that a weightier source replaces, and all faults are told at
+//! once.
+
+mod backends;
+mod environment;
+mod error;
+mod file;
+mod flags;
+mod kinds;
+mod secrets;
+mod settings;
+mod show;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+
+pub use backends::{BACKEND_KEYS, BackendKey};
+pub use environment::OTHER_NAMES;
+pub use error::{ConfigError, ConfigErrors, Source};
+pub use flags::Flags;
+pub use kinds::LogFormat;
+pub use settings::{SETTINGS, Setting, Settings};
+pub use show::reference;
+
+use self::backends::Named;
+use self::settings::Draft;
+use crate::domain::retry::RetryPolicy;
+use crate::pool::BackendSettings;
+use crate::scheduler;
+
+/// The configuration, valid as a whole. Its `Debug` form shows no secret.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Every setting but the servers.
+    pub settings: Settings,
+    /// The ComfyUI servers; never empty, each name only once.
+    pub backends: Vec<BackendSettings>,
+    effective: Vec<Given>,
+    backends_from: Source,
+}
+
+/// A setting's text and where it was given.
+#[derive(Debug, Clone)]
+struct Given {
+    setting: &'static Setting,
+    text: String,
+    source: Source,
+}
+
+/// All that one source gives.
+#[derive(Debug, Default)]
+struct Layer {
+    values: Vec<Given>,
+    backends: Option<Vec<Named>>,
+}
+
+impl Config {
+    /// The configuration that `flags`, the `environment` and the file either of them names make together.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in every source.
+    pub fn load(
+        flags: &Flags,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, ConfigErrors> {
+        let mut errors = Vec::new();
+        let environment = environment::read(environment, &mut errors);
+        let path = flags.config.as_ref().or(environment.config.as_ref());
+        let file = path.map(|path| file::read(path, &mut errors)).unwrap_or_default();
+        let layers = [defaults(&mut errors), file, environment.layer, flags.layer(&mut errors)];
+
+        let mut draft = Draft::default();
+        let mut effective: Vec<Given> = Vec::with_capacity(SETTINGS.len());
+        let mut servers = Vec::new();
+        for layer in layers {
+            for given in layer.values {
+                if !given.setting.read(&mut draft, &given.text) {
+                    errors.push(given.refused());
+                }
+                effective.retain(|lighter| lighter.setting.key != given.setting.key);
+                effective.push(given);
+            }
+            servers = layer.backends.unwrap_or(servers);
+        }
+        let backends_from = servers.first().map_or(Source::Default, |first| first.source.clone().whole());
+        let backends = backends::finish(servers, &environment.common, &mut errors);
+        let settings = draft.finish();
+        if let Some(settings) = &settings {
+            errors.extend(contradictions(settings, &effective));
+        }
+        match settings {
+            Some(settings) if errors.is_empty() => Ok(Self { settings, backends, effective, backends_from }),
+            _ => Err(ConfigErrors(errors)),
+        }
+    }
+
+    /// How the scheduler behaves.
+    #[must_use]
+    pub fn scheduler(&self) -> scheduler::Settings {
+        let settings = &self.settings;
+        scheduler::Settings {
+            retry: RetryPolicy { max_attempts: settings.max_attempts, ..RetryPolicy::default() },
+            poll: settings.poll_interval,
+            lost_after: settings.lost_after,
+            retention: settings.retention,
+            ..scheduler::Settings::default()
+        }
+    }
+}
+
+impl Given {
+    fn refused(&self) -> ConfigError {
+        let problem = format!("must be {}, not `{}`", self.setting.allowed(), error::harmless(&self.text));
+        ConfigError::new(self.setting.key, self.source.clone(), problem)
+    }
+}
+
+impl Source {
+    /// The file as a whole instead of one of its lines.
+    fn whole(self) -> Self {
+        match self {
+            Self::File { path, .. } => Self::File { path, line: None },
+            other => other,
+        }
+    }
+}
+
+fn defaults(errors: &mut Vec<ConfigError>) -> Layer {
+    let values = SETTINGS.iter().map(|setting| Given {
+        setting,
+        text: setting.default.to_owned(),
+        source: Source::Default,
+    });
+    let server = backends::from_texts([backends::DEFAULT_URL], file::BACKENDS, &Source::Default, errors);
+    Layer { values: values.collect(), backends: Some(server) }
+}
+
+/// Settings that are each allowed but not together.
+fn contradictions(settings: &Settings, effective: &[Given]) -> Option<ConfigError> {
+    if settings.default_timeout <= settings.max_timeout {
+        return None;
+    }
+    let of = |key: &str| effective.iter().find(|given| given.setting.key == key);
+    let (least, most) = (of("default_timeout")?, of("max_timeout")?);
+    let problem = format!(
+        "must not be longer than max_timeout, but is `{}`; max_timeout is `{}` ({})",
+        least.text, most.text, most.source
+    );
+    Some(ConfigError::new(least.setting.key, least.source.clone(), problem))
+}

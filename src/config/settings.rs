@@ -1,0 +1,171 @@
+//! The table of settings: the one place from which the file's keys, the environment's names, the flags, `check`
+//! and the documentation are made. It must not know where values come from.
+//!
+//! # To add a setting
+//! Add a line to the table: help, key, type, default, kind.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+
+use super::kinds::{
+    Address, Directory, Kind, LogFilter, LogForm, LogFormat, Size, Time, TimeOrForever, WebAddress, Whole,
+};
+
+/// One setting as the table describes it.
+#[derive(Debug)]
+pub struct Setting {
+    /// Its key in the configuration file.
+    pub key: &'static str,
+    /// The text that is its value unless another is given.
+    pub default: &'static str,
+    help: &'static str,
+    placeholder: fn() -> &'static str,
+    allowed: fn() -> String,
+    read: fn(&mut Draft, &str) -> bool,
+}
+
+impl Setting {
+    /// What it does, in one sentence.
+    #[must_use]
+    pub fn help(&self) -> &'static str {
+        self.help.trim()
+    }
+
+    /// Its name in the environment.
+    #[must_use]
+    pub fn env(&self) -> String {
+        format!("{ENV_PREFIX}{}", self.key.to_ascii_uppercase())
+    }
+
+    /// Its flag, with the dashes.
+    #[must_use]
+    pub fn flag(&self) -> String {
+        format!("--{}", self.key.replace('_', "-"))
+    }
+
+    /// What stands for the value in the command line's help.
+    #[must_use]
+    pub fn placeholder(&self) -> &'static str {
+        (self.placeholder)()
+    }
+
+    /// What its value may be; ends the sentence "must be …".
+    #[must_use]
+    pub fn allowed(&self) -> String {
+        (self.allowed)()
+    }
+
+    /// Takes the value into `draft`; false if it is not allowed.
+    pub(super) fn read(&self, draft: &mut Draft, text: &str) -> bool {
+        (self.read)(draft, text)
+    }
+}
+
+/// What the names of ours in the environment begin with.
+pub(super) const ENV_PREFIX: &str = "COMFY_GATEWAY_";
+
+macro_rules! settings {
+    ($( #[doc = $help:literal] $key:ident: $type:ty = $default:literal, $kind:expr; )*) => {
+        /// Every setting but the servers.
+        #[derive(Debug, Clone)]
+        pub struct Settings {
+            $( #[doc = $help] pub $key: $type, )*
+        }
+
+        /// Settings of which some may not be read yet.
+        #[derive(Debug, Default)]
+        pub(super) struct Draft {
+            $( $key: Option<$type>, )*
+        }
+
+        impl Draft {
+            /// The settings; `None` while one is missing.
+            pub(super) fn finish(self) -> Option<Settings> {
+                Some(Settings { $( $key: self.$key?, )* })
+            }
+        }
+
+        /// The table, in the order of the documentation.
+        pub static SETTINGS: &[Setting] = &[ $(
+            Setting {
+                key: stringify!($key),
+                default: $default,
+                help: $help,
+                placeholder: || $kind.placeholder(),
+                allowed: || $kind.allowed(),
+                read: |draft, text| $kind.read(text).map(|value| draft.$key = Some(value)).is_some(),
+            },
+        )* ];
+    };
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
+const DAY: Duration = Duration::from_hours(24);
+const YEAR: Duration = Duration::from_hours(24 * 365);
+
+settings! {
+    /// Where the gateway listens.
+    listen: SocketAddr = "127.0.0.1:8080", Address;
+    /// What URLs in answers begin with; empty to take the request's own host.
+    public_url: Option<Url> = "", WebAddress;
+    /// The directory of the database and of the media files; made if it is not there.
+    data_dir: PathBuf = "./data", Directory;
+    /// The largest request body.
+    max_body: usize = "64MiB", Size(1 << 10, 1 << 30);
+    /// How long a job may run that names no `timeout`.
+    default_timeout: Duration = "1h", Time(SECOND, YEAR);
+    /// The longest `timeout` a job may name.
+    max_timeout: Duration = "7d", Time(SECOND, YEAR);
+    /// Jobs that may wait in the queue; further ones are turned away.
+    max_queued: u64 = "100000", Whole(1, 100_000_000);
+    /// How long results and their files are kept after a job's end.
+    retention: Option<Duration> = "7d", TimeOrForever(Time(MINUTE, YEAR * 100));
+    /// How often a job is tried in all when a server is lost or out of memory.
+    max_attempts: u32 = "3", Whole(1, 100);
+    /// A job whose server cannot be reached for this long is given to another.
+    lost_after: Duration = "60s", Time(SECOND, DAY);
+    /// Between two looks at a running job of which nothing is heard.
+    poll_interval: Duration = "1s", Time(Duration::from_millis(50), MINUTE);
+    /// The longest time a request may wait for a job's end.
+    max_wait: Duration = "60s", Time(Duration::ZERO, Duration::from_hours(1));
+    /// Connections open at the same time; further ones wait.
+    max_connections: usize = "10000", Whole(1, 1_000_000);
+    /// How long a client may take to send a request's head.
+    header_timeout: Duration = "10s", Time(Duration::from_millis(100), MINUTE * 10);
+    /// How long requests may go on after the gateway was told to stop.
+    drain_timeout: Duration = "4s", Time(Duration::ZERO, MINUTE * 10);
+    /// What is logged.
+    log: String = "info", LogFilter;
+    /// The form of log lines.
+    log_format: LogFormat = "text", LogForm;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_allowed_and_together_they_are_complete() {
+        let mut draft = Draft::default();
+        for setting in SETTINGS {
+            assert!(setting.read(&mut draft, setting.default), "{}", setting.key);
+            assert!(!setting.help().is_empty() && !setting.allowed().is_empty());
+        }
+        let settings = draft.finish().unwrap();
+        assert_eq!(settings.listen.to_string(), "127.0.0.1:8080");
+        assert_eq!(settings.max_body, 64 << 20);
+        assert_eq!(settings.retention, Some(DAY * 7));
+        assert_eq!(settings.public_url, None);
+    }
+
+    #[test]
+    fn names_are_derived_from_the_key() {
+        let setting = SETTINGS.iter().find(|setting| setting.key == "max_body").unwrap();
+        assert_eq!(setting.env(), "COMFY_GATEWAY_MAX_BODY");
+        assert_eq!(setting.flag(), "--max-body");
+    }
+}

@@ -1,0 +1,384 @@
+//! The rules of the configuration, each with the message that tells of its breach.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Command, FromArgMatches};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::*;
+
+struct Given<'a> {
+    file: Option<&'a str>,
+    env: &'a [(&'a str, &'a str)],
+    flags: &'a [&'a str],
+}
+
+fn load(given: &Given<'_>) -> Result<Config, String> {
+    let dir = tempfile::tempdir().unwrap();
+    let arguments = std::iter::once("x").chain(given.flags.iter().copied());
+    let command = <Flags as clap::Args>::augment_args(Command::new("x"));
+    let mut flags = Flags::from_arg_matches(&command.get_matches_from(arguments)).unwrap();
+    if let Some(text) = given.file {
+        std::fs::write(dir.path().join("token"), "from-a-file\n").unwrap();
+        let path = dir.path().join("gateway.toml");
+        std::fs::write(&path, text).unwrap();
+        flags.config = Some(path);
+    }
+    let env = given.env.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    let dir = format!("{}/", dir.path().display());
+    Config::load(&flags, env).map_err(|errors| errors.to_string().replace(&dir, ""))
+}
+
+fn file(text: &str) -> Result<Config, String> {
+    load(&Given { file: Some(text), env: &[], flags: &[] })
+}
+
+fn env(env: &[(&str, &str)]) -> Result<Config, String> {
+    load(&Given { file: None, env, flags: &[] })
+}
+
+fn flags(flags: &[&str]) -> Result<Config, String> {
+    load(&Given { file: None, env: &[], flags })
+}
+
+fn told(loaded: Result<Config, String>, parts: &[&str]) {
+    let message = loaded.unwrap_err();
+    for part in parts {
+        assert!(message.contains(part), "`{part}` is missing in\n{message}");
+    }
+}
+
+fn shown(secret: Option<&SecretString>) -> &str {
+    secret.map_or("", |secret| secret.expose_secret())
+}
+
+#[test]
+fn without_anything_given_the_defaults_hold() {
+    let config = env(&[]).unwrap();
+    let [backend] = config.backends.as_slice() else { panic!("{config}") };
+    assert_eq!((backend.name.as_str(), backend.slots), ("gpu-1", 2));
+    assert_eq!(backend.endpoint.server(), "http://127.0.0.1:8188");
+    let settings = &config.settings;
+    assert_eq!(settings.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(settings.data_dir, PathBuf::from("./data"));
+    assert_eq!(settings.max_timeout, Duration::from_hours(7 * 24));
+    assert_eq!(settings.log_format, LogFormat::Text);
+}
+
+#[test]
+fn flags_outweigh_the_environment_which_outweighs_the_file() {
+    let given = Given {
+        file: Some("max_attempts = 4\nmax_queued = 5\nlost_after = \"6s\"\nlog = \"warn\""),
+        env: &[("COMFY_GATEWAY_MAX_QUEUED", "50"), ("COMFY_GATEWAY_LOST_AFTER", "60s")],
+        flags: &["--lost-after", "10m"],
+    };
+    let config = load(&given).unwrap();
+    assert_eq!(config.settings.max_attempts, 4);
+    assert_eq!(config.settings.max_queued, 50);
+    assert_eq!(config.settings.lost_after, Duration::from_mins(10));
+    let text = config.to_string();
+    for line in ["gateway.toml line 1", "environment variable COMFY_GATEWAY_MAX_QUEUED", "flag --lost-after"]
+    {
+        assert!(text.contains(line), "{text}");
+    }
+}
+
+#[test]
+fn the_scheduler_gets_its_settings() {
+    let config = env(&[
+        ("COMFY_GATEWAY_MAX_ATTEMPTS", "7"),
+        ("COMFY_GATEWAY_POLL_INTERVAL", "250ms"),
+        ("COMFY_GATEWAY_LOST_AFTER", "9s"),
+        ("COMFY_GATEWAY_RETENTION", "forever"),
+    ])
+    .unwrap();
+    let scheduler = config.scheduler();
+    assert_eq!(scheduler.retry.max_attempts, 7);
+    assert_eq!(scheduler.poll, Duration::from_millis(250));
+    assert_eq!(scheduler.lost_after, Duration::from_secs(9));
+    assert_eq!(scheduler.retention, None);
+}
+
+#[test]
+fn a_wrong_value_names_its_key_its_source_and_what_is_allowed() {
+    told(
+        file("listen = \"here\"\n\nretention = 7\nmax_body = true"),
+        &[
+            "listen (gateway.toml line 1): must be an IP address and a port, such as 127.0.0.1:8080 or [::]:8080, not `here`",
+            "retention (gateway.toml line 3): must be a time from 1m to",
+            "or `forever`, not `7`",
+            "max_body (gateway.toml line 4): must be a size from",
+            "not a boolean",
+        ],
+    );
+    told(
+        env(&[("COMFY_GATEWAY_MAX_ATTEMPTS", "many")]),
+        &[
+            "max_attempts (environment variable COMFY_GATEWAY_MAX_ATTEMPTS): must be a whole number from 1 to 100, not `many`",
+        ],
+    );
+    told(
+        flags(&["--log-format", "xml"]),
+        &["log_format (flag --log-format): must be `text` or `json`, not `xml`"],
+    );
+    told(flags(&["--max-queued", "-1"]), &["max_queued (flag --max-queued): must be a whole number from 1"]);
+}
+
+#[test]
+fn an_unknown_key_names_the_nearest() {
+    told(
+        file("max_bodi = 1\n[[backends]]\nurl = \"http://h\"\nslot = 1"),
+        &[
+            "max_bodi (gateway.toml line 1): there is no such setting; did you mean `max_body`?",
+            "backends[0].slot (gateway.toml line 4): there is no such setting; did you mean `slots`?",
+        ],
+    );
+    told(
+        env(&[("COMFY_GATEWAY_RETENTOIN", "7d"), ("COMFY_GATEWAY_BACKENDS", "http://h")]),
+        &[
+            "COMFY_GATEWAY_RETENTOIN (environment variable COMFY_GATEWAY_RETENTOIN): there is no such setting; did you mean `COMFY_GATEWAY_RETENTION`?",
+            "the servers are given in `COMFYUI_BASE_URL`",
+        ],
+    );
+}
+
+#[test]
+fn faults_of_all_sources_are_told_together_even_those_outweighed() {
+    let given = Given {
+        file: Some("listen = 1\nnope = 2"),
+        env: &[("COMFY_GATEWAY_LISTEN", "x"), ("COMFYUI_COOKIES", "https://h/c")],
+        flags: &["--listen", "127.0.0.1:1", "--backend", "gpu:8188"],
+    };
+    let message = load(&given).unwrap_err();
+    assert_eq!(message.lines().count(), 6, "{message}");
+    assert!(message.starts_with("the configuration cannot be used:\n"), "{message}");
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused() {
+    told(
+        env(&[("COMFY_GATEWAY_MAX_TIMEOUT", "30m")]),
+        &[
+            "default_timeout (default): must not be longer than max_timeout",
+            "`30m` (environment variable COMFY_GATEWAY_MAX_TIMEOUT)",
+        ],
+    );
+}
+
+#[test]
+fn a_file_that_is_no_toml_or_not_there_is_told_without_its_text() {
+    let message = file("log = \"info\"\n[[backends]]\nbearer = \"s3cret\nurl = 1").unwrap_err();
+    assert!(message.contains("config (gateway.toml line 3): the file is no TOML"), "{message}");
+    assert!(!message.contains("s3cret"), "{message}");
+    told(
+        env(&[("COMFY_GATEWAY_CONFIG", "/no/such.toml")]),
+        &["config (/no/such.toml): the file cannot be read"],
+    );
+}
+
+#[test]
+fn empty_variables_count_as_not_given_and_others_are_not_ours() {
+    let config = env(&[
+        ("COMFY_GATEWAY_LISTEN", ""),
+        ("COMFY_GATEWAY_CONFIG", ""),
+        ("COMFYUI_BASE_URL", ""),
+        ("COMFYUI_API_KEY", ""),
+        ("COMFYUI_COOKIES", ""),
+        ("COMFYUI_ELSE", "x"),
+        ("PATH", "/bin"),
+    ])
+    .unwrap();
+    assert_eq!(config.backends[0].name.as_str(), "gpu-1");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_variable_that_is_no_text_is_refused() {
+    use std::os::unix::ffi::OsStringExt;
+    let value = OsString::from_vec(vec![0xff]);
+    let errors = Config::load(&Flags::default(), [("COMFY_GATEWAY_LOG".into(), value)]).unwrap_err();
+    assert!(errors.to_string().contains("must be text in UTF-8"), "{errors}");
+}
+
+#[test]
+fn a_table_of_the_file_describes_a_server_wholly() {
+    let config = file(
+        r#"
+        [[backends]]
+        name = "fast"
+        url = "https://gpu.example/comfy/"
+        slots = 3
+        labels = ["sdxl", "24gb"]
+        bearer_file = "token"
+        cookies = "a=1; b=2"
+        headers = { X-Key = "h3ader" }
+        api_key = "k3y"
+        [[backends]]
+        url = "http://user:pass@other:8188"
+        "#,
+    )
+    .unwrap();
+    let [fast, other] = config.backends.as_slice() else { panic!("{config}") };
+    assert_eq!((fast.name.as_str(), fast.slots), ("fast", 3));
+    assert_eq!(fast.labels, ["sdxl", "24gb"]);
+    assert_eq!(fast.endpoint.url.as_str(), "https://gpu.example/comfy/");
+    assert_eq!(shown(fast.endpoint.bearer.as_ref()), "from-a-file");
+    assert_eq!(shown(fast.endpoint.cookies.as_ref()), "a=1; b=2");
+    assert_eq!(shown(fast.endpoint.api_key.as_ref()), "k3y");
+    assert_eq!(fast.endpoint.headers[0].1.expose_secret(), "h3ader");
+    assert_eq!((other.name.as_str(), other.slots), ("gpu-2", 2));
+    for text in [config.to_string(), format!("{config:?}")] {
+        for secret in ["from-a-file", "a=1", "h3ader", "k3y", "pass"] {
+            assert!(!text.contains(secret), "{secret} is shown in\n{text}");
+        }
+    }
+    let text = config.to_string();
+    for part in [
+        "bearer [redacted]",
+        "cookies [redacted]",
+        "header X-Key [redacted]",
+        "user in the url [redacted]",
+        "labels sdxl, 24gb",
+    ] {
+        assert!(text.contains(part), "{part} is missing in\n{text}");
+    }
+}
+
+#[test]
+fn a_wrong_value_of_a_server_names_its_place_and_never_shows_it() {
+    let message = file(
+        r#"
+        [[backends]]
+        name = "a b"
+        slots = 65
+        labels = "sdxl"
+        bearer = 5
+        bearer_file = "none"
+        cookies = "https://s3cret.example/"
+        headers = { "X A" = "s3cret" }
+        [[backends]]
+        url = "ftp://s3cret@h"
+        bearer = "s3cret"
+        bearer_file = "token"
+        [[backends]]
+        url = "http://h"
+        headers = { "X A" = "s3cret" }
+        "#,
+    )
+    .unwrap_err();
+    for part in [
+        "backends[0].name (gateway.toml line 3): must be 1 to 64 letters, digits, `.`, `_` or `-`",
+        "backends[0].slots (gateway.toml line 4): must be a whole number from 1 to 64",
+        "backends[0].labels (gateway.toml line 5): must be a list of names",
+        "backends[0].bearer (gateway.toml line 6): must be a text",
+        "backends[0].bearer_file (gateway.toml line 7): none cannot be used",
+        "backends[0].cookies (gateway.toml line 8): must be `name=value; name=value` or a JSON object of names and values (a URL or a file is not read)",
+        "backends[0].url (gateway.toml line 2): is missing",
+        "backends[1].url (gateway.toml line 11): must be an http:// or https:// URL",
+        "backends[1].bearer_file (gateway.toml line 13): is given twice",
+        "backends[2] (gateway.toml line 14): `X A` is no header name",
+    ] {
+        assert!(message.contains(part), "`{part}` is missing in\n{message}");
+    }
+    assert!(!message.contains("s3cret"), "{message}");
+    told(file("backends = []"), &["backends (gateway.toml line 1): must be one or more [[backends]] tables"]);
+    told(file("backends = \"http://h\""), &["must be one or more [[backends]] tables"]);
+}
+
+#[test]
+fn urls_come_from_the_environment_or_the_flags_and_replace_the_lists_below() {
+    let given = Given {
+        file: Some("[[backends]]\nurl = \"http://file\""),
+        env: &[("COMFYUI_BASE_URL", " http://a:1 , big=https://b/comfy?x=y,")],
+        flags: &[],
+    };
+    let config = load(&given).unwrap();
+    let names: Vec<_> =
+        config.backends.iter().map(|backend| (backend.name.as_str(), backend.endpoint.server())).collect();
+    assert_eq!(names, [("gpu-1", "http://a:1".to_owned()), ("big", "https://b/comfy".to_owned())]);
+    assert_eq!(config.backends[1].endpoint.url.query(), Some("x=y"));
+
+    let given = Given { flags: &["--backend", "http://c", "--backend", "d=http://d"], ..given };
+    let config = load(&given).unwrap();
+    let names: Vec<_> = config.backends.iter().map(|backend| backend.name.as_str()).collect();
+    assert_eq!(names, ["gpu-1", "d"]);
+    assert!(config.to_string().contains("flag --backend"), "{config}");
+}
+
+#[test]
+fn a_wrong_url_of_a_list_is_told_but_not_its_password() {
+    told(
+        env(&[("COMFYUI_BASE_URL", "http://a,127.0.0.1:8188")]),
+        &[
+            "COMFYUI_BASE_URL (environment variable COMFYUI_BASE_URL): the URL of server 2 (`127.0.0.1:8188`) must be an http:// or https:// URL",
+        ],
+    );
+    let message = flags(&["--backend", "ftp://user:s3cret@h"]).unwrap_err();
+    assert!(message.contains("backend (flag --backend): the URL of server 1"), "{message}");
+    assert!(!message.contains("s3cret"), "{message}");
+    let message = flags(&["--public-url", "http://user:s3cret@h"]).unwrap_err();
+    assert!(message.contains("must be an absolute") && !message.contains("s3cret"), "{message}");
+    told(flags(&["--backend", "ü=http://h"]), &["a backend name has 1 to 64 letters"]);
+}
+
+#[test]
+fn two_servers_of_one_name_or_at_one_address_are_refused() {
+    told(env(&[("COMFYUI_BASE_URL", "a=http://x,a=http://y")]), &["the name `a` is taken by another server"]);
+    told(
+        env(&[("COMFYUI_BASE_URL", "http://x/,http://x")]),
+        &["`gpu-1` and `gpu-2` are the same server http://x; raise its `slots` instead"],
+    );
+}
+
+#[test]
+fn the_shared_key_and_cookies_go_to_every_server_without_its_own() {
+    let given = Given {
+        file: Some(
+            r#"
+            [[backends]]
+            url = "http://a"
+            [[backends]]
+            url = "http://b"
+            bearer = "own"
+            cookies = "own=1"
+            [[backends]]
+            url = "http://user@c"
+            [[backends]]
+            url = "http://d"
+            headers = { authorization = "Custom x", Cookie = "own=2" }
+            "#,
+        ),
+        env: &[("COMFYUI_API_KEY", "shared"), ("COMFYUI_COOKIES", r#"{"s": "1"}"#)],
+        flags: &[],
+    };
+    let config = load(&given).unwrap();
+    let credentials: Vec<_> = config
+        .backends
+        .iter()
+        .map(|backend| &backend.endpoint)
+        .map(|e| (shown(e.bearer.as_ref()), shown(e.api_key.as_ref()), shown(e.cookies.as_ref())))
+        .collect();
+    let expected =
+        [("shared", "shared", "s=1"), ("own", "shared", "own=1"), ("", "shared", "s=1"), ("", "shared", "")];
+    assert_eq!(credentials, expected);
+}
+
+#[test]
+fn the_reference_tells_of_every_key() {
+    let text = reference();
+    for setting in SETTINGS {
+        assert!(text.contains(&format!(
+            "| `{}` | `{}` | `{}` |",
+            setting.key,
+            setting.env(),
+            setting.flag()
+        )));
+    }
+    for key in BACKEND_KEYS {
+        assert!(text.contains(&format!("| `{}` |", key.key)));
+    }
+    for (name, _) in OTHER_NAMES {
+        assert!(text.contains(name));
+    }
+}

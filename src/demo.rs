@@ -1,0 +1,235 @@
+//! `comfy-gateway demo`: two simulated ComfyUI servers, the gateway before them, and one job from its submission to its
+//! picture, over HTTP like any client's.
+
+use std::io::{IsTerminal, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::task::TaskTracker;
+
+use crate::app::{App, AppSettings};
+use crate::clock::Clock;
+use crate::config::{Config, ConfigErrors, Flags};
+use crate::random::Random;
+use crate::simulator::{Simulator, SimulatorConfig};
+
+/// The workflow the demo runs; a stock text-to-image graph with markers in its titles.
+pub const SAMPLE: &str = include_str!("../examples/workflows/sample.json");
+/// What the simulated sampler takes.
+const EXEC: Duration = Duration::from_millis(1_500);
+/// Between two looks at the job.
+const LOOK: Duration = Duration::from_millis(60);
+
+/// Why the demo did not show what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// A part of it could not be started or reached.
+    #[error("the demo could not be run: {0}")]
+    Io(#[from] std::io::Error),
+    /// The configuration made for it is not valid.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// The gateway did not start or end well.
+    #[error(transparent)]
+    App(#[from] crate::app::AppError),
+    /// HTTP failed.
+    #[error("the gateway could not be asked: {0}")]
+    Http(#[from] hyper::Error),
+    /// The gateway answered something else than expected.
+    #[error("the gateway's answer is not what the demo expects: {0}")]
+    Answer(String),
+}
+
+/// Runs the demo; with `once` it ends after the first result, else it goes on serving until `shutdown`.
+///
+/// # Errors
+/// See [`DemoError`]; anything but a completed job with its picture is one.
+pub async fn run(
+    once: bool,
+    clock: Arc<dyn Clock>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), DemoError> {
+    let mut simulators = Vec::new();
+    for name in ["gpu-1", "gpu-2"] {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let settings = SimulatorConfig { name: name.to_owned(), exec: EXEC, ..SimulatorConfig::default() };
+        simulators.push(Simulator::start(listener, settings, clock.clone())?);
+    }
+    let random = Arc::new(Random::from_os());
+    let data_dir = std::env::temp_dir().join(format!("comfy-gateway-demo-{}", random.attempt_id()));
+    let urls: Vec<String> = simulators.iter().map(Simulator::url).collect();
+    let environment = [
+        ("COMFYUI_BASE_URL".into(), urls.join(",").into()),
+        ("COMFY_GATEWAY_DATA_DIR".into(), data_dir.clone().into()),
+    ];
+    let settings = AppSettings::from(Config::load(&Flags::default(), environment)?);
+    let app = App::start(settings, listener().await?, clock.clone(), random).await?;
+    let address = app.address();
+    println!("comfy-gateway http://{address} before two simulated ComfyUI servers:");
+    for simulator in &simulators {
+        println!("  {}", simulator.url());
+    }
+    let shown = async {
+        show(address, &clock).await?;
+        if once {
+            return Ok(());
+        }
+        println!("\nServing on. Try:\n\n{}\nCtrl-C ends it.", hints(address));
+        shutdown.await;
+        Ok(())
+    };
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = app.run_until_stopped(async {
+        // Either way the demo is over.
+        let _: Result<(), _> = stopped.await;
+    });
+    let (shown, ended) = tokio::join!(
+        async {
+            let shown: Result<(), DemoError> = shown.await;
+            drop(stop);
+            shown
+        },
+        running
+    );
+    std::fs::remove_dir_all(&data_dir)?;
+    ended?;
+    shown
+}
+
+/// The usual port, or any other if that one is taken.
+async fn listener() -> std::io::Result<TcpListener> {
+    match TcpListener::bind((Ipv4Addr::LOCALHOST, 8080)).await {
+        Ok(listener) => Ok(listener),
+        Err(_taken) => TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await,
+    }
+}
+
+fn hints(address: SocketAddr) -> String {
+    format!(
+        "  curl -s http://{address}/execute -H 'Content-Type: application/json' -H 'Prefer: wait=30' \\\n    \
+         -d \"{{\\\"workflow\\\": $(cat examples/workflows/sample.json), \\\"params\\\": {{\\\"prompt\\\": \\\"a red fox\\\"}}}}\"\n\n  \
+         curl -s http://{address}/results\n"
+    )
+}
+
+async fn show(address: SocketAddr, clock: &Arc<dyn Clock>) -> Result<(), DemoError> {
+    let workflow: Value =
+        serde_json::from_str(SAMPLE).map_err(|error| DemoError::Answer(error.to_string()))?;
+    let body = json!({ "workflow": workflow, "params": { "prompt": "a beautiful sunset over the sea" } });
+    println!(
+        "\nPOST /execute with examples/workflows/sample.json, prompt \"a beautiful sunset over the sea\""
+    );
+    let (status, answer) = call(address, Method::POST, "/execute", Some(&body)).await?;
+    let accepted = expect(status, StatusCode::ACCEPTED, &answer)?;
+    let path = text(&accepted, "/urls/self")?;
+    println!("202 Accepted, prompt_id {}\n", text(&accepted, "/prompt_id")?);
+    let result = follow(address, &path, clock).await?;
+    println!("{result:#}\n");
+    if result["status"] != "completed" {
+        return Err(DemoError::Answer(format!("the job ended as {}", result["status"])));
+    }
+    let url = text(&result, "/images_by_var/cover/0")?;
+    let file = url
+        .find("/media/")
+        .map(|at| &url[at..])
+        .ok_or_else(|| DemoError::Answer(format!("no media URL: {url}")))?;
+    let (status, picture) = call(address, Method::GET, file, None).await?;
+    if status != StatusCode::OK || !picture.starts_with(b"\x89PNG") {
+        return Err(DemoError::Answer(format!(
+            "{url} answered {status} with {} bytes that are no PNG",
+            picture.len()
+        )));
+    }
+    println!("GET {url}\n200 OK, a PNG of {} bytes", picture.len());
+    Ok(())
+}
+
+/// Shows a progress line until the job has ended.
+async fn follow(address: SocketAddr, path: &str, clock: &Arc<dyn Clock>) -> Result<Value, DemoError> {
+    let terminal = std::io::stdout().is_terminal();
+    let mut last = String::new();
+    loop {
+        let (status, answer) = call(address, Method::GET, path, None).await?;
+        if status == StatusCode::OK {
+            if terminal {
+                println!();
+            }
+            return expect(status, StatusCode::OK, &answer);
+        }
+        let line = progress_line(&expect(status, StatusCode::ACCEPTED, &answer)?);
+        if line != last {
+            if terminal {
+                print!("\r\x1b[2K{line}");
+            } else {
+                println!("{line}");
+            }
+            std::io::stdout().flush()?;
+            last = line;
+        }
+        clock.sleep(LOOK).await;
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share from 0 to 1 in 20 parts"
+)]
+fn progress_line(job: &Value) -> String {
+    let progress = &job["progress"];
+    let share = progress["value"].as_f64().unwrap_or(0.0).clamp(0.0, 1.0);
+    let done = (share * 20.0) as usize;
+    let bar = format!("{}{}", "#".repeat(done), "-".repeat(20 - done));
+    let status = job["status"].as_str().unwrap_or_default();
+    let node = progress["current_node_class"].as_str().unwrap_or_default();
+    let step = match (progress["step"].as_u64(), progress["steps"].as_u64()) {
+        (Some(step), Some(steps)) => format!(" {step}/{steps}"),
+        _ => String::new(),
+    };
+    let backend = job["backend"].as_str().map(|name| format!(" on {name}")).unwrap_or_default();
+    format!("[{bar}] {:3.0} %  {status}{backend}  {node}{step}", share * 100.0)
+}
+
+fn expect(status: StatusCode, wanted: StatusCode, answer: &[u8]) -> Result<Value, DemoError> {
+    let told = || DemoError::Answer(format!("{status}: {}", String::from_utf8_lossy(answer)));
+    if status != wanted {
+        return Err(told());
+    }
+    serde_json::from_slice(answer).map_err(|_| told())
+}
+
+fn text(value: &Value, pointer: &str) -> Result<String, DemoError> {
+    let found = value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    found.ok_or_else(|| DemoError::Answer(format!("no text at {pointer}: {value}")))
+}
+
+async fn call(
+    address: SocketAddr,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<(StatusCode, Bytes), DemoError> {
+    let stream = TcpStream::connect(address).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let tasks = TaskTracker::new();
+    tasks.spawn(connection);
+    let body = body.map(Value::to_string).unwrap_or_default();
+    let mut request = Request::new(Full::new(Bytes::from(body)));
+    *request.method_mut() = method;
+    *request.uri_mut() = path.parse().map_err(|error| DemoError::Answer(format!("{path}: {error}")))?;
+    let headers = request.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Ok(host) = HeaderValue::from_str(&address.to_string()) {
+        headers.insert(HOST, host);
+    }
+    let response = sender.send_request(request).await?;
+    Ok((response.status(), response.into_body().collect().await?.to_bytes()))
+}
