@@ -39,12 +39,18 @@ impl Rejection {
             kind: error.text("type").unwrap_or_else(|| "invalid_prompt".to_owned()),
             message: error.text("message").or(sentence).unwrap_or_default(),
             details: error.text("details").unwrap_or_default(),
-            node_id: about("node_id"),
+            node_id: about("node_id").or_else(|| node_in(&error.text("details")?)),
             class_type: about("class_type"),
             node_errors,
             raw: loose::owned(body)?,
         })
     }
+}
+
+/// The node that 0.3.64 names only in words: `Node ID '#7'`.
+fn node_in(details: &str) -> Option<String> {
+    let (_, rest) = details.split_once("Node ID '#")?;
+    rest.split_once('\'').map(|(id, _)| id.to_owned())
 }
 
 impl std::fmt::Display for Rejection {

@@ -72,7 +72,7 @@ impl FailureCode {
 pub struct Failure {
     /// The stable code.
     pub code: FailureCode,
-    /// One sentence a web developer can act on.
+    /// What happened, for a web developer to act on; an exception's own text may have several lines.
     pub message: String,
     /// The node at fault, where one is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -92,6 +92,12 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// The message's first line, as the job's `msg`.
+    #[must_use]
+    pub fn summary(&self) -> &str {
+        self.message.lines().next().unwrap_or_default()
+    }
+
     /// A failure that names no node.
     pub fn new(code: FailureCode, message: impl Into<String>) -> Self {
         Self {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::attempt::{Attempt, Moments};
 use super::collect::Collected;
-use super::verdict::{Retry, Verdict, execution_failure};
+use super::verdict::{EarlyEnd, Retry, Verdict, execution_failure};
 use crate::comfy::{HistoryEntry, HistoryStatus};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::job::{Ending, Finish, Timings};
@@ -13,33 +13,42 @@ use crate::store::{Requeue, StoreError};
 impl Attempt {
     pub(super) async fn settle(&self, verdict: Verdict, moments: Moments, dropped: Option<String>) {
         match verdict {
-            Verdict::Ended(entry) => self.settle_ended(&entry, moments, dropped).await,
+            Verdict::Ended { entry, early } => self.settle_ended(&entry, early, moments, dropped).await,
             Verdict::Failed(failure) => self.finish(self.bare(Ending::Failed(failure), moments)).await,
             Verdict::Cancelled => self.finish(self.bare(Ending::Cancelled, moments)).await,
             Verdict::Retry(retry) => self.retry(retry, moments).await,
         }
     }
 
-    async fn settle_ended(&self, entry: &HistoryEntry, moments: Moments, dropped: Option<String>) {
+    async fn settle_ended(
+        &self,
+        entry: &HistoryEntry,
+        early: Option<EarlyEnd>,
+        moments: Moments,
+        dropped: Option<String>,
+    ) {
         let collecting = self.now();
-        let failure = match &entry.status {
-            HistoryStatus::Success => None,
-            HistoryStatus::Error(error) => Some(execution_failure(error)),
-            HistoryStatus::Interrupted => Some(Failure::new(
-                FailureCode::Interrupted,
-                "somebody interrupted the job at its ComfyUI server",
-            )),
+        let ending = match (&entry.status, early) {
+            (HistoryStatus::Success, _) => Ending::Completed { msg: dropped },
+            (HistoryStatus::Error(error), _) => Ending::Failed(execution_failure(error)),
+            (HistoryStatus::Interrupted, Some(EarlyEnd::Cancel)) => Ending::Cancelled,
+            (HistoryStatus::Interrupted, Some(EarlyEnd::Timeout)) => Ending::Failed(self.overdue()),
+            (HistoryStatus::Interrupted, None) => {
+                let message = "somebody interrupted the job at its ComfyUI server";
+                Ending::Failed(Failure::new(FailureCode::Interrupted, message))
+            }
         };
-        if let Some(failure) = failure.as_ref().filter(|failure| failure.code.is_retryable())
+        if let Ending::Failed(failure) = &ending
+            && failure.code.is_retryable()
             && self.may_retry(true)
         {
             let retry = Retry { code: failure.code, reason: failure.message.clone(), counts: true };
             return self.retry(retry, moments).await;
         }
         let Collected { texts, media, missing } = self.collect(entry).await;
-        let ending = match failure.or(missing) {
-            Some(failure) => Ending::Failed(failure),
-            None => Ending::Completed { msg: dropped },
+        let ending = match (ending, missing) {
+            (Ending::Completed { .. }, Some(missing)) => Ending::Failed(missing),
+            (ending, _) => ending,
         };
         let mut finish = Finish {
             outputs: Some(entry.outputs.raw().to_owned()),
@@ -51,6 +60,13 @@ impl Attempt {
             entry.started_at.zip(entry.finished_at).map(|(start, end)| millis(end.since(start)));
         finish.timings.collecting_ms = Some(millis(self.now().since(collecting)));
         self.finish(finish).await;
+    }
+
+    /// What a job fails with that ran longer than it may.
+    pub(super) fn overdue(&self) -> Failure {
+        let limit = self.job.run_timeout.as_secs_f64();
+        let message = format!("the job ran longer than its timeout of {limit} s and was interrupted");
+        Failure::new(FailureCode::Timeout, message)
     }
 
     /// The end of a job that has no outputs.

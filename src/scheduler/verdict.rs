@@ -7,13 +7,27 @@ use crate::domain::failure::{Failure, FailureCode};
 #[derive(Debug)]
 pub(super) enum Verdict {
     /// ComfyUI has it in its history; its outputs are to be fetched.
-    Ended(Box<HistoryEntry>),
+    Ended {
+        /// The history's entry.
+        entry: Box<HistoryEntry>,
+        /// Why we had it interrupted, if we had.
+        early: Option<EarlyEnd>,
+    },
     /// It failed for good, without outputs.
     Failed(Failure),
     /// It came to nothing and the job may be tried again.
     Retry(Retry),
     /// A requested cancel is confirmed.
     Cancelled,
+}
+
+/// Why a run is ended before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum EarlyEnd {
+    /// A caller asked for it.
+    Cancel,
+    /// It ran longer than it may.
+    Timeout,
 }
 
 /// Why an attempt came to nothing.

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use super::attempt::Attempt;
-use super::verdict::{Retry, Verdict};
+use super::verdict::{EarlyEnd, Retry, Verdict};
 use crate::comfy::{ComfyError, HistoryEntry};
-use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::time::UnixMillis;
 
 /// Silence of the websocket after which the server's queue is asked too.
@@ -34,13 +33,6 @@ pub(super) enum Sighting {
     Unreachable(ComfyError),
 }
 
-/// Why a run is being ended early.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    Cancel,
-    Timeout,
-}
-
 /// What a watch remembers from look to look.
 #[derive(Debug, Default)]
 struct Memory {
@@ -49,7 +41,7 @@ struct Memory {
     unreachable_since: Option<UnixMillis>,
     looks_after_end: u32,
     running_since: Option<UnixMillis>,
-    ending: Option<(Ending, UnixMillis)>,
+    ending: Option<(EarlyEnd, UnixMillis)>,
     interrupted_at: Option<UnixMillis>,
 }
 
@@ -85,7 +77,12 @@ impl Attempt {
         if self.feed.has_ended() {
             return SETTLING.saturating_mul(1 << memory.looks_after_end.min(10)).min(poll);
         }
-        if memory.ending.is_some() || memory.refusals > 0 { poll / 4 } else { poll }
+        if memory.ending.is_some() || memory.refusals > 0 {
+            return poll / 4;
+        }
+        let running_since = self.feed.started_at().or(memory.running_since);
+        let overdue_at = running_since.map(|since| since.plus(self.job.run_timeout));
+        overdue_at.map_or(poll, |moment| poll.min(moment.since(self.now())))
     }
 
     /// Nothing was heard of the run for a while.
@@ -101,9 +98,9 @@ impl Attempt {
         let now = self.now();
         memory.running_since = self.feed.started_at().or(memory.running_since);
         if self.cancel.is_cancelled() {
-            memory.ending = Some((Ending::Cancel, now));
+            memory.ending = Some((EarlyEnd::Cancel, now));
         } else if memory.running_since.is_some_and(|since| now.since(since) >= self.job.run_timeout) {
-            memory.ending = Some((Ending::Timeout, now));
+            memory.ending = Some((EarlyEnd::Timeout, now));
         }
     }
 
@@ -149,7 +146,7 @@ impl Attempt {
                 if !self.feed.has_ended() && asked_queue {
                     self.backend.found_deaf();
                 }
-                return Some(self.ended(entry, memory));
+                return Some(Verdict::Ended { entry, early: memory.ending.map(|(why, _)| why) });
             }
             Sighting::Running | Sighting::Pending => {
                 (memory.misses, memory.refusals) = (0, 0);
@@ -187,33 +184,16 @@ impl Attempt {
         None
     }
 
-    fn ended(&self, entry: Box<HistoryEntry>, memory: &Memory) -> Verdict {
-        let interrupted = matches!(entry.status, crate::comfy::HistoryStatus::Interrupted);
-        match memory.ending {
-            Some((Ending::Cancel, _)) if interrupted => Verdict::Cancelled,
-            Some((Ending::Timeout, _)) if interrupted => Verdict::Failed(self.timeout()),
-            _ => Verdict::Ended(entry),
-        }
-    }
-
     /// The server does not have the run any more.
     async fn gone(&self, memory: &Memory, reason: &str) -> Verdict {
         match memory.ending {
-            Some((Ending::Cancel, _)) => Verdict::Cancelled,
-            Some((Ending::Timeout, _)) => Verdict::Failed(self.timeout()),
+            Some((EarlyEnd::Cancel, _)) => Verdict::Cancelled,
+            Some((EarlyEnd::Timeout, _)) => Verdict::Failed(self.overdue()),
             None => {
                 self.withdraw().await;
                 Verdict::Retry(Retry::lost(format!("{} ({reason})", self.backend.name())))
             }
         }
-    }
-
-    fn timeout(&self) -> Failure {
-        let limit = self.job.run_timeout.as_secs_f64();
-        Failure::new(
-            FailureCode::Timeout,
-            format!("the job ran longer than its timeout of {limit} s and was interrupted"),
-        )
     }
 
     /// Takes the run out of the server's queue, or interrupts it if it is the one running.
@@ -222,10 +202,10 @@ impl Attempt {
         let now = self.now();
         if now.since(since) >= self.parts.settings.interrupt_grace {
             tracing::warn!(prompt_id = %self.job.prompt_id, backend = %self.backend.name(), "the server does not give up a run");
-            return Some(if ending == Ending::Cancel {
+            return Some(if ending == EarlyEnd::Cancel {
                 Verdict::Cancelled
             } else {
-                Verdict::Failed(self.timeout())
+                Verdict::Failed(self.overdue())
             });
         }
         if memory.interrupted_at.is_some_and(|at| now.since(at) < INTERRUPT_AGAIN) {

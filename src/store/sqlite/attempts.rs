@@ -59,7 +59,7 @@ pub(super) async fn finish(
 ) -> Result<Reply, OpError> {
     let (msg, failure) = match &finish.ending {
         Ending::Completed { msg } => (msg.clone(), None),
-        Ending::Failed(failure) => (Some(failure.message.clone()), Some(rows::to_json(failure))),
+        Ending::Failed(failure) => (Some(failure.summary().to_owned()), Some(rows::to_json(failure))),
         Ending::Cancelled => (Some("cancelled while running".to_owned()), None),
     };
     let row = sqlx::query(
