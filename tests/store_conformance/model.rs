@@ -13,7 +13,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 use crate::support::*;
 
-const JOBS: u32 = 60;
+const JOBS: u32 = 300;
 
 /// Something that may happen to the one job. Moments are spread around its back-off and its deadline.
 #[derive(Debug, Clone)]
@@ -41,10 +41,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let who = 1u8..4;
     let step = prop_oneof![
         6 => (who.clone(), 0i64..100).prop_map(|(who, now)| Step::Claim { who, now }),
-        3 => (by.clone(), 0i64..100, prop::option::of(0i64..100))
+        4 => (by.clone(), 0i64..100, prop::option::of(0i64..100))
             .prop_map(|(by, not_before, deadline)| Step::Requeue { by, not_before, deadline }),
         1 => (by, 0u8..3).prop_map(|(by, ending)| Step::Finish { by, ending }),
-        1 => Just(Step::Cancel),
+        2 => Just(Step::Cancel),
         1 => (0i64..100).prop_map(|now| Step::Expire { now }),
         2 => who.clone().prop_map(|who| Step::Adopt { who }),
         2 => (who, 0i64..100).prop_map(|(who, until)| Step::Renew { who, until }),
