@@ -7,7 +7,7 @@ use comfy_gateway::domain::failure::{Failure, FailureCode};
 use comfy_gateway::domain::id::PromptId;
 use comfy_gateway::domain::job::{Attempt, Ending, Fence, JobState, Lease, NewJob, Status};
 use comfy_gateway::domain::transition::{Event, Holder, apply};
-use comfy_gateway::store::{Adopt, CancelOutcome, DeleteOutcome, JobStore, Lookup};
+use comfy_gateway::store::{Adopt, CancelOutcome, DeleteOutcome, JobStore, Lookup, StoreError};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -106,6 +106,15 @@ async fn live(store: &dyn JobStore, id: PromptId, steps: Vec<Step>) -> Result<()
     Ok(())
 }
 
+/// Whether a guarded write happened; it may fail for no other reason than its guard.
+fn taken(written: Result<(), StoreError>) -> bool {
+    match written {
+        Ok(()) => true,
+        Err(StoreError::LeaseLost) => false,
+        Err(other) => panic!("{other}"),
+    }
+}
+
 impl Life<'_> {
     fn holder(&self, by: By) -> Holder {
         let held = match &self.state {
@@ -169,9 +178,9 @@ impl Life<'_> {
             Event::Requeue { by, not_before, deadline } => {
                 let mut requeue = again(true);
                 (requeue.not_before, requeue.deadline) = (not_before, deadline);
-                store.requeue(fence(by), requeue).await.is_ok()
+                taken(store.requeue(fence(by), requeue).await)
             }
-            Event::Finish { by, ending, .. } => store.finish(fence(by), ended(ending)).await.is_ok(),
+            Event::Finish { by, ending, .. } => taken(store.finish(fence(by), ended(ending)).await),
             Event::RequestCancel { at } => {
                 let outcome = store.request_cancel(id, at, None).await.unwrap();
                 let expected = match self.state.status() {
