@@ -26,6 +26,22 @@ pub(super) async fn claim(
 ) -> Result<Vec<ClaimedJob>, OpError> {
     let mut claimed = Vec::with_capacity(claims.len());
     for claim in claims {
+        match next(connection, claim, now).await? {
+            Some(job) => claimed.push(job),
+            None => break,
+        }
+    }
+    Ok(claimed)
+}
+
+/// The next job for one slot. A damaged one does not use the slot up: whoever claims takes an empty hand for an empty
+/// queue.
+async fn next(
+    connection: &mut SqliteConnection,
+    claim: &Claim,
+    now: UnixMillis,
+) -> Result<Option<ClaimedJob>, sqlx::Error> {
+    loop {
         let row = sqlx::query(CLAIM)
             .bind(claim.attempt_id.to_string())
             .bind(claim.backend.as_str().to_owned())
@@ -34,25 +50,32 @@ pub(super) async fn claim(
             .bind(now.as_millis())
             .fetch_optional(&mut *connection)
             .await?;
-        let Some(row) = row else { break };
-        let job = match rows::claimed(&row) {
-            Ok(job) => job,
-            Err(error) => {
-                condemn(connection, row.try_get("seq")?, &error, now).await?;
-                continue;
+        let Some(row) = row else { return Ok(None) };
+        let seq: i64 = row.try_get("seq")?;
+        match rows::claimed(&row) {
+            Ok(job) => {
+                record_attempt(connection, seq, &job).await?;
+                return Ok(Some(job));
             }
-        };
-        sqlx::query(RECORD_ATTEMPT)
-            .bind(row.try_get::<i64, _>("seq")?)
-            .bind(job.attempt.number)
-            .bind(job.attempt.id.to_string())
-            .bind(claim.backend.as_str().to_owned())
-            .bind(now.as_millis())
-            .execute(&mut *connection)
-            .await?;
-        claimed.push(job);
+            Err(error) => condemn(connection, seq, &error, now).await?,
+        }
     }
-    Ok(claimed)
+}
+
+async fn record_attempt(
+    connection: &mut SqliteConnection,
+    seq: i64,
+    job: &ClaimedJob,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(RECORD_ATTEMPT)
+        .bind(seq)
+        .bind(job.attempt.number)
+        .bind(job.attempt.id.to_string())
+        .bind(job.attempt.backend.as_str().to_owned())
+        .bind(job.attempt.started_at.as_millis())
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// Fails a job whose row cannot be read: it would come back to every claim for ever.

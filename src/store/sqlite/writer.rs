@@ -81,26 +81,40 @@ impl Writer {
         results
     }
 
+    /// Does `ops` as one transaction. Its beginning and end are plain statements: some failures, a full disk among
+    /// them, make SQLite end the transaction itself, and sqlx's own counting would be wrong from then on.
     async fn transact(&mut self, ops: &[Op]) -> Result<Vec<Result<Reply, StoreError>>, sqlx::Error> {
         if ops.is_empty() {
             return Ok(Vec::new());
         }
-        let first_seq = self.next_seq;
-        let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut self.connection).await?;
+        match self.apply_and_commit(ops).await {
+            Ok(results) => {
+                (self.observer)(ops.len());
+                Ok(results)
+            }
+            Err(error) => {
+                // Fails when the transaction is over already, which is as good.
+                let _: Result<_, sqlx::Error> = sqlx::query("ROLLBACK").execute(&mut self.connection).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn apply_and_commit(&mut self, ops: &[Op]) -> Result<Vec<Result<Reply, StoreError>>, sqlx::Error> {
         let jobs: Vec<_> =
             ops.iter().filter_map(|op| if let Op::Insert(job) = op { Some(job) } else { None }).collect();
-        insert::insert(&mut transaction, first_seq, &jobs).await?;
+        insert::insert(&mut self.connection, self.next_seq, &jobs).await?;
         let mut results = Vec::with_capacity(ops.len());
         for op in ops {
-            match apply(&mut transaction, op).await {
+            match apply(&mut self.connection, op).await {
                 Ok(reply) => results.push(Ok(reply)),
                 Err(OpError::Refused(error)) => results.push(Err(error)),
                 Err(OpError::Sql(error)) => return Err(error),
             }
         }
-        transaction.commit().await?;
-        self.next_seq = first_seq + i64::try_from(jobs.len()).unwrap_or(i64::MAX);
-        (self.observer)(ops.len());
+        sqlx::query("COMMIT").execute(&mut self.connection).await?;
+        self.next_seq += i64::try_from(jobs.len()).unwrap_or(i64::MAX);
         Ok(results)
     }
 }

@@ -1,0 +1,52 @@
+//! The cases that every store must pass, and the list of them.
+
+pub mod attempts;
+pub mod forgetting;
+pub mod queue;
+pub mod reading;
+
+/// Makes a test of every case, on stores that `$make` gives.
+#[macro_export]
+macro_rules! every_case {
+    ($make:path) => {
+        $crate::every_case!(@ $make:
+            queue::an_accepted_job_waits_at_its_place,
+            queue::jobs_are_claimed_by_priority_then_acceptance,
+            queue::the_first_job_goes_to_the_first_claim,
+            queue::fewer_jobs_than_claims_are_no_error,
+            queue::the_first_attempt_carries_the_jobs_id_and_later_ones_the_given,
+            queue::a_job_is_not_claimed_before_its_moment,
+            queue::a_claimed_job_has_all_that_running_it_needs,
+            queue::a_cancel_ends_queued_jobs_and_is_noted_on_running_ones,
+            queue::queued_jobs_expire_at_their_deadline_and_running_ones_do_not,
+            queue::two_dispatchers_never_get_the_same_job,
+            queue::the_stats_count_every_status,
+            attempts::a_finish_under_the_right_fence_ends_the_job,
+            attempts::a_finish_under_a_wrong_fence_changes_nothing,
+            attempts::an_end_is_written_once,
+            attempts::a_job_is_cancelled_only_on_request,
+            attempts::a_requeued_job_waits_again,
+            attempts::a_requeue_after_a_cancel_or_under_a_wrong_fence_is_refused,
+            attempts::adoption_takes_over_what_others_hold,
+            attempts::only_expired_leases_are_adopted_when_asked_so,
+            attempts::a_renewed_lease_is_not_expired,
+            attempts::a_dropped_write_happens_wholly_or_not_at_all,
+            reading::what_was_made_is_read_back_byte_for_byte,
+            reading::thousands_of_files_keep_their_order,
+            reading::the_list_is_newest_first_and_goes_on_from_its_cursor,
+            reading::the_list_may_be_of_one_status,
+            reading::one_file_is_found_by_its_stored_name,
+            reading::unknown_ids_are_unknown_everywhere,
+            forgetting::only_ended_jobs_can_be_deleted,
+            forgetting::jobs_are_purged_when_their_retention_ends,
+            forgetting::tombstones_are_forgotten_in_their_turn,
+        );
+    };
+    (@ $make:path: $($file:ident::$case:ident),* $(,)?) => { $(
+        #[tokio::test]
+        async fn $case() {
+            let fixture: $crate::support::Fixture = $make().await;
+            $crate::cases::$file::$case(fixture.store.as_ref()).await;
+        }
+    )* };
+}

@@ -1,0 +1,68 @@
+//! Deletion, retention, and the memory of what is gone.
+
+use comfy_gateway::store::{DeleteOutcome, JobStore, Lookup};
+
+use crate::support::*;
+
+async fn is_gone(store: &dyn JobStore, n: u8) -> bool {
+    matches!(store.get(id(n)).await.unwrap(), Lookup::Gone)
+}
+
+async fn completed_until(store: &dyn JobStore, n: u8, expires_at: Option<i64>) {
+    let fence = running(store, n).await;
+    let mut finish = ended(completed());
+    finish.media = vec![picture(1)];
+    finish.texts = vec![text("a", "b")];
+    finish.expires_at = expires_at.map(at);
+    store.finish(fence, finish).await.unwrap();
+}
+
+pub async fn only_ended_jobs_can_be_deleted(store: &dyn JobStore) {
+    completed_until(store, 1, None).await;
+    running(store, 2).await;
+    accept(store, [3]).await;
+    let delete = |n| store.delete(id(n), at(3_000));
+    assert_eq!(delete(1).await.unwrap(), DeleteOutcome::Deleted);
+    assert_eq!(delete(2).await.unwrap(), DeleteOutcome::Unfinished);
+    assert_eq!(delete(3).await.unwrap(), DeleteOutcome::Unfinished);
+    assert_eq!(delete(4).await.unwrap(), DeleteOutcome::NotFound);
+    assert_eq!(delete(1).await.unwrap(), DeleteOutcome::NotFound);
+    assert!(is_gone(store, 1).await);
+    assert_eq!(store.status(id(1)).await.unwrap(), None);
+    assert_eq!(store.media(id(1), "cover_1.png").await.unwrap(), None);
+    assert_eq!(store.list(None, None, 10).await.unwrap().jobs.len(), 2);
+    found(store, 2).await;
+}
+
+pub async fn jobs_are_purged_when_their_retention_ends(store: &dyn JobStore) {
+    for (n, expires_at) in [(1, Some(300)), (2, Some(100)), (3, Some(200)), (4, None), (5, Some(9_000))] {
+        completed_until(store, n, expires_at).await;
+    }
+    running(store, 6).await;
+    accept(store, [7]).await;
+    let purge = |now, limit| store.purge(at(now), at(0), limit);
+    assert!(purge(99, 10).await.unwrap().is_empty());
+    let mut first = purge(300, 2).await.unwrap();
+    first.sort_unstable();
+    assert_eq!(first, [id(2), id(3)], "what ended its retention first goes first");
+    assert_eq!(purge(300, 2).await.unwrap(), [id(1)]);
+    assert!(purge(300, 2).await.unwrap().is_empty());
+    for n in [1, 2, 3] {
+        assert!(is_gone(store, n).await);
+    }
+    for n in 4..=7 {
+        found(store, n).await;
+    }
+}
+
+pub async fn tombstones_are_forgotten_in_their_turn(store: &dyn JobStore) {
+    completed_until(store, 1, None).await;
+    completed_until(store, 2, None).await;
+    store.delete(id(1), at(3_000)).await.unwrap();
+    store.delete(id(2), at(4_000)).await.unwrap();
+    store.purge(at(5_000), at(3_000), 10).await.unwrap();
+    assert!(is_gone(store, 1).await);
+    store.purge(at(5_000), at(3_001), 10).await.unwrap();
+    assert!(matches!(store.get(id(1)).await.unwrap(), Lookup::Unknown));
+    assert!(is_gone(store, 2).await);
+}

@@ -1,0 +1,112 @@
+//! Results as they are read back.
+
+use comfy_gateway::domain::job::{Ending, NewJob, Status, Timings};
+use comfy_gateway::store::{Cursor, JobStore, Lookup};
+
+use crate::support::*;
+
+pub async fn what_was_made_is_read_back_byte_for_byte(store: &dyn JobStore) {
+    let metadata = r#"{ "b":1.00, "a":[18446744073709551615, "\u0000 ü"],"b2":1e400 }"#;
+    let outputs = r#"{"9":{"images":[ {"filename":"a.png"} ],"x":0.10}}"#;
+    let full = NewJob {
+        metadata: Some(json(metadata)),
+        seeds: vec![("9".to_owned(), u64::MAX), ("1".to_owned(), 0)],
+        ..job(1)
+    };
+    store.insert(full).await.unwrap();
+    let queued = found(store, 1).await;
+    assert_eq!(queued.metadata.unwrap().get(), metadata);
+    assert!(queued.outputs.is_none());
+    let claimed = claim(store, 1).await.unwrap();
+    let mut finish = ended(Ending::Failed(failure()));
+    finish.outputs = Some(json(outputs));
+    finish.texts = vec![text("caption", "line\nnul\u{0} \u{1f408}"), text("caption", ""), text("5", "x")];
+    finish.media = vec![picture(2), picture(1)];
+    finish.timings = Timings {
+        queued_ms: Some(999),
+        preparing_ms: Some(0),
+        executing_ms: None,
+        collecting_ms: Some(i64::MAX),
+    };
+    finish.expires_at = Some(at(77));
+    let expected = finish.clone();
+    store.finish(claimed.attempt.fence(id(1)), finish).await.unwrap();
+
+    let record = found(store, 1).await;
+    assert_eq!(record.metadata.unwrap().get(), metadata);
+    assert_eq!(record.seeds.unwrap().get(), r#"{"9":18446744073709551615,"1":0}"#);
+    assert_eq!(record.outputs.unwrap().get(), outputs);
+    assert_eq!((record.texts, record.media), (expected.texts, expected.media));
+    assert_eq!((record.timings, record.expires_at), (expected.timings, Some(at(77))));
+}
+
+pub async fn thousands_of_files_keep_their_order(store: &dyn JobStore) {
+    let fence = running(store, 1).await;
+    let mut finish = ended(completed());
+    finish.media = (0..2_500).rev().map(picture).collect();
+    let expected = finish.media.clone();
+    store.finish(fence, finish).await.unwrap();
+    assert!(found(store, 1).await.media == expected);
+}
+
+pub async fn the_list_is_newest_first_and_goes_on_from_its_cursor(store: &dyn JobStore) {
+    assert!(store.list(None, None, 10).await.unwrap().jobs.is_empty());
+    accept(store, 1..=5).await;
+    let mut seen = Vec::new();
+    let mut cursor: Option<Cursor> = None;
+    let mut pages = 0;
+    loop {
+        let page = store.list(None, cursor, 2).await.unwrap();
+        seen.extend(page.jobs.iter().map(|job| job.prompt_id));
+        pages += 1;
+        if pages == 1 {
+            // What is accepted meanwhile is newer than the cursor: it shifts nothing.
+            accept(store, [6]).await;
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!((seen, pages), ([5, 4, 3, 2, 1].map(id).to_vec(), 3));
+    let whole = store.list(None, None, 6).await.unwrap();
+    assert_eq!((whole.jobs.len(), whole.next), (6, None));
+    assert_eq!(whole.jobs[5].queue_position, Some(0));
+}
+
+pub async fn the_list_may_be_of_one_status(store: &dyn JobStore) {
+    let fence = running(store, 1).await;
+    let mut finish = ended(completed());
+    finish.media = vec![picture(1)];
+    store.finish(fence, finish).await.unwrap();
+    running(store, 2).await;
+    accept(store, [3, 4]).await;
+    let ids = async |status| {
+        let page = store.list(Some(status), None, 10).await.unwrap();
+        assert!(page.next.is_none());
+        page.jobs.iter().map(|job| job.prompt_id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(Status::Queued).await, [id(4), id(3)]);
+    assert_eq!(ids(Status::Running).await, [id(2)]);
+    assert_eq!(ids(Status::Completed).await, [id(1)]);
+    assert!(ids(Status::Failed).await.is_empty());
+    let completed = store.list(Some(Status::Completed), None, 1).await.unwrap();
+    assert_eq!(completed.jobs[0].media, [picture(1)]);
+}
+
+pub async fn one_file_is_found_by_its_stored_name(store: &dyn JobStore) {
+    let fence = running(store, 1).await;
+    let mut finish = ended(completed());
+    finish.media = vec![picture(1), picture(2)];
+    store.finish(fence, finish).await.unwrap();
+    assert_eq!(store.media(id(1), "cover_2.png").await.unwrap(), Some(picture(2)));
+    for (n, name) in [(1, "cover_3.png"), (1, ""), (1, "cover_%"), (2, "cover_2.png")] {
+        assert_eq!(store.media(id(n), name).await.unwrap(), None, "{n} {name}");
+    }
+}
+
+pub async fn unknown_ids_are_unknown_everywhere(store: &dyn JobStore) {
+    assert!(matches!(store.get(id(1)).await.unwrap(), Lookup::Unknown));
+    assert_eq!(store.status(id(1)).await.unwrap(), None);
+    assert_eq!(store.media(id(1), "a").await.unwrap(), None);
+}

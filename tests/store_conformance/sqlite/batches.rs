@@ -1,0 +1,87 @@
+//! Group commit: what waits together is written together, and no write fails for another's fault.
+
+use comfy_gateway::domain::job::{Fence, Status};
+use comfy_gateway::store::{Cursor, JobStore, StoreError};
+use futures_util::future::join_all;
+use std::sync::Arc;
+use tokio_util::task::TaskTracker;
+
+use super::Database;
+use crate::support::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_of_many_tasks_all_land_and_share_commits() {
+    let database = Arc::new(Database::new().await);
+    let tasks = TaskTracker::new();
+    let inserts: Vec<_> = (0..64)
+        .map(|n| {
+            let database = Arc::clone(&database);
+            tasks.spawn(async move {
+                for round in 0..3 {
+                    database.store.insert(job(round * 64 + n)).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for insert in join_all(inserts).await {
+        insert.unwrap();
+    }
+    assert_eq!(database.store.queued().await.unwrap(), 192);
+    let batches = database.batches.lock().unwrap().clone();
+    assert_eq!(batches.iter().sum::<usize>(), 192);
+    assert!(batches.len() < 100, "{} commits for 192 writes", batches.len());
+    let mut places: Vec<_> = Vec::new();
+    let mut cursor: Option<Cursor> = None;
+    loop {
+        let page = database.store.list(None, cursor, 50).await.unwrap();
+        places.extend(page.jobs.iter().map(|job| job.queue_position.unwrap()));
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(places, (0..192).rev().collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_waits_together_is_one_commit() {
+    let database = Database::new().await;
+    let inserts = join_all((1..=100).map(|n| database.store.insert(job(n)))).await;
+    assert!(inserts.iter().all(Result::is_ok));
+    assert_eq!(*database.batches.lock().unwrap(), [100]);
+}
+
+#[tokio::test]
+async fn a_write_that_cannot_be_done_does_not_fail_its_neighbours() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let fence = running(store, 1).await;
+    let wrong = Fence { owner: owner(9), ..fence };
+    // Job 1 is there already: the batch as a whole cannot be committed.
+    let (new, twice, late, end, newer) = tokio::join!(
+        store.insert(job(2)),
+        store.insert(job(1)),
+        store.finish(wrong, ended(completed())),
+        store.finish(fence, ended(completed())),
+        store.insert(job(3)),
+    );
+    assert_eq!((new, end, newer), (Ok(()), Ok(()), Ok(())));
+    assert_eq!(late, Err(StoreError::LeaseLost));
+    assert!(matches!(twice, Err(StoreError::Unavailable(_))), "{twice:?}");
+    assert_eq!(store.status(id(1)).await.unwrap(), Some(Status::Completed));
+    assert_eq!(store.queued().await.unwrap(), 2);
+    accept(store, [4]).await;
+    assert_eq!(found(store, 4).await.queue_position, Some(2));
+}
+
+#[tokio::test]
+async fn a_refused_write_leaves_the_batch_whole() {
+    let database = Database::new().await;
+    let store = &database.store;
+    let fence = running(store, 1).await;
+    database.batches.lock().unwrap().clear();
+    let wrong = Fence { attempt: 7, ..fence };
+    let (late, new) = tokio::join!(store.finish(wrong, ended(completed())), store.insert(job(2)));
+    assert_eq!((late, new), (Err(StoreError::LeaseLost), Ok(())));
+    assert_eq!(*database.batches.lock().unwrap(), [2]);
+}

@@ -1,0 +1,132 @@
+//! Damaged rows, failing transactions and full disks.
+
+use std::path::Path;
+use std::process::Command;
+
+use comfy_gateway::domain::failure::FailureCode;
+use comfy_gateway::domain::job::{Lease, NewJob, Status};
+use comfy_gateway::store::{Adopt, JobStore, StoreError};
+
+use super::Database;
+use crate::support::*;
+
+async fn damage_graph(database: &Database, n: u8) {
+    let sql = format!(
+        "UPDATE job_inputs SET graph = '{{\"1\": broken' WHERE seq = (SELECT seq FROM jobs WHERE prompt_id = '{}')",
+        id(n)
+    );
+    database.sql(&sql).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_graph_fails_its_job_and_holds_up_no_other() {
+    let database = Database::new().await;
+    let store = &database.store;
+    accept(store, 1..=4).await;
+    damage_graph(&database, 1).await;
+    damage_graph(&database, 3).await;
+    let claimed = store.claim(vec![slot(1, 1), slot(2, 2)], at(1_000)).await.unwrap();
+    let pairs: Vec<_> = claimed.iter().map(|job| (job.prompt_id, job.attempt.lease.owner)).collect();
+    assert_eq!(pairs, [(id(2), owner(1)), (id(4), owner(2))], "every free slot gets a job");
+    for n in [1, 3] {
+        let record = found(store, n).await;
+        let failure = record.failure().unwrap();
+        assert_eq!(failure.code, FailureCode::Internal);
+        assert_eq!(record.msg.as_deref(), Some(failure.message.as_str()));
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_graph_found_at_adoption_fails_its_job() {
+    let database = Database::new().await;
+    let store = &database.store;
+    running(store, 1).await;
+    running(store, 2).await;
+    damage_graph(&database, 1).await;
+    let lease = Lease { owner: owner(2), until: at(9_000) };
+    let adopted = store.adopt(Adopt::All, lease, at(1_000)).await.unwrap();
+    assert_eq!(adopted.iter().map(|job| job.prompt_id).collect::<Vec<_>>(), [id(2)]);
+    assert_eq!(found(store, 1).await.failure().unwrap().code, FailureCode::Internal);
+}
+
+#[tokio::test]
+async fn damage_names_its_table_column_and_row() {
+    let database = Database::new().await;
+    let store = &database.store;
+    store.insert(NewJob { metadata: Some(json("{}")), ..job(1) }).await.unwrap();
+    database.sql("UPDATE job_inputs SET metadata = '{'").await.unwrap();
+    let error = store.get(id(1)).await.unwrap_err();
+    let StoreError::Inconsistent { column: "metadata", row, .. } = &error else { panic!("{error}") };
+    assert_eq!(row, "1");
+    assert_eq!(store.status(id(1)).await.unwrap(), Some(Status::Queued));
+}
+
+/// SQLite ends the whole transaction by itself on some failures, a full disk among them.
+#[tokio::test]
+async fn a_transaction_that_the_database_ended_itself_does_not_end_the_store() {
+    let database = Database::new().await;
+    let store = &database.store;
+    accept(store, [1]).await;
+    let trigger =
+        "CREATE TRIGGER full BEFORE INSERT ON jobs BEGIN SELECT RAISE(ROLLBACK, 'the disk is full'); END";
+    database.sql(trigger).await.unwrap();
+    let (two, cancel, three) =
+        tokio::join!(store.insert(job(2)), store.request_cancel(id(1), at(5), None), store.insert(job(3)),);
+    for refused in [two, three] {
+        let Err(StoreError::Unavailable(reason)) = refused else { panic!("{refused:?}") };
+        assert!(reason.contains("the disk is full"), "{reason}");
+    }
+    cancel.unwrap();
+    assert_eq!(store.status(id(1)).await.unwrap(), Some(Status::Cancelled));
+    database.sql("DROP TRIGGER full").await.unwrap();
+    accept(store, [2, 3]).await;
+    assert_eq!(store.queued().await.unwrap(), 2);
+    database.close().await;
+}
+
+/// A file system of one megabyte, taken away when dropped.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut mount = Command::new("mount");
+        let mounted = mount.args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(dir.path()).status().unwrap();
+        assert!(mounted.success());
+        Self(dir)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _unmounted = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs the right to mount a file system"]
+async fn on_a_full_disk_writes_fail_and_reads_go_on_until_there_is_room() {
+    let disk = SmallDisk::new();
+    let database = Database::at(&disk.path().join("gateway.db"), 1).await.unwrap();
+    let store = &database.store;
+    accept(store, [1]).await;
+    let filler = disk.path().join("filler");
+    // Fills the disk to its last byte: that the write fails is what is wanted.
+    let _full = std::fs::write(&filler, vec![0; 2 << 20]);
+    let large = |n| NewJob { graph: format!("{{\"x\":\"{}\"}}", "y".repeat(100_000)).into(), ..job(n) };
+    for n in 2..6 {
+        let refused = store.insert(large(n)).await.unwrap_err();
+        assert!(matches!(&refused, StoreError::Unavailable(reason) if reason.contains("full")), "{refused}");
+        assert_eq!(store.status(id(1)).await.unwrap(), Some(Status::Queued));
+    }
+    std::fs::remove_file(filler).unwrap();
+    for n in 2..6 {
+        store.insert(large(n)).await.unwrap();
+    }
+    assert_eq!(store.queued().await.unwrap(), 5);
+    database.close().await;
+}

@@ -1,0 +1,136 @@
+//! Jobs, claims and endings to write down with few words.
+
+use std::any::Any;
+use std::time::Duration;
+
+use comfy_gateway::domain::failure::{Failure, FailureCode};
+use comfy_gateway::domain::id::{AttemptId, BackendName, LeaseOwner, PromptId};
+use comfy_gateway::domain::job::{Ending, Fence, Finish, Lease, NamedText, NewJob, Timings};
+use comfy_gateway::domain::media::{MediaFile, MediaKind};
+use comfy_gateway::domain::time::UnixMillis;
+use comfy_gateway::store::{Claim, ClaimedJob, JobRecord, JobStore, Lookup, Requeue};
+use serde_json::value::RawValue;
+
+/// An empty store and what must live as long.
+pub struct Fixture {
+    pub store: Box<dyn JobStore>,
+    pub _kept: Box<dyn Any + Send>,
+}
+
+pub fn at(millis: i64) -> UnixMillis {
+    UnixMillis::from_millis(millis)
+}
+
+pub fn id(n: u8) -> PromptId {
+    PromptId::from_parts(at(i64::from(n)), [n; 10])
+}
+
+pub fn owner(n: u8) -> LeaseOwner {
+    LeaseOwner::from_random([n; 16])
+}
+
+pub fn attempt_id(n: u8) -> AttemptId {
+    AttemptId::from_random([n; 16])
+}
+
+pub fn json(text: &str) -> Box<RawValue> {
+    RawValue::from_string(text.to_owned()).unwrap()
+}
+
+/// A job accepted at `n` milliseconds.
+pub fn job(n: u8) -> NewJob {
+    NewJob {
+        prompt_id: id(n),
+        graph: r#"{"1":{"class_type":"X","inputs":{}}}"#.into(),
+        priority: 0,
+        run_timeout: Duration::from_mins(1),
+        queue_timeout: None,
+        metadata: None,
+        seeds: Vec::new(),
+        created_at: at(i64::from(n)),
+    }
+}
+
+/// A free slot of owner `who`, whose lease lasts until `who` seconds.
+pub fn slot(n: u8, who: u8) -> Claim {
+    let lease = Lease { owner: owner(who), until: at(i64::from(who) * 1_000) };
+    Claim { attempt_id: attempt_id(n), backend: BackendName::parse("gpu-1").unwrap(), lease }
+}
+
+/// Inserts jobs of these numbers, one after the other.
+pub async fn accept(store: &dyn JobStore, numbers: impl IntoIterator<Item = u8>) {
+    for n in numbers {
+        store.insert(job(n)).await.unwrap();
+    }
+}
+
+/// Claims one job for owner `who` at 1,000 ms.
+pub async fn claim(store: &dyn JobStore, who: u8) -> Option<ClaimedJob> {
+    store.claim(vec![slot(200, who)], at(1_000)).await.unwrap().pop()
+}
+
+/// Accepts job `n` and claims it for owner 1.
+pub async fn running(store: &dyn JobStore, n: u8) -> Fence {
+    accept(store, [n]).await;
+    let claimed = claim(store, 1).await.unwrap();
+    assert_eq!(claimed.prompt_id, id(n));
+    claimed.attempt.fence(claimed.prompt_id)
+}
+
+pub async fn found(store: &dyn JobStore, n: u8) -> JobRecord {
+    match store.get(id(n)).await.unwrap() {
+        Lookup::Found(job) => *job,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub fn failure() -> Failure {
+    let mut failure = Failure::new(FailureCode::NodeError, "boom \u{1f4a5}");
+    failure.node_id = Some("4".to_owned());
+    failure.node_errors = Some(r#"{"4":1}"#.into());
+    failure
+}
+
+pub fn completed() -> Ending {
+    Ending::Completed { msg: None }
+}
+
+/// An ending at 2,000 ms with nothing made.
+pub fn ended(ending: Ending) -> Finish {
+    Finish {
+        ending,
+        outputs: None,
+        texts: Vec::new(),
+        media: Vec::new(),
+        timings: Timings::default(),
+        finished_at: at(2_000),
+        expires_at: None,
+    }
+}
+
+pub fn again(counts: bool) -> Requeue {
+    Requeue {
+        counts,
+        not_before: at(1_000),
+        deadline: None,
+        reason: "the server gpu-1 was lost".to_owned(),
+        at: at(1_500),
+    }
+}
+
+pub fn text(var: &str, text: &str) -> NamedText {
+    NamedText { var: var.to_owned(), text: text.to_owned() }
+}
+
+pub fn picture(n: usize) -> MediaFile {
+    MediaFile {
+        var: "cover".to_owned(),
+        node_id: "9".to_owned(),
+        kind: MediaKind::Image,
+        stored_as: format!("cover_{n}.png"),
+        filename: format!("cöver {n}.png"),
+        content_type: "image/png".to_owned(),
+        bytes: 1 << 40,
+        sha256: format!("{n:064x}"),
+    }
+}
