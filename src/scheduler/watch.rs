@@ -143,9 +143,6 @@ impl Attempt {
         }
         match sighting {
             Sighting::Ended(entry) => {
-                if !self.feed.has_ended() && asked_queue {
-                    self.backend.found_deaf();
-                }
                 return Some(Verdict::Ended { entry, early: memory.ending.map(|(why, _)| why) });
             }
             Sighting::Running | Sighting::Pending => {
