@@ -69,7 +69,6 @@ impl Attempt {
         loop {
             match self.look().await {
                 Sighting::Ended(_) | Sighting::Running | Sighting::Pending => return true,
-                Sighting::Refused => return false,
                 Sighting::Absent => {
                     absent += 1;
                     if absent >= 3 {
@@ -77,9 +76,12 @@ impl Attempt {
                         return false;
                     }
                 }
-                Sighting::Unreachable(_) => {
+                gone @ (Sighting::Refused | Sighting::Unreachable(_)) => {
                     let since = *unreachable_since.get_or_insert_with(|| self.now());
-                    if self.now().since(since) >= self.parts.settings.lost_after {
+                    let settings = &self.parts.settings;
+                    let refused = matches!(gone, Sighting::Refused);
+                    let patience = if refused { settings.refused_for } else { settings.lost_after };
+                    if self.now().since(since) >= patience {
                         return false;
                     }
                 }
