@@ -1,6 +1,6 @@
 //! The use cases: submit, fetch, list, cancel, delete. It must not know of HTTP.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::value::RawValue;
@@ -11,10 +11,14 @@ use crate::domain::job::{NewJob, Status};
 use crate::domain::media::MediaFile;
 use crate::domain::params::Params;
 use crate::domain::progress::Progress;
+use crate::domain::time::UnixMillis;
 use crate::domain::workflow::{Fault, Workflow};
 use crate::media::{MediaError, Source};
 use crate::scheduler::Parts;
 use crate::store::{CancelOutcome, Cursor, DeleteOutcome, JobRecord, Lookup, StoreError};
+
+/// Between two counts of the queue.
+const COUNT_QUEUE: Duration = Duration::from_secs(1);
 
 /// What callers may ask for.
 #[derive(Debug, Clone)]
@@ -106,13 +110,15 @@ pub struct Service {
     parts: Arc<Parts>,
     limits: Limits,
     stopping: CancellationToken,
+    /// Jobs in the queue, as counted at a moment, and those accepted since.
+    queued: Mutex<Option<(UnixMillis, u64)>>,
 }
 
 impl Service {
     /// Use cases on `parts`; who waits is answered at once when `stopping` is cancelled.
     #[must_use]
     pub const fn new(parts: Arc<Parts>, limits: Limits, stopping: CancellationToken) -> Self {
-        Self { parts, limits, stopping }
+        Self { parts, limits, stopping, queued: Mutex::new(None) }
     }
 
     /// What the use cases work with.
@@ -131,11 +137,8 @@ impl Service {
         let bound = params
             .bind(&submission.params, &mut || self.parts.random.seed())
             .map_err(SubmitError::InvalidParams)?;
-        let limit = self.limits.max_queued;
-        if self.parts.store.queued().await? >= limit {
-            return Err(SubmitError::QueueFull { limit });
-        }
         let created_at = self.parts.clock.now();
+        self.admit(created_at).await?;
         let prompt_id = self.parts.random.prompt_id(created_at);
         let job = NewJob {
             prompt_id,
@@ -152,6 +155,26 @@ impl Service {
         self.parts.hub.work_came();
         tracing::info!(%prompt_id, priority = submission.priority, "job accepted");
         Ok(prompt_id)
+    }
+
+    /// Refuses a job when the queue is full. The queue is counted anew once a second at most; in between, every
+    /// accepted job adds to the count and none is taken off it.
+    async fn admit(&self, now: UnixMillis) -> Result<(), SubmitError> {
+        let limit = self.limits.max_queued;
+        let known = *self.queued.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = match known {
+            Some((at, count)) if now.since(at) < COUNT_QUEUE => (at, count),
+            _ => (now, self.parts.store.queued().await?),
+        };
+        if count.1 >= limit {
+            return Err(SubmitError::QueueFull { limit });
+        }
+        let mut known = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = match *known {
+            Some((at, others)) if at >= count.0 => Some((at, others + 1)),
+            _ => Some((count.0, count.1 + 1)),
+        };
+        Ok(())
     }
 
     /// A job as it stands; waits up to `wait` for it to end.

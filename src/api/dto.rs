@@ -4,9 +4,11 @@ use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::Type;
+use utoipa::openapi::{ObjectBuilder, Schema};
 
 use super::extract::BaseUrl;
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::job::{JobState, Status};
 use crate::domain::media::{MediaKind, media_path};
 use crate::domain::progress::Progress;
@@ -114,7 +116,7 @@ pub enum JobStatus {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct JobError {
     /// The stable code.
-    #[schema(value_type = JobErrorCode)]
+    #[schema(schema_with = error_codes)]
     code: &'static str,
     /// One sentence.
     message: String,
@@ -133,31 +135,15 @@ pub struct JobError {
     node_errors: Option<Box<RawValue>>,
 }
 
-/// The codes of failed jobs.
-#[derive(Debug, ToSchema)]
-#[schema(rename_all = "snake_case")]
-#[expect(dead_code, reason = "documents the values of `error.code`")]
-pub enum JobErrorCode {
-    /// ComfyUI refused the workflow.
-    InvalidWorkflow,
-    /// A node raised an exception.
-    NodeError,
-    /// The GPU ran out of memory.
-    OutOfMemory,
-    /// The job ran longer than its `timeout`.
-    Timeout,
-    /// The job waited longer than its `queue_timeout`.
-    QueueTimeout,
-    /// The ComfyUI server went away with the job.
-    BackendLost,
-    /// A file that a parameter points at could not be had.
-    InputUnavailable,
-    /// A file that ComfyUI made could not be fetched.
-    OutputUnavailable,
-    /// Somebody interrupted the job at its server.
-    Interrupted,
-    /// The gateway itself is at fault.
-    Internal,
+/// The codes as the domain lists them, so that the documentation cannot lack one.
+fn error_codes() -> Schema {
+    let codes = FailureCode::ALL.map(FailureCode::as_str);
+    let description = "The stable code of the failure";
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(codes))
+        .description(Some(description))
+        .into()
 }
 
 /// One file of a job.

@@ -149,7 +149,7 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(10),
-            request: Duration::from_mins(1),
+            request: Duration::from_secs(30),
             stall: Duration::from_secs(30),
             upload: Duration::from_mins(10),
             ping_every: Duration::from_secs(15),

@@ -20,6 +20,7 @@
 //! | server refuses the connection at submit | back to the queue at once, not counted; the server is down |
 //! | submit without a clear answer | `/queue` and `/history` decide: watch, or back to the queue, counted |
 //! | ComfyUI refuses the workflow | failed: `invalid_workflow` |
+//! | server refuses connections in mid-run for [`Settings::refused_for`] | back to the queue, counted |
 //! | run vanished from queue and history | back to the queue, counted; when spent, failed: `backend_lost` |
 //! | out of memory | back to the queue, counted; when spent, failed: `out_of_memory` |
 //! | node error | failed: `node_error`, outputs so far kept |
@@ -62,8 +63,11 @@ pub struct Settings {
     pub retry: RetryPolicy,
     /// Between two looks at a run of which nothing is heard.
     pub poll: Duration,
-    /// A run whose server cannot be reached for that long is lost.
+    /// A run whose server gives no answer for that long is lost.
     pub lost_after: Duration,
+    /// A run whose server refuses connections for that long is lost: nothing listens there, so the server's memory is
+    /// gone, unless it is only a proxy before it that was restarted.
+    pub refused_for: Duration,
     /// A cancelled or overdue run that its server does not give up within that time is left to it.
     pub interrupt_grace: Duration,
     /// How long a lease lasts unless it is renewed.
@@ -80,6 +84,7 @@ impl Default for Settings {
             retry: RetryPolicy::default(),
             poll: Duration::from_secs(1),
             lost_after: Duration::from_mins(1),
+            refused_for: Duration::from_secs(3),
             interrupt_grace: Duration::from_mins(1),
             lease: Duration::from_mins(1),
             retention: Some(Duration::from_hours(7 * 24)),

@@ -60,6 +60,10 @@ impl Attempt {
             entry.started_at.zip(entry.finished_at).map(|(start, end)| millis(end.since(start)));
         finish.timings.collecting_ms = Some(millis(self.now().since(collecting)));
         self.finish(finish).await;
+        // By now the websocket has had time to tell of the end, too. Of an adopted run it may have told before.
+        if moments.submitted.is_some() && !self.feed.has_ended() {
+            self.backend.found_deaf();
+        }
     }
 
     /// What a job fails with that ran longer than it may.

@@ -12,7 +12,8 @@ impl Attempt {
         let id = self.id();
         let client = self.backend.client();
         let error = match client.submit(&id, self.backend.client_id(), &self.job.graph).await {
-            Ok(submitted) => return Ok(submitted.node_errors),
+            Ok(submitted) if submitted.prompt_id == id => return Ok(submitted.node_errors),
+            Ok(other) => return Err(self.too_old(&other.prompt_id).await),
             Err(error) => error,
         };
         tracing::warn!(prompt_id = %self.job.prompt_id, backend = %self.backend.name(), %error, "the submit failed");
@@ -45,6 +46,21 @@ impl Attempt {
         }
     }
 
+    /// A ComfyUI that runs jobs under ids of its own making cannot be asked for them after a crash.
+    async fn too_old(&self, its_id: &str) -> Verdict {
+        let client = self.backend.client();
+        for withdrawn in [client.delete_queued(its_id).await, client.interrupt(its_id).await] {
+            if let Err(error) = withdrawn {
+                tracing::warn!(backend = %self.backend.name(), %error, "a run under a foreign id goes on");
+            }
+        }
+        let message = format!(
+            "the server {} is too old: it does not take the job's prompt_id; update its ComfyUI",
+            self.backend.name()
+        );
+        Verdict::Failed(Failure::new(FailureCode::BackendLost, message))
+    }
+
     /// Whether the server has the job after all. A request that broke off may still be at work there, so a single
     /// look that does not find it proves nothing.
     async fn has_arrived(&self) -> bool {
@@ -53,7 +69,6 @@ impl Attempt {
         loop {
             match self.look().await {
                 Sighting::Ended(_) | Sighting::Running | Sighting::Pending => return true,
-                Sighting::Refused => return false,
                 Sighting::Absent => {
                     absent += 1;
                     if absent >= 3 {
@@ -61,9 +76,12 @@ impl Attempt {
                         return false;
                     }
                 }
-                Sighting::Unreachable(_) => {
+                gone @ (Sighting::Refused | Sighting::Unreachable(_)) => {
                     let since = *unreachable_since.get_or_insert_with(|| self.now());
-                    if self.now().since(since) >= self.parts.settings.lost_after {
+                    let settings = &self.parts.settings;
+                    let refused = matches!(gone, Sighting::Refused);
+                    let patience = if refused { settings.refused_for } else { settings.lost_after };
+                    if self.now().since(since) >= patience {
                         return false;
                     }
                 }

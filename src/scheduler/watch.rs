@@ -27,7 +27,7 @@ pub(super) enum Sighting {
     Pending,
     /// Neither the queue nor the history has it.
     Absent,
-    /// Nothing listens: whatever the server had is gone with it.
+    /// Nothing listens: if that stays so, whatever the server had is gone with it.
     Refused,
     /// There was no clear answer.
     Unreachable(ComfyError),
@@ -37,7 +37,7 @@ pub(super) enum Sighting {
 #[derive(Debug, Default)]
 struct Memory {
     misses: u32,
-    refusals: u32,
+    refused_since: Option<UnixMillis>,
     unreachable_since: Option<UnixMillis>,
     looks_after_end: u32,
     running_since: Option<UnixMillis>,
@@ -77,7 +77,7 @@ impl Attempt {
         if self.feed.has_ended() {
             return SETTLING.saturating_mul(1 << memory.looks_after_end.min(10)).min(poll);
         }
-        if memory.ending.is_some() || memory.refusals > 0 {
+        if memory.ending.is_some() || memory.refused_since.is_some() {
             return poll / 4;
         }
         let running_since = self.feed.started_at().or(memory.running_since);
@@ -141,15 +141,15 @@ impl Attempt {
         if !matches!(sighting, Sighting::Unreachable(_)) {
             memory.unreachable_since = None;
         }
+        if !matches!(sighting, Sighting::Refused) {
+            memory.refused_since = None;
+        }
         match sighting {
             Sighting::Ended(entry) => {
-                if !self.feed.has_ended() && asked_queue {
-                    self.backend.found_deaf();
-                }
                 return Some(Verdict::Ended { entry, early: memory.ending.map(|(why, _)| why) });
             }
             Sighting::Running | Sighting::Pending => {
-                (memory.misses, memory.refusals) = (0, 0);
+                memory.misses = 0;
                 let running = matches!(sighting, Sighting::Running);
                 if running && asked_queue && memory.running_since.is_none() {
                     memory.running_since = Some(self.now());
@@ -168,8 +168,8 @@ impl Attempt {
                 }
             }
             Sighting::Refused => {
-                memory.refusals += 1;
-                if memory.refusals >= MISSES {
+                let since = *memory.refused_since.get_or_insert_with(|| self.now());
+                if self.now().since(since) >= self.parts.settings.refused_for {
                     return Some(self.gone(memory, "the server went away in mid-job").await);
                 }
             }

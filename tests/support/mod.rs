@@ -59,6 +59,7 @@ pub fn settings(data_dir: &Path, urls: &[&str]) -> Settings {
             retry: RetryPolicy { base: Duration::from_millis(20), ..RetryPolicy::default() },
             poll: Duration::from_millis(200),
             lost_after: Duration::from_secs(2),
+            refused_for: Duration::from_millis(300),
             interrupt_grace: Duration::from_secs(5),
             ..scheduler::Settings::default()
         },
