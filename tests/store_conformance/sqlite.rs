@@ -68,12 +68,12 @@ impl Database {
         self.tasks.stopped().await.unwrap();
     }
 
-    /// Runs `sql` past the store.
-    async fn sql(&self, sql: &str) -> Result<(), sqlx::Error> {
+    /// Runs `sql` past the store; the rows it changed.
+    async fn sql(&self, sql: &str) -> Result<u64, sqlx::Error> {
         let mut connection = SqliteConnectOptions::new().filename(&self.path).connect().await?;
-        let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.map(drop);
+        let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await;
         // Only closing waits until nothing more is written.
         connection.close().await?;
-        done
+        done.map(|done| done.rows_affected())
     }
 }

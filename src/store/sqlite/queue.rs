@@ -1,5 +1,7 @@
 //! The queue's own writes: handing jobs to free slots, cancelling and expiring those that wait.
 
+use std::time::Duration;
+
 use sqlx::{Row, SqliteConnection};
 
 use super::op::OpError;
@@ -78,6 +80,9 @@ async fn record_attempt(
     Ok(())
 }
 
+/// How long a job is kept that failed because its row is damaged.
+const CONDEMNED: Duration = Duration::from_hours(7 * 24);
+
 /// Fails a job whose row cannot be read: it would come back to every claim for ever.
 pub(super) async fn condemn(
     connection: &mut SqliteConnection,
@@ -89,15 +94,23 @@ pub(super) async fn condemn(
     let failure =
         Failure::new(FailureCode::Internal, "the gateway's record of this job is damaged; submit it again");
     sqlx::query(
-        "UPDATE jobs SET state = 'failed', finished_at = ?2, failure = ?3, msg = ?4, lease_owner = NULL, lease_until = NULL
+        "UPDATE jobs SET state = 'failed', finished_at = ?2, expires_at = ?3, failure = ?4, msg = ?5,
+             lease_owner = NULL, lease_until = NULL
          WHERE seq = ?1",
     )
     .bind(seq)
     .bind(now.as_millis())
+    .bind(now.plus(CONDEMNED).as_millis())
     .bind(rows::to_json(&failure))
     .bind(failure.message)
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
+    sqlx::query("UPDATE attempts SET ended_at = ?2, outcome = ?3 WHERE seq = ?1 AND ended_at IS NULL")
+        .bind(seq)
+        .bind(now.as_millis())
+        .bind(failure.code.as_str())
+        .execute(connection)
+        .await?;
     Ok(())
 }
 

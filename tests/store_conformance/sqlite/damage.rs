@@ -47,6 +47,11 @@ async fn a_damaged_graph_found_at_adoption_fails_its_job() {
     let adopted = store.adopt(Adopt::All, lease, at(1_000)).await.unwrap();
     assert_eq!(adopted.iter().map(|job| job.prompt_id).collect::<Vec<_>>(), [id(2)]);
     assert_eq!(found(store, 1).await.failure().unwrap().code, FailureCode::Internal);
+    // It is forgotten in its time, with nothing of it left open.
+    let open = database.sql("DELETE FROM attempts WHERE seq = 1 AND ended_at IS NULL").await.unwrap();
+    assert_eq!(open, 0);
+    let week = 7 * 24 * 3_600 * 1_000;
+    assert_eq!(store.purge(at(1_000 + week), at(0), 10).await.unwrap(), [id(1)]);
 }
 
 #[tokio::test]
