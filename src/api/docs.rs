@@ -29,7 +29,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'unsafe-i
 /// The OpenAPI document as YAML.
 #[utoipa::path(
     get, path = "/openapi.yaml", tag = "documentation", operation_id = "openapi_yaml",
-    responses((status = 200, description = "This document", body = String, content_type = "application/yaml"))
+    responses((status = 200, description = "This document", body = Object, content_type = "application/yaml"))
 )]
 pub async fn yaml() -> Response {
     ([(CONTENT_TYPE, "application/yaml")], YAML.as_str()).into_response()

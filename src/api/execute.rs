@@ -1,9 +1,12 @@
 //! `POST /execute`: a workflow in, a job out.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use axum::http::header::{LOCATION, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode, request::Parts};
 use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
@@ -24,28 +27,43 @@ const HIGHEST: i32 = 1_000;
 const METADATA: (usize, usize) = (64 * 1024, 32);
 
 /// A workflow to run.
-#[derive(Debug, ToSchema)]
+#[derive(Debug, ToSchema, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "documents the body, which is read field by field")]
 pub struct ExecuteRequest {
-    /// The API-format graph: nodes by id, as ComfyUI's "Export (API)" makes it. Titles may hold `$param` and
-    /// `$output.name` markers.
-    #[schema(value_type = Object)]
-    workflow: serde_json::Value,
+    /// The API-format graph: nodes by id, as ComfyUI's "Export (API)" makes it.
+    workflow: BTreeMap<String, WorkflowNode>,
     /// Values for the parameters that the workflow's titles declare.
     #[schema(value_type = Option<Object>)]
     params: Option<serde_json::Value>,
     /// Higher runs first.
     #[schema(default = 0, minimum = 0, maximum = 1000)]
     priority: Option<i32>,
-    /// How many seconds the job may run.
-    #[schema(exclusive_minimum = 0)]
+    /// How many seconds the job may run; at most `max_timeout`, which is 7 days unless configured.
+    #[schema(minimum = 0.001, maximum = 604_800)]
     timeout: Option<f64>,
-    /// How many seconds the job may wait for a server.
-    #[schema(exclusive_minimum = 0)]
+    /// How many seconds the job may wait for a server; at most `max_timeout`.
+    #[schema(minimum = 0.001, maximum = 604_800)]
     queue_timeout: Option<f64>,
     /// Your own data, given back with the result; up to 64 KiB.
     #[schema(value_type = Option<Object>)]
     metadata: Option<serde_json::Value>,
+}
+
+/// A node of a workflow.
+#[derive(Debug, ToSchema, Deserialize)]
+#[expect(dead_code, reason = "documents the body, which is read field by field")]
+pub struct WorkflowNode {
+    /// Its class.
+    #[schema(min_length = 1)]
+    class_type: String,
+    /// Its inputs: literal values, and links as `[node id, output]`.
+    #[schema(value_type = Object)]
+    inputs: serde_json::Value,
+    /// `title` may hold `$param` and `$output.name` markers.
+    #[serde(rename = "_meta")]
+    #[schema(value_type = Option<Value>)]
+    meta: Option<serde_json::Value>,
 }
 
 /// Queues a job.

@@ -144,9 +144,10 @@ pub struct Wait {
     pub preferred: bool,
 }
 
-/// A number of seconds, zero or more.
+/// A number of seconds, zero or more; one that is too large for a clock is only very long.
 fn seconds(text: &str) -> Option<Duration> {
-    text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+    let seconds = text.parse::<f64>().ok().filter(|seconds| seconds.is_finite() && *seconds >= 0.0)?;
+    Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
 }
 
 /// `wait` of a `Prefer` header (RFC 7240), where there is one; other preferences are not ours to judge.

@@ -35,8 +35,8 @@ enum Part {
         ("If-None-Match" = Option<String>, Header, description = "An `ETag` of before"),
     ),
     responses(
-        (status = 200, description = "The file", body = [u8], content_type = "application/octet-stream", headers(("ETag" = String, description = "Strong"))),
-        (status = 206, description = "The part asked for", body = [u8], content_type = "application/octet-stream", headers(("Content-Range" = String, description = "Which part"))),
+        (status = 200, description = "The file", body = [u8], content_type = "*/*", headers(("ETag" = String, description = "Strong"))),
+        (status = 206, description = "The part asked for", body = [u8], content_type = "*/*", headers(("Content-Range" = String, description = "Which part"))),
         (status = 304, description = "Nothing changed since the `ETag`"),
         (status = 400, description = "`invalid_prompt_id`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),

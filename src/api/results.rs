@@ -103,7 +103,7 @@ pub fn matches(asked: &HeaderMap, etag: &str) -> bool {
     params(
         ("status" = Option<super::dto::JobStatus>, Query, description = "Only jobs of this status"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "Jobs of a page; 20 by default"),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
+        ("cursor" = Option<String>, Query, pattern = "^c[0-7]?[0-9a-f]{1,15}$", description = "`next_cursor` of the page before"),
     ),
     responses(
         (status = 200, description = "A page", body = ResultPage),
@@ -137,8 +137,9 @@ fn write_cursor(Cursor(seq): Cursor) -> String {
 }
 
 fn read_cursor(text: &str) -> Option<Cursor> {
-    let digits =
-        text.strip_prefix('c').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+    let plain =
+        |digits: &&str| digits.len() <= 16 && digits.bytes().all(|byte| b"0123456789abcdef".contains(&byte));
+    let digits = text.strip_prefix('c').filter(plain)?;
     i64::from_str_radix(digits, 16).ok().map(Cursor)
 }
 
@@ -198,7 +199,7 @@ mod tests {
     #[test]
     fn cursors_come_back_as_they_went_and_others_are_refused() {
         assert_eq!(read_cursor(&write_cursor(Cursor(i64::MAX))), Some(Cursor(i64::MAX)));
-        for text in ["", "c", "5", "c-5", "cg", "c+5", "cfffffffffffffffff"] {
+        for text in ["", "c", "5", "c-5", "cg", "c+5", "cF", "c00000000000000001", "cffffffffffffffff"] {
             assert_eq!(read_cursor(text), None, "{text}");
         }
     }
