@@ -29,6 +29,13 @@ const METADATA: (usize, usize) = (64 * 1024, 32);
 /// A workflow to run.
 #[derive(Debug, ToSchema, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "workflow": {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 512, "height": 512, "batch_size": 1, "color": 0}, "_meta": {"title": "$color!"}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "plain"}, "_meta": {"title": "$output.cover"}},
+    },
+    "params": {"color": 4_620_980},
+}))]
 #[expect(dead_code, reason = "documents the body, which is read field by field")]
 pub struct ExecuteRequest {
     /// The API-format graph: nodes by id, as ComfyUI's "Export (API)" makes it.
