@@ -18,7 +18,11 @@ async fn a_workflow_that_comfyui_refuses_fails_with_its_node_and_every_reason() 
     let id = gateway.submit(bad).await;
     let result = gateway.result(&id).await;
     let error = &result["error"];
-    assert_eq!((&result["status"], &error["code"]), (&json!("failed"), &json!("invalid_workflow")), "{result:#}");
+    assert_eq!(
+        (&result["status"], &error["code"]),
+        (&json!("failed"), &json!("invalid_workflow")),
+        "{result:#}"
+    );
     assert_eq!((&error["node_id"], &error["node_type"]), (&json!("1"), &json!("EmptyImage")));
     assert_eq!(error["node_errors"]["1"]["errors"].as_array().unwrap().len(), 2);
     assert_eq!(result["msg"], error["message"]);
@@ -120,7 +124,11 @@ async fn a_blocked_branch_is_not_the_end() {
             "4": {"class_type": "PreviewAny", "inputs": {"source": ["3", 0]}}
         }))
         .await;
-    assert_eq!((&result["status"], &result["texts"]), (&json!("completed"), &json!(["still here"])), "{result:#}");
+    assert_eq!(
+        (&result["status"], &result["texts"]),
+        (&json!("completed"), &json!(["still here"])),
+        "{result:#}"
+    );
     gateway.finish().await;
 }
 
@@ -196,7 +204,10 @@ async fn empty_and_large_files_arrive_whole() {
     assert_eq!(result["status"], "completed", "{result:#}");
     assert!(gateway.bytes(&result["files"][0]).await == large);
     assert_eq!(gateway.bytes(&result["files"][1]).await, "");
-    assert_eq!((&result["media"][0]["bytes"], &result["media"][1]["bytes"]), (&json!(large.len()), &json!(0)));
+    assert_eq!(
+        (&result["media"][0]["bytes"], &result["media"][1]["bytes"]),
+        (&json!(large.len()), &json!(0))
+    );
     gateway.finish().await;
 }
 
@@ -209,7 +220,11 @@ async fn a_server_that_dies_at_every_try_loses_the_job_for_good() {
     comfy.restart().await.unwrap();
     comfy.until(|record| record.requests(Route::Prompt) >= 2).await;
     let result = gateway.result(&id).await;
-    assert_eq!((&result["error"]["code"], &result["attempts"]), (&json!("backend_lost"), &json!(2)), "{result:#}");
+    assert_eq!(
+        (&result["error"]["code"], &result["attempts"]),
+        (&json!("backend_lost"), &json!(2)),
+        "{result:#}"
+    );
     assert!(result["msg"].as_str().unwrap().contains("gpu-1"), "{result:#}");
     gateway.finish().await;
 }

@@ -28,7 +28,10 @@ async fn a_result_says_who_ran_it_when_and_how_long() {
     let result = gateway.result(&id).await;
     assert_eq!((&result["backend"], &result["attempts"]), (&json!("gpu-1"), &json!(1)));
     assert_eq!(result["metadata"], body["metadata"]);
-    assert_eq!((&result["error"], &result["msg"], &result["progress"]), (&Value::Null, &Value::Null, &Value::Null));
+    assert_eq!(
+        (&result["error"], &result["msg"], &result["progress"]),
+        (&Value::Null, &Value::Null, &Value::Null)
+    );
     assert_eq!(result["urls"]["self"], format!("/results/{id}"));
     assert_eq!(result["urls"]["cancel"], format!("/results/{id}/cancel"));
     let moments: Vec<&str> = ["created_at", "started_at", "finished_at", "expires_at"]
@@ -106,7 +109,8 @@ async fn a_server_below_a_path_and_behind_a_token_is_used_as_it_is() {
     };
     let comfy = comfy_gateway::simulator::Simulator::start_local(config).await.unwrap();
     let gateway =
-        Gateway::with(&[&comfy], |settings| settings.backends[0].endpoint.bearer = Some("s3cret".into())).await;
+        Gateway::with(&[&comfy], |settings| settings.backends[0].endpoint.bearer = Some("s3cret".into()))
+            .await;
     assert_eq!(gateway.run(picture(5)).await["status"], "completed");
     let seen = comfy.requests(Route::All);
     assert!(seen.iter().all(|request| request.uri.starts_with("/comfy")));

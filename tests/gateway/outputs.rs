@@ -24,12 +24,20 @@ async fn several_outputs_go_by_their_names_in_comfyuis_order() {
     assert_eq!(result["status"], "completed", "{result:#}");
     assert_eq!(result["images_by_var"]["cover"].as_array().unwrap().len(), 2);
     assert_eq!(result["images_by_var"]["3"].as_array().unwrap().len(), 2);
-    let flat: Vec<&Value> =
-        result["images_by_var"].as_object().unwrap().values().flat_map(|list| list.as_array().unwrap()).collect();
+    let flat: Vec<&Value> = result["images_by_var"]
+        .as_object()
+        .unwrap()
+        .values()
+        .flat_map(|list| list.as_array().unwrap())
+        .collect();
     assert_eq!(result["images"].as_array().unwrap().iter().collect::<Vec<_>>(), flat);
     let nodes: Vec<&String> = result["outputs"].as_object().unwrap().keys().collect();
-    let vars: Vec<&str> = result["media"].as_array().unwrap().iter().map(|m| m["node_id"].as_str().unwrap()).collect();
-    assert!(nodes.iter().filter(|node| **node != "5").flat_map(|node| [node, node]).eq(vars.iter()), "{nodes:?} {vars:?}");
+    let vars: Vec<&str> =
+        result["media"].as_array().unwrap().iter().map(|m| m["node_id"].as_str().unwrap()).collect();
+    assert!(
+        nodes.iter().filter(|node| **node != "5").flat_map(|node| [node, node]).eq(vars.iter()),
+        "{nodes:?} {vars:?}"
+    );
     assert_eq!(result["texts_by_var"], json!({"caption": ["once"]}));
     assert_eq!(result["texts"], json!(["once"]));
     gateway.finish().await;
@@ -39,7 +47,8 @@ async fn several_outputs_go_by_their_names_in_comfyuis_order() {
 async fn films_sounds_and_other_files_go_by_their_kind() {
     let comfy = simulator().await;
     let gateway = Gateway::before(&[&comfy]).await;
-    let contents = [("film.mp4", "\0\0\0\x18ftypmp42film"), ("song.mp3", "ID3song"), ("mesh.glb", "glTFmesh")];
+    let contents =
+        [("film.mp4", "\0\0\0\x18ftypmp42film"), ("song.mp3", "ID3song"), ("mesh.glb", "glTFmesh")];
     for (name, bytes) in contents {
         std::fs::write(comfy.output_directory().join(name), bytes).unwrap();
     }
@@ -56,7 +65,8 @@ async fn films_sounds_and_other_files_go_by_their_kind() {
         assert!(url.as_str().unwrap().ends_with(name), "{url}");
         assert_eq!(gateway.bytes(url).await, bytes.as_bytes());
     }
-    let types: Vec<&Value> = result["media"].as_array().unwrap().iter().map(|media| &media["content_type"]).collect();
+    let types: Vec<&Value> =
+        result["media"].as_array().unwrap().iter().map(|media| &media["content_type"]).collect();
     assert_eq!(types[..2], [&json!("video/mp4"), &json!("audio/mpeg")]);
     gateway.finish().await;
 }

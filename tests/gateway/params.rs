@@ -17,8 +17,10 @@ fn sent(comfy: &Simulator) -> String {
 
 /// Sends a body whose bytes matter.
 async fn execute(gateway: &Gateway, body: String) -> Value {
-    let request = gateway.http.post(format!("{}/execute", gateway.base)).header(CONTENT_TYPE, "application/json");
-    let answer: Value = request.header("prefer", "wait=30").body(body).send().await.unwrap().json().await.unwrap();
+    let request =
+        gateway.http.post(format!("{}/execute", gateway.base)).header(CONTENT_TYPE, "application/json");
+    let answer: Value =
+        request.header("prefer", "wait=30").body(body).send().await.unwrap().json().await.unwrap();
     answer
 }
 
@@ -90,7 +92,8 @@ async fn only_what_is_known_to_be_safe_stands_around_the_workflow() {
     let id = gateway.submit(text("x", "")).await;
     gateway.result(&id).await;
     let seen = comfy.requests(Route::Prompt);
-    let body: Value = serde_json::from_slice(&seen.iter().rfind(|request| request.method == "POST").unwrap().body).unwrap();
+    let body: Value =
+        serde_json::from_slice(&seen.iter().rfind(|request| request.method == "POST").unwrap().body).unwrap();
     let keys: Vec<&String> = body.as_object().unwrap().keys().collect();
     assert_eq!(keys, ["prompt_id", "client_id", "prompt"]);
     assert_eq!(body["prompt_id"], id, "the first attempt carries the job's own id");

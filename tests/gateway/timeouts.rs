@@ -10,7 +10,11 @@ async fn a_job_that_runs_too_long_is_interrupted() {
     let gateway = Gateway::before(&[&comfy]).await;
     let id = gateway.execute(&json!({ "workflow": hold("a"), "timeout": 0.3 })).await;
     let result = gateway.result(&id).await;
-    assert_eq!((&result["status"], &result["error"]["code"]), (&json!("failed"), &json!("timeout")), "{result:#}");
+    assert_eq!(
+        (&result["status"], &result["error"]["code"]),
+        (&json!("failed"), &json!("timeout")),
+        "{result:#}"
+    );
     assert!(result["msg"].as_str().unwrap().contains("0.3 s"), "{result:#}");
     assert_eq!(comfy.runs(&id).failed, 1, "the server has given it up");
     assert_eq!((&result["attempts"], &result["error"]["retryable"]), (&json!(1), &json!(false)));
@@ -63,7 +67,11 @@ async fn a_job_that_no_server_takes_in_time_fails() {
     let impatient = gateway.execute(&json!({ "workflow": picture(1), "queue_timeout": 0.2 })).await;
     let result = gateway.result(&impatient).await;
     let error = &result["error"];
-    assert_eq!((&result["status"], &error["code"]), (&json!("failed"), &json!("queue_timeout")), "{result:#}");
+    assert_eq!(
+        (&result["status"], &error["code"]),
+        (&json!("failed"), &json!("queue_timeout")),
+        "{result:#}"
+    );
     assert_eq!((&result["attempts"], &result["msg"]), (&json!(0), &error["message"]));
     comfy.release("a");
     assert_eq!(gateway.result(&running).await["status"], "completed");

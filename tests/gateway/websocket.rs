@@ -127,13 +127,24 @@ async fn garbage_unknown_and_huge_messages_do_no_harm() {
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
     for message in [
-        "", "null", "[]", "{", "{\"type\":7}", "{\"type\":\"executing\"}", "{\"type\":\"executing\",\"data\":{\"node\":null}}",
-        "{\"type\":\"progress\",\"data\":{\"value\":NaN,\"max\":Infinity,\"node\":\"1\"}}", "\u{1F4A5}",
+        "",
+        "null",
+        "[]",
+        "{",
+        "{\"type\":7}",
+        "{\"type\":\"executing\"}",
+        "{\"type\":\"executing\",\"data\":{\"node\":null}}",
+        "{\"type\":\"progress\",\"data\":{\"value\":NaN,\"max\":Infinity,\"node\":\"1\"}}",
+        "\u{1F4A5}",
     ] {
         comfy.send_text(message);
     }
-    comfy.send_text(format!(r#"{{"type":"progress_state","data":{{"prompt_id":"{id}","nodes":[1,{{"x":{{}}}}]}}}}"#));
-    comfy.send_text(format!(r#"{{"type":"progress","data":{{"prompt_id":"{id}","node":"1","value":NaN,"max":-3}}}}"#));
+    comfy.send_text(format!(
+        r#"{{"type":"progress_state","data":{{"prompt_id":"{id}","nodes":[1,{{"x":{{}}}}]}}}}"#
+    ));
+    comfy.send_text(format!(
+        r#"{{"type":"progress","data":{{"prompt_id":"{id}","node":"1","value":NaN,"max":-3}}}}"#
+    ));
     comfy.send_huge(20 << 20);
     comfy.release("a");
     let result = gateway.result(&id).await;
@@ -183,7 +194,10 @@ async fn progress_shows_while_a_job_runs() {
         let now = gateway.until(&id, |body| body["progress"]["step"] == step).await;
         let progress = &now["progress"];
         assert_eq!((&progress["steps"], &progress["nodes_total"]), (&json!(4), &json!(2)));
-        assert_eq!((&progress["current_node"], &progress["current_node_class"]), (&json!("1"), &json!("LabSleep")));
+        assert_eq!(
+            (&progress["current_node"], &progress["current_node_class"]),
+            (&json!("1"), &json!("LabSleep"))
+        );
         let expected = f64::from(step) / 8.0;
         assert!((progress["value"].as_f64().unwrap() - expected).abs() < 1e-9, "{progress:#}");
     }
@@ -193,7 +207,11 @@ async fn progress_shows_while_a_job_runs() {
     clock.advance(Duration::from_secs(10));
     comfy.holding("a").await;
     let now = gateway.until(&id, |body| body["progress"]["current_node"] == "2").await;
-    assert_eq!((&now["progress"]["nodes_done"], &now["progress"]["step"]), (&json!(1), &Value::Null), "{now:#}");
+    assert_eq!(
+        (&now["progress"]["nodes_done"], &now["progress"]["step"]),
+        (&json!(1), &Value::Null),
+        "{now:#}"
+    );
     comfy.release("a");
     let result = gateway.result(&id).await;
     assert_eq!((&result["progress"], &result["duration"]), (&Value::Null, &json!(40.0)));

@@ -28,8 +28,8 @@ use comfy_gateway::simulator::{Simulator, SimulatorConfig};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 pub use self::graphs::*;
