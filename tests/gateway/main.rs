@@ -4,5 +4,17 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cancel;
+mod failures;
 mod fencing;
+mod history_faults;
 mod jobs;
+mod outputs;
+mod params;
+mod recovery;
+mod several_servers;
+mod shutdown;
+mod storage;
+mod submit_faults;
+mod timeouts;
+mod websocket;
