@@ -207,7 +207,7 @@ impl Gateway {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), asking).await.expect("the job never was as expected")
+        tokio::time::timeout(Duration::from_secs(20), asking).await.unwrap()
     }
 
     /// Submits and waits.
