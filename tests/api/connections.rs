@@ -36,6 +36,16 @@ async fn a_connection_that_never_becomes_a_request_is_cut() {
 }
 
 #[tokio::test]
+async fn a_connection_that_was_served_and_then_keeps_silent_is_cut() {
+    let scene = Scene::with(impatient).await;
+    let mut stream = scene.connect().await;
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(5), rest(&mut stream)).await;
+    assert!(answer.expect("it is held for ever").starts_with("HTTP/1.1 200 "));
+    scene.finish().await;
+}
+
+#[tokio::test]
 async fn a_request_that_takes_longer_than_its_headers_may_is_not_cut() {
     let scene = Scene::with(impatient).await;
     let id = scene.gateway.submit(crate::support::hold("a")).await;

@@ -69,7 +69,7 @@ async fn jobs_of_one_status() {
         ("queued", &queued),
     ];
     for (status, id) in expected {
-        assert_eq!(ids(&scene, &format!("?status={status}")).await.0, [id.clone()], "{status}");
+        assert_eq!(ids(&scene, &format!("?status={status}")).await.0, std::slice::from_ref(id), "{status}");
     }
     scene.comfy.release("a");
     for id in [running, queued] {

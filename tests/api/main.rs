@@ -1,4 +1,5 @@
 //! The HTTP contract, endpoint by endpoint: what is answered, in which form, and what is refused.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 #[path = "../support/mod.rs"]
 mod support;

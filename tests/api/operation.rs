@@ -77,7 +77,7 @@ async fn metrics_tell_of_jobs_servers_and_requests() {
         line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()
     };
     let near = |found: f64, expected: f64| {
-        assert!((found - expected).abs() < 1e-9, "{found} is not {expected} in\n{text}")
+        assert!((found - expected).abs() < 1e-9, "{found} is not {expected} in\n{text}");
     };
     near(value("comfy_gateway_jobs_accepted_total"), 2.0);
     near(value(r#"comfy_gateway_jobs_finished_total{status="completed"}"#), 1.0);
@@ -89,7 +89,7 @@ async fn metrics_tell_of_jobs_servers_and_requests() {
     near(value(r#"comfy_gateway_backend_slots{backend="gpu-1"}"#), 2.0);
     near(value(r#"comfy_gateway_backend_running{backend="gpu-1"}"#), 0.0);
     near(value("comfy_gateway_queue_oldest_age_seconds"), 0.0);
-    near(value(r#"comfy_gateway_job_phase_duration_seconds_count{phase="executing"}"#), 2.0);
+    near(value(r#"comfy_gateway_job_phase_seconds_count{phase="executing"}"#), 2.0);
     assert!(value("comfy_gateway_store_batch_writes_count") >= 2.0);
     near(
         value(r#"comfy_gateway_http_requests_total{method="GET",route="/results/{prompt_id}",status="400"}"#),

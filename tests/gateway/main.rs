@@ -1,5 +1,5 @@
 //! The whole gateway against the simulator: from a request to its result, through every fault.
-#![allow(clippy::unwrap_used, reason = "a test may stop at once")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 #[path = "../support/mod.rs"]
 mod support;
