@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRequest, Request};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
@@ -42,6 +42,10 @@ fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 async fn read(body: Body, limit: usize, patience: Duration, state: &ApiState) -> Result<Bytes, Problem> {
+    // One that says beforehand that it is too large is not waited for.
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large(limit));
+    }
     let collected = tokio::select! {
         collected = Limited::new(body, limit).collect() => collected,
         () = state.service.parts().clock.sleep(patience) => {
@@ -50,17 +54,15 @@ async fn read(body: Body, limit: usize, patience: Duration, state: &ApiState) ->
     };
     match collected {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => {
-            let limit = limit as u64;
-            Err(Problem::new(
-                problem::BODY_TOO_LARGE,
-                format!("the body is larger than {limit} bytes (max_body)"),
-            )
-            .limit(limit))
-        }
+        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => Err(too_large(limit)),
         // The connection broke: nobody will read this.
         Err(_) => Err(Problem::new(problem::MALFORMED_JSON, "the body broke off")),
     }
+}
+
+fn too_large(limit: usize) -> Problem {
+    Problem::new(problem::BODY_TOO_LARGE, format!("the body is larger than {limit} bytes (max_body)"))
+        .limit(limit as u64)
 }
 
 impl JsonObject {

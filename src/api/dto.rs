@@ -65,7 +65,7 @@ pub struct ExecuteResult {
     media: Vec<Media>,
     /// How far a running job has come.
     progress: Option<ProgressBody>,
-    /// Jobs that will be taken before this one, while it is queued.
+    /// Jobs that will be taken before this one, while it is queued; 1000 stands for that many or more.
     queue_position: Option<u64>,
     /// Attempts so far.
     attempts: u32,

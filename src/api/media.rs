@@ -113,6 +113,10 @@ fn part(asked: &HeaderMap, etag: &str, bytes: u64) -> Part {
     if stale || !range.trim_start().to_ascii_lowercase().starts_with("bytes") {
         return Part::Whole;
     }
+    // Of an empty file there is no part; the parser would find one.
+    if bytes == 0 {
+        return Part::Unsatisfiable;
+    }
     let Ok(parsed) = http_range_header::parse_range_header(range) else { return Part::Unsatisfiable };
     match parsed.validate(bytes) {
         Ok(ranges) if ranges.len() == 1 => Part::Range(*ranges[0].start()..*ranges[0].end() + 1),
@@ -145,6 +149,15 @@ mod tests {
         assert_eq!(asked("lines=0-1", None), Part::Whole);
         for bad in ["bytes=100-", "bytes=5-1", "bytes=x", "bytes=", "bytes"] {
             assert_eq!(asked(bad, None), Part::Unsatisfiable, "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_empty_file_has_no_part() {
+        let mut headers = HeaderMap::new();
+        for range in ["bytes=0-", "bytes=-5", "bytes=0-0"] {
+            insert(&mut headers, RANGE, range);
+            assert_eq!(part(&headers, "\"a\"", 0), Part::Unsatisfiable, "{range}");
         }
     }
 

@@ -49,7 +49,10 @@ pub async fn serve(
             accepted = accept(&listener, &places) => accepted,
         };
         match accepted {
-            Ok((stream, place)) => connect(stream, place, &router, &settings, &graceful, &connections),
+            Ok((stream, place)) => {
+                let connection = Connection { stream, place, settings: &settings, clock: clock.clone() };
+                connection.serve(&router, &graceful, &connections);
+            }
             Err(error) => {
                 // Most often no file handles are left; some come back as connections end.
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -75,29 +78,47 @@ async fn accept(
     Ok((stream, place))
 }
 
-fn connect(
+/// A connection that was accepted.
+struct Connection<'a> {
     stream: TcpStream,
     place: Option<OwnedSemaphorePermit>,
-    router: &Router,
-    settings: &ServerSettings,
-    graceful: &GracefulShutdown,
-    connections: &TaskTracker,
-) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection without TCP_NODELAY");
-    }
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(settings.header_timeout);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(Duration::from_secs(30)));
-    let router = router.clone();
-    let service =
-        hyper::service::service_fn(move |request: Request<Incoming>| router.clone().oneshot(request));
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-    let connection = graceful.watch(connection);
-    connections.spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(error, "a connection ended badly");
+    settings: &'a ServerSettings,
+    clock: Arc<dyn Clock>,
+}
+
+impl Connection<'_> {
+    fn serve(self, router: &Router, graceful: &GracefulShutdown, connections: &TaskTracker) {
+        let Self { stream, place, settings, clock } = self;
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection without TCP_NODELAY");
         }
-        drop(place);
-    });
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(settings.header_timeout);
+        builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(Duration::from_secs(30)));
+        let (router, patience) = (router.clone(), settings.header_timeout);
+        let asked = CancellationToken::new();
+        let noted = asked.clone();
+        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+            noted.cancel();
+            router.clone().oneshot(request)
+        });
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+        let mut connection = Box::pin(graceful.watch(connection));
+        connections.spawn(async move {
+            // The builder's own timer starts only when it has seen enough to tell HTTP/1 from HTTP/2, and HTTP/2
+            // has none: a connection must bring its first request in time, or it goes.
+            let ended = tokio::select! {
+                ended = &mut connection => ended,
+                () = asked.cancelled() => connection.await,
+                () = clock.sleep(patience) => {
+                    tracing::debug!("a connection brought no request and is cut");
+                    return;
+                }
+            };
+            if let Err(error) = ended {
+                tracing::debug!(error, "a connection ended badly");
+            }
+            drop(place);
+        });
+    }
 }

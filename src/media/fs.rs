@@ -1,4 +1,4 @@
-//! The media store on a file system: stream → temporary file → fsync → rename → fsync of the folder.
+//! The media store on a file system: stream → temporary file → fsync → rename → fsync of the folders.
 //! Layout: `<root>/<last two digits of the id>/<id>/<name>`; unfinished files stand in `<root>/incoming`.
 
 use std::io::{ErrorKind, SeekFrom};
@@ -86,10 +86,17 @@ impl MediaStore for FsMediaStore {
         let mut unfinished = Unfinished(Some(incoming.clone()));
         let stored = self.receive(&incoming, name, source).await?;
         let folder = self.folder(id);
+        let is_new = !fs::try_exists(&folder).await?;
         fs::create_dir_all(&folder).await?;
         fs::rename(&incoming, folder.join(name)).await?;
         unfinished.0 = None;
         File::open(&folder).await?.sync_all().await?;
+        if is_new {
+            // A folder is as durable as its entry in the one above it.
+            for above in folder.ancestors().skip(1).take_while(|above| above.starts_with(&self.root)) {
+                File::open(above).await?.sync_all().await?;
+            }
+        }
         Ok(stored)
     }
 

@@ -39,19 +39,24 @@ impl Scheduler {
     async fn run(self, mut endings: mpsc::Receiver<BackendIndex>) -> Result<(), StoreError> {
         let stopping = self.tasks.stopping();
         let mut state = State::new(self.parts.pool.backends().iter().map(|backend| backend.slots()));
-        let adopted = self.parts.store.adopt(Adopt::All, self.parts.lease(), self.parts.clock.now()).await?;
-        let mut actions = Vec::new();
-        for job in adopted {
-            if let Some(index) = self.adopt(job).await? {
-                actions = handle(&mut state, Event::Adopted(index));
-            }
-        }
+        let mut actions = self.take_over(&mut state, Adopt::All).await?;
         let mut changes = self.parts.pool.changes();
         actions.extend(handle(&mut state, self.pool_event()));
+        let period = self.parts.settings.lease / 3;
+        let mut takeover = self.parts.clock.now().plus(period);
         loop {
             self.perform(&mut state, actions).await;
             let event = tokio::select! {
                 () = stopping.cancelled() => return Ok(()),
+                () = self.parts.clock.sleep_until(takeover) => {
+                    let now = self.parts.clock.now();
+                    takeover = now.plus(period);
+                    actions = self.take_over(&mut state, Adopt::ExpiredAt(now)).await.unwrap_or_else(|error| {
+                        tracing::error!(%error, "expired leases could not be looked for; trying again");
+                        Vec::new()
+                    });
+                    continue;
+                }
                 Some(index) = endings.recv() => Event::Ended(index),
                 () = self.parts.hub.work() => Event::Work,
                 Ok(()) = changes.changed() => self.pool_event(),
@@ -107,6 +112,17 @@ impl Scheduler {
             let _: Result<(), _> = ended.send(index).await;
             Ok::<(), StoreError>(())
         });
+    }
+
+    /// Takes over running jobs of processes that are gone.
+    async fn take_over(&self, state: &mut State, which: Adopt) -> Result<Vec<Action>, StoreError> {
+        let mut actions = Vec::new();
+        for job in self.parts.store.adopt(which, self.parts.lease(), self.parts.clock.now()).await? {
+            if let Some(index) = self.adopt(job).await? {
+                actions.extend(handle(state, Event::Adopted(index)));
+            }
+        }
+        Ok(actions)
     }
 
     /// Goes on watching an attempt of an earlier process; one on a server that is not configured any more

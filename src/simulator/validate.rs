@@ -77,7 +77,9 @@ fn class_of(id: &str, node: &Value, version: Version) -> Result<&'static Class, 
     if let Some(class) = name.and_then(classes::find) {
         return Ok(class);
     }
-    if version == Version::V0_24_0 && !node.is_object() {
+    // 0.3.64 only looks for the word `class_type` in a node, which Python does in texts and lists, too.
+    let searched = version == Version::V0_3_64 && (node.is_string() || node.is_array());
+    if !node.is_object() && !searched {
         return Err(Rejection::Crashed);
     }
     let details = format!("Node ID '#{id}'");

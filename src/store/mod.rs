@@ -21,6 +21,9 @@ use crate::domain::time::UnixMillis;
 
 pub use error::StoreError;
 
+/// Where counting a job's place in the queue stops: asking must not cost more in a longer queue.
+pub const FARTHEST_POSITION: u64 = 1_000;
+
 /// A free slot that asks for a job.
 #[derive(Debug, Clone)]
 pub struct Claim {
@@ -145,7 +148,7 @@ pub struct JobRecord {
     pub texts: Vec<NamedText>,
     /// Its files.
     pub media: Vec<MediaFile>,
-    /// Jobs that will be claimed before it, while it is queued.
+    /// Jobs that will be claimed before it, while it is queued; [`FARTHEST_POSITION`] stands for that many or more.
     pub queue_position: Option<u64>,
 }
 

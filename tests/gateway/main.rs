@@ -1,6 +1,20 @@
 //! The whole gateway against the simulator: from a request to its result, through every fault.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cancel;
+mod failures;
+mod fencing;
+mod history_faults;
 mod jobs;
+mod outputs;
+mod params;
+mod recovery;
+mod several_servers;
+mod shutdown;
+mod storage;
+mod submit_faults;
+mod timeouts;
+mod websocket;

@@ -275,3 +275,19 @@ async fn the_older_release_has_no_create_time_and_no_jobs() {
     assert_eq!(lab.get("/api/jobs").await.status(), 404);
     assert_eq!(lab.json("/system_stats").await["system"]["comfyui_version"], "0.3.64");
 }
+
+#[tokio::test]
+async fn nodes_that_are_no_objects_break_either_release_in_its_own_way() {
+    for (version, node, status) in [
+        (Version::V0_24_0, json!("text"), 500),
+        (Version::V0_24_0, json!(3), 500),
+        (Version::V0_3_64, json!("text"), 400),
+        (Version::V0_3_64, json!([]), 400),
+        (Version::V0_3_64, json!(3), 500),
+        (Version::V0_3_64, json!(null), 500),
+    ] {
+        let lab = Lab::with(SimulatorConfig { version, ..quick() }).await;
+        let response = lab.post("/prompt", &json!({ "prompt": { "1": node } })).await;
+        assert_eq!(response.status(), status, "{version:?} {node}");
+    }
+}

@@ -6,6 +6,9 @@
     reason = "helpers of tests; each test binary uses some of them"
 )]
 
+mod graphs;
+mod invariants;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +16,7 @@ use std::time::Duration;
 use comfy_gateway::api::server::ServerSettings;
 use comfy_gateway::api::state::ApiLimits;
 use comfy_gateway::app::{App, AppError, AppSettings};
-use comfy_gateway::clock::SystemClock;
+use comfy_gateway::clock::{Clock, SystemClock};
 use comfy_gateway::comfy::ComfyEndpoint;
 use comfy_gateway::domain::id::BackendName;
 use comfy_gateway::domain::retry::RetryPolicy;
@@ -23,11 +26,17 @@ use comfy_gateway::scheduler;
 use comfy_gateway::service::Limits;
 use comfy_gateway::simulator::{Simulator, SimulatorConfig};
 use serde_json::{Value, json};
-use sqlx::{ConnectOptions, Connection, Row};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+
+pub use self::graphs::*;
+pub use self::invariants::assert_invariants;
+
+/// A test that takes longer will never end.
+const STUCK: Duration = Duration::from_mins(1);
 
 pub type Settings = AppSettings;
 
@@ -78,13 +87,36 @@ pub fn settings(data_dir: &Path, urls: &[&str]) -> Settings {
     }
 }
 
-/// A running gateway and its clients.
+/// A running gateway and its clients. It has threads of its own, so that it can be killed as a process is.
 pub struct Gateway {
     pub base: String,
     pub http: reqwest::Client,
     pub data: Arc<TempDir>,
+    settings: Settings,
+    runtime: Option<Runtime>,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<Result<(), AppError>>,
+}
+
+/// What a gateway leaves behind.
+pub struct Left {
+    pub settings: Settings,
+    pub data: Arc<TempDir>,
+}
+
+impl Left {
+    /// The next gateway on the same data.
+    pub async fn start(self) -> Gateway {
+        Gateway::start(self.settings, self.data).await
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl Gateway {
@@ -96,7 +128,7 @@ impl Gateway {
     /// The same with settings of the test's own.
     pub async fn with(simulators: &[&Simulator], adjust: impl FnOnce(&mut Settings)) -> Self {
         let data = Arc::new(tempfile::tempdir().unwrap());
-        let urls: Vec<String> = simulators.iter().map(|simulator| simulator.url().clone()).collect();
+        let urls: Vec<String> = simulators.iter().map(|simulator| simulator.url()).collect();
         let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
         let mut settings = settings(data.path(), &urls);
         adjust(&mut settings);
@@ -104,16 +136,30 @@ impl Gateway {
     }
 
     pub async fn start(settings: Settings, data: Arc<TempDir>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let app =
-            App::start(settings, listener, Arc::new(SystemClock), Arc::new(Random::from_os())).await.unwrap();
+        let own = settings.clone();
+        let test = std::thread::current().name().unwrap_or_default().to_owned();
+        let gateway = tokio::task::spawn_blocking(move || Self::on_threads_of_its_own(own, settings, data));
+        let gateway = gateway.await.unwrap();
+        gateway.runtime.as_ref().unwrap().spawn(async move {
+            SystemClock.sleep(STUCK).await;
+            eprintln!("{test} is stuck");
+            std::process::exit(101);
+        });
+        gateway
+    }
+
+    fn on_threads_of_its_own(own: Settings, settings: Settings, data: Arc<TempDir>) -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let app = runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            App::start(own, listener, Arc::new(SystemClock), Arc::new(Random::from_os())).await.unwrap()
+        });
         let base = format!("http://{}", app.address());
-        let (stop, stopped) = oneshot::channel();
-        let running = spawn(app.run_until_stopped(async {
-            drop(stopped.await);
-        }));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let running = runtime.spawn(app.run_until_stopped(async { drop(stopped.await) }));
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { base, http, data, stop: Some(stop), running }
+        Self { base, http, data, settings, runtime: Some(runtime), stop: Some(stop), running }
     }
 
     pub async fn get(&self, path: &str) -> reqwest::Response {
@@ -146,6 +192,24 @@ impl Gateway {
         body
     }
 
+    /// A job as it stands now.
+    pub async fn now(&self, id: &str) -> Value {
+        self.get(&format!("/results/{id}")).await.json().await.unwrap()
+    }
+
+    /// Asks for a job until it is as expected; for what no signal tells of.
+    pub async fn until(&self, id: &str, expected: impl Fn(&Value) -> bool) -> Value {
+        let asking = async {
+            loop {
+                let body = self.now(id).await;
+                if expected(&body) {
+                    return body;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), asking).await.unwrap()
+    }
+
     /// Submits and waits.
     pub async fn run(&self, workflow: Value) -> Value {
         let id = self.submit(workflow).await;
@@ -156,83 +220,33 @@ impl Gateway {
         self.post(&format!("/results/{id}/cancel"), &json!({})).await.json().await.unwrap()
     }
 
-    /// Stops it without looking at what it leaves; the data directory for the next one.
-    pub async fn stop(mut self) -> Arc<TempDir> {
+    /// The bytes behind a URL of a result.
+    pub async fn bytes(&self, url: &Value) -> bytes::Bytes {
+        let response = self.http.get(url.as_str().unwrap()).send().await.unwrap();
+        assert_eq!(response.status(), 200, "{url}");
+        response.bytes().await.unwrap()
+    }
+
+    /// Stops it as SIGTERM does, without looking at what it leaves.
+    pub async fn stop(mut self) -> Left {
         if let Some(stop) = self.stop.take() {
             let _: Result<(), ()> = stop.send(());
         }
         (&mut self.running).await.unwrap().unwrap();
-        self.data.clone()
+        self.kill().await
     }
 
-    /// Ends it at once, as a kill does: nothing is finished or written down any more.
-    pub fn kill(self) -> Arc<TempDir> {
-        self.running.abort();
-        self.data.clone()
+    /// Ends it at once, as a kill does: every task is dropped where it stands, nothing more is written down.
+    pub async fn kill(mut self) -> Left {
+        let runtime = self.runtime.take().unwrap();
+        // Returns when its threads have ended, and with them the lock on the data directory.
+        tokio::task::spawn_blocking(move || runtime.shutdown_timeout(Duration::from_secs(20))).await.unwrap();
+        Left { settings: self.settings.clone(), data: self.data.clone() }
     }
 
     /// Stops it and asserts what holds after every test: every job has ended, every file belongs to one.
     pub async fn finish(self) {
-        let data = self.stop().await;
-        assert_invariants(data.path()).await;
+        let left = self.stop().await;
+        assert_invariants(left.data.path()).await;
     }
-}
-
-/// What holds when all jobs have been waited for.
-pub async fn assert_invariants(data: &Path) {
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(data.join("gateway.db"));
-    let mut db = options.connect().await.unwrap();
-    let rows =
-        sqlx::query("SELECT prompt_id, state, finished_at FROM jobs").fetch_all(&mut db).await.unwrap();
-    let mut known = std::collections::HashSet::new();
-    for row in rows {
-        let (id, state): (String, String) = (row.get("prompt_id"), row.get("state"));
-        assert!(["completed", "failed", "cancelled"].contains(&state.as_str()), "job {id} is left {state}");
-        known.insert(id);
-    }
-    let open: i64 = sqlx::query_scalar("SELECT count(*) FROM attempts WHERE ended_at IS NULL")
-        .fetch_one(&mut db)
-        .await
-        .unwrap();
-    assert_eq!(open, 0, "attempts without an end");
-    let files = sqlx::query("SELECT prompt_id, stored_as, bytes FROM media JOIN jobs USING (seq)")
-        .fetch_all(&mut db)
-        .await
-        .unwrap();
-    for row in files {
-        let (id, name, bytes): (String, String, i64) =
-            (row.get("prompt_id"), row.get("stored_as"), row.get("bytes"));
-        let path = data.join("media").join(&id[34..]).join(&id).join(&name);
-        assert_eq!(
-            std::fs::metadata(&path).map(|meta| meta.len()).ok(),
-            u64::try_from(bytes).ok(),
-            "{}",
-            path.display()
-        );
-    }
-    for shard in std::fs::read_dir(data.join("media")).unwrap().flatten() {
-        for entry in std::fs::read_dir(shard.path()).unwrap().flatten() {
-            let name = entry.file_name().into_string().unwrap();
-            assert!(known.contains(&name), "media/{} belongs to no job", entry.path().display());
-        }
-    }
-    db.close().await.unwrap();
-}
-
-/// A one-node-deep picture of that colour, saved under `$output.cover`.
-pub fn picture(color: u32) -> Value {
-    json!({
-        "1": {"class_type": "EmptyImage", "inputs": {"width": 32, "height": 32, "batch_size": 1, "color": color}},
-        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "test"}, "_meta": {"title": "$output.cover"}}
-    })
-}
-
-/// A job that runs until the test releases `name`, then shows a text.
-pub fn hold(name: &str) -> Value {
-    json!({ "1": {"class_type": "SimHold", "inputs": {"name": name}} })
-}
-
-#[expect(clippy::disallowed_methods, reason = "a test's own task, joined by the test")]
-fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
-    tokio::spawn(future)
 }

@@ -11,14 +11,16 @@ use crate::domain::media::MediaFile;
 use crate::domain::time::UnixMillis;
 use crate::store::{Cursor, JobRecord, Lookup, Page, QueueStats, StoreError};
 
-/// A job with everything but its files; a `WHERE` follows.
+/// A job with everything but its files; a `WHERE` follows. Counting stops at `FARTHEST_POSITION`:
+/// whoever asks for a job far back in a long queue must not walk all of it.
 macro_rules! record {
     () => {
         "SELECT jobs.*, job_inputs.metadata, job_inputs.seeds, job_outputs.outputs, job_outputs.texts,
-         CASE jobs.state WHEN 'queued' THEN
-             (SELECT count(*) FROM jobs AS ahead WHERE ahead.state = 'queued' AND ahead.priority > jobs.priority)
-           + (SELECT count(*) FROM jobs AS ahead
-              WHERE ahead.state = 'queued' AND ahead.priority = jobs.priority AND ahead.seq < jobs.seq)
+         CASE jobs.state WHEN 'queued' THEN min(1000,
+             (SELECT count(*) FROM (SELECT 1 FROM jobs AS ahead
+              WHERE ahead.state = 'queued' AND ahead.priority > jobs.priority LIMIT 1000))
+           + (SELECT count(*) FROM (SELECT 1 FROM jobs AS ahead
+              WHERE ahead.state = 'queued' AND ahead.priority = jobs.priority AND ahead.seq < jobs.seq LIMIT 1000)))
          END AS position
          FROM jobs JOIN job_inputs USING (seq) LEFT JOIN job_outputs USING (seq) "
     };

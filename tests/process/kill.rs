@@ -1,11 +1,5 @@
 //! The gateway's process, killed with SIGKILL at seeded moments under load: nothing is lost, nothing is run twice
 //! whose first run could be found, no file is missing.
-#![allow(clippy::unwrap_used, reason = "a test may stop at once")]
-
-#[path = "../support/mod.rs"]
-mod support;
-
-mod process;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::process::Process;
+use crate::process::Process;
 use crate::support::{assert_invariants, picture};
 
 const KILLS: usize = 60;
@@ -92,7 +86,7 @@ async fn call(
     }
 }
 
-async fn simulators() -> Vec<Simulator> {
+pub async fn simulators() -> Vec<Simulator> {
     let mut simulators = Vec::new();
     for name in ["gpu-1", "gpu-2"] {
         let config = SimulatorConfig {

@@ -1,0 +1,19 @@
+//! The HTTP contract, endpoint by endpoint: what is answered, in which form, and what is refused.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bodies;
+mod caching;
+mod connections;
+mod documentation;
+mod listing;
+mod media;
+mod operation;
+mod params;
+mod paths;
+mod scene;
+mod urls;
+mod waiting;
+mod workflows;

@@ -1,0 +1,68 @@
+//! Our own disk: when it takes no files, jobs wait for it instead of failing.
+
+use std::fs;
+
+use comfy_gateway::simulator::Route;
+use serde_json::{Value, json};
+
+use crate::support::{Gateway, picture, simulator};
+
+#[tokio::test]
+async fn a_media_store_that_takes_no_files_loses_no_job() {
+    let comfy = simulator().await;
+    let gateway = Gateway::before(&[&comfy]).await;
+    // A file where its folder should be: every write fails, for whichever user the test runs as.
+    let incoming = gateway.data.path().join("media/incoming");
+    fs::remove_dir(&incoming).unwrap();
+    fs::write(&incoming, "in the way").unwrap();
+    let id = gateway.submit(picture(1)).await;
+    comfy.until(|record| record.requests(Route::View) >= 3).await;
+    let now = gateway.now(&id).await;
+    assert_eq!((&now["status"], &now["attempts"]), (&json!("running"), &json!(1)));
+    fs::remove_file(&incoming).unwrap();
+    fs::create_dir(&incoming).unwrap();
+    let result = gateway.result(&id).await;
+    assert_eq!(result["status"], "completed", "{result:#}");
+    assert!(gateway.bytes(&result["images"][0]).await.starts_with(b"\x89PNG"));
+    assert_eq!(comfy.runs(&id).queued, 1);
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn deleting_a_job_deletes_its_files() {
+    let comfy = simulator().await;
+    let gateway = Gateway::before(&[&comfy]).await;
+    let result = gateway.run(picture(1)).await;
+    let id = result["prompt_id"].as_str().unwrap();
+    let folder = gateway.data.path().join("media").join(&id[34..]).join(id);
+    assert!(folder.exists());
+    let response = gateway.http.delete(format!("{}/results/{id}", gateway.base)).send().await.unwrap();
+    assert_eq!(response.status(), 204);
+    assert!(!folder.exists());
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn files_that_belong_to_no_job_are_swept_at_the_start() {
+    let comfy = simulator().await;
+    let gateway = Gateway::before(&[&comfy]).await;
+    let kept = gateway.run(picture(1)).await;
+    let left = gateway.kill().await;
+    let orphan = left.data.path().join("media/ab/0198c1c2-7d1e-7abc-8def-0123456789ab");
+    fs::create_dir_all(&orphan).unwrap();
+    fs::write(orphan.join("x.png"), "x").unwrap();
+    let gateway = left.start().await;
+    assert!(!orphan.exists());
+    let kept = gateway.now(kept["prompt_id"].as_str().unwrap()).await;
+    assert!(gateway.bytes(&kept["images"][0]).await.starts_with(b"\x89PNG"));
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn without_a_retention_jobs_are_kept_for_ever() {
+    let comfy = simulator().await;
+    let gateway = Gateway::with(&[&comfy], |settings| settings.scheduler.retention = None).await;
+    let result = gateway.run(picture(1)).await;
+    assert_eq!(result["expires_at"], Value::Null);
+    gateway.finish().await;
+}

@@ -1,0 +1,145 @@
+//! The commands and how they end.
+
+use std::process::{Output, Stdio};
+
+use comfy_gateway::api::openapi;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+
+use crate::process::Process;
+use crate::support::{hold, simulator};
+
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_comfy-gateway"));
+    command.kill_on_drop(true).stdin(Stdio::null());
+    command
+}
+
+async fn run(args: &[&str]) -> (Output, String, String) {
+    let output = program().args(args).output().await.unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    (output, stdout, stderr)
+}
+
+#[tokio::test]
+async fn the_demo_shows_a_result_and_its_picture_and_ends_well() {
+    let (output, stdout, stderr) = run(&["demo", "--once"]).await;
+    assert!(output.status.success(), "{stdout}\n{stderr}");
+    for part in
+        ["202 Accepted", "KSampler", "\"status\": \"completed\"", "\"cover\"", "\"caption\"", "a PNG of"]
+    {
+        assert!(stdout.contains(part), "{part} is missing in\n{stdout}");
+    }
+}
+
+#[tokio::test]
+async fn the_simulator_says_where_it_is_and_stops_when_told() {
+    let mut child = program().args(["simulate", "--port", "0"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let said = lines.next_line().await.unwrap().unwrap();
+    let url = said.split_whitespace().last().unwrap();
+    let stats: Value = reqwest::Client::builder()
+        .no_proxy()
+        .build()
+        .unwrap()
+        .get(format!("{url}/system_stats"))
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(stats["system"]["comfyui_version"], "0.24.0");
+    let pid = child.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    assert!(child.wait().await.unwrap().success());
+}
+
+#[tokio::test]
+async fn openapi_prints_the_document_in_both_forms() {
+    let (_, yaml, _) = run(&["openapi"]).await;
+    assert_eq!(yaml, openapi::yaml());
+    let (_, text, _) = run(&["openapi", "--format", "json"]).await;
+    let document: Value = serde_json::from_str(&text).unwrap();
+    assert!(document["paths"]["/execute"].is_object());
+}
+
+#[tokio::test]
+async fn check_says_of_each_server_whether_it_answers_and_fails_when_none_does() {
+    let comfy = simulator().await;
+    let url = comfy.url();
+    let (output, stdout, _) = run(&["check", "--backend", &url, "--backend", "http://127.0.0.1:9"]).await;
+    assert!(output.status.success(), "{stdout}");
+    assert!(
+        stdout.contains(&url) && stdout.contains("0.24.0") && stdout.contains("http://127.0.0.1:9"),
+        "{stdout}"
+    );
+    comfy.crash().await;
+    let (output, ..) = run(&["check", "--backend", &url]).await;
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn wrong_settings_end_the_program_with_all_of_them_told() {
+    let (output, _, stderr) = run(&["--max-body", "lots", "--backend", "ftp://x"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr.contains("max_body") && stderr.contains("ftp://x"), "{stderr}");
+}
+
+#[tokio::test]
+async fn a_second_gateway_on_the_same_data_is_refused() {
+    let comfy = simulator().await;
+    let data = tempfile::tempdir().unwrap();
+    let mut first = Process::start(data.path(), &[comfy.url()]).await;
+    let path = data.path().to_str().unwrap();
+    let (output, _, stderr) = run(&["--listen", "127.0.0.1:0", "--data-dir", path]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr.contains("in use by another comfy-gateway"), "{stderr}");
+    first.stop().await;
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_told() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let data = tempfile::tempdir().unwrap();
+    let (output, _, stderr) = run(&["--listen", &address, "--data-dir", data.path().to_str().unwrap()]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr.contains(&address), "{stderr}");
+}
+
+#[tokio::test]
+async fn sigterm_answers_who_waits_and_leaves_the_running_job_to_the_next_start() {
+    let comfy = simulator().await;
+    let data = tempfile::tempdir().unwrap();
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let mut first = Process::start(data.path(), &[comfy.url()]).await;
+    let accepted = http
+        .post(format!("{}/execute", first.base))
+        .json(&json!({ "workflow": hold("a") }))
+        .send()
+        .await
+        .unwrap();
+    let job: Value = accepted.json().await.unwrap();
+    let id = job["prompt_id"].as_str().unwrap().to_owned();
+    comfy.holding("a").await;
+    let waiting = http.get(format!("{}/results/{id}?wait=60", first.base)).send();
+    let (answer, ()) = tokio::join!(waiting, async {
+        http.get(format!("{}/healthz", first.base)).send().await.unwrap();
+        first.stop().await;
+    });
+    // A wait that had not reached the gateway before the stop finds nobody; one that had is answered.
+    if let Ok(answer) = answer {
+        assert_eq!(answer.status(), 202);
+    }
+    comfy.release("a");
+    comfy.finished(&id).await;
+    let mut second = Process::start(data.path(), &[comfy.url()]).await;
+    let result: Value =
+        http.get(format!("{}/results/{id}?wait=30", second.base)).send().await.unwrap().json().await.unwrap();
+    assert_eq!((&result["status"], &result["attempts"]), (&json!("completed"), &json!(1)), "{result:#}");
+    assert_eq!(comfy.runs(&id).started, 1);
+    second.stop().await;
+}
