@@ -10,7 +10,8 @@
 //! * [`pool`]: the servers and their health. [`scheduler`]: brings each job to its one end.
 //! * [`service`]: the use cases. [`api`]: the same over HTTP. `app`: puts all of it together.
 //! * [`simulator`]: a ComfyUI without a GPU, for the demo, for tests, and for web developers.
-//! * [`clock`], [`random`], [`lifecycle`], [`metrics`]: the time, randomness, tasks and measurements, handed in to all.
+//! * [`clock`], [`random`], [`lifecycle`], [`metrics`]: the time, randomness, tasks and measurements, handed in to
+//!   all. `config`, `cli`, `check`, `demo`, `telemetry`, `data_dir`, `signals`: around it.
 
 pub mod api;
 pub mod app;
@@ -29,6 +30,7 @@ pub mod pool;
 pub mod random;
 pub mod scheduler;
 pub mod service;
+pub mod signals;
 pub mod simulator;
 pub mod store;
 pub mod telemetry;

@@ -3,8 +3,7 @@
 
 use std::future::Future;
 
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -82,29 +81,6 @@ impl Tasks {
     pub fn crashed(&self) -> Option<Crash> {
         self.crash.borrow().clone()
     }
-}
-
-/// A future that ends with the first SIGTERM or SIGINT; the second one ends the process at once.
-///
-/// # Errors
-/// The handlers cannot be installed.
-pub fn signals() -> std::io::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let (told, first) = oneshot::channel();
-    // Nobody waits for this task: it ends with the process.
-    TaskTracker::new().spawn(async move {
-        let mut next = async || tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} };
-        next().await;
-        // An error means that the process stops already.
-        let _: Result<(), ()> = told.send(());
-        next().await;
-        std::process::exit(130);
-    });
-    Ok(async {
-        // The task lives as long as the process.
-        let _: Result<(), _> = first.await;
-    })
 }
 
 fn panic_message(error: tokio::task::JoinError) -> String {

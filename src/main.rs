@@ -14,7 +14,7 @@ use comfy_gateway::clock::{Clock, SystemClock};
 use comfy_gateway::config::{Config, Flags};
 use comfy_gateway::random::Random;
 use comfy_gateway::simulator::{Simulator, SimulatorConfig};
-use comfy_gateway::{check, demo, lifecycle, telemetry};
+use comfy_gateway::{check, demo, signals, telemetry};
 use tokio::net::TcpListener;
 
 type Outcome = Result<ExitCode, Box<dyn std::error::Error>>;
@@ -62,7 +62,7 @@ fn serve(flags: &Flags) -> Outcome {
     let config = configuration(flags)?;
     telemetry::init(&config.settings)?;
     block_on(async {
-        let shutdown = lifecycle::signals()?;
+        let shutdown = signals::shutdown()?;
         let address = config.settings.listen;
         let listener = TcpListener::bind(address)
             .await
@@ -76,7 +76,7 @@ fn serve(flags: &Flags) -> Outcome {
 
 fn demonstrate(once: bool) -> Outcome {
     block_on(async {
-        let shutdown = lifecycle::signals()?;
+        let shutdown = signals::shutdown()?;
         demo::run(once, system_clock(), shutdown).await?;
         Ok(ExitCode::SUCCESS)
     })?
@@ -91,7 +91,7 @@ fn simulate(args: SimulateArgs) -> Outcome {
         ..SimulatorConfig::default()
     };
     block_on(async {
-        let shutdown = lifecycle::signals()?;
+        let shutdown = signals::shutdown()?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, args.port))
             .await
             .map_err(|error| format!("cannot listen on port {}: {error}", args.port))?;

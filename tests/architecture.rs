@@ -22,6 +22,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("api", &["domain", "media", "store", "pool", "service"]),
     ("simulator", &[]),
     ("data_dir", &[]),
+    ("signals", &[]),
     ("config", &["domain", "comfy", "pool", "scheduler"]),
     ("telemetry", &["config"]),
     ("check", &["domain", "comfy", "config", "pool"]),
@@ -31,7 +32,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("demo", &["app", "config", "simulator"]),
     ("cli", &["config", "simulator"]),
-    ("main", &["api", "app", "check", "cli", "config", "demo", "simulator", "telemetry"]),
+    ("main", &["api", "app", "check", "cli", "config", "demo", "signals", "simulator", "telemetry"]),
 ];
 
 /// What is handed in to all but the domain.
