@@ -141,15 +141,14 @@ impl<'a> Fields<'a> {
     /// A positive number of seconds up to `most`.
     pub fn seconds(&mut self, name: &str, most: Duration) -> Option<Duration> {
         let raw = self.raw(name)?;
+        // Compared as they came: a `Duration` rounds to nanoseconds.
+        let range = 0.001..=most.as_secs_f64();
         let time = serde_json::from_str(raw.get())
             .ok()
-            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-            .filter(|time| *time >= Duration::from_millis(1) && *time <= most);
+            .filter(|seconds: &f64| range.contains(seconds))
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         if time.is_none() {
-            self.fault(
-                name,
-                format!("{name} must be a number of seconds above 0 and up to {}", most.as_secs()),
-            );
+            self.fault(name, format!("{name} must be a number of seconds from 0.001 to {}", most.as_secs()));
         }
         time
     }

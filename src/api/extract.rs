@@ -168,3 +168,18 @@ pub fn wanted_wait(query: &mut Query, parts: &Parts, most: Duration) -> Wait {
         None => preferred_wait(parts, most),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_any_number_of_seconds_and_nothing_else() {
+        assert_eq!(seconds("1.5"), Some(Duration::from_millis(1_500)));
+        assert_eq!(seconds("-0"), Some(Duration::ZERO));
+        assert_eq!(seconds("1e300"), Some(Duration::MAX));
+        for text in ["", "-1", "NaN", "inf", "infinity", "1e999", "30s"] {
+            assert_eq!(seconds(text), None, "{text}");
+        }
+    }
+}
