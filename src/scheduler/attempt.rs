@@ -63,6 +63,7 @@ impl Attempt {
     /// Runs it to its end, or until `stopping`: then the job stays as it is for the next start.
     pub async fn run(self, origin: Origin, stopping: CancellationToken) {
         tokio::select! {
+            biased;
             () = stopping.cancelled() => {}
             () = self.to_its_end(origin) => {}
         }

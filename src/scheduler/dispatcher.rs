@@ -47,6 +47,8 @@ impl Scheduler {
         loop {
             self.perform(&mut state, actions).await;
             let event = tokio::select! {
+                // First of all: at a stop attempts end too, and their slots must not be filled again.
+                biased;
                 () = stopping.cancelled() => return Ok(()),
                 () = self.parts.clock.sleep_until(takeover) => {
                     let now = self.parts.clock.now();
@@ -80,7 +82,11 @@ impl Scheduler {
             let claimed = self.claim(&asked).await;
             let got = claimed.len();
             for (index, job) in asked.iter().zip(claimed) {
-                self.spawn(*index, job, Origin::Fresh);
+                if self.tasks.stopping().is_cancelled() {
+                    self.put_back(&job, "the gateway was stopped").await;
+                } else {
+                    self.spawn(*index, job, Origin::Fresh);
+                }
             }
             actions.extend(handle(state, Event::Claimed { asked, got }));
         }
@@ -133,15 +139,22 @@ impl Scheduler {
             self.spawn(index, job, Origin::Adopted);
             return Ok(Some(index));
         }
-        let now = self.parts.clock.now();
-        let requeue = Requeue {
-            counts: false,
-            not_before: now,
-            deadline: job.queue_timeout.map(|timeout| now.plus(timeout)),
-            reason: format!("the server {} is not configured any more", job.attempt.backend),
-            at: now,
-        };
-        reaper::give_back(&self.parts, &job, requeue).await?;
+        let reason = format!("the server {} is not configured any more", job.attempt.backend);
+        reaper::give_back(&self.parts, &job, self.requeue(&job, reason)).await?;
         Ok(None)
+    }
+
+    /// Puts a job back that was claimed when the stop came: no server has heard of it.
+    async fn put_back(&self, job: &ClaimedJob, reason: &str) {
+        let requeue = self.requeue(job, reason.to_owned());
+        if let Err(error) = reaper::give_back(&self.parts, job, requeue).await {
+            tracing::warn!(prompt_id = %job.prompt_id, %error, "a claimed job is left to the next start");
+        }
+    }
+
+    fn requeue(&self, job: &ClaimedJob, reason: String) -> Requeue {
+        let now = self.parts.clock.now();
+        let deadline = job.queue_timeout.map(|timeout| now.plus(timeout));
+        Requeue { counts: false, not_before: now, deadline, reason, at: now }
     }
 }

@@ -58,7 +58,11 @@ impl Scene {
     }
 
     async fn state(&self) -> (Value, usize) {
-        let jobs = self.gateway.get("/results").await.json().await.unwrap();
+        let mut jobs: Value = self.gateway.get("/results").await.json().await.unwrap();
+        for job in jobs["results"].as_array_mut().unwrap() {
+            // A running job goes on meanwhile.
+            job["progress"] = Value::Null;
+        }
         (jobs, self.comfy.requests(Route::Prompt).len())
     }
 

@@ -34,6 +34,27 @@ async fn a_stop_leaves_running_jobs_to_the_next_start() {
 }
 
 #[tokio::test]
+async fn a_stop_claims_nothing_more() {
+    let comfy = simulator().await;
+    let mut gateway = Gateway::before(&[&comfy]).await;
+    let running = [gateway.submit(hold("a")).await, gateway.submit(hold("a")).await];
+    comfy.holding("a").await;
+    comfy.queued(&running[1]).await;
+    let queued = gateway.submit(picture(1)).await;
+    for _ in 0..12 {
+        gateway = gateway.stop().await.start().await;
+        let now = gateway.now(&queued).await;
+        assert_eq!((&now["status"], &now["attempts"]), (&json!("queued"), &json!(0)), "{now:#}");
+    }
+    comfy.release("a");
+    comfy.release("a");
+    for id in running.iter().chain([&queued]) {
+        assert_eq!(gateway.result(id).await["attempts"], 1);
+    }
+    gateway.finish().await;
+}
+
+#[tokio::test]
 async fn who_waits_for_a_job_is_answered_at_the_stop() {
     let comfy = simulator().await;
     let gateway = Gateway::before(&[&comfy]).await;
