@@ -132,7 +132,10 @@ async fn numbers_out_of_their_range() {
     let scene = Scene::new().await;
     let cases = [
         ("priority", json!([-1, 1001, 1e300, 1.5, "5", true, [], 99_999_999_999_i64])),
-        ("timeout", json!([0, -1, 1e300, 86401, "5", true, {}, 1e-9, 86400.0000000001, 0.000_999_999_999_9])),
+        (
+            "timeout",
+            json!([0, -1, 1e300, 86401, "5", true, {}, 1e-9, 86_400.000_000_000_1, 0.000_999_999_999_9]),
+        ),
         ("queue_timeout", json!([0, -0.5, 1e300, 86400.5, "5", false, []])),
     ];
     for (field, values) in cases {
