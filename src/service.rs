@@ -244,7 +244,11 @@ impl Service {
             CancelOutcome::Requested => self.parts.hub.cancel(id),
             CancelOutcome::AlreadyTerminal | CancelOutcome::NotFound => {}
         }
-        self.view(id).await
+        let view = self.view(id).await?;
+        if view.record.state.status().is_terminal() {
+            self.parts.hub.forget_cancel(id);
+        }
+        Ok(view)
     }
 
     /// Forgets a job that has ended, and its files.

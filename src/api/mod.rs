@@ -22,10 +22,12 @@ pub mod openapi;
 mod results;
 
 use axum::Router;
+use axum::http::header::ACCEPT_RANGES;
+use axum::http::{Extensions, HeaderMap, StatusCode, Version};
 use axum::middleware::from_fn_with_state;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
-use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
+use tower_http::compression::predicate::{DefaultPredicate, Predicate};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -52,12 +54,11 @@ fn routes() -> OpenApiRouter<ApiState> {
 /// The whole API as a service.
 pub fn router(state: ApiState) -> Router {
     let (router, _document) = routes().split_for_parts();
-    // Sounds, films and archives are compressed already, and a range must not be.
-    let worth = DefaultPredicate::new()
-        .and(NotForContentType::const_new("audio/"))
-        .and(NotForContentType::const_new("video/"))
-        .and(NotForContentType::const_new("application/octet-stream"))
-        .and(NotForContentType::const_new("application/zip"));
+    // Files come by ranges under one strong tag, so their bytes must be the same whatever a client accepts; most are
+    // compressed by themselves.
+    let file =
+        |_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions| !headers.contains_key(ACCEPT_RANGES);
+    let worth = DefaultPredicate::new().and(file);
     router
         .fallback(middleware::not_found)
         .method_not_allowed_fallback(middleware::method_not_allowed)

@@ -7,6 +7,7 @@ use tokio::sync::{Notify, watch};
 
 use super::feed::{AttemptFeed, Feeds};
 use super::health::Health;
+use super::turn::{Turn, Turns};
 use crate::clock::Clock;
 use crate::comfy::{ComfyClient, ComfyEndpoint, ComfyError, EndpointError};
 use crate::domain::id::{AttemptId, BackendName, GatewayId};
@@ -37,6 +38,7 @@ pub struct Backend {
     health: watch::Sender<Health>,
     pool_changes: watch::Sender<u64>,
     feeds: Feeds,
+    turns: Turns,
     in_flight: AtomicUsize,
     pub(super) queue_remaining: AtomicU64,
     pub(super) listening: AtomicBool,
@@ -63,6 +65,7 @@ impl Backend {
             health: watch::Sender::new(Health::Starting),
             pool_changes,
             feeds: Feeds::default(),
+            turns: Turns::new(),
             in_flight: AtomicUsize::new(0),
             queue_remaining: AtomicU64::new(0),
             listening: AtomicBool::new(false),
@@ -148,6 +151,12 @@ impl Backend {
         if self.is_listening() {
             self.deaf.notify_one();
         }
+    }
+
+    /// A job's place in the order in which the server is given its jobs.
+    #[must_use]
+    pub fn take_turn(&self) -> Turn {
+        self.turns.take()
     }
 
     /// Opens the feed of an attempt, before it is submitted. [`Backend::close_feed`] ends it.

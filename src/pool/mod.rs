@@ -5,6 +5,7 @@ mod backend;
 mod feed;
 mod health;
 mod monitor;
+mod turn;
 
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use tokio::sync::watch;
 pub use backend::{Backend, BackendSettings};
 pub use feed::AttemptFeed;
 pub use health::Health;
+pub use turn::Turn;
 
 use crate::clock::Clock;
 use crate::comfy::EndpointError;

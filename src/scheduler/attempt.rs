@@ -11,7 +11,7 @@ use crate::domain::outputs::OutputNames;
 use crate::domain::progress::ProgressTracker;
 use crate::domain::time::UnixMillis;
 use crate::domain::workflow::Workflow;
-use crate::pool::{AttemptFeed, Backend};
+use crate::pool::{AttemptFeed, Backend, Turn};
 use crate::store::ClaimedJob;
 
 /// How an attempt comes into this process.
@@ -31,6 +31,8 @@ pub(super) struct Attempt {
     pub job: ClaimedJob,
     pub feed: Arc<AttemptFeed>,
     pub cancel: CancellationToken,
+    /// Its place among the jobs that its server is to be given.
+    pub turn: Turn,
     pub names: OutputNames,
 }
 
@@ -54,7 +56,8 @@ impl Attempt {
             cancel.cancel();
         }
         parts.hub.began(job.prompt_id, cancel.clone(), feed.clone());
-        Self { parts, backend, job, feed, cancel, names }
+        let turn = backend.take_turn();
+        Self { parts, backend, job, feed, cancel, turn, names }
     }
 
     /// Runs it to its end, or until `stopping`: then the job stays as it is for the next start.
@@ -74,9 +77,11 @@ impl Attempt {
     async fn drive(&self, origin: Origin) -> (Verdict, Moments, NodeErrors) {
         let nothing = NodeErrors::default;
         if origin == Origin::Adopted {
+            self.turn.pass();
             return (self.watch(true).await, Moments::default(), nothing());
         }
         if self.cancel.is_cancelled() {
+            self.turn.pass();
             return (Verdict::Cancelled, Moments::default(), nothing());
         }
         match self.submit().await {

@@ -72,6 +72,11 @@ impl Hub {
         }
     }
 
+    /// The job has ended: a cancel that came too late for its attempt is not kept for another.
+    pub fn forget_cancel(&self, id: PromptId) {
+        self.jobs().early_cancels.remove(&id);
+    }
+
     /// How far a running job has come, if it runs in this process.
     #[must_use]
     pub fn progress(&self, id: PromptId) -> Option<Progress> {
@@ -151,6 +156,15 @@ mod tests {
         assert_eq!(hub.jobs().waiting.len(), 1);
         drop(second);
         assert_eq!(hub.jobs().waiting.len(), 0);
+    }
+
+    #[test]
+    fn a_cancel_that_came_too_late_is_not_kept() {
+        let hub = Hub::default();
+        hub.cancel(id(1));
+        assert_eq!(hub.jobs().early_cancels.len(), 1);
+        hub.forget_cancel(id(1));
+        assert_eq!(hub.jobs().early_cancels.len(), 0);
     }
 
     #[tokio::test]

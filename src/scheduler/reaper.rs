@@ -139,8 +139,13 @@ pub(super) async fn give_back(parts: &Parts, job: &ClaimedJob, requeue: Requeue)
                 finished_at: at,
                 expires_at: parts.expiry(at),
             };
-            parts.store.finish(fence, finish).await
+            parts.store.finish(fence, finish).await?;
+            tracing::info!(prompt_id = %job.prompt_id, outcome = "cancelled", "job ended");
+            parts.metrics.job_finished(Status::Cancelled);
+            parts.hub.forget_cancel(job.prompt_id);
         }
-        other => other,
+        other => other?,
     }
+    parts.hub.job_changed(job.prompt_id);
+    Ok(())
 }

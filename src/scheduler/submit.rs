@@ -11,7 +11,11 @@ impl Attempt {
     pub(super) async fn submit(&self) -> Result<NodeErrors, Verdict> {
         let id = self.id();
         let client = self.backend.client();
-        let error = match client.submit(&id, self.backend.client_id(), &self.job.graph).await {
+        // Jobs that were claimed together reach the server as they were claimed, and not as their tasks are run.
+        self.turn.comes(&*self.parts.clock).await;
+        let answer = client.submit(&id, self.backend.client_id(), &self.job.graph).await;
+        self.turn.pass();
+        let error = match answer {
             Ok(submitted) if submitted.prompt_id == id => return Ok(submitted.node_errors),
             Ok(other) => return Err(self.too_old(&other.prompt_id).await),
             Err(error) => error,

@@ -32,8 +32,7 @@ async fn a_job_in_comfyuis_queue_is_deleted_there_and_never_starts() {
     comfy.holding("a").await;
     let waiting = gateway.submit(hold("b")).await;
     comfy.queued(&waiting).await;
-    let answer = gateway.post(&format!("/results/{waiting}/cancel"), &json!({})).await;
-    assert_eq!(answer.status(), 202);
+    gateway.cancel(&waiting).await;
     assert_eq!(gateway.result(&waiting).await["status"], "cancelled");
     assert_eq!(gateway.now(&running).await["status"], "running", "the other job is untouched");
     assert_eq!(comfy.requests(Route::Interrupt).len(), 0);

@@ -68,7 +68,7 @@ async fn a_run_that_its_server_forgets_is_run_again_under_a_new_id() {
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
     comfy.forget(&id);
-    comfy.until(|record| record.is_holding("a") && record.runs(&id).started == 1).await;
+    comfy.until(|record| record.requests(Route::Prompt) == 2 && record.is_holding("a")).await;
     comfy.release("a");
     let result = gateway.result(&id).await;
     assert_eq!((&result["status"], &result["attempts"]), (&json!("completed"), &json!(2)), "{result:#}");

@@ -170,6 +170,22 @@ async fn a_job_of_a_server_that_is_not_configured_any_more_runs_elsewhere() {
 }
 
 #[tokio::test]
+async fn a_cancelled_job_of_a_server_that_is_not_configured_any_more_is_cancelled() {
+    let comfy = simulator().await;
+    let gateway = Gateway::before(&[&comfy]).await;
+    let id = gateway.submit(hold("a")).await;
+    comfy.holding("a").await;
+    comfy.faults().always(Route::Interrupt, Fault::Status(500, String::new()));
+    gateway.cancel(&id).await;
+    let mut left = gateway.kill().await;
+    left.settings.backends.clear();
+    let gateway = left.start().await;
+    let result = gateway.result(&id).await;
+    assert_eq!((&result["status"], &result["attempts"]), (&json!("cancelled"), &json!(1)), "{result:#}");
+    gateway.finish().await;
+}
+
+#[tokio::test]
 async fn a_gateway_that_starts_before_its_comfyui_waits_for_it() {
     let comfy = simulator().await;
     comfy.crash().await;

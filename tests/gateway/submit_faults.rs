@@ -70,6 +70,11 @@ async fn an_answer_that_never_comes_though_the_job_arrived() {
 }
 
 #[tokio::test]
+async fn a_request_that_hangs_before_the_job_arrived() {
+    survives(Fault::Hang, impatient, 2).await;
+}
+
+#[tokio::test]
 async fn a_server_that_turns_the_job_away_once() {
     survives(Fault::Status(401, "who are you?".to_owned()), |_| {}, 2).await;
 }
