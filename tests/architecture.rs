@@ -240,3 +240,29 @@ fn functions_stay_small() {
         }
     }
 }
+
+/// Lines of tests: all of `tests/`, and what stands behind `#[cfg(test)]`.
+fn tests_and_source() -> (usize, usize) {
+    let mut tests: usize = sources(&root("tests")).iter().map(|source| source.text.lines().count()).sum();
+    let mut code = 0;
+    // The simulator is the ComfyUI of every test and of no production run: it counts on neither side.
+    for source in sources(&root("src")).iter().filter(|source| source.module != "simulator") {
+        let name = source.path.file_stem().and_then(|name| name.to_str()).unwrap();
+        let lines = source.text.lines().count();
+        let of_tests = ["tests", "params_tests", "mutilate"].contains(&name);
+        let begin = if of_tests {
+            0
+        } else {
+            source.text.lines().position(|line| line == "#[cfg(test)]").unwrap_or(lines)
+        };
+        code += begin;
+        tests += lines - begin;
+    }
+    (tests, code)
+}
+
+#[test]
+fn there_are_nine_lines_of_tests_for_ten_of_code() {
+    let (tests, code) = tests_and_source();
+    assert!(tests * 10 >= code * 9, "{tests} lines of tests for {code} of code");
+}

@@ -23,7 +23,8 @@ pub async fn observe(State(state): State<ApiState>, request: Request, next: Next
     let id = given_id(&request).unwrap_or_else(|| parts.random.attempt_id().to_string());
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
-    let span = tracing::info_span!("request", request_id = %id, %method, route);
+    // At the highest level, so that its fields stand in the lines of every log filter.
+    let span = tracing::error_span!("request", request_id = %id, %method, route);
     let mut response = next.run(request).instrument(span.clone()).await;
     let took = parts.clock.now().since(started);
     parts.metrics.request(method.as_str(), &route, response.status().as_u16(), took);

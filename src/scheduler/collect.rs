@@ -94,7 +94,7 @@ impl Attempt {
             if failures >= TRIES {
                 return Err(self.unavailable(file, &why));
             }
-            tracing::warn!(prompt_id = %self.job.prompt_id, file = file.filename, why, "fetching an output file again");
+            tracing::warn!(file = file.filename, why, "fetching an output file again");
             self.pause(failures).await;
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::attempt::{Attempt, Origin};
 use super::dispatch::{Action, BackendIndex, Event, State, handle};
@@ -112,8 +113,15 @@ impl Scheduler {
         let attempt = Attempt::begin(self.parts.clone(), self.parts.pool.backends()[index].clone(), job);
         let stopping: CancellationToken = self.tasks.stopping();
         let ended = self.ended.clone();
+        // At the highest level, so that its fields stand in the lines of every log filter.
+        let span = tracing::error_span!(
+            "attempt",
+            prompt_id = %attempt.job.prompt_id,
+            attempt = attempt.job.attempt.number,
+            backend = %attempt.backend.name()
+        );
         self.tasks.spawn("attempt", async move {
-            attempt.run(origin, stopping).await;
+            attempt.run(origin, stopping).instrument(span).await;
             // The dispatcher is gone only when the process stops.
             let _: Result<(), _> = ended.send(index).await;
             Ok::<(), StoreError>(())

@@ -32,6 +32,7 @@ mod collect;
 mod dispatch;
 mod dispatcher;
 mod hub;
+mod orphans;
 mod reaper;
 mod settle;
 mod submit;
@@ -43,7 +44,7 @@ use std::time::Duration;
 
 pub use dispatcher::Scheduler;
 pub use hub::{Hub, Subscription};
-pub use reaper::{SweepError, sweep_orphans};
+pub use orphans::{SweepError, sweep_orphans};
 
 use crate::clock::Clock;
 use crate::domain::id::LeaseOwner;

@@ -1,4 +1,4 @@
-//! What comes due by itself: leases to renew, waits that end, results to forget, files that belong to no job.
+//! What comes due by itself: leases to renew, waits that end, results to forget.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,7 +10,6 @@ use super::Parts;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::PromptId;
 use crate::domain::job::{Ending, Finish, Status, Timings};
-use crate::media::MediaError;
 use crate::store::{ClaimedJob, Requeue, StoreError};
 
 /// Between two looks for queued jobs whose deadline has come.
@@ -96,32 +95,6 @@ async fn forget_files(parts: &Parts, id: PromptId) {
     if let Err(error) = parts.media.remove(id).await {
         tracing::error!(prompt_id = %id, %error, "files of a forgotten job stay behind until the next start");
     }
-}
-
-/// Removes files of jobs that the store does not know: left by a process that was killed between the two.
-///
-/// # Errors
-/// The media store cannot be listed, or the store cannot be asked.
-pub async fn sweep_orphans(parts: &Parts) -> Result<usize, SweepError> {
-    let mut swept = 0;
-    for id in parts.media.jobs().await? {
-        if parts.store.status(id).await?.is_none() {
-            parts.media.remove(id).await?;
-            swept += 1;
-        }
-    }
-    Ok(swept)
-}
-
-/// Why orphaned files could not be swept.
-#[derive(Debug, thiserror::Error)]
-pub enum SweepError {
-    /// The store could not be asked.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The media store failed.
-    #[error(transparent)]
-    Media(#[from] MediaError),
 }
 
 /// Puts a job back that nobody watches; if a cancel came for it, it is thereby cancelled.

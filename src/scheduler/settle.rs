@@ -117,7 +117,7 @@ impl Attempt {
         };
         match self.persist(|| self.parts.store.requeue(self.fence(), requeue.clone())).await {
             Ok(()) => {
-                tracing::warn!(prompt_id = %self.job.prompt_id, backend = %self.backend.name(), reason = requeue.reason, "an attempt came to nothing");
+                tracing::warn!(reason = requeue.reason, "an attempt came to nothing");
                 self.parts.metrics.attempt_ended(self.backend.name().as_str(), "requeued");
                 self.parts.hub.job_changed(self.job.prompt_id);
             }
@@ -129,7 +129,7 @@ impl Attempt {
     async fn finish(&self, finish: Finish) {
         let id = self.job.prompt_id;
         if self.persist(|| self.parts.store.finish(self.fence(), finish.clone())).await.is_err() {
-            tracing::warn!(prompt_id = %id, attempt = self.job.attempt.number, "a late result was dropped: another attempt holds the job");
+            tracing::warn!("a late result was dropped: another attempt holds the job");
             return;
         }
         let status = finish.ending.status();
@@ -137,7 +137,7 @@ impl Attempt {
             Ending::Failed(failure) => failure.code.as_str(),
             ending => ending.status().as_str(),
         };
-        tracing::info!(prompt_id = %id, backend = %self.backend.name(), outcome, "job ended");
+        tracing::info!(outcome, "job ended");
         self.measure(&finish.timings);
         self.parts.metrics.attempt_ended(self.backend.name().as_str(), outcome);
         self.parts.metrics.job_finished(status);

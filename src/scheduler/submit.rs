@@ -20,7 +20,7 @@ impl Attempt {
             Ok(other) => return Err(self.too_old(&other.prompt_id).await),
             Err(error) => error,
         };
-        tracing::warn!(prompt_id = %self.job.prompt_id, backend = %self.backend.name(), %error, "the submit failed");
+        tracing::warn!(%error, "the submit failed");
         match error {
             SubmitError::Rejected(rejection) => Err(Verdict::Failed(rejected(&rejection))),
             SubmitError::NotDelivered(error) => {
@@ -55,7 +55,7 @@ impl Attempt {
         let client = self.backend.client();
         for withdrawn in [client.delete_queued(its_id).await, client.interrupt(its_id).await] {
             if let Err(error) = withdrawn {
-                tracing::warn!(backend = %self.backend.name(), %error, "a run under a foreign id goes on");
+                tracing::warn!(%error, "a run under a foreign id goes on");
             }
         }
         let message = format!(

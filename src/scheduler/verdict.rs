@@ -128,3 +128,133 @@ pub(super) fn dropped_branches(dropped: &NodeErrors) -> Option<String> {
         .collect();
     Some(format!("ComfyUI ran a part of the workflow only; it dropped {}", nodes.join("; ")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::comfy::{InputError, NodeError};
+    use serde_json::value::RawValue;
+
+    fn input_error(message: &str, details: &str) -> InputError {
+        InputError {
+            kind: "value_not_in_list".to_owned(),
+            message: message.to_owned(),
+            details: details.to_owned(),
+            input_name: None,
+        }
+    }
+
+    fn node(id: &str, class: Option<&str>, errors: Vec<InputError>) -> NodeError {
+        NodeError {
+            node_id: id.to_owned(),
+            class_type: class.map(str::to_owned),
+            dependent_outputs: vec!["9".to_owned(), "12".to_owned()],
+            errors,
+        }
+    }
+
+    fn rejection(nodes: Vec<NodeError>) -> Rejection {
+        let raw = RawValue::from_string(r#"{"8":{"errors":[]}}"#.to_owned()).unwrap();
+        Rejection {
+            kind: "prompt_outputs_failed_validation".to_owned(),
+            message: "Prompt outputs failed validation".to_owned(),
+            details: String::new(),
+            node_id: Some("7".to_owned()),
+            class_type: Some("Outer".to_owned()),
+            node_errors: NodeErrors { nodes, raw: Some(raw.clone()) },
+            raw,
+        }
+    }
+
+    fn exception(kind: &str, message: &str) -> ExecutionError {
+        ExecutionError {
+            node_id: Some("4".to_owned()),
+            node_type: Some("KSampler".to_owned()),
+            exception_type: kind.to_owned(),
+            exception_message: message.to_owned(),
+            traceback: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_its_first_node_and_counts_the_others() {
+        let errors =
+            vec![input_error("Value not in list", "ckpt_name: 'x' not in []"), input_error("Other", "")];
+        let nodes = vec![node("8", Some("Loader"), errors), node("9", None, vec![input_error("Third", "")])];
+        let failure = rejected(&rejection(nodes));
+        assert_eq!(failure.code, FailureCode::InvalidWorkflow);
+        assert_eq!(
+            failure.message,
+            "ComfyUI refused the workflow: Loader (node 8): Value not in list: ckpt_name: 'x' not in [] (and 2 more, see node_errors)"
+        );
+        assert_eq!((failure.node_id.as_deref(), failure.node_type.as_deref()), (Some("8"), Some("Loader")));
+        assert_eq!(failure.node_errors.as_deref(), Some(r#"{"8":{"errors":[]}}"#));
+    }
+
+    #[test]
+    fn a_refusal_of_the_whole_says_what_comfyui_says() {
+        let failure = rejected(&rejection(vec![]));
+        assert_eq!(failure.message, "ComfyUI refused the workflow: Prompt outputs failed validation");
+        assert_eq!((failure.node_id.as_deref(), failure.node_type.as_deref()), (Some("7"), Some("Outer")));
+        assert_eq!(failure.node_errors, None);
+    }
+
+    #[test]
+    fn a_node_without_errors_or_class_is_no_trouble() {
+        let failure = rejected(&rejection(vec![node("8", None, vec![])]));
+        assert_eq!(failure.message, "ComfyUI refused the workflow: Prompt outputs failed validation");
+        assert_eq!(failure.node_id.as_deref(), Some("8"));
+    }
+
+    #[test]
+    fn an_exception_names_its_node_and_its_first_line_is_the_msg() {
+        let failure = execution_failure(&exception("RuntimeError", "size mismatch\n  expected 4\n"));
+        assert_eq!(failure.code, FailureCode::NodeError);
+        assert_eq!(failure.message, "KSampler (node 4) failed: RuntimeError: size mismatch\n  expected 4");
+        assert_eq!(failure.summary(), "KSampler (node 4) failed: RuntimeError: size mismatch");
+        assert_eq!((failure.exception_type.as_deref(), failure.traceback), (Some("RuntimeError"), None));
+    }
+
+    #[test]
+    fn running_out_of_memory_has_a_code_of_its_own() {
+        for kind in ["torch.OutOfMemoryError", "torch.cuda.OutOfMemoryError"] {
+            let failure = execution_failure(&exception(kind, "CUDA out of memory"));
+            assert_eq!(failure.code, FailureCode::OutOfMemory, "{kind}");
+            assert!(
+                failure.message.starts_with("KSampler (node 4) ran out of memory"),
+                "{}",
+                failure.message
+            );
+        }
+    }
+
+    #[test]
+    fn an_exception_of_no_node_still_makes_a_sentence() {
+        let error = ExecutionError { node_id: None, node_type: None, ..exception("", "it broke") };
+        let failure = execution_failure(&error);
+        assert!(
+            failure.message.starts_with("a node failed") && failure.message.ends_with("it broke"),
+            "{}",
+            failure.message
+        );
+        assert_eq!(failure.exception_type, None);
+    }
+
+    #[test]
+    fn dropped_branches_are_named_with_their_outputs_and_reasons() {
+        assert_eq!(dropped_branches(&NodeErrors::default()), None);
+        let nodes = vec![
+            node("8", Some("Loader"), vec![input_error("Value not in list", "x")]),
+            node("11", None, vec![]),
+        ];
+        let told = dropped_branches(&NodeErrors { nodes, raw: None }).unwrap();
+        assert!(told.starts_with("ComfyUI ran a part of the workflow only; it dropped outputs 9, 12 because of Loader (node 8): Value not in list: x; "), "{told}");
+        assert!(told.contains("node (node 11)"), "{told}");
+    }
+
+    #[test]
+    fn only_a_run_the_server_had_counts_against_the_budget() {
+        assert!(Retry::lost("x").counts);
+        assert!(!Retry::not_delivered("x").counts);
+    }
+}

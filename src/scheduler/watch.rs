@@ -36,6 +36,8 @@ pub(super) enum Sighting {
 /// What a watch remembers from look to look.
 #[derive(Debug, Default)]
 struct Memory {
+    /// The server has or had the run.
+    sighted: bool,
     misses: u32,
     refused_since: Option<UnixMillis>,
     unreachable_since: Option<UnixMillis>,
@@ -49,7 +51,7 @@ impl Attempt {
     /// Watches until the run's end is proven. `doubtful`: the server may not have the run at all (adoption).
     pub(super) async fn watch(&self, doubtful: bool) -> Verdict {
         let began = self.now();
-        let mut memory = Memory::default();
+        let mut memory = Memory { sighted: !doubtful, ..Memory::default() };
         let mut wait = if doubtful { Duration::ZERO } else { self.parts.settings.poll };
         loop {
             self.wait(wait, &memory).await;
@@ -149,7 +151,7 @@ impl Attempt {
                 return Some(Verdict::Ended { entry, early: memory.ending.map(|(why, _)| why) });
             }
             Sighting::Running | Sighting::Pending => {
-                memory.misses = 0;
+                (memory.misses, memory.sighted) = (0, true);
                 let running = matches!(sighting, Sighting::Running);
                 if running && asked_queue && memory.running_since.is_none() {
                     memory.running_since = Some(self.now());
@@ -175,7 +177,7 @@ impl Attempt {
             }
             Sighting::Unreachable(error) => {
                 let since = *memory.unreachable_since.get_or_insert_with(|| self.now());
-                tracing::debug!(prompt_id = %self.job.prompt_id, %error, "no answer about a run");
+                tracing::debug!(%error, "no answer about a run");
                 if self.now().since(since) >= self.parts.settings.lost_after {
                     return Some(self.gone(memory, "the server could not be reached for too long").await);
                 }
@@ -191,7 +193,13 @@ impl Attempt {
             Some((EarlyEnd::Timeout, _)) => Verdict::Failed(self.overdue()),
             None => {
                 self.withdraw().await;
-                Verdict::Retry(Retry::lost(format!("{} ({reason})", self.backend.name())))
+                let reason = format!("{} ({reason})", self.backend.name());
+                // One that was taken over before it was sent has cost the server nothing.
+                Verdict::Retry(if memory.sighted {
+                    Retry::lost(reason)
+                } else {
+                    Retry::not_delivered(reason)
+                })
             }
         }
     }
@@ -201,7 +209,7 @@ impl Attempt {
         let (ending, since) = memory.ending?;
         let now = self.now();
         if now.since(since) >= self.parts.settings.interrupt_grace {
-            tracing::warn!(prompt_id = %self.job.prompt_id, backend = %self.backend.name(), "the server does not give up a run");
+            tracing::warn!("the server does not give up a run");
             return Some(if ending == EarlyEnd::Cancel {
                 Verdict::Cancelled
             } else {
@@ -219,7 +227,7 @@ impl Attempt {
             client.delete_queued(&self.id()).await
         };
         if let Err(error) = sent {
-            tracing::debug!(prompt_id = %self.job.prompt_id, %error, "a run could not be ended early yet");
+            tracing::debug!(%error, "a run could not be ended early yet");
         }
         None
     }
@@ -227,7 +235,7 @@ impl Attempt {
     /// Makes sure that a run given up cannot start later: a request that broke off may still be under way there.
     pub(super) async fn withdraw(&self) {
         if let Err(error) = self.backend.client().delete_queued(&self.id()).await {
-            tracing::debug!(prompt_id = %self.job.prompt_id, %error, "a lost run could not be withdrawn");
+            tracing::debug!(%error, "a lost run could not be withdrawn");
         }
     }
 }

@@ -12,6 +12,7 @@ mod jobs;
 mod outputs;
 mod params;
 mod recovery;
+mod retention;
 mod several_servers;
 mod shutdown;
 mod storage;

@@ -88,6 +88,19 @@ async fn a_job_killed_in_the_middle_of_its_submit_runs_once() {
 }
 
 #[tokio::test]
+async fn a_kill_before_the_server_had_the_job_costs_it_no_attempt() {
+    let comfy = simulator().await;
+    let gateway = Gateway::with(&[&comfy], |settings| settings.scheduler.retry.max_attempts = 1).await;
+    comfy.faults().next(Route::Prompt, 1, Fault::Hang);
+    let id = gateway.submit(text("once", "")).await;
+    comfy.until(|record| record.hanging() == 1).await;
+    let gateway = gateway.kill().await.start().await;
+    let result = gateway.result(&id).await;
+    assert_eq!((&result["status"], &result["attempts"]), (&json!("completed"), &json!(2)), "{result:#}");
+    gateway.finish().await;
+}
+
+#[tokio::test]
 async fn a_job_that_ended_while_no_gateway_lived_is_collected() {
     let comfy = simulator().await;
     let gateway = Gateway::before(&[&comfy]).await;

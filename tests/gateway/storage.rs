@@ -1,4 +1,4 @@
-//! Our own disk: when it takes no files, jobs wait for it instead of failing.
+//! Our own limits: a disk that takes no files, a queue that is full, time that results are kept.
 
 use std::fs;
 
@@ -64,5 +64,33 @@ async fn without_a_retention_jobs_are_kept_for_ever() {
     let gateway = Gateway::with(&[&comfy], |settings| settings.scheduler.retention = None).await;
     let result = gateway.run(picture(1)).await;
     assert_eq!(result["expires_at"], Value::Null);
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_and_takes_jobs_again_when_some_have_gone() {
+    let comfy = simulator().await;
+    comfy.crash().await;
+    let gateway = Gateway::with(&[&comfy], |settings| settings.service.max_queued = 2).await;
+    let ids = [gateway.submit(picture(1)).await, gateway.submit(picture(2)).await];
+    let refused = gateway.post("/execute", &json!({ "workflow": picture(3) })).await;
+    assert_eq!(refused.status(), 503);
+    assert!(refused.headers().contains_key("retry-after"));
+    let problem: Value = refused.json().await.unwrap();
+    assert_eq!((&problem["code"], &problem["limit"]), (&json!("queue_full"), &json!(2)), "{problem:#}");
+    for id in &ids {
+        assert_eq!(gateway.cancel(id).await["status"], "cancelled");
+    }
+    // The queue is counted anew once a second.
+    let accepted = async {
+        loop {
+            let answer = gateway.post("/execute", &json!({ "workflow": picture(3) })).await;
+            if answer.status() == 202 {
+                return answer.json::<Value>().await.unwrap();
+            }
+        }
+    };
+    let job = accepted.await;
+    assert_eq!(gateway.cancel(job["prompt_id"].as_str().unwrap()).await["status"], "cancelled");
     gateway.finish().await;
 }

@@ -127,18 +127,32 @@ impl Gateway {
 
     /// The same with settings of the test's own.
     pub async fn with(simulators: &[&Simulator], adjust: impl FnOnce(&mut Settings)) -> Self {
+        Self::on_clock(Arc::new(SystemClock), simulators, adjust).await
+    }
+
+    /// The same by a clock of the test's own.
+    pub async fn on_clock(
+        clock: Arc<dyn Clock>,
+        simulators: &[&Simulator],
+        adjust: impl FnOnce(&mut Settings),
+    ) -> Self {
         let data = Arc::new(tempfile::tempdir().unwrap());
         let urls: Vec<String> = simulators.iter().map(|simulator| simulator.url()).collect();
         let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
         let mut settings = settings(data.path(), &urls);
         adjust(&mut settings);
-        Self::start(settings, data).await
+        Self::start_on(clock, settings, data).await
     }
 
     pub async fn start(settings: Settings, data: Arc<TempDir>) -> Self {
+        Self::start_on(Arc::new(SystemClock), settings, data).await
+    }
+
+    async fn start_on(clock: Arc<dyn Clock>, settings: Settings, data: Arc<TempDir>) -> Self {
         let own = settings.clone();
         let test = std::thread::current().name().unwrap_or_default().to_owned();
-        let gateway = tokio::task::spawn_blocking(move || Self::on_threads_of_its_own(own, settings, data));
+        let gateway =
+            tokio::task::spawn_blocking(move || Self::on_threads_of_its_own(clock, own, settings, data));
         let gateway = gateway.await.unwrap();
         gateway.runtime.as_ref().unwrap().spawn(async move {
             SystemClock.sleep(STUCK).await;
@@ -148,12 +162,17 @@ impl Gateway {
         gateway
     }
 
-    fn on_threads_of_its_own(own: Settings, settings: Settings, data: Arc<TempDir>) -> Self {
+    fn on_threads_of_its_own(
+        clock: Arc<dyn Clock>,
+        own: Settings,
+        settings: Settings,
+        data: Arc<TempDir>,
+    ) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let app = runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            App::start(own, listener, Arc::new(SystemClock), Arc::new(Random::from_os())).await.unwrap()
+            App::start(own, listener, clock, Arc::new(Random::from_os())).await.unwrap()
         });
         let base = format!("http://{}", app.address());
         let (stop, stopped) = oneshot::channel::<()>();

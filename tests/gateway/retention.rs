@@ -1,0 +1,152 @@
+//! What happens by the clock alone, with a clock turned by hand: looks at silent runs, waits that end, results that
+//! are forgotten.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use comfy_gateway::clock::{Clock, ManualClock};
+use comfy_gateway::domain::time::UnixMillis;
+use comfy_gateway::simulator::{Fault, Route, Simulator};
+use serde_json::{Value, json};
+
+use crate::support::{Gateway, hold, picture, simulator};
+
+const DAY: Duration = Duration::from_hours(24);
+
+fn clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::new(UnixMillis::from_millis(1_800_000_000_000)))
+}
+
+async fn gateway(clock: &Arc<ManualClock>, comfy: &Simulator) -> Gateway {
+    Gateway::on_clock(clock.clone(), &[comfy], |settings| settings.scheduler.poll = Duration::from_secs(1))
+        .await
+}
+
+/// Turns the clock in small steps until the job has ended.
+async fn ended(gateway: &Gateway, clock: &ManualClock, id: &str) -> Value {
+    loop {
+        let now = gateway.now(id).await;
+        if !["queued", "running"].contains(&now["status"].as_str().unwrap()) {
+            return now;
+        }
+        clock.advance(Duration::from_millis(5));
+    }
+}
+
+/// Turns the clock until a path is answered with that status.
+async fn answers(gateway: &Gateway, clock: &ManualClock, path: &str, status: u16) {
+    while gateway.get(path).await.status() != status {
+        clock.advance(Duration::from_mins(10));
+    }
+}
+
+#[tokio::test]
+async fn results_are_kept_for_their_time_then_told_as_gone_then_unknown() {
+    let (clock, comfy) = (clock(), simulator().await);
+    let gateway = gateway(&clock, &comfy).await;
+    let id = gateway.submit(picture(1)).await;
+    let result = ended(&gateway, &clock, &id).await;
+    let path = format!("/results/{id}");
+    let file = result["images"][0].as_str().unwrap().strip_prefix(&gateway.base).unwrap().to_owned();
+    let expires: UnixMillis = clock.now().plus(DAY * 7);
+    assert_eq!(&result["expires_at"].as_str().unwrap()[..16], &expires.to_string()[..16]);
+
+    clock.advance(DAY * 6);
+    let folder = gateway.data.path().join("media").join(&id[34..]).join(&id);
+    assert_eq!(gateway.get(&path).await.status(), 200);
+    assert_eq!(gateway.get(&file).await.status(), 200);
+
+    answers(&gateway, &clock, &path, 410).await;
+    answers(&gateway, &clock, &file, 410).await;
+    while folder.exists() {
+        tokio::task::yield_now().await;
+    }
+    // A month later not even the id is kept; it goes when the next results are looked through.
+    clock.advance(DAY * 30);
+    answers(&gateway, &clock, &path, 404).await;
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn results_may_be_kept_for_ever() {
+    let (clock, comfy) = (clock(), simulator().await);
+    let gateway =
+        Gateway::on_clock(clock.clone(), &[&comfy], |settings| settings.scheduler.retention = None).await;
+    let kept = gateway.submit(picture(1)).await;
+    assert_eq!(ended(&gateway, &clock, &kept).await["expires_at"], Value::Null);
+    clock.advance(DAY * 4_000);
+    let next = gateway.submit(picture(2)).await;
+    ended(&gateway, &clock, &next).await;
+    assert_eq!(gateway.get(&format!("/results/{kept}")).await.status(), 200);
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn without_a_websocket_an_end_is_found_within_two_seconds() {
+    let (clock, comfy) = (clock(), simulator().await);
+    comfy.faults().always(Route::Ws, Fault::Status(403, "no".to_owned()));
+    let gateway = gateway(&clock, &comfy).await;
+    let id = gateway.submit(hold("a")).await;
+    comfy.holding("a").await;
+    comfy.release("a");
+    comfy.finished(&id).await;
+    assert_eq!(gateway.now(&id).await["status"], "running");
+    // Asleep until its next look: nobody told it of the end.
+    let before = clock.now();
+    ended(&gateway, &clock, &id).await;
+    let took = clock.now().since(before);
+    assert!(took <= Duration::from_secs(2), "{took:?}");
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn a_deaf_websocket_costs_no_more_than_none() {
+    let (clock, comfy) = (clock(), simulator().await);
+    let gateway = gateway(&clock, &comfy).await;
+    comfy.until(|record| record.open_sockets() == 1).await;
+    let id = gateway.submit(hold("a")).await;
+    comfy.holding("a").await;
+    comfy.deafen_websockets();
+    comfy.release("a");
+    comfy.finished(&id).await;
+    let before = clock.now();
+    let result = ended(&gateway, &clock, &id).await;
+    assert_eq!(result["status"], "completed");
+    let took = clock.now().since(before);
+    assert!(took <= Duration::from_secs(2), "{took:?}");
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn a_wait_in_the_queue_ends_when_the_clock_says() {
+    let (clock, comfy) = (clock(), simulator().await);
+    comfy.crash().await;
+    let gateway = gateway(&clock, &comfy).await;
+    let id = gateway.execute(&json!({ "workflow": picture(1), "queue_timeout": 60 })).await;
+    let patient = gateway.execute(&json!({ "workflow": picture(2), "queue_timeout": 6_000 })).await;
+    clock.advance(Duration::from_millis(59_999));
+    assert_eq!(gateway.now(&id).await["status"], "queued");
+    let result = ended(&gateway, &clock, &id).await;
+    assert_eq!(result["error"]["code"], "queue_timeout", "{result:#}");
+    assert_eq!(gateway.now(&patient).await["status"], "queued");
+    gateway.cancel(&patient).await;
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn a_run_is_interrupted_when_its_time_is_over_and_not_before() {
+    let (clock, comfy) = (clock(), simulator().await);
+    let gateway = gateway(&clock, &comfy).await;
+    comfy.until(|record| record.open_sockets() == 1).await;
+    let id = gateway.execute(&json!({ "workflow": hold("a"), "timeout": 600 })).await;
+    comfy.holding("a").await;
+    gateway.until(&id, |body| body["progress"]["current_node"] == "1").await;
+    let looks = comfy.requests(Route::Queue).len();
+    clock.advance(Duration::from_secs(599));
+    comfy.until(|record| record.requests(Route::Queue) > looks).await;
+    assert!(comfy.requests(Route::Interrupt).is_empty());
+    let result = ended(&gateway, &clock, &id).await;
+    assert_eq!(result["error"]["code"], "timeout", "{result:#}");
+    assert!(!comfy.requests(Route::Interrupt).is_empty());
+    gateway.finish().await;
+}
