@@ -4,6 +4,7 @@ use std::process::{Output, Stdio};
 
 use comfy_gateway::api::openapi;
 use serde_json::{Value, json};
+use sqlx::{ConnectOptions, Connection};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
@@ -142,4 +143,28 @@ async fn sigterm_answers_who_waits_and_leaves_the_running_job_to_the_next_start(
     assert_eq!((&result["status"], &result["attempts"]), (&json!("completed"), &json!(1)), "{result:#}");
     assert_eq!(comfy.runs(&id).started, 1);
     second.stop().await;
+}
+
+#[tokio::test]
+async fn a_crash_of_an_internal_task_ends_the_process_with_a_failing_code() {
+    let comfy = simulator().await;
+    let data = tempfile::tempdir().unwrap();
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let mut first = Process::start(data.path(), &[comfy.url()]).await;
+    let body = json!({ "workflow": hold("a") });
+    let accepted = http.post(format!("{}/execute", first.base)).json(&body).send().await.unwrap();
+    assert_eq!(accepted.status(), 202);
+    comfy.holding("a").await;
+    first.stop().await;
+    // The next dispatcher cannot take the job over: the database refuses.
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(data.path().join("gateway.db"));
+    let mut db = options.connect().await.unwrap();
+    let refusing = "CREATE TRIGGER refusing BEFORE UPDATE ON jobs BEGIN SELECT RAISE(ABORT, 'refused'); END";
+    sqlx::query(refusing).execute(&mut db).await.unwrap();
+    db.close().await.unwrap();
+    let path = data.path().to_str().unwrap();
+    let (output, _, stderr) =
+        run(&["--listen", "127.0.0.1:0", "--data-dir", path, "--backend", &comfy.url()]).await;
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("the internal task `dispatcher` crashed"), "{stderr}");
 }
