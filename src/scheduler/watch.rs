@@ -57,7 +57,7 @@ impl Attempt {
             self.wait(wait, &memory).await;
             self.note_ending(&mut memory);
             let asked_queue =
-                doubtful || memory.ending.is_some() || memory.misses > 0 || self.is_silent(began);
+                !memory.sighted || memory.ending.is_some() || memory.misses > 0 || self.is_silent(began);
             let sighting = if asked_queue { self.look().await } else { self.glance().await };
             if let Some(verdict) = self.judge(sighting, asked_queue, &mut memory).await {
                 return verdict;

@@ -88,6 +88,32 @@ async fn a_job_killed_in_the_middle_of_its_submit_runs_once() {
 }
 
 #[tokio::test]
+async fn a_run_that_was_taken_over_and_is_heard_of_is_not_looked_for_in_the_queue() {
+    let comfy = simulator().await;
+    let gateway = Gateway::before(&[&comfy]).await;
+    let id = gateway.submit(hold("a")).await;
+    comfy.holding("a").await;
+    let left = gateway.kill().await;
+    comfy.until(|record| record.open_sockets() == 0).await;
+    let gateway = left.start().await;
+    comfy.until(|record| record.open_sockets() == 1).await;
+    let heard = json!({"type": "progress", "data": {"value": 1, "max": 2, "prompt_id": id, "node": "1"}});
+    // The first look sees it running. What follows asks the history alone.
+    for look in 1..=3 {
+        comfy.send_text(heard.to_string());
+        comfy.until(|record| record.requests(Route::History) >= look).await;
+    }
+    let looks = comfy.requests(Route::Queue).len();
+    let next = comfy.requests(Route::History).len();
+    comfy.send_text(heard.to_string());
+    comfy.until(|record| record.requests(Route::History) > next).await;
+    assert_eq!(comfy.requests(Route::Queue).len(), looks);
+    comfy.release("a");
+    assert_eq!(gateway.result(&id).await["attempts"], 1);
+    gateway.finish().await;
+}
+
+#[tokio::test]
 async fn a_kill_before_the_server_had_the_job_costs_it_no_attempt() {
     let comfy = simulator().await;
     let gateway = Gateway::with(&[&comfy], |settings| settings.scheduler.retry.max_attempts = 1).await;
