@@ -1,12 +1,14 @@
 //! comfy-gateway: a durable REST gateway in front of ComfyUI.
 //!
 //! # The map
-//! Dependencies go one way: `domain` ← {`store`, `comfy`, `media`} ← `pool` ← `scheduler` ← `service` ← `api` ←
-//! `app`. sqlx appears only in `store`, reqwest and tungstenite only in `comfy`, axum only in `api`, `simulator` and
+//! Dependencies go one way: `domain` ← {`store`, `comfy`, `media`, `inputs`} ← `pool` ← `scheduler` ← `service` ← `api` ←
+//! `app`. sqlx appears only in `store`, reqwest only in `comfy` and
+//! `inputs`, tungstenite only in `comfy`, axum only in `api`, `simulator` and
 //! `app`; `tests/architecture.rs` holds this.
 //!
 //! * [`domain`]: jobs, workflows, markers, outputs and progress as pure values. No I/O.
 //! * [`store`]: where jobs live. [`media`]: where their files lie. [`comfy`]: one ComfyUI server's protocol.
+//!   [`inputs`]: what callers' URLs point at, fetched safely.
 //! * [`pool`]: the servers and their health. [`scheduler`]: brings each job to its one end.
 //! * [`service`]: the use cases. [`api`]: the same over HTTP. `app`: puts all of it together.
 //! * [`simulator`]: a ComfyUI without a GPU, for the demo, for tests, and for web developers.
@@ -23,6 +25,7 @@ pub mod config;
 pub mod data_dir;
 pub mod demo;
 pub mod domain;
+pub mod inputs;
 pub mod lifecycle;
 pub mod media;
 pub mod metrics;

@@ -16,6 +16,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("store", &["domain"]),
     ("comfy", &["domain"]),
     ("media", &["domain"]),
+    ("inputs", &["domain"]),
     ("pool", &["domain", "comfy"]),
     ("scheduler", &["domain", "comfy", "media", "store", "pool"]),
     ("service", &["domain", "media", "store", "scheduler"]),
@@ -23,7 +24,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("simulator", &[]),
     ("data_dir", &[]),
     ("signals", &[]),
-    ("config", &["domain", "comfy", "pool", "scheduler"]),
+    ("config", &["domain", "comfy", "inputs", "pool", "scheduler"]),
     ("telemetry", &["config"]),
     ("check", &["domain", "comfy", "config", "pool"]),
     (
@@ -41,7 +42,7 @@ const EVERYWHERE: &[&str] = &["clock", "random", "lifecycle", "metrics"];
 /// Crates that only these modules may use.
 const CRATES: &[(&str, &[&str])] = &[
     ("sqlx", &["store"]),
-    ("reqwest", &["comfy"]),
+    ("reqwest", &["comfy", "inputs"]),
     ("tokio_tungstenite", &["comfy"]),
     ("axum", &["api", "simulator"]),
     ("utoipa", &["api"]),

@@ -9,6 +9,8 @@ use jiff::{Span, SpanRelativeTo};
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
+use crate::inputs::AllowList;
+
 /// A kind of value.
 pub(super) trait Kind {
     /// What the text becomes.
@@ -72,6 +74,27 @@ impl Kind for WebAddress {
 
 pub(super) fn is_web(url: &Url) -> bool {
     matches!(url.scheme(), "http" | "https") && url.has_host()
+}
+
+/// Hosts and networks, or none.
+pub(super) struct HostsAndNetworks;
+
+impl Kind for HostsAndNetworks {
+    type Value = AllowList;
+
+    fn placeholder(&self) -> &'static str {
+        "LIST"
+    }
+
+    fn read(&self, text: &str) -> Option<AllowList> {
+        AllowList::parse(text)
+    }
+
+    fn allowed(&self) -> String {
+        "a list, separated by commas, of names, addresses (both also with a port), networks and `*.` before a \
+         name, such as media.corp:8080, *.lan, 10.1.0.0/16"
+            .to_owned()
+    }
 }
 
 /// A directory.

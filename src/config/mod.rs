@@ -29,6 +29,7 @@ pub use show::reference;
 use self::backends::Named;
 use self::settings::Draft;
 use crate::domain::retry::RetryPolicy;
+use crate::inputs;
 use crate::pool::BackendSettings;
 use crate::scheduler;
 
@@ -96,6 +97,18 @@ impl Config {
             Some(settings) if errors.is_empty() => Ok(Self { settings, backends, effective, backends_from }),
             _ => Err(ConfigErrors(errors)),
         }
+    }
+
+    /// What may be fetched from URLs.
+    #[must_use]
+    pub fn inputs(&self) -> inputs::Settings {
+        let settings = &self.settings;
+        let limits = inputs::Limits {
+            bytes: settings.fetch_max_bytes as u64,
+            total: settings.fetch_timeout,
+            ..inputs::Limits::default()
+        };
+        inputs::Settings { allow: settings.fetch_allow.clone(), limits }
     }
 
     /// How the scheduler behaves.

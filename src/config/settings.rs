@@ -11,8 +11,10 @@ use std::time::Duration;
 use url::Url;
 
 use super::kinds::{
-    Address, Directory, Kind, LogFilter, LogForm, LogFormat, Size, Time, TimeOrForever, WebAddress, Whole,
+    Address, Directory, HostsAndNetworks, Kind, LogFilter, LogForm, LogFormat, Size, Time, TimeOrForever,
+    WebAddress, Whole,
 };
+use crate::inputs::AllowList;
 
 /// One setting as the table describes it.
 #[derive(Debug)]
@@ -120,6 +122,12 @@ settings! {
     default_timeout: Duration = "1h", Time(SECOND, YEAR);
     /// The longest `timeout` a job may name.
     max_timeout: Duration = "7d", Time(SECOND, YEAR);
+    /// Hosts and networks that URLs may lead to although they are not on the public internet.
+    fetch_allow: AllowList = "", HostsAndNetworks;
+    /// The largest file that is fetched from a URL.
+    fetch_max_bytes: usize = "1GiB", Size(1, 1 << 40);
+    /// How long fetching one file from a URL may take.
+    fetch_timeout: Duration = "2m", Time(SECOND, DAY);
     /// Jobs that may wait in the queue; further ones are turned away.
     max_queued: u64 = "100000", Whole(1, 100_000_000);
     /// How long results and their files are kept after a job's end.

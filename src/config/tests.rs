@@ -101,6 +101,20 @@ fn the_scheduler_gets_its_settings() {
 }
 
 #[test]
+fn fetching_gets_its_settings() {
+    let config = env(&[
+        ("COMFY_GATEWAY_FETCH_ALLOW", "media.corp:8080, 10.1.0.0/16"),
+        ("COMFY_GATEWAY_FETCH_MAX_BYTES", "5MB"),
+        ("COMFY_GATEWAY_FETCH_TIMEOUT", "9s"),
+    ]);
+    let inputs = config.unwrap().inputs();
+    assert_eq!(Some(inputs.allow), inputs::AllowList::parse("media.corp:8080,10.1.0.0/16"));
+    assert_eq!((inputs.limits.bytes, inputs.limits.total), (5_000_000, Duration::from_secs(9)));
+    assert_eq!(env(&[]).unwrap().inputs().limits, inputs::Limits::default());
+    told(env(&[("COMFY_GATEWAY_FETCH_ALLOW", "10.0.0.0/33")]), &["must be a list", "not `10.0.0.0/33`"]);
+}
+
+#[test]
 fn a_wrong_value_names_its_key_its_source_and_what_is_allowed() {
     told(
         file("listen = \"here\"\n\nretention = 7\nmax_body = true"),

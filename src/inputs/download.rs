@@ -1,0 +1,102 @@
+//! A file on its way, counted as it comes. It must not know where its bytes go.
+
+use std::fmt;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use reqwest::Response;
+use reqwest::header::{CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName};
+use url::Url;
+
+use super::error::{Fault, FetchError};
+use super::file_name;
+use super::patience::Patience;
+
+/// The longest header value that is passed on, in bytes.
+const LONGEST_VALUE: usize = 1024;
+
+/// A file whose head has come. Dropping it ends the transfer.
+pub struct Download {
+    url: Url,
+    response: Response,
+    patience: Patience,
+    limit: u64,
+    left: u64,
+}
+
+impl Download {
+    /// Takes the body of `response`, which `url` gave, up to `limit` bytes.
+    pub(super) fn new(
+        url: Url,
+        response: Response,
+        patience: Patience,
+        limit: u64,
+    ) -> Result<Self, FetchError> {
+        let plain = |value: &[u8]| value.is_empty() || value.eq_ignore_ascii_case(b"identity");
+        if !response.headers().get_all(CONTENT_ENCODING).iter().all(|value| plain(value.as_bytes())) {
+            return Err(FetchError::new(&url, Fault::Encoded));
+        }
+        if response.content_length().is_some_and(|announced| announced > limit) {
+            return Err(FetchError::new(&url, Fault::TooLarge { limit }));
+        }
+        Ok(Self { url, response, patience, limit, left: limit })
+    }
+
+    /// The length in bytes, if it was announced. Never above the limit; a body that ends before it is an error.
+    #[must_use]
+    pub fn content_length(&self) -> Option<u64> {
+        self.response.content_length()
+    }
+
+    /// The media type that the host claims.
+    #[must_use]
+    pub fn content_type(&self) -> Option<&str> {
+        self.header(&CONTENT_TYPE)
+    }
+
+    /// What tells this version of the file from others, to be given to [`super::Fetcher::open_if_none_match`].
+    #[must_use]
+    pub fn etag(&self) -> Option<&str> {
+        self.header(&ETAG)
+    }
+
+    /// What the file may be called, by its header or by its URL; safe in a path, and `file` if nothing tells.
+    #[must_use]
+    pub fn file_name(&self) -> String {
+        file_name::of(self.header(&CONTENT_DISPOSITION), &self.url)
+    }
+
+    fn header(&self, name: &HeaderName) -> Option<&str> {
+        let value = self.response.headers().get(name)?;
+        std::str::from_utf8(value.as_bytes()).ok().filter(|value| value.len() <= LONGEST_VALUE)
+    }
+
+    /// The next piece; `None` at the end, when all that was announced has come.
+    ///
+    /// # Errors
+    /// A limit is reached, or the transfer broke. Nothing more comes then.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, FetchError> {
+        self.next().await.map_err(|fault| FetchError::new(&self.url, fault))
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+        let piece = self.patience.wait(self.response.chunk()).await?;
+        let Some(piece) = piece.map_err(|error| Fault::of_exchange(&error))? else { return Ok(None) };
+        let length = piece.len() as u64;
+        self.left = self.left.checked_sub(length).ok_or(Fault::TooLarge { limit: self.limit })?;
+        Ok(Some(piece))
+    }
+
+    /// The pieces as a stream that ends after the first error.
+    pub fn into_stream(self) -> impl Stream<Item = Result<Bytes, FetchError>> + Send + 'static {
+        futures_util::stream::try_unfold(self, |mut file| async move {
+            Ok(file.chunk().await?.map(|piece| (piece, file)))
+        })
+    }
+}
+
+impl fmt::Debug for Download {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Download").field("host", &self.url.host_str()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,199 @@
+//! Opening a URL: the connections, and the way from one redirect to the next. It must not read a body.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, HeaderValue, IF_NONE_MATCH, LOCATION};
+use reqwest::{Client, Response, StatusCode};
+use url::Url;
+
+use super::download::Download;
+use super::error::{Fault, FetchError};
+use super::guard::{Clearance, Guard};
+use super::lookup::{GuardedLookup, Lookup, SystemLookup};
+use super::patience::{Limits, Patience};
+use crate::clock::Clock;
+
+/// How many redirects are followed.
+const MOST_REDIRECTS: usize = 5;
+
+/// Until one connection stands. Several addresses of a name share it, so that a dead one leaves time for the next.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// How this program names itself: some hosts answer nobody who does not.
+const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+
+/// Fetches what URLs point at. Cheap to clone.
+///
+/// Each request goes over a connection of its own to an address that was checked for it, directly: no proxy from
+/// the environment, no cookies, no credentials, no referrer. Redirects are followed by hand, [`MOST_REDIRECTS`] at
+/// most, each checked like the first URL; never from `https` to `http`, for what was to be authentic would not be.
+/// Bodies are asked for as they are and refused when compressed: there is nothing that could burst.
+#[derive(Clone)]
+pub struct Fetcher(Arc<Inner>);
+
+struct Inner {
+    guard: Arc<Guard>,
+    /// Checks every address of a name.
+    guarded: Client,
+    /// For hosts that are allowed wherever their names lead.
+    allowed: Client,
+    clock: Arc<dyn Clock>,
+}
+
+/// The connections cannot be prepared, for lack of the system's certificates or the like.
+#[derive(Debug, thiserror::Error)]
+#[error("the client that fetches URLs cannot be made: {0}")]
+pub struct FetcherError(#[from] reqwest::Error);
+
+impl Fetcher {
+    /// A fetcher that resolves names as the operating system does.
+    ///
+    /// # Errors
+    /// The connections cannot be prepared.
+    pub fn new(guard: Guard, clock: Arc<dyn Clock>) -> Result<Self, FetcherError> {
+        Self::with_lookup(guard, Arc::new(SystemLookup), clock)
+    }
+
+    /// A fetcher that resolves names with `lookup`. `clock` times its limits.
+    ///
+    /// # Errors
+    /// The connections cannot be prepared.
+    pub fn with_lookup(
+        guard: Guard,
+        lookup: Arc<dyn Lookup>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, FetcherError> {
+        let guard = Arc::new(guard);
+        let guarded = client(GuardedLookup::new(Arc::clone(&lookup), Arc::clone(&guard)))?;
+        let allowed = client(GuardedLookup::unguarded(lookup))?;
+        Ok(Self(Arc::new(Inner { guard, guarded, allowed, clock })))
+    }
+
+    /// What decides where it may go.
+    #[must_use]
+    pub fn guard(&self) -> &Guard {
+        &self.0.guard
+    }
+
+    /// Opens `url`. Nothing is tried twice: after an error that [`FetchError::is_retryable`], begin anew.
+    ///
+    /// # Errors
+    /// The guard refuses it, nobody answers, the answer is no file, or a limit is reached.
+    pub async fn open(&self, url: &Url, limits: Limits) -> Result<Download, FetchError> {
+        let download = self.fetch(url, None, limits).await?;
+        download.ok_or_else(|| FetchError::new(url, Fault::Status { code: 304 }))
+    }
+
+    /// Opens `url`; `None` if it still is the version that `etag` names.
+    ///
+    /// # Errors
+    /// As [`Fetcher::open`].
+    pub async fn open_if_none_match(
+        &self,
+        url: &Url,
+        etag: &str,
+        limits: Limits,
+    ) -> Result<Option<Download>, FetchError> {
+        self.fetch(url, Some(etag), limits).await
+    }
+
+    async fn fetch(
+        &self,
+        url: &Url,
+        etag: Option<&str>,
+        limits: Limits,
+    ) -> Result<Option<Download>, FetchError> {
+        let patience = Patience::new(Arc::clone(&self.0.clock), limits);
+        let mut url = url.clone();
+        for _ in 0..=MOST_REDIRECTS {
+            let failed = |fault| FetchError::new(&url, fault);
+            let response = self.ask(&url, etag, &patience).await.map_err(failed)?;
+            match response.status() {
+                StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION => {
+                    return Download::new(url, response, patience, limits.bytes).map(Some);
+                }
+                StatusCode::NOT_MODIFIED if etag.is_some() => return Ok(None),
+                StatusCode::MOVED_PERMANENTLY
+                | StatusCode::FOUND
+                | StatusCode::SEE_OTHER
+                | StatusCode::TEMPORARY_REDIRECT
+                | StatusCode::PERMANENT_REDIRECT => {
+                    url = next(&url, response.headers().get(LOCATION)).map_err(failed)?;
+                }
+                other => return Err(failed(Fault::Status { code: other.as_u16() })),
+            }
+        }
+        Err(FetchError::new(&url, Fault::Redirects { limit: MOST_REDIRECTS }))
+    }
+
+    /// One request, up to the head of its answer.
+    async fn ask(&self, url: &Url, etag: Option<&str>, patience: &Patience) -> Result<Response, Fault> {
+        let client = match self.0.guard.check_url(url)? {
+            Clearance::Public => &self.0.guarded,
+            Clearance::Allowed => &self.0.allowed,
+        };
+        let mut request = client.get(url.clone()).header(ACCEPT, "*/*").header(ACCEPT_ENCODING, "identity");
+        if let Some(etag) = etag {
+            request = request.header(IF_NONE_MATCH, etag);
+        }
+        patience.wait(request.send()).await?.map_err(|error| Fault::of_exchange(&error))
+    }
+}
+
+impl fmt::Debug for Fetcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fetcher").field("guard", &self.0.guard).finish_non_exhaustive()
+    }
+}
+
+/// Where a redirect leads; not yet checked.
+fn next(url: &Url, location: Option<&HeaderValue>) -> Result<Url, Fault> {
+    let location = location.and_then(|value| std::str::from_utf8(value.as_bytes()).ok());
+    let next = url.join(location.ok_or(Fault::Location)?).map_err(|_| Fault::Location)?;
+    if url.scheme() == "https" && next.scheme() == "http" {
+        return Err(Fault::Downgrade);
+    }
+    Ok(next)
+}
+
+fn client(lookup: GuardedLookup) -> Result<Client, reqwest::Error> {
+    // Everything that speaks TLS must use one and the same cryptography: whichever is installed first.
+    let _already_installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    Client::builder()
+        .dns_resolver(lookup)
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .no_gzip()
+        .no_brotli()
+        .no_deflate()
+        .no_zstd()
+        // One request a connection, so that none goes where an earlier answer of the resolver led.
+        .pool_max_idle_per_host(0)
+        .http1_only()
+        .connect_timeout(CONNECT)
+        .tcp_nodelay(true)
+        .user_agent(USER_AGENT)
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn led(from: &str, location: &[u8]) -> Result<String, Fault> {
+        let location = HeaderValue::from_bytes(location).unwrap();
+        next(&Url::parse(from).unwrap(), Some(&location)).map(String::from)
+    }
+
+    #[test]
+    fn a_redirect_may_gain_encryption_but_not_lose_it() {
+        assert_eq!(led("http://a.example/", b"https://b.example/").unwrap(), "https://b.example/");
+        assert_eq!(led("https://a.example/x/y", b"z").unwrap(), "https://a.example/x/z");
+        assert_eq!(led("https://a.example/", b"http://a.example/"), Err(Fault::Downgrade));
+        assert_eq!(led("https://a.example/", b"\xff"), Err(Fault::Location));
+    }
+}

@@ -1,0 +1,121 @@
+//! Names to addresses, each of which is checked before anyone may connect to it. It must not know of URLs.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+use super::guard::Guard;
+
+/// Finds the addresses of names.
+#[async_trait]
+pub trait Lookup: fmt::Debug + Send + Sync {
+    /// The addresses of `name`, in the order in which they are to be tried.
+    ///
+    /// # Errors
+    /// The name is not known, or nobody could be asked.
+    async fn lookup(&self, name: &str) -> io::Result<Vec<IpAddr>>;
+}
+
+/// The operating system's resolver.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemLookup;
+
+#[async_trait]
+impl Lookup for SystemLookup {
+    async fn lookup(&self, name: &str) -> io::Result<Vec<IpAddr>> {
+        Ok(tokio::net::lookup_host((name, 0)).await?.map(|address| address.ip()).collect())
+    }
+}
+
+/// A resolver for an HTTP client that gives it only addresses that may be connected to. The client connects to
+/// exactly these, so that a name cannot change between check and connection.
+///
+/// A name of which any address is refused is refused as a whole: no public name has a private address by accident.
+#[derive(Debug, Clone)]
+pub struct GuardedLookup {
+    lookup: Arc<dyn Lookup>,
+    /// `None` for names that are allowed wherever they lead.
+    guard: Option<Arc<Guard>>,
+}
+
+impl GuardedLookup {
+    /// Asks `lookup` and checks its answers with `guard`.
+    #[must_use]
+    pub fn new(lookup: Arc<dyn Lookup>, guard: Arc<Guard>) -> Self {
+        Self { lookup, guard: Some(guard) }
+    }
+
+    /// Asks `lookup` for names of [`super::Clearance::Allowed`].
+    pub(super) fn unguarded(lookup: Arc<dyn Lookup>) -> Self {
+        Self { lookup, guard: None }
+    }
+}
+
+impl Resolve for GuardedLookup {
+    fn resolve(&self, name: Name) -> Resolving {
+        let Self { lookup, guard } = self.clone();
+        Box::pin(async move {
+            let found = lookup.lookup(name.as_str()).await.map_err(Unresolved)?;
+            if found.is_empty() {
+                return Err(Unresolved(io::Error::other("it has no address")).into());
+            }
+            if let Some(guard) = guard {
+                found.iter().try_for_each(|address| guard.check_addr(*address))?;
+            }
+            // The client puts the URL's port in the place of 0.
+            let addresses: Addrs = Box::new(found.into_iter().map(|address| SocketAddr::new(address, 0)));
+            Ok(addresses)
+        })
+    }
+}
+
+/// The name has no address.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Unresolved(io::Error);
+
+#[cfg(test)]
+mod tests {
+    use super::super::guard::Refused;
+    use super::*;
+
+    #[derive(Debug)]
+    struct Fixed(&'static [&'static str]);
+
+    #[async_trait]
+    impl Lookup for Fixed {
+        async fn lookup(&self, _: &str) -> io::Result<Vec<IpAddr>> {
+            Ok(self.0.iter().map(|address| address.parse().unwrap()).collect())
+        }
+    }
+
+    async fn resolved(addresses: &'static [&'static str]) -> Result<Vec<String>, reqwest::dns::Name> {
+        let guarded = GuardedLookup::new(Arc::new(Fixed(addresses)), Arc::default());
+        match guarded.resolve("a.example".parse().unwrap()).await {
+            Ok(found) => Ok(found.map(|address| address.to_string()).collect()),
+            Err(error) => {
+                assert!(error.is::<Refused>() || error.is::<Unresolved>(), "{error}");
+                Err("refused".parse().unwrap())
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn every_address_must_be_public() {
+        let public = resolved(&["9.9.9.9", "2620:fe::fe"]).await.unwrap();
+        assert_eq!(public, ["9.9.9.9:0", "[2620:fe::fe]:0"]);
+        for addresses in [&["9.9.9.9", "10.0.0.1"][..], &["127.0.0.1", "9.9.9.9"], &["::1"], &[]] {
+            assert!(resolved(addresses).await.is_err(), "{addresses:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_system_knows_this_machine() {
+        let found = SystemLookup.lookup("localhost").await.unwrap();
+        assert!(!found.is_empty() && found.iter().all(IpAddr::is_loopback), "{found:?}");
+    }
+}
