@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::comfy::EndpointError;
 use crate::config::Config;
 use crate::data_dir::{DataDir, DataDirError};
+use crate::inputs::{AllowList, Fetcher, FetcherError, Guard};
 use crate::lifecycle::{Crash, Tasks};
 use crate::media::{FsMediaStore, MediaError};
 use crate::metrics::Metrics;
@@ -39,28 +40,40 @@ pub struct AppSettings {
     pub scheduler: scheduler::Settings,
     /// What callers may ask for.
     pub service: Limits,
+    /// What may be fetched although it is not on the public internet.
+    pub fetch_allow: AllowList,
     /// What requests may ask for.
     pub api: ApiLimits,
     /// How connections are served.
     pub server: ServerSettings,
 }
 
-/// The longest a request's body may take to arrive.
+/// The longest a JSON body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_mins(10);
+/// The longest that nothing of a form may arrive; files may take as long as they keep coming.
+const BODY_IDLE: Duration = Duration::from_secs(30);
 
 impl From<Config> for AppSettings {
     fn from(config: Config) -> Self {
-        let scheduler = config.scheduler();
+        let (inputs, scheduler) = (config.inputs(), config.scheduler());
         let settings = config.settings;
         Self {
             data_dir: settings.data_dir,
             public_url: settings.public_url,
             backends: config.backends,
             scheduler,
-            service: Limits { max_queued: settings.max_queued, default_timeout: settings.default_timeout },
+            service: Limits {
+                max_queued: settings.max_queued,
+                default_timeout: settings.default_timeout,
+                max_file: settings.max_file as u64,
+                max_inputs: settings.max_inputs,
+                file_retention: settings.retention,
+            },
+            fetch_allow: inputs.allow,
             api: ApiLimits {
                 max_body: settings.max_body,
                 body_timeout: BODY_TIMEOUT,
+                body_idle: BODY_IDLE,
                 max_timeout: settings.max_timeout,
                 max_wait: settings.max_wait,
             },
@@ -88,6 +101,9 @@ pub enum AppError {
     /// A server's address or credentials cannot be used.
     #[error(transparent)]
     Backend(#[from] EndpointError),
+    /// URLs cannot be fetched.
+    #[error(transparent)]
+    Fetcher(#[from] FetcherError),
     /// Files that belong to no job could not be removed.
     #[error(transparent)]
     Sweep(#[from] SweepError),
@@ -139,6 +155,7 @@ impl App {
         let parts = Arc::new(Parts {
             store: store.clone(),
             media,
+            fetcher: Fetcher::new(Guard::new(settings.fetch_allow), clock.clone())?,
             pool: pool.clone(),
             hub: Arc::new(Hub::default()),
             clock: clock.clone(),

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 
-use crate::domain::id::{AttemptId, GatewayId, LeaseOwner, PromptId};
+use crate::domain::id::{AttemptId, FileId, GatewayId, LeaseOwner, PromptId};
 use crate::domain::time::UnixMillis;
 
 /// A seedable source of random values, shared by reference.
@@ -41,6 +41,12 @@ impl Random {
     #[must_use]
     pub fn attempt_id(&self) -> AttemptId {
         AttemptId::from_random(self.bytes())
+    }
+
+    /// An uploaded file's id: whoever knows it may use the file.
+    #[must_use]
+    pub fn file_id(&self) -> FileId {
+        FileId::from_random(self.bytes())
     }
 
     /// A process's id as owner of leases.

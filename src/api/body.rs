@@ -60,9 +60,15 @@ async fn read(body: Body, limit: usize, patience: Duration, state: &ApiState) ->
     }
 }
 
-fn too_large(limit: usize) -> Problem {
+pub(super) fn too_large(limit: usize) -> Problem {
     Problem::new(problem::BODY_TOO_LARGE, format!("the body is larger than {limit} bytes (max_body)"))
         .limit(limit as u64)
+}
+
+impl From<String> for JsonObject {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
 }
 
 impl JsonObject {

@@ -10,14 +10,16 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::body::{Fields, JsonObject};
+use super::body::Fields;
 use super::dto::ExecuteResult;
 use super::extract::{BaseUrl, Wait, preferred_wait};
-use super::problem::{Problem, ProblemBody};
+use super::form::JobBody;
+use super::problem::{self, Problem, ProblemBody};
 use super::results::POLL_AGAIN;
 use super::state::{ApiLimits, ApiState};
+use crate::domain::binding::Given;
 use crate::domain::workflow::is_deeper_than;
-use crate::service::Submission;
+use crate::service::{Part, Submission};
 
 /// The fields of a request.
 const FIELDS: [&str; 6] = ["workflow", "params", "priority", "timeout", "queue_timeout", "metadata"];
@@ -57,6 +59,15 @@ pub struct ExecuteRequest {
     metadata: Option<serde_json::Value>,
 }
 
+/// The same as a form: files need no step of their own.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "documents the body, which is read part by part")]
+pub struct ExecuteForm {
+    /// What would else be the JSON body. Every other part is the value of the parameter it is named after; several of
+    /// one name are a list.
+    request: ExecuteRequest,
+}
+
 /// A node of a workflow.
 #[derive(Debug, ToSchema, Deserialize)]
 #[expect(dead_code, reason = "documents the body, which is read field by field")]
@@ -78,36 +89,42 @@ pub struct WorkflowNode {
 /// The job is on disk before the answer leaves. With `Prefer: wait=30` the answer is held until the job ends, at most
 /// that many seconds.
 #[utoipa::path(
-    post, path = "/execute", tag = "jobs", operation_id = "execute", request_body = ExecuteRequest,
+    post, path = "/execute", tag = "jobs", operation_id = "execute",
+    request_body(content((ExecuteRequest = "application/json"), (ExecuteForm = "multipart/form-data"))),
     params(("Prefer" = Option<String>, Header, description = "`wait=N`: hold the answer up to N seconds until the job ends")),
     responses(
         (status = 200, description = "The job ended within the wait", body = ExecuteResult,
          headers(("Preference-Applied" = String, description = "`wait=N`, as applied"), ("Location" = String, description = "The job's path"))),
         (status = 202, description = "Accepted; the job goes on", body = ExecuteResult,
          headers(("Location" = String, description = "The job's path"), ("Retry-After" = u64, description = "Seconds until to ask again"))),
-        (status = 400, description = "`malformed_json`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 400, description = "`malformed_json`, `malformed_form`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 408, description = "`request_timeout`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 413, description = "`body_too_large`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 415, description = "`unsupported_media_type`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "`invalid_request`, `invalid_workflow`, `invalid_params`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`queue_full`, `store_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`queue_full`, `store_unavailable`, `storage_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn execute(
     State(state): State<ApiState>,
     base: BaseUrl,
     parts: Parts,
-    body: JsonObject,
+    body: JobBody,
 ) -> Result<Response, Problem> {
-    let submission = read(body.fields()?, &state.limits)?;
+    let JobBody { json, texts, files } = body;
+    let json = json.ok_or_else(|| {
+        Problem::new(problem::INVALID_REQUEST, "the form has no part \"request\" with the JSON")
+    })?;
+    let mut submission = read(json.fields()?, &state.limits, base.as_str())?;
+    add_parts(&mut submission, &texts, files)?;
     let wait = preferred_wait(&parts, state.limits.max_wait);
     let id = state.service.submit(submission).await?;
     let view = state.service.result(id, wait.time).await?;
     Ok(answer(&ExecuteResult::new(view, &base), &format!("/results/{id}"), wait))
 }
 
-fn read<'a>(mut fields: Fields<'a>, limits: &ApiLimits) -> Result<Submission<'a>, Problem> {
+fn read<'a>(mut fields: Fields<'a>, limits: &ApiLimits, own_url: &'a str) -> Result<Submission<'a>, Problem> {
     fields.only(&FIELDS);
     let workflow = fields.raw("workflow");
     if workflow.is_none() {
@@ -115,7 +132,9 @@ fn read<'a>(mut fields: Fields<'a>, limits: &ApiLimits) -> Result<Submission<'a>
     }
     let submission = Submission {
         workflow: workflow.map_or("", RawValue::get),
-        params: fields.object("params").unwrap_or_default(),
+        params: given(fields.object("params").unwrap_or_default()),
+        parts: Vec::new(),
+        own_url,
         priority: fields.integer("priority", 0..=HIGHEST).unwrap_or(0),
         timeout: fields.seconds("timeout", limits.max_timeout),
         queue_timeout: fields.seconds("queue_timeout", limits.max_timeout),
@@ -123,6 +142,45 @@ fn read<'a>(mut fields: Fields<'a>, limits: &ApiLimits) -> Result<Submission<'a>
     };
     fields.finish()?;
     Ok(submission)
+}
+
+fn given<'a>(values: Vec<(String, &'a RawValue)>) -> Vec<(String, Given<'a>)> {
+    values.into_iter().map(|(name, value)| (name, Given::Json(value))).collect()
+}
+
+/// Adds what a form has besides its JSON: every other part is the value of the parameter it is named after, several of
+/// one name a list of files.
+fn add_parts<'a>(
+    submission: &mut Submission<'a>,
+    texts: &'a [(String, String)],
+    files: Vec<(String, Part)>,
+) -> Result<(), Problem> {
+    for (name, text) in texts {
+        add_value(submission, name.clone(), Given::Text(text))?;
+    }
+    let mut places: Vec<(String, Vec<usize>)> = Vec::new();
+    for (place, (name, part)) in files.into_iter().enumerate() {
+        submission.parts.push(part);
+        match places.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, places)) => places.push(place),
+            None => places.push((name, vec![place])),
+        }
+    }
+    for (name, places) in places {
+        add_value(submission, name, Given::Parts(places))?;
+    }
+    Ok(())
+}
+
+fn add_value<'a>(submission: &mut Submission<'a>, name: String, value: Given<'a>) -> Result<(), Problem> {
+    if submission.params.iter().any(|(known, _)| *known == name) {
+        return Err(Problem::new(
+            problem::INVALID_PARAMS,
+            format!("the parameter {name:?} is given more than once"),
+        ));
+    }
+    submission.params.push((name, value));
+    Ok(())
 }
 
 fn metadata(fields: &mut Fields<'_>) -> Option<Box<RawValue>> {

@@ -8,8 +8,9 @@ use axum::http::request::Parts;
 
 use super::problem::{self, FieldError, Problem};
 use super::state::ApiState;
-use crate::domain::id::PromptId;
+use crate::domain::id::{FileId, PromptId};
 use crate::domain::params::nearest;
+use crate::service::FetchError;
 
 /// The `{prompt_id}` of the path.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +24,20 @@ impl FromRequestParts<ApiState> for PromptIdPath {
         PromptId::parse(&text)
             .map(Self)
             .map_err(|error| Problem::new(problem::INVALID_PROMPT_ID, error.to_string()))
+    }
+}
+
+/// The `{file_id}` of the path.
+#[derive(Debug, Clone, Copy)]
+pub struct FileIdPath(pub FileId);
+
+impl FromRequestParts<ApiState> for FileIdPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
+        let text = path_param(parts, state, "file_id").await.unwrap_or_default();
+        // What cannot be an id is the id of no file.
+        FileId::parse(&text).map(Self).map_err(|_| FetchError::Unknown.into())
     }
 }
 
@@ -49,6 +64,12 @@ async fn path_param(parts: &mut Parts, state: &ApiState, name: &str) -> Option<S
 pub struct BaseUrl(String);
 
 impl BaseUrl {
+    /// What every URL begins with; empty when it is not known.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// The URL of `path`, which begins with a slash.
     #[must_use]
     pub fn join(&self, path: &str) -> String {

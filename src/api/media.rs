@@ -1,29 +1,13 @@
-//! `/media`: the files of jobs, by ranges.
+//! `/media`: the files of jobs.
 
-use std::ops::Range;
-
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE,
-    CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_RANGE, RANGE, X_CONTENT_TYPE_OPTIONS,
-};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderMap;
+use axum::response::Response;
 
 use super::extract::{FilePath, PromptIdPath};
-use super::problem::{self, Problem, ProblemBody};
-use super::results::matches;
+use super::problem::{Problem, ProblemBody};
+use super::ranges::{Served, serve};
 use super::state::ApiState;
-use crate::domain::media::MediaFile;
-
-/// The part of a file that is asked for.
-#[derive(Debug, PartialEq, Eq)]
-enum Part {
-    Whole,
-    Range(Range<u64>),
-    Unsatisfiable,
-}
 
 /// A file of a job.
 #[utoipa::path(
@@ -54,116 +38,12 @@ pub async fn get(
 ) -> Result<Response, Problem> {
     // Only names that the store handed out are looked for: no path can be built of any other.
     let file = state.service.file(id, &name).await?;
-    let etag = format!("\"{}\"", file.sha256);
-    if matches(&asked, &etag) {
-        return Ok(with_headers(StatusCode::NOT_MODIFIED.into_response(), &file, &etag));
-    }
-    let (status, range) = match part(&asked, &etag, file.bytes) {
-        Part::Whole => (StatusCode::OK, 0..file.bytes),
-        Part::Range(range) => (StatusCode::PARTIAL_CONTENT, range),
-        Part::Unsatisfiable => {
-            let problem =
-                Problem::new(problem::RANGE_NOT_SATISFIABLE, format!("the file has {} bytes", file.bytes))
-                    .limit(file.bytes);
-            let mut response = problem.into_response();
-            insert(response.headers_mut(), CONTENT_RANGE, &format!("bytes */{}", file.bytes));
-            return Ok(response);
-        }
+    let served = Served {
+        sha256: &file.sha256,
+        bytes: file.bytes,
+        content_type: &file.content_type,
+        name: &file.stored_as,
+        cache: "public, max-age=31536000, immutable",
     };
-    let bytes = state.service.bytes(id, &file.stored_as, range.clone()).await?;
-    let mut response = with_headers((status, Body::from_stream(bytes)).into_response(), &file, &etag);
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
-    if status == StatusCode::PARTIAL_CONTENT {
-        insert(headers, CONTENT_RANGE, &format!("bytes {}-{}/{}", range.start, range.end - 1, file.bytes));
-    }
-    Ok(response)
-}
-
-fn insert(headers: &mut HeaderMap, name: axum::http::HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        headers.insert(name, value);
-    }
-}
-
-fn with_headers(mut response: Response, file: &MediaFile, etag: &str) -> Response {
-    let headers = response.headers_mut();
-    insert(headers, ETAG, etag);
-    insert(headers, CONTENT_TYPE, &file.content_type);
-    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // A node may write HTML or SVG: shown from our origin, its scripts must not run.
-    headers.insert(
-        CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; sandbox"),
-    );
-    let shown =
-        ["image/", "video/", "audio/", "text/plain"].iter().any(|kind| file.content_type.starts_with(kind));
-    let disposition = if shown { "inline" } else { "attachment" };
-    insert(headers, CONTENT_DISPOSITION, &format!("{disposition}; filename=\"{}\"", file.stored_as));
-    response
-}
-
-/// The part that `Range` asks for (RFC 9110, 14.2): several ranges, a unit that is not `bytes` and an `If-Range` of
-/// another version mean the whole file.
-fn part(asked: &HeaderMap, etag: &str, bytes: u64) -> Part {
-    let Some(range) = asked.get(RANGE).and_then(|value| value.to_str().ok()) else { return Part::Whole };
-    let stale = asked.get(IF_RANGE).is_some_and(|value| value.as_bytes() != etag.as_bytes());
-    if stale || !range.trim_start().to_ascii_lowercase().starts_with("bytes") {
-        return Part::Whole;
-    }
-    // Of an empty file there is no part; the parser would find one.
-    if bytes == 0 {
-        return Part::Unsatisfiable;
-    }
-    let Ok(parsed) = http_range_header::parse_range_header(range) else { return Part::Unsatisfiable };
-    match parsed.validate(bytes) {
-        Ok(ranges) if ranges.len() == 1 => Part::Range(*ranges[0].start()..*ranges[0].end() + 1),
-        Ok(_) => Part::Whole,
-        Err(_) => Part::Unsatisfiable,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn asked(range: &str, if_range: Option<&str>) -> Part {
-        let mut headers = HeaderMap::new();
-        insert(&mut headers, RANGE, range);
-        if let Some(tag) = if_range {
-            insert(&mut headers, IF_RANGE, tag);
-        }
-        part(&headers, "\"a\"", 100)
-    }
-
-    #[test]
-    fn ranges_as_the_standard_has_them() {
-        assert_eq!(part(&HeaderMap::new(), "\"a\"", 100), Part::Whole);
-        assert_eq!(asked("bytes=0-9", None), Part::Range(0..10));
-        assert_eq!(asked("bytes=90-", None), Part::Range(90..100));
-        assert_eq!(asked("bytes=-10", None), Part::Range(90..100));
-        assert_eq!(asked("bytes=90-200", None), Part::Range(90..100));
-        assert_eq!(asked("bytes=0-1,5-6", None), Part::Whole);
-        assert_eq!(asked("lines=0-1", None), Part::Whole);
-        for bad in ["bytes=100-", "bytes=5-1", "bytes=x", "bytes=", "bytes"] {
-            assert_eq!(asked(bad, None), Part::Unsatisfiable, "{bad}");
-        }
-    }
-
-    #[test]
-    fn an_empty_file_has_no_part() {
-        let mut headers = HeaderMap::new();
-        for range in ["bytes=0-", "bytes=-5", "bytes=0-0"] {
-            insert(&mut headers, RANGE, range);
-            assert_eq!(part(&headers, "\"a\"", 0), Part::Unsatisfiable, "{range}");
-        }
-    }
-
-    #[test]
-    fn a_range_of_another_version_is_the_whole_file() {
-        assert_eq!(asked("bytes=0-9", Some("\"a\"")), Part::Range(0..10));
-        assert_eq!(asked("bytes=0-9", Some("\"b\"")), Part::Whole);
-    }
+    serve(&asked, served, |range| async { Ok(state.service.bytes(id, &file.stored_as, range).await?) }).await
 }

@@ -15,13 +15,17 @@ mod docs;
 mod dto;
 mod execute;
 mod extract;
+mod files;
+mod form;
 mod health;
 mod media;
 mod middleware;
 pub mod openapi;
+mod ranges;
 mod results;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::http::header::ACCEPT_RANGES;
 use axum::http::{Extensions, HeaderMap, StatusCode, Version};
 use axum::middleware::from_fn_with_state;
@@ -41,6 +45,8 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(results::get, results::delete))
         .routes(routes!(results::cancel))
         .routes(routes!(media::get))
+        .routes(routes!(files::upload))
+        .routes(routes!(files::get, files::delete))
         .routes(routes!(backends::list))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
@@ -62,6 +68,8 @@ pub fn router(state: ApiState) -> Router {
     router
         .fallback(middleware::not_found)
         .method_not_allowed_fallback(middleware::method_not_allowed)
+        // Every extractor of ours has a limit of its own, and names it.
+        .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(middleware::panicked))
         .layer(from_fn_with_state(state.clone(), middleware::observe))
         .layer(CompressionLayer::new().compress_when(worth))

@@ -9,7 +9,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::workflow::Fault;
-use crate::service::{FetchError, SubmitError};
+use crate::media::MediaError;
+use crate::service::{FetchError, KeepError, SubmitError};
 use crate::store::StoreError;
 
 /// One kind of refusal: its stable code, status and title.
@@ -45,6 +46,7 @@ kinds! {
     GONE = "gone", GONE, false, "The job was deleted or its retention ended";
     BODY_TOO_LARGE = "body_too_large", PAYLOAD_TOO_LARGE, false, "The body is too large";
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, false, "The body is not of a type this path takes";
+    MALFORMED_FORM = "malformed_form", BAD_REQUEST, false, "The body is not a valid multipart form";
     RANGE_NOT_SATISFIABLE = "range_not_satisfiable", RANGE_NOT_SATISFIABLE, false, "The range is not within the file";
     INVALID_REQUEST = "invalid_request", UNPROCESSABLE_ENTITY, false, "A field of the request is not valid";
     INVALID_WORKFLOW = "invalid_workflow", UNPROCESSABLE_ENTITY, false, "The workflow cannot be run";
@@ -52,6 +54,7 @@ kinds! {
     INTERNAL = "internal", INTERNAL_SERVER_ERROR, true, "The gateway failed";
     QUEUE_FULL = "queue_full", SERVICE_UNAVAILABLE, true, "Too many jobs are queued";
     STORE_UNAVAILABLE = "store_unavailable", SERVICE_UNAVAILABLE, true, "The gateway's store does not answer";
+    STORAGE_UNAVAILABLE = "storage_unavailable", SERVICE_UNAVAILABLE, true, "The gateway cannot store files now";
     NOT_READY = "not_ready", SERVICE_UNAVAILABLE, true, "The gateway cannot run jobs now";
 }
 
@@ -228,7 +231,34 @@ impl From<SubmitError> for Problem {
                     .limit(limit)
                     .retry_after(Duration::from_secs(5))
             }
+            SubmitError::Media(error) => error.into(),
             SubmitError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<MediaError> for Problem {
+    fn from(error: MediaError) -> Self {
+        match error {
+            MediaError::Source(why) => Self::new(MALFORMED_FORM, why.to_string()),
+            MediaError::TooLarge { limit } => {
+                Self::new(BODY_TOO_LARGE, format!("a file has more than {limit} bytes (max_file)"))
+                    .limit(limit)
+            }
+            MediaError::Storage(_) => {
+                Self::new(STORAGE_UNAVAILABLE, "the gateway cannot store files now; nothing was changed")
+                    .retry_after(Duration::from_secs(10))
+                    .internal(&error)
+            }
+        }
+    }
+}
+
+impl From<KeepError> for Problem {
+    fn from(error: KeepError) -> Self {
+        match error {
+            KeepError::Media(error) => error.into(),
+            KeepError::Store(error) => error.into(),
         }
     }
 }

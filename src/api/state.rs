@@ -14,6 +14,8 @@ pub struct ApiLimits {
     pub max_body: usize,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
+    /// How long nothing of a form may arrive.
+    pub body_idle: Duration,
     /// The longest `timeout` and `queue_timeout`.
     pub max_timeout: Duration,
     /// The longest wait for a job to end.

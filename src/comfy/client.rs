@@ -58,6 +58,10 @@ impl ComfyClient {
         &self.0.endpoint
     }
 
+    pub(super) fn http(&self) -> &reqwest::Client {
+        &self.0.http
+    }
+
     pub(super) fn base(&self) -> &Url {
         &self.0.base
     }

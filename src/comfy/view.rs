@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::Stream;
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
 
 use super::client::ComfyClient;
 use super::error::{ComfyError, Fault};
@@ -38,6 +38,25 @@ impl ComfyClient {
             body.map_err(|_elapsed| self.error(VIEW, Fault::Timeout { after: patience }))??
         };
         Ok(ViewStream { client: self.clone(), response })
+    }
+}
+
+impl ComfyClient {
+    /// The size in bytes of a file in the server's input folder; `None` when it is not there, or its size is not told.
+    ///
+    /// # Errors
+    /// Every fault of a call but [`Fault::NotFound`].
+    pub async fn input_size(&self, name: &str) -> Result<Option<u64>, ComfyError> {
+        let query = [("filename", name), ("type", "input")];
+        let form = self.form().await?;
+        let request = self.http().head(form.url(self.base(), VIEW, None, &query));
+        let response = self.send(VIEW, request.timeout(self.endpoint().timeouts.request)).await?;
+        let size = response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        match self.successful(VIEW, response).await {
+            Ok(_) => Ok(size),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -120,6 +120,7 @@ impl Config {
             poll: settings.poll_interval,
             lost_after: settings.lost_after,
             retention: settings.retention,
+            inputs: self.inputs().limits,
             ..scheduler::Settings::default()
         }
     }

@@ -118,6 +118,10 @@ settings! {
     data_dir: PathBuf = "./data", Directory;
     /// The largest request body.
     max_body: usize = "64MiB", Size(1 << 10, 1 << 30);
+    /// The largest file of a form, of `POST /files`, of a URL or of a value.
+    max_file: usize = "2GiB", Size(1 << 10, 1 << 40);
+    /// The most files that one job's parameters may name.
+    max_inputs: usize = "64", Whole(1, 10_000);
     /// How long a job may run that names no `timeout`.
     default_timeout: Duration = "1h", Time(SECOND, YEAR);
     /// The longest `timeout` a job may name.

@@ -72,6 +72,12 @@ uuid_id!(
     "a gateway id"
 );
 
+uuid_id!(
+    /// A file that was brought with `POST /files`.
+    FileId,
+    "a file id"
+);
+
 impl PromptId {
     /// A time-ordered id (UUID version 7) for a job accepted at `now`.
     #[must_use]

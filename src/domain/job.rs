@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use super::failure::Failure;
 use super::id::{AttemptId, BackendName, LeaseOwner, PromptId};
+use super::input::JobInput;
 use super::media::MediaFile;
 use super::time::UnixMillis;
 
@@ -164,8 +165,22 @@ pub struct NewJob {
     pub metadata: Option<Box<RawValue>>,
     /// Seeds the gateway drew, by node id, in the graph's order.
     pub seeds: Vec<(String, u64)>,
+    /// Files for it; while one is still to be fetched the job is not claimed.
+    pub files: Vec<JobInput>,
+    /// The registered workflow it runs, as `name@version`.
+    pub workflow: Option<String>,
+    /// Servers that cannot run its graph.
+    pub not_on: Vec<BackendName>,
     /// When it was accepted.
     pub created_at: UnixMillis,
+}
+
+impl NewJob {
+    /// Whether a file is still to be fetched.
+    #[must_use]
+    pub fn awaits_inputs(&self) -> bool {
+        self.files.iter().any(|file| matches!(file, JobInput::Remote(_)))
+    }
 }
 
 /// Seconds by phase of the attempt that ended the job, in milliseconds.

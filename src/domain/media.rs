@@ -102,6 +102,16 @@ pub fn media_path(prompt_id: PromptId, stored_as: &str) -> String {
     format!("/media/{prompt_id}/{stored_as}")
 }
 
+/// The job and the file that a media URL of the gateway itself names: its path alone, or the whole URL with `own_url`
+/// in front.
+#[must_use]
+pub fn own_media<'u>(url: &'u str, own_url: &str) -> Option<(PromptId, &'u str)> {
+    let path =
+        if url.starts_with('/') { url } else { url.strip_prefix(own_url).filter(|_| !own_url.is_empty())? };
+    let (id, name) = path.strip_prefix("/media/")?.split_once('/')?;
+    PromptId::parse(id).ok().map(|id| (id, name))
+}
+
 /// The longest stored name, in bytes: file systems stop at 255, and a temporary suffix needs room.
 const LONGEST_NAME: usize = 180;
 
@@ -170,6 +180,23 @@ mod tests {
         assert_eq!(MediaKind::by_format("h264"), None);
         assert_eq!(MediaKind::by_key("gifs"), Some(MediaKind::Video));
         assert_eq!(MediaKind::by_key("latents"), None);
+    }
+
+    #[test]
+    fn a_media_url_of_our_own_is_known_with_and_without_its_host() {
+        let id = "0198c1c2-7d1e-7abc-8def-0123456789ab";
+        let (job, own) = (PromptId::parse(id).unwrap(), "https://gw/base");
+        assert_eq!(own_media(&format!("/media/{id}/a.png"), own), Some((job, "a.png")));
+        assert_eq!(own_media(&format!("https://gw/base/media/{id}/a.png"), own), Some((job, "a.png")));
+        for other in [
+            "https://other/media/{id}/a.png",
+            "https://gw/base/media/x/a.png",
+            "/media/{id}",
+            "/x/{id}/a.png",
+        ] {
+            assert_eq!(own_media(&other.replace("{id}", id), own), None, "{other}");
+        }
+        assert_eq!(own_media(&format!("https://gw/media/{id}/a.png"), ""), None);
     }
 
     #[test]

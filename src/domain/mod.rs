@@ -1,9 +1,11 @@
 //! The domain: jobs, workflows and results as pure values and functions.
 //! It must not do I/O, read a clock, or know of HTTP, SQL or async.
 
+pub mod binding;
 pub mod dsl;
 pub mod failure;
 pub mod id;
+pub mod input;
 pub mod job;
 pub mod media;
 pub mod outputs;

@@ -19,9 +19,29 @@ pub fn content_type(head: &[u8], name: &str) -> String {
     }
 }
 
+/// The extension, without its dot, of a file that begins with `head` and is called `name`; empty if none is known.
+#[must_use]
+pub fn extension(head: &[u8], name: &str) -> String {
+    if let Some(kind) = infer::get(head) {
+        return kind.extension().to_owned();
+    }
+    let given = name.rsplit_once('.').map_or("", |(_, extension)| extension);
+    let plain = (1..=8).contains(&given.len()) && given.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if plain { given.to_ascii_lowercase() } else { String::new() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_extension_goes_by_the_content_and_else_by_a_harmless_name() {
+        assert_eq!(extension(b"\x89PNG\r\n\x1a\n....", "x.exe"), "png");
+        assert_eq!(extension(b"{}", "scene.JSON"), "json");
+        for name in ["noext", "x.", "x.tar gz", "x.../../y", "x.verylongone"] {
+            assert_eq!(extension(b"hello", name), "", "{name}");
+        }
+    }
 
     #[test]
     fn content_comes_before_the_name() {

@@ -1,5 +1,6 @@
 //! The media store on a file system: stream → temporary file → fsync → rename → fsync of the folders.
-//! Layout: `<root>/<last two digits of the id>/<id>/<name>`; unfinished files stand in `<root>/incoming`.
+//! Layout: `<root>/<last two digits of the id>/<id>/<name>`; unfinished files stand in `<root>/incoming`, inputs in
+//! `<root>/inputs`.
 
 use std::io::{ErrorKind, SeekFrom};
 use std::ops::Range;
@@ -13,9 +14,11 @@ use tokio::fs::{self, File};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio_util::io::ReaderStream;
 
-use super::content_type::{HEAD, content_type};
-use super::{MediaError, MediaStore, Source, Stored};
+use super::content_type::{HEAD, content_type, extension};
+use super::inputs::{self, Inputs};
+use super::{Incoming, MediaError, MediaStore, Source, Stored};
 use crate::domain::id::PromptId;
+use crate::domain::time::UnixMillis;
 
 /// Bytes read from disk at once.
 const READ_CHUNK: usize = 64 * 1024;
@@ -24,6 +27,7 @@ const READ_CHUNK: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct FsMediaStore {
     root: PathBuf,
+    inputs: Inputs,
     next: AtomicU64,
 }
 
@@ -38,7 +42,7 @@ impl FsMediaStore {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
             _ => fs::create_dir_all(&incoming).await?,
         }
-        Ok(Self { root, next: AtomicU64::new(0) })
+        Ok(Self { inputs: Inputs::new(&root), root, next: AtomicU64::new(0) })
     }
 
     fn folder(&self, id: PromptId) -> PathBuf {
@@ -46,7 +50,11 @@ impl FsMediaStore {
         self.root.join(&id[id.len() - 2..]).join(id)
     }
 
-    async fn receive(&self, path: &Path, name: &str, mut source: Source<'_>) -> Result<Stored, MediaError> {
+    /// Writes a source into a temporary file.
+    async fn take_in(&self, name: &str, mut source: Source<'_>, limit: u64) -> Result<Incoming, MediaError> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let path = self.root.join("incoming").join(number.to_string());
+        let unfinished = Unfinished(Some(path.clone()));
         let mut file = File::create(path).await?;
         let (mut hash, mut bytes, mut head) = (Sha256::new(), 0u64, Vec::with_capacity(HEAD));
         while let Some(chunk) = source.next().await {
@@ -54,18 +62,30 @@ impl FsMediaStore {
             head.extend_from_slice(&chunk[..chunk.len().min(HEAD - head.len())]);
             hash.update(&chunk);
             bytes += chunk.len() as u64;
+            if bytes > limit {
+                return Err(MediaError::TooLarge { limit });
+            }
             file.write_all(&chunk).await?;
         }
         file.flush().await?;
         file.sync_all().await?;
         let sha256 =
             hash.finalize().iter().fold(String::with_capacity(64), |hex, byte| hex + &format!("{byte:02x}"));
-        Ok(Stored { bytes, sha256, content_type: content_type(&head, name) })
+        let (content_type, extension) = (content_type(&head, name), extension(&head, name));
+        Ok(Incoming { stored: Stored { bytes, sha256, content_type, extension }, file: unfinished })
     }
 }
 
 /// Removes an unfinished file when its writing fails or is given up.
-struct Unfinished(Option<PathBuf>);
+#[derive(Debug)]
+pub(super) struct Unfinished(Option<PathBuf>);
+
+impl Unfinished {
+    /// Where it is.
+    fn path(&self) -> PathBuf {
+        self.0.clone().unwrap_or_default()
+    }
+}
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
@@ -78,17 +98,27 @@ impl Drop for Unfinished {
     }
 }
 
+async fn read(path: &Path, range: Range<u64>) -> Result<Option<Source<'static>>, MediaError> {
+    let mut file = match File::open(path).await {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    if range.start > 0 {
+        file.seek(SeekFrom::Start(range.start)).await?;
+    }
+    let bytes = ReaderStream::with_capacity(file.take(range.end - range.start), READ_CHUNK);
+    Ok(Some(bytes.map(|chunk| chunk.map_err(Into::into)).boxed()))
+}
+
 #[async_trait]
 impl MediaStore for FsMediaStore {
     async fn put(&self, id: PromptId, name: &str, source: Source<'_>) -> Result<Stored, MediaError> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let incoming = self.root.join("incoming").join(number.to_string());
-        let mut unfinished = Unfinished(Some(incoming.clone()));
-        let stored = self.receive(&incoming, name, source).await?;
+        let Incoming { stored, file: mut unfinished } = self.take_in(name, source, u64::MAX).await?;
         let folder = self.folder(id);
         let is_new = !fs::try_exists(&folder).await?;
         fs::create_dir_all(&folder).await?;
-        fs::rename(&incoming, folder.join(name)).await?;
+        fs::rename(unfinished.path(), folder.join(name)).await?;
         unfinished.0 = None;
         File::open(&folder).await?.sync_all().await?;
         if is_new {
@@ -100,22 +130,61 @@ impl MediaStore for FsMediaStore {
         Ok(stored)
     }
 
+    async fn receive(&self, name: &str, source: Source<'_>, limit: u64) -> Result<Incoming, MediaError> {
+        self.take_in(name, source, limit).await
+    }
+
+    async fn keep_input(&self, incoming: Incoming, at: UnixMillis) -> Result<Stored, MediaError> {
+        let Incoming { stored, mut file } = incoming;
+        self.inputs.take(file.path(), &stored.sha256, at, |from, to| std::fs::rename(from, to)).await?;
+        file.0 = None;
+        Ok(stored)
+    }
+
+    async fn keep_output_as_input(
+        &self,
+        id: PromptId,
+        name: &str,
+        sha256: &str,
+        at: UnixMillis,
+    ) -> Result<bool, MediaError> {
+        let path = self.folder(id).join(name);
+        match self.inputs.take(path, sha256, at, inputs::link).await {
+            Err(MediaError::Storage(error)) if error.kind() == ErrorKind::NotFound => Ok(false),
+            kept => kept.map(|()| true),
+        }
+    }
+
+    async fn renew_input(&self, sha256: &str, at: UnixMillis) -> Result<bool, MediaError> {
+        self.inputs.renew(sha256, at)
+    }
+
+    async fn read_input(
+        &self,
+        sha256: &str,
+        range: Range<u64>,
+    ) -> Result<Option<Source<'static>>, MediaError> {
+        match self.inputs.path(sha256) {
+            Some(path) => read(&path, range).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn inputs_before(&self, cutoff: UnixMillis) -> Result<Vec<String>, MediaError> {
+        self.inputs.before(cutoff).await
+    }
+
+    async fn remove_input(&self, sha256: &str, cutoff: UnixMillis) -> Result<bool, MediaError> {
+        self.inputs.remove(sha256, cutoff)
+    }
+
     async fn read(
         &self,
         id: PromptId,
         name: &str,
         range: Range<u64>,
     ) -> Result<Option<Source<'static>>, MediaError> {
-        let mut file = match File::open(self.folder(id).join(name)).await {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        if range.start > 0 {
-            file.seek(SeekFrom::Start(range.start)).await?;
-        }
-        let bytes = ReaderStream::with_capacity(file.take(range.end - range.start), READ_CHUNK);
-        Ok(Some(bytes.map(|chunk| chunk.map_err(Into::into)).boxed()))
+        read(&self.folder(id).join(name), range).await
     }
 
     async fn remove(&self, id: PromptId) -> Result<(), MediaError> {
@@ -205,6 +274,74 @@ mod tests {
             }
         }
         assert_eq!(unfinished(root.path()), 0);
+    }
+
+    fn at(millis: i64) -> UnixMillis {
+        UnixMillis::from_millis(millis)
+    }
+
+    async fn input(store: &FsMediaStore, text: &'static str, age: i64) -> Stored {
+        let incoming = store.receive("x.txt", source(&[text]), 100).await.unwrap();
+        store.keep_input(incoming, at(age)).await.unwrap()
+    }
+
+    async fn input_text(store: &FsMediaStore, sha256: &str) -> Option<String> {
+        let bytes = store.read_input(sha256, 0..100).await.unwrap()?;
+        let chunks: Vec<Bytes> = bytes.map(Result::unwrap).collect().await;
+        Some(String::from_utf8(chunks.concat()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn an_input_is_kept_once_under_its_hash() {
+        let root = tempfile::tempdir().unwrap();
+        let store = FsMediaStore::open(root.path().into()).await.unwrap();
+        let first = input(&store, "hello world", 1_000).await;
+        assert_eq!(first, input(&store, "hello world", 2_000).await);
+        assert_eq!((first.bytes, first.extension.as_str()), (11, "txt"));
+        assert_eq!(input_text(&store, &first.sha256).await.unwrap(), "hello world");
+        assert_eq!(store.inputs_before(at(9_000)).await.unwrap(), [first.sha256.as_str()]);
+        assert_eq!(input_text(&store, &"0".repeat(64)).await, None);
+        assert_eq!(input_text(&store, "../../etc/passwd").await, None);
+        assert_eq!(unfinished(root.path()), 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_kept_or_too_large_leaves_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let store = FsMediaStore::open(root.path().into()).await.unwrap();
+        drop(store.receive("x", source(&["abc"]), 3).await.unwrap());
+        let refused = store.receive("x", source(&["ab", "cd"]), 3).await;
+        assert!(matches!(refused, Err(MediaError::TooLarge { limit: 3 })));
+        assert_eq!(unfinished(root.path()), 0);
+        assert_eq!(store.inputs_before(at(i64::MAX / 2)).await.unwrap(), [] as [&str; 0]);
+    }
+
+    #[tokio::test]
+    async fn only_an_input_that_grew_old_is_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let store = FsMediaStore::open(root.path().into()).await.unwrap();
+        let kept = input(&store, "kept", 1_000).await.sha256;
+        assert_eq!(store.inputs_before(at(1_000)).await.unwrap(), [] as [&str; 0]);
+        assert!(!store.remove_input(&kept, at(1_000)).await.unwrap());
+        assert!(store.renew_input(&kept, at(5_000)).await.unwrap());
+        assert!(!store.remove_input(&kept, at(5_000)).await.unwrap());
+        assert!(store.remove_input(&kept, at(5_001)).await.unwrap());
+        assert!(!store.renew_input(&kept, at(6_000)).await.unwrap());
+        assert!(!store.remove_input(&kept, at(9_000)).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_jobs_file_becomes_an_input_that_outlives_the_job() {
+        let root = tempfile::tempdir().unwrap();
+        let store = FsMediaStore::open(root.path().into()).await.unwrap();
+        let stored = store.put(id(1), "a.txt", source(&["made"])).await.unwrap();
+        for _ in 0..2 {
+            assert!(store.keep_output_as_input(id(1), "a.txt", &stored.sha256, at(1)).await.unwrap());
+        }
+        assert!(!store.keep_output_as_input(id(1), "b.txt", &stored.sha256, at(1)).await.unwrap());
+        store.remove(id(1)).await.unwrap();
+        assert_eq!(input_text(&store, &stored.sha256).await.unwrap(), "made");
+        assert_eq!(store.jobs().await.unwrap(), []);
     }
 
     #[tokio::test]

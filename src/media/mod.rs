@@ -1,8 +1,10 @@
-//! Where the files of finished jobs lie: the [`MediaStore`] trait and its implementation on a file system.
+//! Where files lie, those of finished jobs and those that jobs need: the [`MediaStore`] trait and its implementation
+//! on a file system.
 //! It must not know of ComfyUI or of the database; names it is given are safe already (`domain::media`).
 
 pub mod content_type;
 pub mod fs;
+mod inputs;
 
 use std::ops::Range;
 
@@ -10,7 +12,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
+use self::fs::Unfinished;
 use crate::domain::id::PromptId;
+use crate::domain::time::UnixMillis;
 
 pub use fs::FsMediaStore;
 
@@ -29,6 +33,17 @@ pub struct Stored {
     pub sha256: String,
     /// Its media type, told by its first bytes, else by its name.
     pub content_type: String,
+    /// The extension that goes with it, without the dot; empty if none is known.
+    pub extension: String,
+}
+
+/// A file that has come whole and is not kept yet. Dropped, it is gone.
+#[derive(Debug)]
+pub struct Incoming {
+    /// What it turned out to be.
+    pub stored: Stored,
+    /// Where it lies meanwhile.
+    file: Unfinished,
 }
 
 /// Why a file is not stored or not read.
@@ -37,16 +52,54 @@ pub enum MediaError {
     /// The bytes stopped coming; nothing was kept.
     #[error("the file broke off: {0}")]
     Source(SourceError),
+    /// There was more than there may be; nothing was kept.
+    #[error("the file has more than {limit} bytes")]
+    TooLarge {
+        /// The most that there may be.
+        limit: u64,
+    },
     /// The store itself failed (disk full, permissions); nothing was kept.
     #[error("the media store failed: {0}")]
     Storage(#[from] std::io::Error),
 }
 
-/// Files of jobs, by prompt id and safe name.
+/// Files of jobs, by prompt id and safe name, and inputs for jobs, by the SHA-256 of their bytes.
 #[async_trait]
 pub trait MediaStore: Send + Sync + std::fmt::Debug {
     /// Stores a file as a whole, durably, replacing one of the same name. It is not there before it is complete.
     async fn put(&self, id: PromptId, name: &str, source: Source<'_>) -> Result<Stored, MediaError>;
+
+    /// Receives a file of up to `limit` bytes that is kept, or not, when its bytes are known. `name` helps to tell its
+    /// type.
+    async fn receive(&self, name: &str, source: Source<'_>, limit: u64) -> Result<Incoming, MediaError>;
+
+    /// Keeps a received file as an input, durably, under its SHA-256; the same bytes are kept once. `at` makes it young.
+    async fn keep_input(&self, incoming: Incoming, at: UnixMillis) -> Result<Stored, MediaError>;
+
+    /// Keeps a job's stored file of that SHA-256 as an input, too; `false` if there is no such file.
+    async fn keep_output_as_input(
+        &self,
+        id: PromptId,
+        name: &str,
+        sha256: &str,
+        at: UnixMillis,
+    ) -> Result<bool, MediaError>;
+
+    /// Makes an input young again; `false` if there is no such input.
+    async fn renew_input(&self, sha256: &str, at: UnixMillis) -> Result<bool, MediaError>;
+
+    /// The bytes of `range` of an input; `None` if there is no such input.
+    async fn read_input(
+        &self,
+        sha256: &str,
+        range: Range<u64>,
+    ) -> Result<Option<Source<'static>>, MediaError>;
+
+    /// The SHA-256 of every input that was kept before `cutoff` and not again since.
+    async fn inputs_before(&self, cutoff: UnixMillis) -> Result<Vec<String>, MediaError>;
+
+    /// Removes an input unless it was kept again since `cutoff`; whether it was removed.
+    async fn remove_input(&self, sha256: &str, cutoff: UnixMillis) -> Result<bool, MediaError>;
 
     /// The bytes of `range` of a file; `None` if there is no such file.
     async fn read(

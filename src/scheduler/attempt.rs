@@ -85,13 +85,19 @@ impl Attempt {
             self.turn.pass();
             return (Verdict::Cancelled, Moments::default(), nothing());
         }
-        match self.submit().await {
+        match self.deliver().await {
             Err(verdict) => (verdict, Moments::default(), nothing()),
             Ok(dropped) => {
                 let moments = Moments { submitted: Some(self.now()) };
                 (self.watch(false).await, moments, dropped)
             }
         }
+    }
+
+    /// Brings the job to its server: first its files, then itself.
+    async fn deliver(&self) -> Result<NodeErrors, Verdict> {
+        self.bring_files().await?;
+        self.submit().await
     }
 
     /// What ComfyUI knows the run as.

@@ -123,6 +123,8 @@ impl Attempt {
         self.parts.media.put(self.job.prompt_id, name, bytes).await.map_err(|error| match error {
             MediaError::Source(error) => Missing::Broken(error.to_string()),
             MediaError::Storage(error) => Missing::Storage(error),
+            // Outputs have no limit.
+            MediaError::TooLarge { .. } => Missing::Broken(error.to_string()),
         })
     }
 }

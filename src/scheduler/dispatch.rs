@@ -13,8 +13,8 @@ pub(super) enum Event {
     Pool(Vec<(bool, u64)>),
     /// An attempt of an earlier process goes on at that server.
     Adopted(BackendIndex),
-    /// A claim was answered: of `asked`, in order, the first `got` have a job.
-    Claimed { asked: Vec<BackendIndex>, got: usize },
+    /// A claim was answered: each slot that was asked for, and whether it has a job.
+    Claimed(Vec<(BackendIndex, bool)>),
     /// An attempt at that server ended.
     Ended(BackendIndex),
 }
@@ -77,11 +77,11 @@ pub(super) fn handle(state: &mut State, event: Event) -> Vec<Action> {
             }
         }
         Event::Adopted(index) => state.backends[index].taken += 1,
-        Event::Claimed { asked, got } => {
+        Event::Claimed(slots) => {
             state.claiming = false;
-            // Fewer than asked for: the queue is empty, until more work is told of.
-            state.maybe_work |= got == asked.len();
-            for index in asked.into_iter().skip(got) {
+            // A slot without a job: the queue has none for that server, until more work is told of.
+            state.maybe_work |= slots.iter().all(|(_, filled)| *filled);
+            for (index, _) in slots.into_iter().filter(|(_, filled)| !filled) {
                 state.backends[index].taken -= 1;
             }
         }
@@ -127,7 +127,7 @@ mod tests {
     fn unfilled_slots_are_free_again_and_wait_for_a_wakeup() {
         let mut state = State::new([2]);
         assert_eq!(handle(&mut state, up(1)), [Action::Claim(vec![0, 0])]);
-        assert_eq!(handle(&mut state, Event::Claimed { asked: vec![0, 0], got: 1 }), []);
+        assert_eq!(handle(&mut state, Event::Claimed(vec![(0, true), (0, false)])), []);
         assert_eq!(handle(&mut state, Event::Work), [Action::Claim(vec![0])]);
     }
 
@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(handle(&mut state, up(2)), [Action::Claim(vec![0, 1])]);
         assert_eq!(handle(&mut state, Event::Work), []);
         assert_eq!(
-            handle(&mut state, Event::Claimed { asked: vec![0, 1], got: 0 }),
+            handle(&mut state, Event::Claimed(vec![(0, false), (1, false)])),
             [Action::Claim(vec![0, 1])]
         );
     }
@@ -147,7 +147,7 @@ mod tests {
         let mut state = State::new([1]);
         assert_eq!(handle(&mut state, Event::Pool(vec![(false, 0)])), []);
         assert_eq!(handle(&mut state, up(1)), [Action::Claim(vec![0])]);
-        assert_eq!(handle(&mut state, Event::Claimed { asked: vec![0], got: 1 }), []);
+        assert_eq!(handle(&mut state, Event::Claimed(vec![(0, true)])), []);
         assert_eq!(handle(&mut state, Event::Ended(0)), [Action::Claim(vec![0])]);
     }
 
@@ -173,10 +173,14 @@ mod tests {
                 };
                 let mut actions = handle(&mut state, event);
                 while let Some(Action::Claim(asked)) = actions.pop() {
-                    let got = asked.len().min(queued);
-                    queued -= got;
-                    asked[..got].iter().for_each(|&index| running[index] += 1);
-                    actions.extend(handle(&mut state, Event::Claimed { asked, got }));
+                    let mut slots = Vec::new();
+                    for index in asked {
+                        let filled = queued > 0;
+                        queued -= usize::from(filled);
+                        running[index] += usize::from(filled);
+                        slots.push((index, filled));
+                    }
+                    actions.extend(handle(&mut state, Event::Claimed(slots)));
                 }
                 for index in 0..slots.len() {
                     prop_assert_eq!(state.backends[index].taken, running[index]);

@@ -9,7 +9,7 @@ use tracing::Instrument;
 
 use super::attempt::{Attempt, Origin};
 use super::dispatch::{Action, BackendIndex, Event, State, handle};
-use super::{Parts, reaper};
+use super::{Parts, fetching, reaper};
 use crate::lifecycle::Tasks;
 use crate::store::{Adopt, Claim, ClaimedJob, Requeue, StoreError};
 
@@ -33,6 +33,8 @@ impl Scheduler {
         for (name, reaper) in reaper::tasks(&parts, &tasks.stopping()) {
             tasks.spawn(name, reaper);
         }
+        let fetching = fetching::run(parts.clone(), tasks.stopping());
+        tasks.spawn("fetching of inputs", fetching);
         let scheduler = Self { parts, tasks: tasks.clone(), ended };
         tasks.spawn("dispatcher", async move { scheduler.run(endings).await });
     }
@@ -80,16 +82,20 @@ impl Scheduler {
 
     async fn perform(&self, state: &mut State, mut actions: Vec<Action>) {
         while let Some(Action::Claim(asked)) = actions.pop() {
-            let claimed = self.claim(&asked).await;
-            let got = claimed.len();
-            for (index, job) in asked.iter().zip(claimed) {
+            let mut claimed = self.claim(&asked).await;
+            let mut slots = Vec::with_capacity(asked.len());
+            for index in asked {
+                let name = self.parts.pool.backends()[index].name();
+                let of_this_server = claimed.iter().position(|job| job.attempt.backend == *name);
+                slots.push((index, of_this_server.is_some()));
+                let Some(job) = of_this_server.map(|at| claimed.remove(at)) else { continue };
                 if self.tasks.stopping().is_cancelled() {
                     self.put_back(&job, "the gateway was stopped").await;
                 } else {
-                    self.spawn(*index, job, Origin::Fresh);
+                    self.spawn(index, job, Origin::Fresh);
                 }
             }
-            actions.extend(handle(state, Event::Claimed { asked, got }));
+            actions.extend(handle(state, Event::Claimed(slots)));
         }
     }
 
@@ -163,6 +169,6 @@ impl Scheduler {
     fn requeue(&self, job: &ClaimedJob, reason: String) -> Requeue {
         let now = self.parts.clock.now();
         let deadline = job.queue_timeout.map(|timeout| now.plus(timeout));
-        Requeue { counts: false, not_before: now, deadline, reason, at: now }
+        Requeue { counts: false, not_before: now, deadline, reason, not_on: None, at: now }
     }
 }

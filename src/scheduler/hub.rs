@@ -15,6 +15,7 @@ use crate::pool::AttemptFeed;
 #[derive(Debug, Default)]
 pub struct Hub {
     work: Notify,
+    inputs: Notify,
     jobs: Mutex<Jobs>,
 }
 
@@ -45,6 +46,16 @@ impl Hub {
     /// Returns when there may be a job to claim.
     pub async fn work(&self) {
         self.work.notified().await;
+    }
+
+    /// There may be a job with files to fetch.
+    pub fn inputs_wanted(&self) {
+        self.inputs.notify_one();
+    }
+
+    /// Returns when there may be a job with files to fetch.
+    pub(super) async fn wanted(&self) {
+        self.inputs.notified().await;
     }
 
     /// Registers for changes of a job's status.

@@ -7,6 +7,9 @@
 //!     └──────────────────────────────────────┴─ not accepted ──────┴ nor in /history: lost      ▼ be fetched: failed
 //! ```
 //!
+//! A job some of whose files are still to be fetched stays queued, and takes no slot, until all of them are here. They
+//! are brought to the server that runs it just before it is submitted.
+//!
 //! What holds at every moment:
 //! * The attempt (server and id) is on disk before anything is sent to the server.
 //! * An attempt ends its job only under its fence; a late one gets [`StoreError::LeaseLost`](crate::store::StoreError)
@@ -17,6 +20,7 @@
 //!
 //! | what happens | what follows |
 //! |---|---|
+//! | a file of the job cannot be fetched | failed: `input_unavailable`, before any server hears of it |
 //! | server refuses the connection at submit | back to the queue at once, not counted; the server is down |
 //! | submit without a clear answer | `/queue` and `/history` decide: watch, or back to the queue, counted |
 //! | ComfyUI refuses the workflow | failed: `invalid_workflow` |
@@ -31,11 +35,13 @@ mod attempt;
 mod collect;
 mod dispatch;
 mod dispatcher;
+mod fetching;
 mod hub;
 mod orphans;
 mod reaper;
 mod settle;
 mod submit;
+mod upload;
 mod verdict;
 mod watch;
 
@@ -51,11 +57,12 @@ use crate::domain::id::LeaseOwner;
 use crate::domain::job::Lease;
 use crate::domain::retry::RetryPolicy;
 use crate::domain::time::UnixMillis;
+use crate::inputs::{self, Fetcher};
 use crate::media::MediaStore;
 use crate::metrics::Metrics;
 use crate::pool::Pool;
 use crate::random::Random;
-use crate::store::JobStore;
+use crate::store::Store;
 
 /// How the scheduler behaves.
 #[derive(Debug, Clone)]
@@ -77,6 +84,8 @@ pub struct Settings {
     pub retention: Option<Duration>,
     /// Files of one job fetched at the same time.
     pub downloads: usize,
+    /// What one file that a URL points at may take.
+    pub inputs: inputs::Limits,
 }
 
 impl Default for Settings {
@@ -90,6 +99,7 @@ impl Default for Settings {
             lease: Duration::from_mins(1),
             retention: Some(Duration::from_hours(7 * 24)),
             downloads: 4,
+            inputs: inputs::Limits::default(),
         }
     }
 }
@@ -98,11 +108,13 @@ impl Default for Settings {
 #[derive(Debug)]
 pub struct Parts {
     /// The jobs.
-    pub store: Arc<dyn JobStore>,
+    pub store: Arc<dyn Store>,
     /// Their files.
     pub media: Arc<dyn MediaStore>,
     /// The servers.
     pub pool: Arc<Pool>,
+    /// What fetches the files that callers' URLs point at.
+    pub fetcher: Fetcher,
     /// Who waits for what.
     pub hub: Arc<Hub>,
     /// The time.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::Parts;
+use super::{Parts, SweepError};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::PromptId;
 use crate::domain::job::{Ending, Finish, Status, Timings};
@@ -16,6 +16,8 @@ use crate::store::{ClaimedJob, Requeue, StoreError};
 const DEADLINES: Duration = Duration::from_millis(500);
 /// Between two looks for results to forget.
 const RETENTION: Duration = Duration::from_mins(1);
+/// An input younger than this is not swept.
+const YOUNG_INPUTS: Duration = Duration::from_mins(15);
 /// Results forgotten in one transaction.
 const PURGE: u32 = 200;
 /// How long the id of a forgotten job is told from an unknown one.
@@ -38,6 +40,10 @@ pub(super) fn tasks(parts: &Arc<Parts>, stopping: &CancellationToken) -> Vec<(&'
         (
             "retention",
             every(RETENTION, parts, stopping, |parts| Box::pin(async move { purge(&parts).await })),
+        ),
+        (
+            "unneeded inputs",
+            every(RETENTION, parts, stopping, |parts| Box::pin(async move { sweep_inputs(&parts).await })),
         ),
     ]
 }
@@ -88,6 +94,32 @@ async fn purge(parts: &Parts) -> Result<(), StoreError> {
         if purged.len() < PURGE as usize {
             return Ok(());
         }
+    }
+}
+
+/// Removes inputs that nobody needs. A young one may belong to a request that is not on disk yet.
+async fn sweep_inputs(parts: &Parts) -> Result<(), StoreError> {
+    let now = parts.clock.now();
+    parts.store.release_inputs(now).await?;
+    let cutoff = now.minus(YOUNG_INPUTS);
+    let swept = async {
+        let old = parts.media.inputs_before(cutoff).await?;
+        if old.is_empty() {
+            return Ok(());
+        }
+        let needed = parts.store.needed_inputs().await?;
+        for sha256 in old.iter().filter(|sha256| !needed.contains(*sha256)) {
+            parts.media.remove_input(sha256, cutoff).await?;
+        }
+        Ok::<(), SweepError>(())
+    };
+    match swept.await {
+        Err(SweepError::Store(error)) => Err(error),
+        Err(SweepError::Media(error)) => {
+            tracing::error!(%error, "inputs that nobody needs stay until the next look");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
     }
 }
 

@@ -42,7 +42,7 @@ impl Attempt {
             && failure.code.is_retryable()
             && self.may_retry(true)
         {
-            let retry = Retry { code: failure.code, reason: failure.message.clone(), counts: true };
+            let retry = Retry { code: failure.code, ..Retry::lost(failure.message.clone()) };
             return self.retry(retry, moments).await;
         }
         let Collected { texts, media, missing } = self.collect(entry).await;
@@ -113,6 +113,7 @@ impl Attempt {
             not_before: now.plus(wait),
             deadline: self.job.queue_timeout.map(|timeout| now.plus(timeout)),
             reason: retry.reason,
+            not_on: retry.elsewhere.then(|| self.backend.name().clone()),
             at: now,
         };
         match self.persist(|| self.parts.store.requeue(self.fence(), requeue.clone())).await {

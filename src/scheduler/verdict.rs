@@ -39,17 +39,24 @@ pub(super) struct Retry {
     pub reason: String,
     /// Whether it counts against the retry budget: it does not when the server never had the job.
     pub counts: bool,
+    /// Whether the server cannot run the job at all, so that it must go to another.
+    pub elsewhere: bool,
 }
 
 impl Retry {
     /// The server and with it the run are lost.
     pub fn lost(reason: impl Into<String>) -> Self {
-        Self { code: FailureCode::BackendLost, reason: reason.into(), counts: true }
+        Self { code: FailureCode::BackendLost, reason: reason.into(), counts: true, elsewhere: false }
     }
 
     /// The server never had the job.
     pub fn not_delivered(reason: impl Into<String>) -> Self {
         Self { counts: false, ..Self::lost(reason) }
+    }
+
+    /// The server cannot run it, but another may.
+    pub fn elsewhere(reason: impl Into<String>) -> Self {
+        Self { elsewhere: true, ..Self::not_delivered(reason) }
     }
 }
 

@@ -6,6 +6,7 @@
 //! `sqlite/query.rs` if it reads, and a case to `tests/store_conformance`.
 
 pub mod error;
+pub mod files;
 pub mod sqlite;
 
 use std::time::Duration;
@@ -15,11 +16,18 @@ use serde_json::value::RawValue;
 
 use crate::domain::failure::Failure;
 use crate::domain::id::{AttemptId, BackendName, GatewayId, LeaseOwner, PromptId};
+use crate::domain::input::StoredInput;
 use crate::domain::job::{Attempt, Fence, Finish, JobState, Lease, NamedText, NewJob, Status, Timings};
 use crate::domain::media::MediaFile;
 use crate::domain::time::UnixMillis;
 
 pub use error::StoreError;
+pub use files::{AwaitingJob, FileRecord, InputStore};
+
+/// Everything the gateway keeps.
+pub trait Store: JobStore + InputStore {}
+
+impl<S: JobStore + InputStore> Store for S {}
 
 /// Where counting a job's place in the queue stops: asking must not cost more in a longer queue.
 pub const FARTHEST_POSITION: u64 = 1_000;
@@ -44,6 +52,8 @@ pub struct ClaimedJob {
     pub attempt: Attempt,
     /// The exact graph for ComfyUI.
     pub graph: Box<RawValue>,
+    /// The files it names, to be on the server before it.
+    pub files: Vec<StoredInput>,
     /// When the job was accepted.
     pub created_at: UnixMillis,
     /// How long it may run.
@@ -67,6 +77,8 @@ pub struct Requeue {
     pub deadline: Option<UnixMillis>,
     /// Why, for the attempt's record and the job's `msg`.
     pub reason: String,
+    /// A server that is not to claim it again, as it cannot run it.
+    pub not_on: Option<BackendName>,
     /// When.
     pub at: UnixMillis,
 }
@@ -134,6 +146,8 @@ pub struct JobRecord {
     pub created_at: UnixMillis,
     /// When it may be forgotten.
     pub expires_at: Option<UnixMillis>,
+    /// The registered workflow it runs, as `name@version`.
+    pub workflow: Option<String>,
     /// One sentence for people.
     pub msg: Option<String>,
     /// Where the time went.
@@ -198,8 +212,9 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
     /// Accepts a job: it is queued and on disk.
     async fn insert(&self, job: NewJob) -> Result<(), StoreError>;
 
-    /// Hands the next jobs to `claims`, in order of priority, then acceptance; the first job to the first claim.
-    /// Returns fewer jobs than claims when fewer are due.
+    /// Hands the next jobs to `claims`, in order of priority, then acceptance; the first job to the first claim that
+    /// may have it. Jobs whose inputs are still fetched are passed over, and for each claim those that its server
+    /// cannot run. Returns fewer jobs than claims when fewer are due.
     async fn claim(&self, claims: Vec<Claim>, now: UnixMillis) -> Result<Vec<ClaimedJob>, StoreError>;
 
     /// Takes over running jobs of other owners under `lease`.
@@ -215,6 +230,9 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
     /// Puts a running job back into the queue. A job whose cancel was requested does not go back: that is
     /// [`StoreError::LeaseLost`], and the caller finishes it as cancelled.
     async fn requeue(&self, fence: Fence, requeue: Requeue) -> Result<(), StoreError>;
+
+    /// Lets every queued job be claimed by any server again: what servers can run has changed.
+    async fn clear_not_on(&self) -> Result<(), StoreError>;
 
     /// Cancels a queued job, or notes the wish for a running one.
     async fn request_cancel(

@@ -47,6 +47,9 @@ pub fn job(n: u8) -> NewJob {
         queue_timeout: None,
         metadata: None,
         seeds: Vec::new(),
+        files: Vec::new(),
+        workflow: None,
+        not_on: Vec::new(),
         created_at: at(i64::from(n)),
     }
 }
@@ -114,6 +117,7 @@ pub fn again(counts: bool) -> Requeue {
         not_before: at(1_000),
         deadline: None,
         reason: "the server gpu-1 was lost".to_owned(),
+        not_on: None,
         at: at(1_500),
     }
 }

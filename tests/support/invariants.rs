@@ -36,7 +36,20 @@ pub async fn assert_invariants(data: &Path) {
             path.display()
         );
     }
-    for shard in std::fs::read_dir(data.join("media")).unwrap().flatten() {
+    let needed: Vec<String> = sqlx::query_scalar(
+        "SELECT sha256 FROM files UNION SELECT files FROM job_inputs WHERE files IS NOT NULL",
+    )
+    .fetch_all(&mut db)
+    .await
+    .unwrap();
+    for shard in std::fs::read_dir(data.join("media/inputs")).into_iter().flatten().flatten() {
+        for entry in std::fs::read_dir(shard.path()).unwrap().flatten() {
+            let hash = entry.file_name().into_string().unwrap();
+            assert!(needed.iter().any(|needed| needed.contains(&hash)), "the input {hash} belongs to nobody");
+        }
+    }
+    let folders = std::fs::read_dir(data.join("media")).unwrap().flatten();
+    for shard in folders.filter(|folder| folder.file_name() != "inputs") {
         for entry in std::fs::read_dir(shard.path()).unwrap().flatten() {
             let name = entry.file_name().into_string().unwrap();
             assert!(known.contains(&name), "media/{} belongs to no job", entry.path().display());

@@ -20,6 +20,7 @@ use comfy_gateway::clock::{Clock, SystemClock};
 use comfy_gateway::comfy::ComfyEndpoint;
 use comfy_gateway::domain::id::BackendName;
 use comfy_gateway::domain::retry::RetryPolicy;
+use comfy_gateway::inputs::AllowList;
 use comfy_gateway::pool::BackendSettings;
 use comfy_gateway::random::Random;
 use comfy_gateway::scheduler;
@@ -72,10 +73,19 @@ pub fn settings(data_dir: &Path, urls: &[&str]) -> Settings {
             interrupt_grace: Duration::from_secs(5),
             ..scheduler::Settings::default()
         },
-        service: Limits { max_queued: 10_000, default_timeout: Duration::from_mins(10) },
+        service: Limits {
+            max_queued: 10_000,
+            default_timeout: Duration::from_mins(10),
+            max_file: 8 << 20,
+            max_inputs: 8,
+            file_retention: Some(Duration::from_hours(24)),
+        },
+        // What the tests serve files from; everything else inside is still refused.
+        fetch_allow: AllowList::parse("127.0.0.1").unwrap(),
         api: ApiLimits {
             max_body: 1 << 20,
             body_timeout: Duration::from_secs(10),
+            body_idle: Duration::from_secs(10),
             max_timeout: Duration::from_hours(24),
             max_wait: Duration::from_mins(1),
         },

@@ -22,7 +22,8 @@ pub(super) async fn adopt(
     let adopted = sqlx::query(
         "UPDATE jobs SET lease_owner = ?1, lease_until = ?2
          WHERE state = 'running' AND lease_owner <> ?1 AND lease_until <= ?3
-         RETURNING *, (SELECT graph FROM job_inputs WHERE job_inputs.seq = jobs.seq) AS graph",
+         RETURNING *, (SELECT graph FROM job_inputs WHERE job_inputs.seq = jobs.seq) AS graph,
+             (SELECT files FROM job_inputs WHERE job_inputs.seq = jobs.seq) AS files",
     )
     .bind(lease.owner.to_string())
     .bind(lease.until.as_millis())
@@ -151,7 +152,8 @@ pub(super) async fn requeue(
 ) -> Result<Reply, OpError> {
     let row = sqlx::query(
         "UPDATE jobs SET state = 'queued', failures = failures + ?4, not_before = ?5, queue_deadline = ?6, msg = ?7,
-             lease_owner = NULL, lease_until = NULL
+             lease_owner = NULL, lease_until = NULL,
+             not_on = CASE WHEN ?8 IS NULL THEN not_on ELSE json_insert(coalesce(not_on, '[]'), '$[#]', ?8) END
          WHERE prompt_id = ?1 AND state = 'running' AND attempt = ?2 AND lease_owner = ?3 AND cancel_requested = 0
          RETURNING seq",
     )
@@ -162,6 +164,7 @@ pub(super) async fn requeue(
     .bind(requeue.not_before.as_millis())
     .bind(requeue.deadline.map(UnixMillis::as_millis))
     .bind(requeue.reason.clone())
+    .bind(requeue.not_on.as_ref().map(|name| name.as_str().to_owned()))
     .fetch_optional(&mut *connection)
     .await?;
     let Some(row) = row else { return Err(StoreError::LeaseLost.into()) };

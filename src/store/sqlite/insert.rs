@@ -2,6 +2,7 @@
 
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
+use super::rows;
 use crate::domain::job::NewJob;
 
 /// Rows of one statement. Few different sizes keep the statements in the connection's cache.
@@ -30,7 +31,7 @@ async fn insert_chunk(
     jobs: &[&NewJob],
 ) -> Result<(), sqlx::Error> {
     let mut rows = QueryBuilder::<Sqlite>::new(
-        "INSERT INTO jobs (seq, prompt_id, state, priority, created_at, run_timeout_ms, queue_timeout_ms, not_before, queue_deadline) ",
+        "INSERT INTO jobs (seq, prompt_id, state, priority, created_at, run_timeout_ms, queue_timeout_ms, not_before, queue_deadline, awaits_inputs, workflow, not_on) ",
     );
     rows.push_values((first_seq..).zip(jobs), |mut row, (seq, job)| {
         let deadline = job.queue_timeout.map(|wait| job.created_at.plus(wait).as_millis());
@@ -42,16 +43,21 @@ async fn insert_chunk(
             .push_bind(millis(job.run_timeout))
             .push_bind(job.queue_timeout.map(millis))
             .push_bind(job.created_at.as_millis())
-            .push_bind(deadline);
+            .push_bind(deadline)
+            .push_bind(job.awaits_inputs())
+            .push_bind(job.workflow.clone())
+            .push_bind((!job.not_on.is_empty()).then(|| rows::to_json(&job.not_on)));
     });
     rows.build().execute(&mut *connection).await?;
 
-    let mut rows = QueryBuilder::<Sqlite>::new("INSERT INTO job_inputs (seq, graph, metadata, seeds) ");
+    let mut rows =
+        QueryBuilder::<Sqlite>::new("INSERT INTO job_inputs (seq, graph, metadata, seeds, files) ");
     rows.push_values((first_seq..).zip(jobs), |mut row, (seq, job)| {
         row.push_bind(seq)
             .push_bind(job.graph.clone())
             .push_bind(job.metadata.as_ref().map(|json| json.get().to_owned()))
-            .push_bind(seeds_json(&job.seeds));
+            .push_bind(seeds_json(&job.seeds))
+            .push_bind((!job.files.is_empty()).then(|| rows::to_json(&job.files)));
     });
     rows.build().execute(connection).await?;
     Ok(())

@@ -3,6 +3,8 @@
 
 mod attempts;
 mod cleanup;
+mod files;
+mod inputs;
 mod insert;
 mod op;
 mod query;
@@ -201,6 +203,10 @@ impl JobStore for SqliteStore {
 
     async fn requeue(&self, fence: Fence, requeue: Requeue) -> Result<(), StoreError> {
         self.write(Op::Requeue { fence, requeue }).await.map(|_| ())
+    }
+
+    async fn clear_not_on(&self) -> Result<(), StoreError> {
+        self.write(Op::ClearNotOn).await.map(|_| ())
     }
 
     async fn request_cancel(

@@ -1,12 +1,14 @@
 //! The writes as data: what callers hand to the writer task and what it hands back.
 
+use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
 use crate::domain::failure::Failure;
-use crate::domain::id::{LeaseOwner, PromptId};
+use crate::domain::id::{FileId, LeaseOwner, PromptId};
+use crate::domain::input::StoredInput;
 use crate::domain::job::{Fence, Finish, Lease, NewJob};
 use crate::domain::time::UnixMillis;
-use crate::store::{Adopt, CancelOutcome, Claim, ClaimedJob, DeleteOutcome, Requeue, StoreError};
+use crate::store::{Adopt, CancelOutcome, Claim, ClaimedJob, DeleteOutcome, FileRecord, Requeue, StoreError};
 
 /// One write.
 #[derive(Debug)]
@@ -20,6 +22,12 @@ pub(super) enum Op {
     RequestCancel { id: PromptId, at: UnixMillis, expires_at: Option<UnixMillis> },
     ExpireQueued { now: UnixMillis, failure: Box<Failure>, expires_at: Option<UnixMillis> },
     Delete { id: PromptId, at: UnixMillis },
+    ClearNotOn,
+    InsertFile(FileRecord),
+    DeleteFile(FileId),
+    InputsReady { id: PromptId, graph: Box<RawValue>, files: Vec<StoredInput> },
+    InputsFailed { id: PromptId, failure: Box<Failure>, at: UnixMillis, expires_at: Option<UnixMillis> },
+    ReleaseInputs { now: UnixMillis },
     Purge { now: UnixMillis, tombstones_before: UnixMillis, limit: u32 },
 }
 
@@ -31,6 +39,8 @@ pub(super) enum Reply {
     Ids(Vec<PromptId>),
     Cancel(CancelOutcome),
     Delete(DeleteOutcome),
+    /// Whether there was anything to change.
+    Changed(bool),
 }
 
 /// A write and who waits for it.

@@ -4,19 +4,22 @@ use std::time::Duration;
 
 use sqlx::{Row, SqliteConnection};
 
-use super::op::OpError;
+use super::op::{OpError, Reply};
 use super::rows;
 use crate::domain::failure::{Failure, FailureCode};
-use crate::domain::id::PromptId;
+use crate::domain::id::{BackendName, PromptId};
 use crate::domain::time::UnixMillis;
 use crate::store::{CancelOutcome, Claim, ClaimedJob, StoreError};
 
 const CLAIM: &str = "UPDATE jobs SET state = 'running', attempt = attempt + 1, queue_deadline = NULL,
     attempt_id = CASE attempt WHEN 0 THEN prompt_id ELSE ?1 END,
     backend = ?2, lease_owner = ?3, lease_until = ?4, started_at = ?5
-    WHERE seq = (SELECT seq FROM jobs WHERE state = 'queued' AND not_before <= ?5 ORDER BY priority DESC, seq LIMIT 1)
+    WHERE seq = (SELECT seq FROM jobs WHERE state = 'queued' AND not_before <= ?5 AND awaits_inputs = 0
+                 AND (not_on IS NULL OR NOT EXISTS (SELECT 1 FROM json_each(not_on) WHERE value = ?2))
+                 ORDER BY priority DESC, seq LIMIT 1)
       AND state = 'queued'
-    RETURNING *, (SELECT graph FROM job_inputs WHERE job_inputs.seq = jobs.seq) AS graph";
+    RETURNING *, (SELECT graph FROM job_inputs WHERE job_inputs.seq = jobs.seq) AS graph,
+        (SELECT files FROM job_inputs WHERE job_inputs.seq = jobs.seq) AS files";
 
 const RECORD_ATTEMPT: &str =
     "INSERT INTO attempts (seq, number, attempt_id, backend, started_at) VALUES (?1, ?2, ?3, ?4, ?5)";
@@ -27,10 +30,15 @@ pub(super) async fn claim(
     now: UnixMillis,
 ) -> Result<Vec<ClaimedJob>, OpError> {
     let mut claimed = Vec::with_capacity(claims.len());
+    // A server for which there was nothing is not asked for again: what one cannot run another may.
+    let mut served: Vec<&BackendName> = Vec::new();
     for claim in claims {
+        if served.contains(&&claim.backend) {
+            continue;
+        }
         match next(connection, claim, now).await? {
             Some(job) => claimed.push(job),
-            None => break,
+            None => served.push(&claim.backend),
         }
     }
     Ok(claimed)
@@ -144,6 +152,13 @@ pub(super) async fn request_cancel(
     let known =
         sqlx::query("SELECT 1 FROM jobs WHERE prompt_id = ?1").bind(&id).fetch_optional(connection).await?;
     Ok(if known.is_some() { CancelOutcome::AlreadyTerminal } else { CancelOutcome::NotFound })
+}
+
+pub(super) async fn clear_not_on(connection: &mut SqliteConnection) -> Result<Reply, OpError> {
+    sqlx::query("UPDATE jobs SET not_on = NULL WHERE state = 'queued' AND not_on IS NOT NULL")
+        .execute(connection)
+        .await?;
+    Ok(Reply::Done)
 }
 
 pub(super) async fn expire(

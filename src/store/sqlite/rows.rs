@@ -7,11 +7,12 @@ use serde_json::value::RawValue;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use crate::domain::id::{AttemptId, BackendName, LeaseOwner, PromptId};
+use crate::domain::id::{AttemptId, BackendName, FileId, LeaseOwner, PromptId};
+use crate::domain::input::{JobInput, StoredInput};
 use crate::domain::job::{Attempt, JobState, Lease, Status, Timings};
 use crate::domain::media::{MediaFile, MediaKind};
 use crate::domain::time::UnixMillis;
-use crate::store::{ClaimedJob, JobRecord, StoreError};
+use crate::store::{ClaimedJob, FileRecord, JobRecord, StoreError};
 
 /// A column of `jobs` that holds what no valid row holds.
 fn wrong(row: &SqliteRow, column: &'static str, reason: impl Display) -> StoreError {
@@ -109,12 +110,48 @@ fn duration(row: &SqliteRow, column: &'static str) -> Result<Option<Duration>, S
     Ok(millis.map(|millis| Duration::from_millis(u64::try_from(millis).unwrap_or(0))))
 }
 
-/// A row of `jobs` with its `graph`.
+/// The files of a row with the column `files`, fetched or still to be fetched.
+pub(super) fn files(row: &SqliteRow) -> Result<Vec<JobInput>, StoreError> {
+    let files = get::<Option<&str>>(row, "files")?.map(serde_json::from_str).transpose();
+    Ok(files.map_err(|error| wrong(row, "files", error))?.unwrap_or_default())
+}
+
+/// The files of a job that may run: all are here.
+fn stored(row: &SqliteRow) -> Result<Vec<StoredInput>, StoreError> {
+    let one = |file| match file {
+        JobInput::Stored(file) => Ok(file),
+        JobInput::Remote(_) => Err(wrong(row, "files", "one was never fetched")),
+    };
+    files(row)?.into_iter().map(one).collect()
+}
+
+/// The graph of a row that has one.
+pub(super) fn graph(row: &SqliteRow) -> Result<Box<RawValue>, StoreError> {
+    json(row, "graph", required(row, "graph")?)
+}
+
+/// A row of `files`.
+pub(super) fn file(row: &SqliteRow) -> Result<FileRecord, StoreError> {
+    let id: &str = get(row, "file_id")?;
+    Ok(FileRecord {
+        id: FileId::parse(id).map_err(|error| wrong(row, "file_id", error))?,
+        sha256: get(row, "sha256")?,
+        bytes: u64::try_from(get::<i64>(row, "bytes")?).unwrap_or(0),
+        filename: get(row, "filename")?,
+        content_type: get(row, "content_type")?,
+        extension: get(row, "extension")?,
+        created_at: moment(row, "created_at")?,
+        expires_at: moment_maybe(row, "expires_at")?,
+    })
+}
+
+/// A row of `jobs` with its `graph` and `files`.
 pub(super) fn claimed(row: &SqliteRow) -> Result<ClaimedJob, StoreError> {
     Ok(ClaimedJob {
         prompt_id: prompt_id(row)?,
         attempt: attempt(row)?,
-        graph: json(row, "graph", required(row, "graph")?)?,
+        graph: graph(row)?,
+        files: stored(row)?,
         created_at: moment(row, "created_at")?,
         run_timeout: duration(row, "run_timeout_ms")?.unwrap_or_default(),
         queue_timeout: duration(row, "queue_timeout_ms")?,
@@ -135,6 +172,7 @@ pub(super) fn record(row: &SqliteRow) -> Result<JobRecord, StoreError> {
         started_at: moment_maybe(row, "started_at")?,
         created_at: moment(row, "created_at")?,
         expires_at: moment_maybe(row, "expires_at")?,
+        workflow: get(row, "workflow")?,
         msg: get(row, "msg")?,
         timings: Timings {
             queued_ms: get(row, "queued_ms")?,

@@ -6,7 +6,7 @@ use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use super::op::{Envelope, Op, OpError, Reply, unavailable};
-use super::{attempts, cleanup, insert, queue};
+use super::{attempts, cleanup, inputs, insert, queue};
 use crate::store::StoreError;
 
 /// The most writes of one transaction. Larger batches gain little and delay their first caller.
@@ -137,6 +137,14 @@ async fn apply(connection: &mut SqliteConnection, op: &Op) -> Result<Reply, OpEr
             queue::expire(connection, *now, failure, *expires_at).await.map(Reply::Ids)
         }
         Op::Delete { id, at } => cleanup::delete(connection, *id, *at).await.map(Reply::Delete),
+        Op::ClearNotOn => queue::clear_not_on(connection).await,
+        Op::InsertFile(file) => inputs::insert_file(connection, file).await,
+        Op::DeleteFile(id) => inputs::delete_file(connection, *id).await,
+        Op::InputsReady { id, graph, files } => inputs::ready(connection, *id, graph, files).await,
+        Op::InputsFailed { id, failure, at, expires_at } => {
+            inputs::failed(connection, *id, failure, *at, *expires_at).await
+        }
+        Op::ReleaseInputs { now } => inputs::release(connection, *now).await,
         Op::Purge { now, tombstones_before, limit } => {
             cleanup::purge(connection, *now, *tombstones_before, *limit).await.map(Reply::Ids)
         }

@@ -1,24 +1,26 @@
-//! The use cases: submit, fetch, list, cancel, delete. It must not know of HTTP.
+//! The use cases: submit, fetch, list, cancel, delete, and files for later. It must not know of HTTP.
 
-use std::sync::{Arc, Mutex, PoisonError};
+mod files;
+mod gather;
+mod submit;
+
+pub use files::KeepError;
+pub use gather::Part;
+pub use submit::{Submission, SubmitError};
+
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::id::PromptId;
-use crate::domain::job::{NewJob, Status};
+use crate::domain::job::Status;
 use crate::domain::media::MediaFile;
-use crate::domain::params::Params;
 use crate::domain::progress::Progress;
 use crate::domain::time::UnixMillis;
-use crate::domain::workflow::{Fault, Workflow};
 use crate::media::{MediaError, Source};
 use crate::scheduler::Parts;
 use crate::store::{CancelOutcome, Cursor, DeleteOutcome, JobRecord, Lookup, StoreError};
-
-/// Between two counts of the queue.
-const COUNT_QUEUE: Duration = Duration::from_secs(1);
 
 /// What callers may ask for.
 #[derive(Debug, Clone)]
@@ -27,43 +29,12 @@ pub struct Limits {
     pub max_queued: u64,
     /// How long a job may run whose caller does not say.
     pub default_timeout: Duration,
-}
-
-/// A job as a caller wants it run.
-#[derive(Debug)]
-pub struct Submission<'a> {
-    /// The API-format graph.
-    pub workflow: &'a str,
-    /// Values for the parameters it declares.
-    pub params: Vec<(String, &'a RawValue)>,
-    /// Higher runs first.
-    pub priority: i32,
-    /// How long it may run.
-    pub timeout: Option<Duration>,
-    /// How long it may wait for a server.
-    pub queue_timeout: Option<Duration>,
-    /// The caller's own data.
-    pub metadata: Option<Box<RawValue>>,
-}
-
-/// Why a job was not accepted.
-#[derive(Debug, thiserror::Error)]
-pub enum SubmitError {
-    /// The workflow cannot be run by any ComfyUI.
-    #[error("the workflow is not valid")]
-    InvalidWorkflow(Vec<Fault>),
-    /// The parameters do not fit the workflow.
-    #[error("the parameters do not fit the workflow")]
-    InvalidParams(Vec<Fault>),
-    /// Too many jobs wait.
-    #[error("the queue is full")]
-    QueueFull {
-        /// How many may wait.
-        limit: u64,
-    },
-    /// The store failed; nothing was accepted.
-    #[error(transparent)]
-    Store(#[from] StoreError),
+    /// The most bytes of one file that comes with a request.
+    pub max_file: u64,
+    /// The most files of one job.
+    pub max_inputs: usize,
+    /// How long uploaded files are kept; for ever, if `None`.
+    pub file_retention: Option<Duration>,
 }
 
 /// Why a job cannot be told of.
@@ -121,60 +92,16 @@ impl Service {
         Self { parts, limits, stopping, queued: Mutex::new(None) }
     }
 
+    /// What callers may ask for.
+    #[must_use]
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// What the use cases work with.
     #[must_use]
     pub fn parts(&self) -> &Parts {
         &self.parts
-    }
-
-    /// Accepts a job: it is on disk when this returns.
-    ///
-    /// # Errors
-    /// See [`SubmitError`]; nothing was accepted.
-    pub async fn submit(&self, submission: Submission<'_>) -> Result<PromptId, SubmitError> {
-        let workflow = Workflow::parse(submission.workflow).map_err(SubmitError::InvalidWorkflow)?;
-        let params = Params::declared_in(&workflow).map_err(SubmitError::InvalidWorkflow)?;
-        let bound = params
-            .bind(&submission.params, &mut || self.parts.random.seed())
-            .map_err(SubmitError::InvalidParams)?;
-        let created_at = self.parts.clock.now();
-        self.admit(created_at).await?;
-        let prompt_id = self.parts.random.prompt_id(created_at);
-        let job = NewJob {
-            prompt_id,
-            graph: bound.graph.into(),
-            priority: submission.priority,
-            run_timeout: submission.timeout.unwrap_or(self.limits.default_timeout),
-            queue_timeout: submission.queue_timeout,
-            metadata: submission.metadata,
-            seeds: bound.seeds,
-            created_at,
-        };
-        self.parts.store.insert(job).await?;
-        self.parts.metrics.job_accepted();
-        self.parts.hub.work_came();
-        tracing::info!(%prompt_id, priority = submission.priority, "job accepted");
-        Ok(prompt_id)
-    }
-
-    /// Refuses a job when the queue is full. The queue is counted anew once a second at most; in between, every
-    /// accepted job adds to the count and none is taken off it.
-    async fn admit(&self, now: UnixMillis) -> Result<(), SubmitError> {
-        let limit = self.limits.max_queued;
-        let known = *self.queued.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = match known {
-            Some((at, count)) if now.since(at) < COUNT_QUEUE => (at, count),
-            _ => (now, self.parts.store.queued().await?),
-        };
-        if count.1 >= limit {
-            return Err(SubmitError::QueueFull { limit });
-        }
-        let mut known = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
-        *known = match *known {
-            Some((at, others)) if at >= count.0 => Some((at, others + 1)),
-            _ => Some((count.0, count.1 + 1)),
-        };
-        Ok(())
     }
 
     /// A job as it stands; waits up to `wait` for it to end.

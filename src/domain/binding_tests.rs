@@ -1,6 +1,7 @@
 //! Tests of parameter binding.
 
 use super::*;
+use crate::domain::workflow::Workflow;
 use proptest::prelude::*;
 
 fn bind(graph: &str, params: &str) -> Result<Bound, Vec<Fault>> {
@@ -10,13 +11,23 @@ fn bind(graph: &str, params: &str) -> Result<Bound, Vec<Fault>> {
         .into_iter()
         .map(|(name, value)| (name, serde_json::value::to_raw_value(&value).unwrap()))
         .collect();
-    let values: Vec<(String, &RawValue)> =
-        raw.iter().map(|(name, value)| (name.clone(), value.as_ref())).collect();
+    let values: Vec<(String, Given<'_>)> =
+        raw.iter().map(|(name, value)| (name.clone(), Given::Json(value))).collect();
     let mut next = 100;
-    Params::declared_in(&workflow)?.bind(&values, &mut || {
+    let params = Params::declared_in(&workflow)?;
+    let plan = params.plan(&values)?;
+    let names: Vec<String> = plan
+        .media()
+        .iter()
+        .map(|item| match &item.value {
+            MediaValue::OnServer(name) => name.clone(),
+            other => format!("{other:?}"),
+        })
+        .collect();
+    Ok(plan.bind(&names, &mut || {
         next += 1;
         next
-    })
+    }))
 }
 
 fn messages(graph: &str, params: &str) -> Vec<String> {
@@ -108,8 +119,79 @@ fn media_fields_take_a_file_name() {
     let graph =
         r#"{"1":{"class_type":"LoadImage","inputs":{"image":"a.png"},"_meta":{"title":"$photo.image"}}}"#;
     assert!(bind(graph, r#"{"photo":"b.png"}"#).unwrap().graph.contains("\"b.png\""));
-    assert!(messages(graph, r#"{"photo":"https://x/y.png"}"#)[0].contains("not a URL"));
-    assert!(messages(graph, r#"{"photo":3}"#)[0].contains("name of a file"));
+    assert!(messages(graph, r#"{"photo":3}"#)[0].contains("must be a URL"));
+    assert!(messages(graph, r#"{"photo":[]}"#)[0].contains("empty list"));
+    let found = messages(graph, r#"{"photo":["a.png",7]}"#);
+    assert!(found[0].starts_with("/photo/1 item 1 of"), "{found:?}");
+}
+
+/// The files that values point at, and the graph with the names 0.png, 1.png … for them.
+fn files(graph: &str, values: &[(&str, Given<'_>)]) -> Result<(Vec<String>, serde_json::Value), Vec<String>> {
+    let workflow = Workflow::parse(graph).unwrap();
+    let params = Params::declared_in(&workflow).unwrap();
+    let values: Vec<_> = values.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    let told = |faults: Vec<Fault>| faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>();
+    let plan = params.plan(&values).map_err(told)?;
+    let items = plan.media().iter().map(|item| format!("{}{:?}", item.param, item.place)).collect();
+    let names: Vec<String> = (0..plan.media().len()).map(|at| format!("{at}.png")).collect();
+    Ok((items, serde_json::from_str(&plan.bind(&names, &mut || 1).graph).unwrap()))
+}
+
+/// Three pictures under one name, a node that takes a list, and a field that is no file.
+const PHOTOS: &str = r#"{
+    "1":{"class_type":"LoadImage","inputs":{"image":"a.png"},"_meta":{"title":"$photos.image"}},
+    "2":{"class_type":"LoadImage","inputs":{"image":"b.png"},"_meta":{"title":"$photos.image"}},
+    "3":{"class_type":"Set","inputs":{"images":["x.png"],"more":{"__value__":["y.png"]},"n":7},"_meta":{"title":"$~set.images!, $~set.more, $n, $~odd.n"}}}"#;
+
+fn raw(text: &str) -> Box<RawValue> {
+    RawValue::from_string(text.to_owned()).unwrap()
+}
+
+#[test]
+fn a_list_gives_each_node_its_own_file_and_a_single_one_goes_to_all() {
+    let (list, one, set) = (raw(r#"["p","q"]"#), raw(r#""p""#), raw(r#"["s","t","u"]"#));
+    let (items, graph) =
+        files(PHOTOS, &[("photos", Given::Json(&list)), ("set", Given::Json(&set))]).unwrap();
+    assert_eq!(items, ["photosSome(0)", "photosSome(1)", "setSome(0)", "setSome(1)", "setSome(2)"]);
+    assert_eq!(graph["1"]["inputs"]["image"], "0.png");
+    assert_eq!(graph["2"]["inputs"]["image"], "1.png");
+    assert_eq!(graph["3"]["inputs"]["images"], serde_json::json!(["2.png", "3.png", "4.png"]));
+    assert_eq!(graph["3"]["inputs"]["more"], serde_json::json!({"__value__": ["2.png", "3.png", "4.png"]}));
+    let (items, graph) = files(PHOTOS, &[("photos", Given::Json(&one)), ("set", Given::Json(&one))]).unwrap();
+    assert_eq!(items, ["photosNone", "setNone"]);
+    assert_eq!(graph["1"]["inputs"]["image"], "0.png");
+    assert_eq!(graph["2"]["inputs"]["image"], "0.png");
+    assert_eq!(graph["3"]["inputs"]["images"], serde_json::json!(["1.png"]));
+}
+
+#[test]
+fn as_many_files_as_nodes_or_one() {
+    let (three, set) = (raw(r#"["p","q","r"]"#), raw(r#""s""#));
+    let told = files(PHOTOS, &[("photos", Given::Json(&three)), ("set", Given::Json(&set))]).unwrap_err();
+    assert_eq!(told, ["\"photos\" takes 2 files, one for each of its nodes; 3 were given"]);
+    let single =
+        r#"{"1":{"class_type":"LoadImage","inputs":{"image":"a.png"},"_meta":{"title":"$photo.image"}}}"#;
+    let told = files(single, &[("photo", Given::Parts(vec![0, 1]))]).unwrap_err();
+    assert_eq!(told, ["\"photo\" takes one file; 2 were given"]);
+}
+
+#[test]
+fn parts_of_a_form_are_files_or_texts_as_the_parameter_has_it() {
+    let text = Given::Text;
+    let (items, _) =
+        files(PHOTOS, &[("photos", Given::Parts(vec![4, 5])), ("set", text("https://x/y"))]).unwrap();
+    assert_eq!(items, ["photosSome(0)", "photosSome(1)", "setNone"]);
+    let (_, graph) = files(PHOTOS, &[("set", text("a.png")), ("n", text(" 12 "))]).unwrap();
+    assert_eq!(graph["3"]["inputs"]["n"], serde_json::json!(12));
+    let told = files(PHOTOS, &[("set", text("a.png")), ("n", text("twelve"))]).unwrap_err();
+    assert!(told[0].contains("must be a whole number"), "{told:?}");
+    let told = files(PHOTOS, &[("set", text("a.png")), ("n", Given::Parts(vec![0]))]).unwrap_err();
+    assert!(told[0].contains("takes no file; mark it as `$~n`"), "{told:?}");
+    let told = files(PHOTOS, &[("set", text("a.png")), ("odd", text("a.png"))]).unwrap_err();
+    assert!(told[0].contains("marked as media, but it sets a whole number"), "{told:?}");
+    let words = r#"{"1":{"class_type":"A","inputs":{"text":"x"},"_meta":{"title":"$text"}}}"#;
+    let (_, graph) = files(words, &[("text", text("12 \"cats\""))]).unwrap();
+    assert_eq!(graph["1"]["inputs"]["text"], "12 \"cats\"");
 }
 
 #[test]

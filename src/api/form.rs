@@ -1,0 +1,194 @@
+//! Multipart forms (RFC 7578): files go to the media store as they come, all else is read as text. It must not know
+//! what the parts are for.
+
+use std::time::Duration;
+
+use axum::extract::multipart::{Field, Multipart};
+use axum::extract::{FromRequest, Request};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use futures_util::{StreamExt, stream};
+use utoipa::ToSchema;
+
+use super::body::{JsonObject, too_large};
+use super::problem::{self, Problem};
+use super::state::ApiState;
+use crate::media::Incoming;
+use crate::service::Part;
+
+/// The part that holds what would else be the JSON body.
+const REQUEST: &str = "request";
+/// Parts of a form that are no files.
+const MOST_TEXTS: usize = 256;
+
+/// A form with one file.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "documents the body, which is read part by part")]
+pub struct FileForm {
+    /// The file; the part may have any name.
+    #[schema(value_type = String, format = Binary)]
+    file: Vec<u8>,
+}
+
+/// What a request for a job brought: JSON, or a form with the JSON as its part `request`.
+#[derive(Debug, Default)]
+pub struct JobBody {
+    /// The JSON; none in a form without the part `request`.
+    pub json: Option<JsonObject>,
+    /// The form's other texts, by the names of their parts.
+    pub texts: Vec<(String, String)>,
+    /// The form's files, by the names of their parts.
+    pub files: Vec<(String, Part)>,
+}
+
+impl FromRequest<ApiState> for JobBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
+        if !is_form(&request) {
+            let json = JsonObject::from_request(request, state).await?;
+            return Ok(Self { json: Some(json), ..Self::default() });
+        }
+        let mut form = open(request, state).await?;
+        let mut body = Self::default();
+        let mut room = state.limits.max_body;
+        while let Some(field) = next(&mut form, state).await? {
+            let name = name(&field)?;
+            if name == REQUEST {
+                let text = text(field, &mut room, state).await?;
+                if body.json.replace(JsonObject::from(text)).is_some() {
+                    return Err(malformed("the form has more than one part called \"request\""));
+                }
+            } else if let Some(filename) = field.file_name().map(str::to_owned) {
+                let most = state.service.limits().max_inputs;
+                if body.files.len() >= most {
+                    let problem = Problem::new(
+                        problem::BODY_TOO_LARGE,
+                        format!("the form has more than {most} files (max_inputs)"),
+                    );
+                    return Err(problem.limit(most as u64));
+                }
+                let incoming = Some(receive(field, &filename, state).await?);
+                body.files.push((name, Part { filename, incoming }));
+            } else {
+                if body.texts.len() >= MOST_TEXTS {
+                    return Err(malformed(format!(
+                        "the form has more than {MOST_TEXTS} parts that are no files"
+                    )));
+                }
+                body.texts.push((name, text(field, &mut room, state).await?));
+            }
+        }
+        Ok(body)
+    }
+}
+
+/// The one file of a form.
+#[derive(Debug)]
+pub struct FormFile {
+    /// The caller's name for it.
+    pub filename: String,
+    /// Its bytes.
+    pub incoming: Incoming,
+}
+
+impl FromRequest<ApiState> for FormFile {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
+        if !is_form(&request) {
+            return Err(Problem::new(
+                problem::UNSUPPORTED_MEDIA_TYPE,
+                "send the file as a part of a form with `Content-Type: multipart/form-data`, as `curl -F file=@photo.png` does",
+            ));
+        }
+        let invalid = |detail: &str| Problem::new(problem::INVALID_REQUEST, detail.to_owned());
+        let mut form = open(request, state).await?;
+        let Some(field) = next(&mut form, state).await? else {
+            return Err(invalid("the form has no part; send one file"));
+        };
+        let filename = field.file_name().unwrap_or_default().to_owned();
+        let incoming = receive(field, &filename, state).await?;
+        match next(&mut form, state).await? {
+            None => Ok(Self { filename, incoming }),
+            Some(_) => Err(invalid("the form has more than one part; send one file at a time")),
+        }
+    }
+}
+
+fn is_form(request: &Request) -> bool {
+    let given = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    given.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("multipart/form-data")
+}
+
+fn malformed(detail: impl Into<String>) -> Problem {
+    Problem::new(problem::MALFORMED_FORM, detail)
+}
+
+async fn open(request: Request, state: &ApiState) -> Result<Multipart, Problem> {
+    Multipart::from_request(request, state).await.map_err(|rejection| {
+        let why = rejection.body_text();
+        // Its own status says no more than that it is the caller's fault.
+        drop(rejection.into_response());
+        malformed(format!("the form cannot be read: {why}"))
+    })
+}
+
+/// What is waited for, unless nothing comes for too long.
+async fn patiently<T>(
+    state: &ApiState,
+    work: impl Future<Output = Result<T, axum::extract::multipart::MultipartError>>,
+) -> Result<T, Problem> {
+    let patience = state.limits.body_idle;
+    tokio::select! {
+        done = work => done.map_err(|error| malformed(format!("the form broke off or is not valid: {}", error.body_text()))),
+        () = state.service.parts().clock.sleep(patience) => Err(idle(patience)),
+    }
+}
+
+fn idle(patience: Duration) -> Problem {
+    Problem::new(
+        problem::REQUEST_TIMEOUT,
+        format!("nothing of the form arrived for {} s", patience.as_secs()),
+    )
+}
+
+async fn next<'f>(form: &'f mut Multipart, state: &ApiState) -> Result<Option<Field<'f>>, Problem> {
+    patiently(state, form.next_field()).await
+}
+
+fn name(field: &Field<'_>) -> Result<String, Problem> {
+    field
+        .name()
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .ok_or_else(|| malformed("a part of the form has no name"))
+}
+
+async fn text(mut field: Field<'_>, room: &mut usize, state: &ApiState) -> Result<String, Problem> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = patiently(state, field.chunk()).await? {
+        *room = room.checked_sub(chunk.len()).ok_or_else(|| too_large(state.limits.max_body))?;
+        bytes.extend_from_slice(&chunk);
+    }
+    String::from_utf8(bytes).map_err(|_| malformed("a part of the form is neither a file nor UTF-8 text"))
+}
+
+/// Stores a file as it comes.
+async fn receive(field: Field<'_>, filename: &str, state: &ApiState) -> Result<Incoming, Problem> {
+    // The media store is told only that the source failed; what to answer is kept here.
+    let mut refusal = None;
+    let told = &mut refusal;
+    let chunks = stream::unfold((field, told), |(mut field, told)| async move {
+        match patiently(state, field.chunk()).await {
+            Ok(None) => None,
+            Ok(Some(chunk)) => Some((Ok(chunk), (field, told))),
+            Err(problem) => {
+                *told = Some(problem);
+                Some((Err("the form broke off".into()), (field, told)))
+            }
+        }
+    });
+    let received = state.service.receive(filename, chunks.boxed()).await;
+    received.map_err(|error| refusal.unwrap_or_else(|| error.into()))
+}

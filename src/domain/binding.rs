@@ -1,0 +1,343 @@
+//! Putting a caller's values into a workflow's text without touching any other byte.
+//! It must not fetch what values point at: it says which files there are, and is told their names.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+
+use super::input::MediaValue;
+use super::params::{ListForm, Param, ParamType, Params, Target, nearest};
+use super::workflow::{Fault, Node};
+
+/// A value as it was given for a parameter.
+#[derive(Debug, Clone)]
+pub enum Given<'v> {
+    /// JSON.
+    Json(&'v RawValue),
+    /// A part of a form that is no file.
+    Text(&'v str),
+    /// Parts of a form that are files, by their places.
+    Parts(Vec<usize>),
+}
+
+/// A file that a value points at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MediaItem<'v> {
+    /// The parameter.
+    pub param: String,
+    /// Its place, where the value is a list of files.
+    pub place: Option<usize>,
+    /// What was given.
+    pub value: MediaValue<'v>,
+}
+
+impl MediaItem<'_> {
+    /// What is wrong with it, as a fault below `params`; `message` goes on after the parameter's name.
+    #[must_use]
+    pub fn fault(&self, message: &str) -> Fault {
+        item_fault(&self.param, self.place, message)
+    }
+}
+
+/// Values that fit the workflow; only the names of the files among them are missing.
+#[derive(Debug)]
+pub struct Plan<'p, 'v> {
+    params: &'p Params<'p, 'p>,
+    assigned: Vec<(usize, &'p Target, Assigned<'v>)>,
+    media: Vec<MediaItem<'v>>,
+}
+
+#[derive(Debug, Clone)]
+enum Assigned<'v> {
+    Json(Cow<'v, str>),
+    File(usize),
+    Files(std::ops::Range<usize>, ListForm),
+}
+
+/// What came of binding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bound {
+    /// The graph's text with the values in place.
+    pub graph: String,
+    /// The seeds that were drawn, by node id, in the graph's order.
+    pub seeds: Vec<(String, u64)>,
+}
+
+impl<'p> Params<'p, 'p> {
+    /// Holds `values` against the workflow.
+    ///
+    /// # Errors
+    /// All faults at once, with pointers below `params`: unknown parameters, missing ones, wrong types.
+    pub fn plan<'v>(&'p self, values: &[(String, Given<'v>)]) -> Result<Plan<'p, 'v>, Vec<Fault>> {
+        let mut plan = Plan { params: self, assigned: Vec::new(), media: Vec::new() };
+        let mut faults = Vec::new();
+        for (name, value) in values {
+            match self.declared.get(name) {
+                None => faults.push(self.unknown(name)),
+                Some(param) if param.media => faults.extend(plan.assign_media(name, param, value)),
+                Some(param) => faults.extend(plan.assign(name, param, value)),
+            }
+        }
+        for (name, param) in &self.declared {
+            if param.required && !values.iter().any(|(given, _)| given == name) {
+                let of = param.description.as_ref().map(|text| format!(" ({text})")).unwrap_or_default();
+                faults.push(param_fault(name, format!("the workflow requires the parameter {name:?}{of}")));
+            }
+        }
+        if faults.is_empty() { Ok(plan) } else { Err(faults) }
+    }
+
+    fn unknown(&self, name: &str) -> Fault {
+        let nearest = nearest(name, self.declared.keys().map(String::as_str));
+        let hint = match (nearest.is_empty(), self.declared.is_empty()) {
+            (false, _) => format!("; did you mean {}?", nearest.join(" or ")),
+            (true, true) => "; the workflow declares none (mark a node's title with `$name`)".to_owned(),
+            (true, false) => {
+                format!("; it declares {}", self.declared.keys().cloned().collect::<Vec<_>>().join(", "))
+            }
+        };
+        param_fault(name, format!("the workflow has no parameter {name:?}{hint}"))
+    }
+
+    /// `ComfyKit`'s rule: a seed of 0 asks for a random one.
+    fn draw_seeds(&self, edits: &mut Edits<'_>, draw: &mut dyn FnMut() -> u64) -> Vec<(String, u64)> {
+        let mut seeds = Vec::new();
+        for (at, node) in self.workflow.nodes().iter().enumerate() {
+            for field in ["seed", "noise_seed"] {
+                let literal = node.input(field).map(|input| self.workflow.value(input));
+                let value = edits.get(at, field).or(literal);
+                if value.is_some_and(|value| matches!(value, "0" | "\"0\"")) {
+                    let seed = draw();
+                    edits.set(node, at, field, seed.to_string());
+                    seeds.push((node.id.clone(), seed));
+                }
+            }
+        }
+        seeds
+    }
+}
+
+impl<'p, 'v> Plan<'p, 'v> {
+    /// The files that values point at, in the order in which their names are asked for.
+    #[must_use]
+    pub fn media(&self) -> &[MediaItem<'v>] {
+        &self.media
+    }
+
+    /// The inputs whose values are files.
+    pub fn media_inputs(&self) -> impl Iterator<Item = (&str, &str)> {
+        let files = self.assigned.iter().filter(|(_, _, value)| !matches!(value, Assigned::Json(_)));
+        files
+            .map(|(node, target, _)| (self.params.workflow.nodes()[*node].id.as_str(), target.field.as_str()))
+    }
+
+    /// Puts everything into the graph, with `names` for [`Plan::media`]; draws a seed from `draw` for every `seed` or
+    /// `noise_seed` that is then 0.
+    #[must_use]
+    pub fn bind(&self, names: &[String], draw: &mut dyn FnMut() -> u64) -> Bound {
+        let json = |name: &String| serde_json::Value::from(name.as_str()).to_string();
+        let mut edits = Edits::default();
+        for (at, target, value) in &self.assigned {
+            let text = match value {
+                Assigned::Json(json) => json.clone(),
+                Assigned::File(place) => names.get(*place).map(json).unwrap_or_default().into(),
+                Assigned::Files(places, form) => {
+                    let list: Vec<String> =
+                        names.get(places.clone()).unwrap_or_default().iter().map(json).collect();
+                    match form {
+                        ListForm::Bare => format!("[{}]", list.join(",")).into(),
+                        ListForm::Wrapped => format!("{{\"__value__\":[{}]}}", list.join(",")).into(),
+                    }
+                }
+            };
+            edits.set(&self.params.workflow.nodes()[*at], *at, &target.field, text);
+        }
+        let seeds = self.params.draw_seeds(&mut edits, draw);
+        Bound { graph: edits.apply(self.params.workflow.text()), seeds }
+    }
+
+    fn assign(&mut self, name: &str, param: &'p Param, value: &Given<'v>) -> Option<Fault> {
+        for target in &param.targets {
+            let json = match value {
+                Given::Json(raw) => target.kind.accept(raw.get().trim()).map(Cow::Borrowed),
+                Given::Text(text) => accept_text(target.kind, text),
+                Given::Parts(_) => {
+                    return Some(param_fault(
+                        name,
+                        format!("{name:?} takes no file; mark it as `$~{name}` in the workflow if it should"),
+                    ));
+                }
+            };
+            let Some(json) = json else {
+                return Some(param_fault(name, format!("{name:?} must be {}", self.wanted(target))));
+            };
+            self.assigned.push((target.node, target, Assigned::Json(json)));
+        }
+        None
+    }
+
+    /// What a target takes and where it is.
+    fn wanted(&self, target: &Target) -> String {
+        let node = &self.params.workflow.nodes()[target.node];
+        format!(
+            "{} (input {:?} of node {:?}, {})",
+            target.kind.as_str(),
+            target.field,
+            node.id,
+            node.class_type
+        )
+    }
+
+    fn assign_media(&mut self, name: &str, param: &'p Param, value: &Given<'v>) -> Vec<Fault> {
+        let (values, is_list) = match media_values(name, value) {
+            Ok(values) => values,
+            Err(faults) => return faults,
+        };
+        if let Some(target) =
+            param.targets.iter().find(|target| !matches!(target.kind, ParamType::String | ParamType::Untyped))
+        {
+            return vec![param_fault(
+                name,
+                format!("{name:?} is marked as media, but it sets {}", self.wanted(target)),
+            )];
+        }
+        let single: Vec<&Target> = param.targets.iter().filter(|target| target.list.is_none()).collect();
+        if is_list && !single.is_empty() && single.len() != values.len() {
+            let nodes = if single.len() == 1 {
+                "one file".to_owned()
+            } else {
+                format!("{} files, one for each of its nodes", single.len())
+            };
+            return vec![param_fault(name, format!("{name:?} takes {nodes}; {} were given", values.len()))];
+        }
+        let first = self.media.len();
+        for target in &param.targets {
+            let assigned = match target.list {
+                Some(form) => Assigned::Files(first..first + values.len(), form),
+                None if is_list => Assigned::File(
+                    first + single.iter().position(|one| std::ptr::eq(*one, target)).unwrap_or(0),
+                ),
+                None => Assigned::File(first),
+            };
+            self.assigned.push((target.node, target, assigned));
+        }
+        let items = values.into_iter().enumerate();
+        self.media.extend(items.map(|(place, value)| MediaItem {
+            param: name.to_owned(),
+            place: is_list.then_some(place),
+            value,
+        }));
+        Vec::new()
+    }
+}
+
+/// The files of one value, and whether it is a list.
+fn media_values<'v>(name: &str, value: &Given<'v>) -> Result<(Vec<MediaValue<'v>>, bool), Vec<Fault>> {
+    let one = |raw: &'v RawValue, place| MediaValue::read(raw).map_err(|why| item_fault(name, place, &why));
+    match value {
+        Given::Parts(parts) => {
+            Ok((parts.iter().map(|&part| MediaValue::Part(part)).collect(), parts.len() > 1))
+        }
+        Given::Text(text) => MediaValue::read_text((*text).to_owned())
+            .map(|value| (vec![value], false))
+            .map_err(|why| vec![item_fault(name, None, &why)]),
+        Given::Json(raw) if raw.get().starts_with('[') => {
+            let items: Vec<&'v RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
+            if items.is_empty() {
+                return Err(vec![param_fault(name, format!("{name:?} must not be an empty list"))]);
+            }
+            let (mut values, mut faults) = (Vec::new(), Vec::new());
+            for (place, item) in items.into_iter().enumerate() {
+                match one(item, Some(place)) {
+                    Ok(value) => values.push(value),
+                    Err(fault) => faults.push(fault),
+                }
+            }
+            if faults.is_empty() { Ok((values, true)) } else { Err(faults) }
+        }
+        Given::Json(raw) => one(raw, None).map(|value| (vec![value], false)).map_err(|fault| vec![fault]),
+    }
+}
+
+/// A text of a form for a field: as it is where a text is wanted, else read as JSON.
+fn accept_text<'v>(kind: ParamType, text: &'v str) -> Option<Cow<'v, str>> {
+    match kind {
+        ParamType::String | ParamType::Untyped => Some(serde_json::Value::from(text).to_string().into()),
+        ParamType::Bool | ParamType::Int | ParamType::Float => {
+            let json: &'v RawValue = serde_json::from_str(text.trim()).ok()?;
+            kind.accept(json.get()).map(Cow::Borrowed)
+        }
+    }
+}
+
+fn param_fault(name: &str, message: String) -> Fault {
+    Fault { node_id: None, ..Fault::at_node(name, &[], message) }
+}
+
+fn item_fault(name: &str, place: Option<usize>, why: &str) -> Fault {
+    match place {
+        Some(place) => Fault {
+            node_id: None,
+            ..Fault::at_node(name, &[&place.to_string()], format!("item {place} of {name:?} {why}"))
+        },
+        None => param_fault(name, format!("{name:?} {why}")),
+    }
+}
+
+/// Replacements within the graph's text, by node and field.
+#[derive(Debug, Default)]
+struct Edits<'v>(BTreeMap<(usize, String), Edit<'v>>);
+
+#[derive(Debug)]
+struct Edit<'v> {
+    /// The bytes that are replaced; empty where an input is added.
+    span: std::ops::Range<usize>,
+    /// Set where the input is new: what stands before its value.
+    prefix: String,
+    json: std::borrow::Cow<'v, str>,
+}
+
+impl<'v> Edits<'v> {
+    fn set(&mut self, node: &Node, at: usize, field: &str, json: impl Into<std::borrow::Cow<'v, str>>) {
+        let (span, prefix) = if let Some(input) = node.input(field) {
+            (input.span.clone(), String::new())
+        } else {
+            let added_before = self.0.iter().any(|((node, _), edit)| *node == at && !edit.prefix.is_empty());
+            let comma = if node.inputs.is_empty() && !added_before { "" } else { "," };
+            (node.inputs_end..node.inputs_end, format!("{comma}{}:", serde_json::Value::from(field)))
+        };
+        match self.0.entry((at, field.to_owned())) {
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                entry.insert(Edit { span, prefix, json: json.into() });
+            }
+            std::collections::btree_map::Entry::Occupied(mut entry) => entry.get_mut().json = json.into(),
+        }
+    }
+
+    fn get(&self, at: usize, field: &str) -> Option<&str> {
+        self.0.get(&(at, field.to_owned())).map(|edit| edit.json.as_ref())
+    }
+
+    fn apply(self, text: &str) -> String {
+        let mut edits: Vec<Edit<'_>> = self.0.into_values().collect();
+        // An input that is first of its node has no comma: it must stay first among the added ones.
+        edits.sort_by_key(|edit| (edit.span.start, edit.prefix.starts_with(',')));
+        let mut graph = String::with_capacity(
+            text.len() + edits.iter().map(|edit| edit.json.len() + edit.prefix.len()).sum::<usize>(),
+        );
+        let mut done = 0;
+        for edit in edits {
+            graph.push_str(&text[done..edit.span.start]);
+            graph.push_str(&edit.prefix);
+            graph.push_str(&edit.json);
+            done = edit.span.end;
+        }
+        graph.push_str(&text[done..]);
+        graph
+    }
+}
+
+#[cfg(test)]
+#[path = "binding_tests.rs"]
+mod tests;

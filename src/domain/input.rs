@@ -1,0 +1,270 @@
+//! Files that a job's parameters point at: what a caller may write for one, and what a job keeps of it.
+//! It must not fetch, store or upload anything.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::id::{FileId, PromptId};
+use super::workflow::Entries;
+
+/// What a caller gives for a media parameter, or for one item of a list of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MediaValue<'a> {
+    /// A file that is on the ComfyUI server already, by its name in the input folder.
+    OnServer(String),
+    /// A file to fetch from there, or a media URL of the gateway itself.
+    Url(String),
+    /// The bytes themselves, as base64.
+    Inline {
+        /// The base64 text.
+        base64: std::borrow::Cow<'a, str>,
+        /// The caller's name for it.
+        filename: Option<String>,
+    },
+    /// A file of an earlier `POST /files`.
+    File(FileId),
+    /// What an earlier job made.
+    Result {
+        /// The job.
+        prompt_id: PromptId,
+        /// The `$output.NAME`, or the node's id; where the job made but one file it may be left out.
+        var: Option<String>,
+        /// Which of the output's files, from 0.
+        index: usize,
+    },
+    /// A part of the request's own multipart body, by its place.
+    Part(usize),
+}
+
+/// What a media parameter takes; ends the sentence "must be …".
+const TAKES: &str = "a URL, a data URL, {\"base64\": …}, {\"file\": …}, {\"result\": …, \"var\": …} or the name of a file on the ComfyUI server";
+
+impl<'a> MediaValue<'a> {
+    /// Reads one value.
+    ///
+    /// # Errors
+    /// What is wrong with it; ends the sentence that names the parameter.
+    pub fn read(raw: &'a RawValue) -> Result<Self, String> {
+        let text = raw.get().trim();
+        match text.as_bytes().first() {
+            Some(b'"') => serde_json::from_str::<String>(text)
+                .map_err(|error| format!("is not readable: {error}"))
+                .and_then(Self::read_text),
+            Some(b'{') => Self::read_object(text),
+            _ => Err(format!("must be {TAKES}")),
+        }
+    }
+
+    /// Reads a value that is a text.
+    ///
+    /// # Errors
+    /// As [`MediaValue::read`].
+    pub fn read_text(text: String) -> Result<Self, String> {
+        let scheme = text.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase());
+        match scheme.as_deref() {
+            Some("data") => read_data_url(&text),
+            Some("http" | "https") => Ok(Self::Url(text)),
+            _ if text.contains("://") => {
+                Err("must be an http or https URL; no other scheme is fetched".to_owned())
+            }
+            _ if text.starts_with("/media/") => Ok(Self::Url(text)),
+            _ if text.trim().is_empty() => Err(format!("must be {TAKES}, not an empty text")),
+            _ => Ok(Self::OnServer(text)),
+        }
+    }
+
+    fn read_object(text: &'a str) -> Result<Self, String> {
+        let Entries(entries) =
+            serde_json::from_str(text).map_err(|error| format!("is not readable: {error}"))?;
+        let known: &[&str] = match entries
+            .iter()
+            .map(|(key, _)| key.as_str())
+            .find(|key| ["base64", "file", "result"].contains(key))
+        {
+            Some("base64") => &["base64", "filename"],
+            Some("file") => &["file"],
+            Some(_) => &["result", "var", "index"],
+            None => return Err(format!("must be {TAKES}")),
+        };
+        if let Some((key, _)) = entries.iter().find(|(key, _)| !known.contains(&key.as_str())) {
+            return Err(format!("has the unknown key {key:?} beside {:?}", known[0]));
+        }
+        let get = |key: &str| entries.iter().find(|(name, _)| name == key).map(|(_, raw)| raw.get());
+        let words = |key: &str| {
+            get(key)
+                .map(|raw| {
+                    serde_json::from_str::<String>(raw).map_err(|_| format!("has a {key:?} that is no text"))
+                })
+                .transpose()
+        };
+        match known[0] {
+            "base64" => Ok(Self::Inline {
+                base64: words("base64")?.unwrap_or_default().into(),
+                filename: words("filename")?,
+            }),
+            "file" => FileId::parse(&words("file")?.unwrap_or_default())
+                .map(Self::File)
+                .map_err(|error| format!("names no file: {error}")),
+            _ => Ok(Self::Result {
+                prompt_id: PromptId::parse(&words("result")?.unwrap_or_default())
+                    .map_err(|error| format!("names no job: {error}"))?,
+                var: words("var")?,
+                index: get("index").map_or(Ok(0), |raw| {
+                    serde_json::from_str(raw)
+                        .map_err(|_| "has an \"index\" that is no whole number of 0 or more".to_owned())
+                })?,
+            }),
+        }
+    }
+}
+
+/// `data:[<type>][;base64],<data>` (RFC 2397); only base64, as pictures never come otherwise.
+fn read_data_url(text: &str) -> Result<MediaValue<'static>, String> {
+    let (head, data) = text["data:".len()..].split_once(',').ok_or("is a data URL without a comma")?;
+    if !head.split(';').skip(1).any(|word| word.trim().eq_ignore_ascii_case("base64")) {
+        return Err(
+            "is a data URL that is not base64: it should begin like data:image/png;base64,".to_owned()
+        );
+    }
+    Ok(MediaValue::Inline { base64: data.to_owned().into(), filename: None })
+}
+
+/// A file that is in the media store and goes to whichever server runs the job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredInput {
+    /// The lowercase hexadecimal SHA-256 of its bytes, by which the media store has it.
+    pub sha256: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Its name on every server.
+    pub name: String,
+}
+
+/// One file of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobInput {
+    /// It is here.
+    Stored(StoredInput),
+    /// It is still to be fetched.
+    Remote(RemoteInput),
+}
+
+/// A file that is still to be fetched.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteInput {
+    /// Where it is. It may carry a signature: it must not reach logs, results or errors.
+    pub url: String,
+    /// The text that stands in the graph for its name until that is known.
+    pub placeholder: String,
+    /// The parameter it was given for.
+    pub param: String,
+}
+
+impl std::fmt::Debug for RemoteInput {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RemoteInput").field("param", &self.param).finish_non_exhaustive()
+    }
+}
+
+/// The text that stands in a job's graph for the name of its file number `at`. No caller can have written it: the
+/// job's id was not known.
+#[must_use]
+pub fn placeholder(job: PromptId, at: usize) -> String {
+    format!("comfy-gateway-input-{job}-{at}")
+}
+
+/// A file's name on every server: made from its bytes, so that names never collide and the same file is one file.
+/// `extension` is without its dot, empty for none.
+#[must_use]
+pub fn server_name(sha256: &str, extension: &str) -> String {
+    if extension.is_empty() { format!("cg-{sha256}") } else { format!("cg-{sha256}.{extension}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Result<MediaValue<'static>, String> {
+        let raw = RawValue::from_string(json.to_owned()).unwrap();
+        MediaValue::read(&raw).map(|value| match value {
+            MediaValue::Inline { base64, filename } => {
+                MediaValue::Inline { base64: base64.into_owned().into(), filename }
+            }
+            MediaValue::OnServer(name) => MediaValue::OnServer(name),
+            MediaValue::Url(url) => MediaValue::Url(url),
+            MediaValue::File(id) => MediaValue::File(id),
+            MediaValue::Result { prompt_id, var, index } => MediaValue::Result { prompt_id, var, index },
+            MediaValue::Part(at) => MediaValue::Part(at),
+        })
+    }
+
+    const ID: &str = "0198c1c2-7d1e-7abc-8def-0123456789ab";
+
+    #[test]
+    fn every_form_is_told_from_the_others() {
+        let inline = |base64: &'static str, filename: Option<&str>| MediaValue::Inline {
+            base64: base64.into(),
+            filename: filename.map(str::to_owned),
+        };
+        assert_eq!(read(r#""a.png""#), Ok(MediaValue::OnServer("a.png".to_owned())));
+        assert_eq!(
+            read(r#""sub/a b.png [output]""#),
+            Ok(MediaValue::OnServer("sub/a b.png [output]".to_owned()))
+        );
+        assert_eq!(read(r#""HTTPS://x/y?z=1""#), Ok(MediaValue::Url("HTTPS://x/y?z=1".to_owned())));
+        assert_eq!(read(r#""/media/x/y.png""#), Ok(MediaValue::Url("/media/x/y.png".to_owned())));
+        assert_eq!(read(r#""data:image/png;base64,AAEC""#), Ok(inline("AAEC", None)));
+        assert_eq!(read(r#""DATA:;BASE64,AAEC""#), Ok(inline("AAEC", None)));
+        assert_eq!(read(r#"{"base64":"AAEC","filename":"x.png"}"#), Ok(inline("AAEC", Some("x.png"))));
+        assert_eq!(read(&format!(r#"{{"file":"{ID}"}}"#)), Ok(MediaValue::File(FileId::parse(ID).unwrap())));
+        let result = |var: Option<&str>, index| MediaValue::Result {
+            prompt_id: PromptId::parse(ID).unwrap(),
+            var: var.map(str::to_owned),
+            index,
+        };
+        assert_eq!(
+            read(&format!(r#"{{"result":"{ID}","var":"cover","index":2}}"#)),
+            Ok(result(Some("cover"), 2))
+        );
+        assert_eq!(read(&format!(r#"{{"result":"{ID}"}}"#)), Ok(result(None, 0)));
+    }
+
+    #[test]
+    fn what_is_none_of_them_is_told_why() {
+        for (json, why) in [
+            ("7", "must be a URL"),
+            ("null", "must be a URL"),
+            ("[]", "must be a URL"),
+            ("{}", "must be a URL"),
+            (r#""  ""#, "empty"),
+            (r#""ftp://x/y""#, "no other scheme"),
+            (r#""file:///etc/passwd""#, "no other scheme"),
+            (r#""data:image/png,abc""#, "not base64"),
+            (r#""data:image/png""#, "comma"),
+            (r#"{"base64":7}"#, "no text"),
+            (r#"{"base64":"","name":"x"}"#, "unknown key \"name\""),
+            (r#"{"file":"x"}"#, "names no file"),
+            (r#"{"result":"x"}"#, "names no job"),
+            (r#"{"result":"0198c1c2-7d1e-7abc-8def-0123456789ab","index":-1}"#, "index"),
+        ] {
+            let told = read(json).unwrap_err();
+            assert!(told.contains(why), "{json}: {told}");
+        }
+    }
+
+    #[test]
+    fn names_are_made_of_the_hash_and_urls_stay_out_of_logs() {
+        assert_eq!(server_name("ab", "png"), "cg-ab.png");
+        assert_eq!(server_name("ab", ""), "cg-ab");
+        let job = PromptId::parse(ID).unwrap();
+        assert_ne!(placeholder(job, 1), placeholder(job, 11));
+        let remote = RemoteInput {
+            url: "https://x/?key=secret".into(),
+            placeholder: "p".into(),
+            param: "photo".into(),
+        };
+        let shown = format!("{:?}", JobInput::Remote(remote));
+        assert!(shown.contains("photo") && !shown.contains("secret"), "{shown}");
+    }
+}

@@ -1,0 +1,105 @@
+//! Files on their way to a server, each stored once under the SHA-256 of its bytes: `<root>/inputs/<two digits>/<hash>`.
+//! It must not know who needs a file; its age is all it has to tell one that was just brought.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::MediaError;
+use crate::domain::time::UnixMillis;
+
+/// The folder of inputs.
+#[derive(Debug)]
+pub(super) struct Inputs {
+    root: PathBuf,
+    /// Held where a file's age and its place must not change between two steps.
+    places: Mutex<()>,
+}
+
+impl Inputs {
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.join("inputs"), places: Mutex::new(()) }
+    }
+
+    /// Where the file of that hash lies; `None` for what is no hash.
+    pub fn path(&self, sha256: &str) -> Option<PathBuf> {
+        let is_hash = sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_hash.then(|| self.root.join(&sha256[..2]).join(sha256))
+    }
+
+    /// Gives the file at `from` its place, by `place`, and the age `at`.
+    pub async fn take(
+        &self,
+        from: PathBuf,
+        sha256: &str,
+        at: UnixMillis,
+        place: fn(&Path, &Path) -> std::io::Result<()>,
+    ) -> Result<(), MediaError> {
+        let to = self.path(sha256).ok_or_else(|| std::io::Error::other("no SHA-256"))?;
+        let (folder, root) = (to.with_file_name(""), self.root.clone());
+        tokio::fs::create_dir_all(&folder).await?;
+        {
+            let _places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+            place(&from, &to)?;
+            std::fs::File::open(&to)?.set_modified(system_time(at))?;
+        }
+        for folder in [folder.as_path(), root.as_path()] {
+            tokio::fs::File::open(folder).await?.sync_all().await?;
+        }
+        Ok(())
+    }
+
+    /// The hashes of files that were taken before `cutoff`.
+    pub async fn before(&self, cutoff: UnixMillis) -> Result<Vec<String>, MediaError> {
+        let mut found = Vec::new();
+        let mut shards = match tokio::fs::read_dir(&self.root).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(found),
+            shards => shards?,
+        };
+        while let Some(shard) = shards.next_entry().await? {
+            let mut files = tokio::fs::read_dir(shard.path()).await?;
+            while let Some(file) = files.next_entry().await? {
+                if file.metadata().await?.modified()? < system_time(cutoff) {
+                    found.extend(file.file_name().into_string());
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Gives a file the age `at`; whether it is there.
+    pub fn renew(&self, sha256: &str, at: UnixMillis) -> Result<bool, MediaError> {
+        let Some(path) = self.path(sha256) else { return Ok(false) };
+        let _places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        match std::fs::File::open(path) {
+            Ok(file) => Ok(file.set_modified(system_time(at)).map(|()| true)?),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes a file, unless it was taken again since `cutoff`.
+    pub fn remove(&self, sha256: &str, cutoff: UnixMillis) -> Result<bool, MediaError> {
+        let Some(path) = self.path(sha256) else { return Ok(false) };
+        let _places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        match std::fs::metadata(&path).and_then(|meta| meta.modified()) {
+            Ok(modified) if modified < system_time(cutoff) => Ok(std::fs::remove_file(&path).map(|()| true)?),
+            Ok(_) => Ok(false),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// A second name for a file's bytes, which are never written again; where it has one already, that one stays.
+pub(super) fn link(from: &Path, to: &Path) -> std::io::Result<()> {
+    match std::fs::hard_link(from, to) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        done => done,
+    }
+}
+
+fn system_time(at: UnixMillis) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(u64::try_from(at.as_millis()).unwrap_or(0))
+}

@@ -1,0 +1,196 @@
+//! Fetching the files that queued jobs wait for, so that no slot waits with them. It must not know of servers.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt};
+use serde_json::value::RawValue;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use super::Parts;
+use crate::domain::failure::{Failure, FailureCode};
+use crate::domain::id::PromptId;
+use crate::domain::input::{JobInput, RemoteInput, StoredInput, server_name};
+use crate::domain::job::Status;
+use crate::inputs::FetchError;
+use crate::media::{MediaError, Stored};
+use crate::store::{AwaitingJob, StoreError};
+
+/// Jobs whose files are fetched at the same time.
+const AT_ONCE: u32 = 32;
+/// Between two looks that no wakeup asked for.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Fetches until `stopping`; what is under way then is begun anew by the next start.
+pub(super) async fn run(parts: Arc<Parts>, stopping: CancellationToken) -> Result<(), StoreError> {
+    let mut under_way = JoinSet::new();
+    let mut known: HashSet<PromptId> = HashSet::new();
+    loop {
+        match parts.store.awaiting(AT_ONCE).await {
+            Ok(jobs) => {
+                for job in jobs.into_iter().filter(|job| known.insert(job.prompt_id)) {
+                    under_way.spawn(fetch_job(parts.clone(), job));
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "jobs that wait for files could not be looked for; trying again")
+            }
+        }
+        tokio::select! {
+            biased;
+            () = stopping.cancelled() => return Ok(()),
+            Some(ended) = under_way.join_next() => match ended {
+                Ok(id) => { known.remove(&id); }
+                Err(error) => {
+                    tracing::error!(%error, "a fetch crashed; the job's files are fetched anew");
+                    known.clear();
+                    under_way.abort_all();
+                }
+            },
+            () = parts.hub.wanted() => {}
+            () = parts.clock.sleep(LOOK) => {}
+        }
+    }
+}
+
+/// Fetches one job's files and says so, unless it leaves the queue meanwhile.
+async fn fetch_job(parts: Arc<Parts>, job: AwaitingJob) -> PromptId {
+    let id = job.prompt_id;
+    let mut changes = parts.hub.subscribe(id);
+    let left = async {
+        while matches!(parts.store.status(id).await, Ok(Some(Status::Queued)) | Err(_)) {
+            changes.changed().await;
+        }
+    };
+    let fetched = tokio::select! {
+        fetched = fetch_all(&parts, &job.files) => fetched,
+        () = left => return id,
+    };
+    let told = match fetched {
+        Ok(files) => ready(&parts, &job, files).await,
+        Err(failure) => failed(&parts, id, failure).await,
+    };
+    if let Err(error) = told {
+        tracing::error!(prompt_id = %id, %error, "fetched files could not be noted; they are fetched anew");
+        parts.clock.sleep(LOOK).await;
+    }
+    id
+}
+
+async fn ready(
+    parts: &Parts,
+    job: &AwaitingJob,
+    files: Vec<(String, StoredInput)>,
+) -> Result<(), StoreError> {
+    let mut graph = job.graph.get().to_owned();
+    let json = |text: &str| serde_json::Value::from(text).to_string();
+    for (placeholder, file) in files.iter().filter(|(placeholder, _)| !placeholder.is_empty()) {
+        graph = graph.replace(&json(placeholder), &json(&file.name));
+    }
+    let graph = RawValue::from_string(graph).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    let mut kept: Vec<StoredInput> = Vec::with_capacity(files.len());
+    for (_, file) in files {
+        if !kept.contains(&file) {
+            kept.push(file);
+        }
+    }
+    if parts.store.inputs_ready(job.prompt_id, graph, kept).await? {
+        parts.hub.work_came();
+    }
+    Ok(())
+}
+
+async fn failed(parts: &Parts, id: PromptId, failure: Failure) -> Result<(), StoreError> {
+    let now = parts.clock.now();
+    tracing::info!(prompt_id = %id, outcome = failure.code.as_str(), reason = failure.message, "job ended");
+    if parts.store.inputs_failed(id, failure, now, parts.expiry(now)).await? {
+        parts.metrics.job_finished(Status::Failed);
+        parts.hub.job_changed(id);
+    }
+    Ok(())
+}
+
+/// All files of a job, each with the placeholder that stands for its name, or with none.
+async fn fetch_all(parts: &Parts, files: &[JobInput]) -> Result<Vec<(String, StoredInput)>, Failure> {
+    let mut by_url: HashMap<&str, StoredInput> = HashMap::new();
+    let mut all = Vec::with_capacity(files.len());
+    for file in files {
+        match file {
+            JobInput::Stored(file) => all.push((String::new(), file.clone())),
+            JobInput::Remote(file) => {
+                let stored = match by_url.get(file.url.as_str()) {
+                    Some(stored) => stored.clone(),
+                    None => fetch(parts, file).await?,
+                };
+                by_url.insert(&file.url, stored.clone());
+                all.push((file.placeholder.clone(), stored));
+            }
+        }
+    }
+    Ok(all)
+}
+
+async fn fetch(parts: &Parts, file: &RemoteInput) -> Result<StoredInput, Failure> {
+    let unavailable = |why: &dyn std::fmt::Display| {
+        let message = format!("the file for the parameter {:?} could not be fetched from {why}", file.param);
+        Failure::new(FailureCode::InputUnavailable, message)
+    };
+    let url = Url::parse(&file.url).map_err(|error| unavailable(&error))?;
+    let mut failures = 0;
+    loop {
+        let error = match fetch_once(parts, &url).await {
+            Ok(Stored { sha256, bytes, extension, .. }) => {
+                let name = server_name(&sha256, &extension);
+                return Ok(StoredInput { sha256, bytes, name });
+            }
+            Err(error) => error,
+        };
+        failures += 1;
+        if !error.may_pass || !parts.settings.retry.allows(failures) {
+            let times = if failures > 1 { format!(" ({failures} times)") } else { String::new() };
+            return Err(unavailable(&format!("{}{times}", error.reason)));
+        }
+        tracing::warn!(param = file.param, reason = error.reason, "fetching a file again");
+        parts.clock.sleep(parts.settings.retry.delay(failures, parts.random.fraction())).await;
+    }
+}
+
+/// Why one fetch came to nothing.
+struct Miss {
+    reason: String,
+    /// Whether another try may end better.
+    may_pass: bool,
+}
+
+impl From<&FetchError> for Miss {
+    fn from(error: &FetchError) -> Self {
+        Self { reason: error.to_string(), may_pass: error.is_retryable() }
+    }
+}
+
+async fn fetch_once(parts: &Parts, url: &Url) -> Result<Stored, Miss> {
+    let download =
+        parts.fetcher.open(url, parts.settings.inputs).await.map_err(|error| Miss::from(&error))?;
+    let name = download.file_name();
+    let bytes = download.into_stream().map_err(Into::into).boxed();
+    let storage = |error: &MediaError| {
+        tracing::error!(%error, "a fetched file could not be stored");
+        let host = url.host_str().unwrap_or_default();
+        Miss { reason: format!("{host}: the gateway could not store it"), may_pass: true }
+    };
+    let incoming =
+        parts.media.receive(&name, bytes, parts.settings.inputs.bytes).await.map_err(
+            |error| match &error {
+                MediaError::Source(source) => match source.downcast_ref::<FetchError>() {
+                    Some(error) => Miss::from(error),
+                    None => Miss { reason: source.to_string(), may_pass: true },
+                },
+                MediaError::TooLarge { .. } => Miss { reason: error.to_string(), may_pass: false },
+                MediaError::Storage(_) => storage(&error),
+            },
+        )?;
+    parts.media.keep_input(incoming, parts.clock.now()).await.map_err(|error| storage(&error))
+}

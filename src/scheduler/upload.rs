@@ -1,0 +1,81 @@
+//! Bringing a job's files to its server. Their names are made from their bytes: one that is there already is the right
+//! one, and a retry on another server finds its files under the same names.
+
+use std::io;
+
+use futures_util::TryStreamExt;
+
+use super::attempt::Attempt;
+use super::verdict::{Retry, Verdict};
+use crate::comfy::{ComfyError, Upload};
+use crate::domain::failure::{Failure, FailureCode};
+use crate::domain::input::StoredInput;
+
+impl Attempt {
+    /// Brings every file that the server has not.
+    pub(super) async fn bring_files(&self) -> Result<(), Verdict> {
+        for file in &self.job.files {
+            tokio::select! {
+                brought = self.bring(file) => brought?,
+                () = self.cancel.cancelled() => {
+                    self.turn.pass();
+                    return Err(Verdict::Cancelled);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn bring(&self, file: &StoredInput) -> Result<(), Verdict> {
+        let there = self.backend.client().input_size(&file.name).await;
+        if there.map_err(|error| self.not_brought(file, &error))? == Some(file.bytes) {
+            return Ok(());
+        }
+        // Jobs behind this one need not wait for its bytes.
+        self.turn.pass();
+        let name = self.upload(file, false).await?;
+        // Another name: one of ours was there with other bytes, as a crash leaves them.
+        if name != file.name && self.upload(file, true).await? != file.name {
+            let reason = format!("the server {} stores files under other names", self.backend.name());
+            return Err(Verdict::Retry(Retry::lost(reason)));
+        }
+        Ok(())
+    }
+
+    /// The name under which the server has it.
+    async fn upload(&self, file: &StoredInput, overwrite: bool) -> Result<String, Verdict> {
+        let lost = |why: String| {
+            let message = format!("the gateway has lost the file {}: {why}; submit the job again", file.name);
+            Verdict::Failed(Failure::new(FailureCode::InputUnavailable, message))
+        };
+        let bytes = self.parts.media.read_input(&file.sha256, 0..file.bytes).await;
+        let bytes =
+            bytes.map_err(|error| lost(error.to_string()))?.ok_or_else(|| lost("it is gone".to_owned()))?;
+        let upload = Upload::stream(&file.name, Some(file.bytes), bytes.map_err(io::Error::other));
+        match self.backend.client().upload(upload.overwrite(overwrite)).await {
+            Ok(uploaded) => Ok(uploaded.input_value()),
+            Err(error) => Err(self.not_brought(file, &error)),
+        }
+    }
+
+    fn not_brought(&self, file: &StoredInput, error: &ComfyError) -> Verdict {
+        self.turn.pass();
+        let server = self.backend.name();
+        tracing::warn!(%error, file = file.name, "a file did not reach the server");
+        if error.is_unreachable() {
+            self.backend.found_down(error);
+            return Verdict::Retry(Retry::not_delivered(format!("the server {server} could not be reached")));
+        }
+        if error.status() == Some(413) {
+            let message = format!(
+                "a file of {} bytes is larger than the server {server} takes; start its ComfyUI with a larger --max-upload-size",
+                file.bytes
+            );
+            return Verdict::Failed(Failure::new(FailureCode::InputUnavailable, message));
+        }
+        Verdict::Retry(Retry::lost(format!(
+            "the server {server} did not take a file of the job ({})",
+            error.fault
+        )))
+    }
+}

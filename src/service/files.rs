@@ -1,0 +1,81 @@
+//! Files that are uploaded for later use as values of parameters.
+
+use std::ops::Range;
+
+use super::{FetchError, Service};
+use crate::domain::id::FileId;
+use crate::domain::media::safe_name;
+use crate::media::{Incoming, MediaError, Source, Stored};
+use crate::store::{FileRecord, StoreError};
+
+/// Why a file was not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum KeepError {
+    /// It did not come whole, it is too large, or the media store failed.
+    #[error(transparent)]
+    Media(#[from] MediaError),
+    /// The store failed; nothing was kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Service {
+    /// Receives a file that comes with a request. It is kept when a job or [`Service::keep_file`] takes it; dropped, it
+    /// is gone.
+    ///
+    /// # Errors
+    /// See [`MediaError`]; nothing is left of the file.
+    pub async fn receive(&self, filename: &str, source: Source<'_>) -> Result<Incoming, MediaError> {
+        self.parts.media.receive(filename, source, self.limits.max_file).await
+    }
+
+    /// Keeps a file for later.
+    ///
+    /// # Errors
+    /// See [`KeepError`].
+    pub async fn keep_file(&self, filename: &str, incoming: Incoming) -> Result<FileRecord, KeepError> {
+        let created_at = self.parts.clock.now();
+        let Stored { bytes, sha256, content_type, extension } =
+            self.parts.media.keep_input(incoming, created_at).await?;
+        let file = FileRecord {
+            id: self.parts.random.file_id(),
+            sha256,
+            bytes,
+            filename: safe_name(filename),
+            content_type,
+            extension,
+            created_at,
+            expires_at: self.limits.file_retention.map(|kept| created_at.plus(kept)),
+        };
+        self.parts.store.insert_file(file.clone()).await?;
+        Ok(file)
+    }
+
+    /// A file that was uploaded.
+    ///
+    /// # Errors
+    /// See [`FetchError`].
+    pub async fn uploaded(&self, id: FileId) -> Result<FileRecord, FetchError> {
+        self.parts.store.file(id).await?.ok_or(FetchError::Unknown)
+    }
+
+    /// The bytes of `range` of an uploaded file.
+    ///
+    /// # Errors
+    /// See [`FetchError`].
+    pub async fn uploaded_bytes(
+        &self,
+        file: &FileRecord,
+        range: Range<u64>,
+    ) -> Result<Source<'static>, FetchError> {
+        self.parts.media.read_input(&file.sha256, range).await?.ok_or(FetchError::Unknown)
+    }
+
+    /// Forgets an uploaded file. Jobs that took it keep its bytes.
+    ///
+    /// # Errors
+    /// See [`FetchError`].
+    pub async fn forget_file(&self, id: FileId) -> Result<(), FetchError> {
+        if self.parts.store.delete_file(id).await? { Ok(()) } else { Err(FetchError::Unknown) }
+    }
+}

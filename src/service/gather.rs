@@ -1,0 +1,261 @@
+//! Gathering a job's files at its acceptance: what the caller sent is kept, what is here already is found, what must be
+//! fetched is noted. It must not fetch anything itself: a slow host must not hold the answer up.
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+
+use super::Service;
+use super::submit::SubmitError;
+use crate::domain::binding::MediaItem;
+use crate::domain::id::{FileId, PromptId};
+use crate::domain::input::{JobInput, MediaValue, RemoteInput, StoredInput, placeholder, server_name};
+use crate::domain::media::{MediaFile, own_media};
+use crate::domain::workflow::Fault;
+use crate::media::{Incoming, MediaError, Stored};
+use crate::store::{JobRecord, Lookup};
+
+/// Base64 as browsers and the standard libraries write it, with or without padding.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Bytes of an inline file that are decoded at once; a multiple of 4, so that each piece stands for itself.
+const BASE64_CHUNK: usize = 64 * 1024;
+
+/// A file that came with a request.
+#[derive(Debug)]
+pub struct Part {
+    /// The caller's name for it.
+    pub filename: String,
+    /// Its bytes; taken by the first value that points at it.
+    pub incoming: Option<Incoming>,
+}
+
+/// A job's files and the names that stand for them in its graph.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    pub names: Vec<String>,
+    pub files: Vec<JobInput>,
+}
+
+/// One file, found.
+enum Found {
+    OnServer(String),
+    New(Incoming),
+    Kept(StoredInput),
+    Remote(String),
+}
+
+/// Why a file is not to be had.
+enum Wrong {
+    /// The caller's mistake; goes on after the parameter's name.
+    Value(String),
+    Failed(SubmitError),
+}
+
+impl From<MediaError> for Wrong {
+    fn from(error: MediaError) -> Self {
+        match error {
+            MediaError::Source(why) => Self::Value(why.to_string()),
+            MediaError::TooLarge { limit } => Self::Value(format!("has more than {limit} bytes (max_file)")),
+            MediaError::Storage(_) => Self::Failed(error.into()),
+        }
+    }
+}
+
+impl From<crate::store::StoreError> for Wrong {
+    fn from(error: crate::store::StoreError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl Service {
+    /// Finds every file; keeps those that came only when all were found.
+    pub(super) async fn gather(
+        &self,
+        job: PromptId,
+        items: &[MediaItem<'_>],
+        mut parts: Vec<Part>,
+        own_url: &str,
+    ) -> Result<Gathered, SubmitError> {
+        let limit = self.limits.max_inputs;
+        if items.len() > limit {
+            let message =
+                format!("the parameters name {} files; a job may have {limit} (max_inputs)", items.len());
+            return Err(SubmitError::InvalidParams(vec![Fault {
+                pointer: String::new(),
+                message,
+                node_id: None,
+            }]));
+        }
+        let (mut found, mut faults) = (Vec::with_capacity(items.len()), Vec::new());
+        for item in items {
+            match self.find(&item.value, &mut parts, own_url).await {
+                Ok(file) => found.push(file),
+                Err(Wrong::Value(why)) => faults.push(item.fault(&why)),
+                Err(Wrong::Failed(error)) => return Err(error),
+            }
+        }
+        if !faults.is_empty() {
+            return Err(SubmitError::InvalidParams(faults));
+        }
+        let mut gathered = Gathered::default();
+        for (at, (item, file)) in items.iter().zip(found).enumerate() {
+            self.add(&mut gathered, file, &item.param, placeholder(job, at)).await?;
+        }
+        Ok(gathered)
+    }
+
+    async fn add(
+        &self,
+        gathered: &mut Gathered,
+        file: Found,
+        param: &str,
+        placeholder: String,
+    ) -> Result<(), SubmitError> {
+        let kept = match file {
+            Found::OnServer(name) => {
+                gathered.names.push(name);
+                return Ok(());
+            }
+            Found::Remote(url) => {
+                gathered.names.push(placeholder.clone());
+                gathered.files.push(JobInput::Remote(RemoteInput {
+                    url,
+                    placeholder,
+                    param: param.to_owned(),
+                }));
+                return Ok(());
+            }
+            Found::Kept(kept) => kept,
+            Found::New(incoming) => {
+                let Stored { sha256, bytes, extension, .. } =
+                    self.parts.media.keep_input(incoming, self.parts.clock.now()).await?;
+                StoredInput { name: server_name(&sha256, &extension), sha256, bytes }
+            }
+        };
+        gathered.names.push(kept.name.clone());
+        let kept = JobInput::Stored(kept);
+        if !gathered.files.contains(&kept) {
+            gathered.files.push(kept);
+        }
+        Ok(())
+    }
+
+    async fn find(&self, value: &MediaValue<'_>, parts: &mut [Part], own_url: &str) -> Result<Found, Wrong> {
+        match value {
+            MediaValue::OnServer(name) => Ok(Found::OnServer(name.clone())),
+            MediaValue::Url(url) => match own_media(url, own_url) {
+                Some((job, file)) => self.find_media(job, file).await,
+                None => self
+                    .parts
+                    .fetcher
+                    .guard()
+                    .parse(url)
+                    .map(|url| Found::Remote(url.into()))
+                    .map_err(|refused| Wrong::Value(format!("cannot be fetched: {refused}"))),
+            },
+            MediaValue::Inline { base64, filename } => {
+                self.decode(base64, filename.as_deref()).await.map(Found::New)
+            }
+            MediaValue::File(id) => self.find_file(*id).await,
+            MediaValue::Result { prompt_id, var, index } => {
+                self.find_output(*prompt_id, var.as_deref(), *index).await
+            }
+            MediaValue::Part(at) => parts
+                .get_mut(*at)
+                .and_then(|part| part.incoming.take())
+                .map(Found::New)
+                .ok_or_else(|| Wrong::Value("has no part in the form".to_owned())),
+        }
+    }
+
+    async fn decode(&self, base64: &str, filename: Option<&str>) -> Result<Incoming, Wrong> {
+        let pieces = base64.as_bytes().chunks(BASE64_CHUNK).map(|piece| {
+            BASE64
+                .decode(piece)
+                .map(Bytes::from)
+                .map_err(|error| format!("is not valid base64: {error}").into())
+        });
+        let source = stream::iter(pieces).boxed();
+        Ok(self.parts.media.receive(filename.unwrap_or_default(), source, self.limits.max_file).await?)
+    }
+
+    async fn find_file(&self, id: FileId) -> Result<Found, Wrong> {
+        let unknown = || {
+            Wrong::Value(format!(
+                "names the file {id}, which is not here: it was never uploaded, or its time is over"
+            ))
+        };
+        let file = self.parts.store.file(id).await?.ok_or_else(unknown)?;
+        // Young again, so that it is not swept before the job is on disk.
+        if !self.parts.media.renew_input(&file.sha256, self.parts.clock.now()).await? {
+            return Err(unknown());
+        }
+        let name = server_name(&file.sha256, &file.extension);
+        Ok(Found::Kept(StoredInput { sha256: file.sha256, bytes: file.bytes, name }))
+    }
+
+    async fn find_output(&self, id: PromptId, var: Option<&str>, index: usize) -> Result<Found, Wrong> {
+        let record = self.ended_job(id).await?;
+        let vars = || {
+            let mut vars: Vec<&str> = record.media.iter().map(|file| file.var.as_str()).collect();
+            vars.dedup();
+            vars.join(", ")
+        };
+        let files: Vec<&MediaFile> = match var {
+            Some(var) => record.media.iter().filter(|file| file.var == var).collect(),
+            None => record.media.iter().collect(),
+        };
+        let Some(&file) = files.get(index) else {
+            let what = var.map_or_else(|| "files".to_owned(), |var| format!("files of {var:?}"));
+            return Err(Wrong::Value(format!(
+                "asks for number {index} of the {what} of job {id}, which has {} (its outputs: {})",
+                files.len(),
+                vars()
+            )));
+        };
+        if var.is_none() && index == 0 && files.len() > 1 {
+            return Err(Wrong::Value(format!("must name one output of job {id} with \"var\": {}", vars())));
+        }
+        self.take_output(id, file).await
+    }
+
+    async fn find_media(&self, id: PromptId, name: &str) -> Result<Found, Wrong> {
+        let record = self.ended_job(id).await?;
+        match record.media.iter().find(|file| file.stored_as == name) {
+            Some(file) => self.take_output(id, file).await,
+            None => Err(Wrong::Value(format!("names a file that job {id} has not"))),
+        }
+    }
+
+    async fn ended_job(&self, id: PromptId) -> Result<Box<JobRecord>, Wrong> {
+        match self.parts.store.get(id).await? {
+            Lookup::Found(record) if record.state.status().is_terminal() => Ok(record),
+            Lookup::Found(_) => {
+                Err(Wrong::Value(format!("names job {id}, which has not ended yet; wait for it first")))
+            }
+            Lookup::Gone => {
+                Err(Wrong::Value(format!("names job {id}, which was deleted or whose retention ended")))
+            }
+            Lookup::Unknown => Err(Wrong::Value(format!("names job {id}, which was never here"))),
+        }
+    }
+
+    async fn take_output(&self, id: PromptId, file: &MediaFile) -> Result<Found, Wrong> {
+        let now = self.parts.clock.now();
+        if !self.parts.media.keep_output_as_input(id, &file.stored_as, &file.sha256, now).await? {
+            return Err(Wrong::Value(format!("names a file of job {id} that is not stored any more")));
+        }
+        let extension = file.stored_as.rsplit_once('.').map_or("", |(_, extension)| extension);
+        Ok(Found::Kept(StoredInput {
+            sha256: file.sha256.clone(),
+            bytes: file.bytes,
+            name: server_name(&file.sha256, extension),
+        }))
+    }
+}

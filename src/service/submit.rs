@@ -1,0 +1,124 @@
+//! Accepting a job: the workflow read, the parameters bound, its files gathered, all of it on disk.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+
+use super::Service;
+use super::gather::Part;
+use crate::domain::binding::Given;
+use crate::domain::id::PromptId;
+use crate::domain::job::NewJob;
+use crate::domain::params::Params;
+use crate::domain::time::UnixMillis;
+use crate::domain::workflow::{Fault, Workflow};
+use crate::media::MediaError;
+use crate::store::StoreError;
+
+/// Between two counts of the queue.
+const COUNT_QUEUE: Duration = Duration::from_secs(1);
+
+/// A job as a caller wants it run.
+#[derive(Debug)]
+pub struct Submission<'a> {
+    /// The API-format graph.
+    pub workflow: &'a str,
+    /// Values for the parameters it declares.
+    pub params: Vec<(String, Given<'a>)>,
+    /// The files that came with the request, where [`Given::Parts`] points.
+    pub parts: Vec<Part>,
+    /// What the gateway's own media URLs begin with.
+    pub own_url: &'a str,
+    /// Higher runs first.
+    pub priority: i32,
+    /// How long it may run.
+    pub timeout: Option<Duration>,
+    /// How long it may wait for a server.
+    pub queue_timeout: Option<Duration>,
+    /// The caller's own data.
+    pub metadata: Option<Box<RawValue>>,
+}
+
+/// Why a job was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// The workflow cannot be run by any ComfyUI.
+    #[error("the workflow is not valid")]
+    InvalidWorkflow(Vec<Fault>),
+    /// The parameters do not fit the workflow.
+    #[error("the parameters do not fit the workflow")]
+    InvalidParams(Vec<Fault>),
+    /// Too many jobs wait.
+    #[error("the queue is full")]
+    QueueFull {
+        /// How many may wait.
+        limit: u64,
+    },
+    /// A file could not be kept; nothing was accepted.
+    #[error(transparent)]
+    Media(#[from] MediaError),
+    /// The store failed; nothing was accepted.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Service {
+    /// Accepts a job: it is on disk when this returns.
+    ///
+    /// # Errors
+    /// See [`SubmitError`]; nothing was accepted.
+    pub async fn submit(&self, submission: Submission<'_>) -> Result<PromptId, SubmitError> {
+        let workflow = Workflow::parse(submission.workflow).map_err(SubmitError::InvalidWorkflow)?;
+        let params = Params::declared_in(&workflow).map_err(SubmitError::InvalidWorkflow)?;
+        let plan = params.plan(&submission.params).map_err(SubmitError::InvalidParams)?;
+        let created_at = self.parts.clock.now();
+        self.admit(created_at).await?;
+        let prompt_id = self.parts.random.prompt_id(created_at);
+        let gathered = self.gather(prompt_id, plan.media(), submission.parts, submission.own_url).await?;
+        let bound = plan.bind(&gathered.names, &mut || self.parts.random.seed());
+        let job = NewJob {
+            prompt_id,
+            graph: bound.graph.into(),
+            priority: submission.priority,
+            run_timeout: submission.timeout.unwrap_or(self.limits.default_timeout),
+            queue_timeout: submission.queue_timeout,
+            metadata: submission.metadata,
+            seeds: bound.seeds,
+            files: gathered.files,
+            workflow: None,
+            not_on: Vec::new(),
+            created_at,
+        };
+        let awaits_inputs = job.awaits_inputs();
+        self.parts.store.insert(job).await?;
+        self.parts.metrics.job_accepted();
+        if awaits_inputs {
+            self.parts.hub.inputs_wanted();
+        } else {
+            self.parts.hub.work_came();
+        }
+        tracing::info!(%prompt_id, priority = submission.priority, "job accepted");
+        Ok(prompt_id)
+    }
+
+    /// Refuses a job when the queue is full. The queue is counted anew once a second at most; in between, every
+    /// accepted job adds to the count and none is taken off it.
+    async fn admit(&self, now: UnixMillis) -> Result<(), SubmitError> {
+        let limit = self.limits.max_queued;
+        let known = *self.queued.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = match known {
+            Some((at, count)) if now.since(at) < COUNT_QUEUE => (at, count),
+            _ => (now, self.parts.store.queued().await?),
+        };
+        if count.1 >= limit {
+            return Err(SubmitError::QueueFull { limit });
+        }
+        let mut known = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = match *known {
+            Some((at, others)) if at >= count.0 => Some((at, others + 1)),
+            _ => Some((count.0, count.1 + 1)),
+        };
+        Ok(())
+    }
+}
