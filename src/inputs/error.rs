@@ -77,7 +77,7 @@ pub enum Fault {
         after: Duration,
     },
     /// All of it took too long.
-    #[error("took longer than the limit of {} s", after.as_secs_f32())]
+    #[error("took longer than the limit of {} s (fetch_timeout)", after.as_secs_f32())]
     Late {
         /// [`super::Limits::total`].
         after: Duration,
@@ -104,7 +104,7 @@ pub enum Fault {
     #[error("answered with a compressed body, which was not asked for")]
     Encoded,
     /// More bytes than allowed, announced or come.
-    #[error("is larger than the limit of {}", ByteSize(*limit).display().iec())]
+    #[error("is larger than the limit of {} (fetch_max_bytes)", ByteSize(*limit).display().iec())]
     TooLarge {
         /// [`super::Limits::bytes`].
         limit: u64,
@@ -160,10 +160,13 @@ mod tests {
     #[test]
     fn the_message_names_host_reason_and_limit_but_nothing_else_of_the_url() {
         for (fault, message) in [
-            (Fault::TooLarge { limit: 1 << 30 }, "cdn.example: is larger than the limit of 1.0 GiB"),
+            (
+                Fault::TooLarge { limit: 1 << 30 },
+                "cdn.example: is larger than the limit of 1.0 GiB (fetch_max_bytes)",
+            ),
             (
                 Fault::Late { after: Duration::from_mins(2) },
-                "cdn.example: took longer than the limit of 120 s",
+                "cdn.example: took longer than the limit of 120 s (fetch_timeout)",
             ),
             (Fault::Status { code: 404 }, "cdn.example: answered 404"),
             (

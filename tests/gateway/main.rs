@@ -8,6 +8,7 @@ mod cancel;
 mod failures;
 mod fencing;
 mod history_faults;
+mod inputs;
 mod jobs;
 mod outputs;
 mod params;

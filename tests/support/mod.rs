@@ -8,6 +8,8 @@
 
 mod graphs;
 mod invariants;
+mod pictures;
+mod web;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -35,6 +37,8 @@ use tokio::task::JoinHandle;
 
 pub use self::graphs::*;
 pub use self::invariants::assert_invariants;
+pub use self::pictures::{color_of, png};
+pub use self::web::{Behaviour, Web};
 
 /// A test that takes longer will never end.
 const STUCK: Duration = Duration::from_mins(1);

@@ -1,0 +1,106 @@
+//! A web server to fetch files from, good ones and bad ones.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use futures_util::{StreamExt, stream};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+/// What the server does with the one file it has.
+#[derive(Debug, Clone)]
+pub enum Behaviour {
+    /// Serves it.
+    Good,
+    /// Answers 503 that many times, then serves it.
+    BadFirst(u32),
+    /// Answers with that status.
+    Status(u16),
+    /// Sends the beginning and then nothing more.
+    Hangs,
+    /// Announces more than it sends.
+    Short,
+}
+
+/// A running server.
+pub struct Web {
+    pub url: String,
+    address: SocketAddr,
+    asked: Arc<AtomicU32>,
+    came: Arc<Notify>,
+    server: JoinHandle<()>,
+}
+
+impl Drop for Web {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl Web {
+    /// Serves `file` under every path.
+    pub async fn serve(file: impl Into<Bytes>, behaviour: Behaviour) -> Self {
+        Self::serve_at(([127, 0, 0, 1], 0).into(), file, behaviour).await
+    }
+
+    /// The same at an address.
+    pub async fn serve_at(address: SocketAddr, file: impl Into<Bytes>, behaviour: Behaviour) -> Self {
+        let file = file.into();
+        let (asked, came) = (Arc::new(AtomicU32::new(0)), Arc::new(Notify::new()));
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let url = format!("http://{address}");
+        let (count, signal) = (asked.clone(), came.clone());
+        let app = Router::new().fallback(any(move || {
+            let earlier = count.fetch_add(1, Ordering::SeqCst);
+            signal.notify_one();
+            let answer = answer(&file, &behaviour, earlier);
+            async move { answer }
+        }));
+        let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        Self { url, address, asked, came, server }
+    }
+
+    /// Stops it; the address that is free then.
+    pub async fn stop(mut self) -> SocketAddr {
+        self.server.abort();
+        let _aborted: Result<(), _> = (&mut self.server).await;
+        self.address
+    }
+
+    /// How often it was asked.
+    pub fn asked(&self) -> u32 {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    /// Returns when it is asked.
+    pub async fn came(&self) {
+        self.came.notified().await;
+    }
+}
+
+fn answer(file: &Bytes, behaviour: &Behaviour, earlier: u32) -> Response {
+    match behaviour {
+        Behaviour::Good => file.clone().into_response(),
+        Behaviour::BadFirst(times) if earlier < *times => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Behaviour::BadFirst(_) => file.clone().into_response(),
+        Behaviour::Status(code) => StatusCode::from_u16(*code).unwrap().into_response(),
+        Behaviour::Hangs => {
+            let beginning = stream::iter([Ok::<_, std::io::Error>(file.slice(..1))]);
+            Body::from_stream(beginning.chain(stream::pending())).into_response()
+        }
+        Behaviour::Short => {
+            let half = stream::iter([Ok(file.slice(..1)), Err(std::io::Error::other("cut"))]);
+            let mut response = Body::from_stream(half).into_response();
+            response.headers_mut().insert("content-length", file.len().into());
+            response
+        }
+    }
+}
