@@ -40,7 +40,7 @@ async fn wrong_content_type() {
     for given in [
         "text/plain",
         "application/x-www-form-urlencoded",
-        "multipart/form-data; boundary=x",
+        "multipart/mixed; boundary=x",
         "application/jsonp",
         "",
     ] {

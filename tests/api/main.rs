@@ -8,6 +8,8 @@ mod bodies;
 mod caching;
 mod connections;
 mod documentation;
+mod files;
+mod forms;
 mod listing;
 mod media;
 mod operation;

@@ -2,6 +2,7 @@
 
 pub mod attempts;
 pub mod forgetting;
+pub mod inputs;
 pub mod queue;
 pub mod reading;
 
@@ -37,6 +38,13 @@ macro_rules! every_case {
             reading::the_list_may_be_of_one_status,
             reading::one_file_is_found_by_its_stored_name,
             reading::unknown_ids_are_unknown_everywhere,
+            inputs::a_job_is_claimed_only_when_it_has_its_files,
+            inputs::files_that_cannot_be_had_fail_the_job,
+            inputs::who_left_the_queue_gets_no_files,
+            inputs::an_uploaded_file_is_known_until_it_is_forgotten,
+            inputs::what_is_needed_is_what_waits_runs_or_was_uploaded,
+            inputs::a_server_that_cannot_run_a_job_is_passed_over,
+            inputs::a_job_that_was_sent_back_for_good_goes_elsewhere,
             forgetting::only_ended_jobs_can_be_deleted,
             forgetting::jobs_are_purged_when_their_retention_ends,
             forgetting::tombstones_are_forgotten_in_their_turn,

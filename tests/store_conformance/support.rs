@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use comfy_gateway::domain::failure::{Failure, FailureCode};
 use comfy_gateway::domain::id::{AttemptId, BackendName, LeaseOwner, PromptId};
+use comfy_gateway::domain::input::{JobInput, RemoteInput, StoredInput};
 use comfy_gateway::domain::job::{Ending, Fence, Finish, Lease, NamedText, NewJob, Timings};
 use comfy_gateway::domain::media::{MediaFile, MediaKind};
 use comfy_gateway::domain::time::UnixMillis;
-use comfy_gateway::store::{Claim, ClaimedJob, JobRecord, JobStore, Lookup, Requeue};
+use comfy_gateway::store::{Claim, ClaimedJob, JobRecord, JobStore, Lookup, Requeue, Store};
 use serde_json::value::RawValue;
 
 /// An empty store and what must live as long.
 pub struct Fixture {
-    pub store: Box<dyn JobStore>,
+    pub store: Box<dyn Store>,
     pub _kept: Box<dyn Any + Send>,
 }
 
@@ -58,6 +59,23 @@ pub fn job(n: u8) -> NewJob {
 pub fn slot(n: u8, who: u8) -> Claim {
     let lease = Lease { owner: owner(who), until: at(i64::from(who) * 1_000) };
     Claim { attempt_id: attempt_id(n), backend: BackendName::parse("gpu-1").unwrap(), lease }
+}
+
+/// A free slot of another server.
+pub fn slot_of(n: u8, backend: &str) -> Claim {
+    Claim { backend: BackendName::parse(backend).unwrap(), ..slot(n, 1) }
+}
+
+pub fn stored_input(n: u8) -> StoredInput {
+    StoredInput { sha256: format!("{n:064x}"), bytes: u64::from(n), name: format!("cg-{n}.png") }
+}
+
+pub fn remote_input(url: &str) -> JobInput {
+    JobInput::Remote(RemoteInput {
+        url: url.to_owned(),
+        placeholder: "p".to_owned(),
+        param: "photo".to_owned(),
+    })
 }
 
 /// Inserts jobs of these numbers, one after the other.
