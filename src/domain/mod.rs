@@ -6,6 +6,7 @@ pub mod failure;
 pub mod id;
 pub mod job;
 pub mod media;
+pub mod object_info;
 pub mod outputs;
 pub mod params;
 pub mod progress;
