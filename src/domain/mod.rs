@@ -3,6 +3,7 @@
 
 pub mod dsl;
 pub mod failure;
+pub mod fields;
 pub mod id;
 pub mod job;
 pub mod media;

@@ -95,6 +95,19 @@ pub struct Autogrow {
     pub max: Option<u64>,
 }
 
+/// What kind of file an input names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Upload {
+    /// A picture, still or moving.
+    Image,
+    /// A film.
+    Video,
+    /// A sound.
+    Audio,
+    /// Anything else, such as a 3D model.
+    File,
+}
+
 /// What else a class says about an input.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
@@ -107,7 +120,7 @@ pub struct Options {
     /// `widgetType`: the editor's own field for it, whatever its type.
     pub widget_type: Option<String>,
     /// `image_upload`, `video_upload`, `audio_upload` or `file_upload`: it names a file to be uploaded.
-    pub upload: bool,
+    pub upload: Option<Upload>,
     /// `tooltip`: what it is for, in the author's words.
     pub tooltip: Option<String>,
 }

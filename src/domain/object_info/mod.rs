@@ -11,7 +11,7 @@ mod read;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-pub use input::{Autogrow, DynamicOption, InputKind, InputSpec, NumberRange, Options};
+pub use input::{Autogrow, DynamicOption, InputKind, InputSpec, NumberRange, Options, Upload};
 
 /// One output of a class.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -73,7 +73,7 @@ fn odd_classes_are_read_as_far_as_they_go() {
     let InputKind::Combo { choices, remote: false, .. } = kind("list") else { panic!("no combo") };
     assert_eq!(choices[..], [json!(1), json!(true)]);
     let InputKind::Combo { choices, remote: true, .. } = kind("far") else { panic!("no remote combo") };
-    assert!(choices.is_empty() && class.input("far").unwrap().options.upload);
+    assert!(choices.is_empty() && class.input("far").unwrap().options.upload == Some(Upload::Image));
     assert_eq!(kind("b"), &InputKind::Boolean);
     let forced = &class.input("forced").unwrap();
     assert!(forced.options.force_input && forced.required && forced.default.is_none());
