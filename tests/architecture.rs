@@ -15,6 +15,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("metrics", &["domain"]),
     ("store", &["domain"]),
     ("comfy", &["domain"]),
+    ("convert", &["domain"]),
     ("media", &["domain"]),
     ("pool", &["domain", "comfy"]),
     ("scheduler", &["domain", "comfy", "media", "store", "pool"]),
