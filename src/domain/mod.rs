@@ -4,10 +4,12 @@
 pub mod binding;
 pub mod dsl;
 pub mod failure;
+pub mod fields;
 pub mod id;
 pub mod input;
 pub mod job;
 pub mod media;
+pub mod object_info;
 pub mod outputs;
 pub mod params;
 pub mod progress;
