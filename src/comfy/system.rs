@@ -72,6 +72,14 @@ impl ComfyClient {
     }
 }
 
+impl ComfyClient {
+    /// The error of an answer to `/object_info` that is JSON and yet does not describe node classes.
+    #[must_use]
+    pub fn not_object_info(&self, reason: &dyn std::fmt::Display) -> ComfyError {
+        self.malformed(OBJECT_INFO, reason)
+    }
+}
+
 fn read(answer: &Object<'_>) -> SystemStats {
     let devices = answer.list("devices").into_iter().filter_map(device).collect();
     let Some(system) = answer.object("system") else {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::{Notify, watch};
 
+use super::capabilities::{Capabilities, Catalogue};
 use super::feed::{AttemptFeed, Feeds};
 use super::health::Health;
 use super::turn::{Turn, Turns};
@@ -40,10 +41,14 @@ pub struct Backend {
     feeds: Feeds,
     turns: Turns,
     in_flight: AtomicUsize,
+    pub(super) capabilities: Capabilities,
+    pub(super) catalogue: Arc<Catalogue>,
     pub(super) queue_remaining: AtomicU64,
     pub(super) listening: AtomicBool,
     /// Something went wrong there: ask at once.
     pub(super) probe_now: Notify,
+    /// The server may have been restarted: ask anew what it can run.
+    pub(super) restarted: Notify,
     /// The websocket kept silent about what HTTP told: open another.
     pub(super) deaf: Notify,
 }
@@ -54,6 +59,7 @@ impl Backend {
         gateway_id: GatewayId,
         clock: Arc<dyn Clock>,
         pool_changes: watch::Sender<u64>,
+        catalogue: Arc<Catalogue>,
     ) -> Result<Self, EndpointError> {
         Ok(Self {
             name: settings.name,
@@ -67,9 +73,12 @@ impl Backend {
             feeds: Feeds::default(),
             turns: Turns::new(),
             in_flight: AtomicUsize::new(0),
+            capabilities: Capabilities::default(),
+            catalogue,
             queue_remaining: AtomicU64::new(0),
             listening: AtomicBool::new(false),
             probe_now: Notify::new(),
+            restarted: Notify::new(),
             deaf: Notify::new(),
         })
     }
@@ -213,6 +222,7 @@ impl Backend {
                 tracing::warn!(backend = %self.name, reason, "the server is down");
             } else {
                 tracing::info!(backend = %self.name, "the server is {}", health.as_str());
+                self.restarted.notify_one();
             }
             self.pool_changes.send_modify(|generation| *generation += 1);
         }

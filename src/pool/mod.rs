@@ -2,6 +2,7 @@
 //! It must not know of the store, of leases, or of who may run what.
 
 mod backend;
+mod capabilities;
 mod feed;
 mod health;
 mod monitor;
@@ -16,9 +17,11 @@ pub use feed::AttemptFeed;
 pub use health::Health;
 pub use turn::Turn;
 
+use self::capabilities::Catalogue;
 use crate::clock::Clock;
 use crate::comfy::EndpointError;
 use crate::domain::id::{BackendName, GatewayId};
+use crate::domain::object_info::ObjectInfo;
 use crate::lifecycle::Tasks;
 
 /// All servers, in the order of the configuration.
@@ -26,6 +29,7 @@ use crate::lifecycle::Tasks;
 pub struct Pool {
     backends: Vec<Arc<Backend>>,
     changes: watch::Sender<u64>,
+    catalogue: Arc<Catalogue>,
 }
 
 impl Pool {
@@ -39,17 +43,22 @@ impl Pool {
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, EndpointError> {
         let changes = watch::Sender::new(0);
+        let catalogue = Arc::new(Catalogue::default());
         let backends = settings
             .into_iter()
-            .map(|settings| Backend::new(settings, gateway_id, clock.clone(), changes.clone()).map(Arc::new))
+            .map(|settings| {
+                let (changes, catalogue) = (changes.clone(), catalogue.clone());
+                Backend::new(settings, gateway_id, clock.clone(), changes, catalogue).map(Arc::new)
+            })
             .collect::<Result<_, _>>()?;
-        Ok(Self { backends, changes })
+        Ok(Self { backends, changes, catalogue })
     }
 
     /// Watches every server on `tasks` until they stop.
     pub fn watch(&self, tasks: &Tasks) {
         for backend in &self.backends {
             tasks.spawn("backend health", monitor::health(backend.clone(), tasks.stopping()));
+            tasks.spawn("backend capabilities", monitor::capabilities(backend.clone(), tasks.stopping()));
             tasks.spawn("backend events", monitor::events(backend.clone(), tasks.stopping()));
         }
     }
@@ -64,6 +73,24 @@ impl Pool {
     #[must_use]
     pub fn find(&self, name: &BackendName) -> Option<(usize, &Arc<Backend>)> {
         self.backends.iter().enumerate().find(|(_, backend)| backend.name() == name)
+    }
+
+    /// The node classes of every server that has told them, in the servers' order.
+    #[must_use]
+    pub fn object_infos(&self) -> Vec<Arc<ObjectInfo>> {
+        let mut all: Vec<Arc<ObjectInfo>> = Vec::new();
+        for info in self.backends.iter().filter_map(|backend| backend.object_info()) {
+            if !all.iter().any(|known| Arc::ptr_eq(known, &info)) {
+                all.push(info);
+            }
+        }
+        all
+    }
+
+    /// Changes whenever what a server can run does.
+    #[must_use]
+    pub fn capability_changes(&self) -> watch::Receiver<u64> {
+        self.catalogue.changes()
     }
 
     /// Changes whenever the usability of a server does.

@@ -1,0 +1,131 @@
+//! What each server can run, as its `/object_info` tells. It must not judge any workflow by it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tokio::sync::watch;
+
+use super::backend::Backend;
+use crate::comfy::ComfyError;
+use crate::domain::object_info::ObjectInfo;
+use crate::domain::time::UnixMillis;
+
+type Hash = [u8; 32];
+
+/// The node classes of all servers; those that tell the same share it, for it may be many megabytes.
+#[derive(Debug)]
+pub(super) struct Catalogue {
+    shared: Mutex<HashMap<Hash, Weak<ObjectInfo>>>,
+    changes: watch::Sender<u64>,
+}
+
+impl Default for Catalogue {
+    fn default() -> Self {
+        Self { shared: Mutex::default(), changes: watch::Sender::new(0) }
+    }
+}
+
+impl Catalogue {
+    fn known(&self, hash: &Hash) -> Option<Arc<ObjectInfo>> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner).get(hash)?.upgrade()
+    }
+
+    fn share(&self, hash: Hash, info: &Arc<ObjectInfo>) {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.retain(|_, info| info.strong_count() > 0);
+        shared.insert(hash, Arc::downgrade(info));
+    }
+
+    /// Changes whenever what a server can run does.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+}
+
+/// What one server can run.
+#[derive(Debug, Default)]
+pub(super) struct Capabilities {
+    known: Mutex<Option<Known>>,
+    /// One question at a time: who comes meanwhile takes its answer.
+    asking: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Clone)]
+struct Known {
+    info: Arc<ObjectInfo>,
+    hash: Hash,
+    asked_at: UnixMillis,
+}
+
+impl Capabilities {
+    fn get(&self) -> Option<Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, known: Known) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
+    }
+}
+
+impl Backend {
+    /// Its node classes, as last heard; `None` until it was heard once. They stay while it is down.
+    #[must_use]
+    pub fn object_info(&self) -> Option<Arc<ObjectInfo>> {
+        self.capabilities.get().map(|known| known.info)
+    }
+
+    /// Its node classes, not older than `age`: it is asked if need be.
+    ///
+    /// # Errors
+    /// It does not answer, or not as ComfyUI does.
+    pub async fn refresh_object_info(&self, age: Duration) -> Result<Arc<ObjectInfo>, ComfyError> {
+        let fresh = |known: &Known| self.clock().now().since(known.asked_at) < age;
+        if let Some(known) = self.capabilities.get().filter(fresh) {
+            return Ok(known.info);
+        }
+        let waited_from = self.clock().now();
+        let _asking = self.capabilities.asking.lock().await;
+        // Somebody else may have asked in the meantime.
+        if let Some(known) =
+            self.capabilities.get().filter(|known| known.asked_at > waited_from || fresh(known))
+        {
+            return Ok(known.info);
+        }
+        let asked_at = self.clock().now();
+        let body = self.client().object_info().await?;
+        let hash: Hash = Sha256::digest(body.get()).into();
+        let before = self.capabilities.get();
+        let info = match before.as_ref().filter(|known| known.hash == hash) {
+            Some(known) => known.info.clone(),
+            None => match self.catalogue.known(&hash) {
+                Some(info) => info,
+                None => self.read(body, hash).await?,
+            },
+        };
+        let changed = before.is_none_or(|known| known.hash != hash);
+        self.capabilities.set(Known { info: info.clone(), hash, asked_at });
+        if changed {
+            tracing::debug!(backend = %self.name(), classes = info.len(), "what the server can run has changed");
+            self.catalogue.changes.send_modify(|generation| *generation += 1);
+        }
+        Ok(info)
+    }
+
+    /// Reads megabytes of JSON where it holds nobody up.
+    async fn read(
+        &self,
+        body: Box<serde_json::value::RawValue>,
+        hash: Hash,
+    ) -> Result<Arc<ObjectInfo>, ComfyError> {
+        let read = tokio::task::spawn_blocking(move || ObjectInfo::parse(body.get()));
+        let info = match read.await {
+            Ok(Ok(info)) => Arc::new(info),
+            Ok(Err(error)) => return Err(self.client().not_object_info(&error)),
+            Err(error) => return Err(self.client().not_object_info(&error)),
+        };
+        self.catalogue.share(hash, &info);
+        Ok(info)
+    }
+}
