@@ -23,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::pool::{BackendSettings, Pool};
 use crate::random::Random;
 use crate::scheduler::{self, Hub, Parts, Scheduler, SweepError, sweep_orphans};
-use crate::service::{Limits, Service};
+use crate::service::{Folder, Limits, Service};
 use crate::store::sqlite::{BatchObserver, SqliteStore};
 use crate::store::{JobStore, StoreError};
 
@@ -36,6 +36,8 @@ pub struct AppSettings {
     pub public_url: Option<Url>,
     /// The ComfyUI servers.
     pub backends: Vec<BackendSettings>,
+    /// A folder of workflow files to register and follow.
+    pub workflows: Option<PathBuf>,
     /// How jobs are run.
     pub scheduler: scheduler::Settings,
     /// What callers may ask for.
@@ -67,8 +69,11 @@ impl From<Config> for AppSettings {
                 default_timeout: settings.default_timeout,
                 max_file: settings.max_file as u64,
                 max_inputs: settings.max_inputs,
+                max_workflow: settings.max_body as u64,
+                follows_folder: settings.workflows.is_some(),
                 file_retention: settings.retention,
             },
+            workflows: settings.workflows,
             fetch_allow: inputs.allow,
             api: ApiLimits {
                 max_body: settings.max_body,
@@ -172,6 +177,10 @@ impl App {
         pool.watch(&workers);
         Scheduler::start(parts.clone(), &workers);
         let service = Arc::new(Service::new(parts, settings.service, workers.stopping()));
+        if let Some(folder) = settings.workflows {
+            let follow = Folder::new(folder).follow(service.clone(), workers.stopping());
+            workers.spawn("workflow files", follow);
+        }
         let state = ApiState { service, limits: settings.api, public_url: settings.public_url };
         workers
             .spawn("http server", serve(listener, router(state), settings.server, clock, workers.stopping()));

@@ -72,18 +72,32 @@ impl From<String> for JsonObject {
 }
 
 impl JsonObject {
+    /// The body's text.
+    ///
+    /// # Errors
+    /// `malformed_json` for what is not UTF-8.
+    pub fn text(&self) -> Result<&str, Problem> {
+        std::str::from_utf8(&self.0)
+            .map_err(|_| Problem::new(problem::MALFORMED_JSON, "the body is not valid UTF-8"))
+    }
+
     /// The object's fields.
     ///
     /// # Errors
     /// `malformed_json` for anything that is not one JSON object.
     pub fn fields(&self) -> Result<Fields<'_>, Problem> {
-        let text = std::str::from_utf8(&self.0)
-            .map_err(|_| Problem::new(problem::MALFORMED_JSON, "the body is not valid UTF-8"))?;
+        let text = self.text()?;
         let malformed = |detail: String| Problem::new(problem::MALFORMED_JSON, detail);
         let Entries(entries) = serde_json::from_str(text)
             .map_err(|error| malformed(format!("the body must be a JSON object: {error}")))?;
         Ok(Fields { entries, errors: Vec::new() })
     }
+}
+
+/// A time of so many seconds, from 0.001 to `most`.
+pub(super) fn time(seconds: f64, most: Duration) -> Option<Duration> {
+    // Compared as they came: a `Duration` rounds to nanoseconds.
+    (0.001..=most.as_secs_f64()).contains(&seconds).then(|| Duration::try_from_secs_f64(seconds).ok())?
 }
 
 /// Reads fields and gathers what is wrong with them.
@@ -131,6 +145,22 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A text of up to so many characters.
+    pub fn text(&mut self, name: &str, most: usize) -> Option<String> {
+        let raw = self.raw(name)?;
+        let text = serde_json::from_str::<String>(raw.get()).ok().filter(|text| text.chars().count() <= most);
+        if text.is_none() {
+            self.fault(name, format!("{name} must be a text of up to {most} characters"));
+        }
+        text
+    }
+
+    /// All fields, none of them judged.
+    #[must_use]
+    pub fn into_entries(self) -> Vec<(String, &'a RawValue)> {
+        self.entries
+    }
+
     /// A whole number between two bounds.
     pub fn integer(&mut self, name: &str, range: std::ops::RangeInclusive<i32>) -> Option<i32> {
         let raw = self.raw(name)?;
@@ -147,12 +177,7 @@ impl<'a> Fields<'a> {
     /// A positive number of seconds up to `most`.
     pub fn seconds(&mut self, name: &str, most: Duration) -> Option<Duration> {
         let raw = self.raw(name)?;
-        // Compared as they came: a `Duration` rounds to nanoseconds.
-        let range = 0.001..=most.as_secs_f64();
-        let time = serde_json::from_str(raw.get())
-            .ok()
-            .filter(|seconds: &f64| range.contains(seconds))
-            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let time = serde_json::from_str(raw.get()).ok().and_then(|seconds| time(seconds, most));
         if time.is_none() {
             self.fault(name, format!("{name} must be a number of seconds from 0.001 to {}", most.as_secs()));
         }

@@ -2,13 +2,19 @@
 
 use std::sync::LazyLock;
 
+use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::{Html, IntoResponse, Response};
+use serde_json::Value;
 
 use super::openapi;
+use super::problem::{self, Problem, ProblemBody};
+use super::signatures::{MEDIA, with_workflows};
+use super::state::ApiState;
 
-static JSON: LazyLock<String> = LazyLock::new(openapi::json);
-static YAML: LazyLock<String> = LazyLock::new(openapi::yaml);
+/// The document without any registered workflow.
+static GENERAL: LazyLock<Value> =
+    LazyLock::new(|| serde_json::from_str(&openapi::json()).unwrap_or_default());
 
 /// Redoc 2.5.4 (MIT), as published; its licences lie beside it.
 const REDOC: &str = include_str!("../../assets/redoc/redoc.standalone.js");
@@ -29,19 +35,35 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'unsafe-i
 /// The OpenAPI document as YAML.
 #[utoipa::path(
     get, path = "/openapi.yaml", tag = "documentation", operation_id = "openapi_yaml",
-    responses((status = 200, description = "This document", body = Object, content_type = "application/yaml"))
+    responses(
+        (status = 200, description = "This document, and an operation for each registered workflow", body = Object, content_type = "application/yaml"),
+        (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+    )
 )]
-pub async fn yaml() -> Response {
-    ([(CONTENT_TYPE, "application/yaml")], YAML.as_str()).into_response()
+pub async fn yaml(State(state): State<ApiState>) -> Result<Response, Problem> {
+    let text = yaml_serde::to_string(&document(&state).await?)
+        .map_err(|error| Problem::new(problem::INTERNAL, error.to_string()))?;
+    Ok(([(CONTENT_TYPE, "application/yaml")], text).into_response())
 }
 
 /// The OpenAPI document as JSON.
 #[utoipa::path(
     get, path = "/openapi.json", tag = "documentation", operation_id = "openapi_json",
-    responses((status = 200, description = "This document", body = Object, content_type = "application/json"))
+    responses(
+        (status = 200, description = "This document, and an operation for each registered workflow", body = Object, content_type = "application/json"),
+        (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+    )
 )]
-pub async fn json() -> Response {
-    ([(CONTENT_TYPE, "application/json")], JSON.as_str()).into_response()
+pub async fn json(State(state): State<ApiState>) -> Result<Response, Problem> {
+    Ok(([(CONTENT_TYPE, "application/json")], document(&state).await?.to_string()).into_response())
+}
+
+/// The document of everything there is now: the registered workflows are operations, too.
+async fn document(state: &ApiState) -> Result<Value, Problem> {
+    let workflows = state.service.signatures(MEDIA).await?;
+    Ok(with_workflows(GENERAL.clone(), workflows))
 }
 
 /// This documentation as a page.

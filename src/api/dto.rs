@@ -71,6 +71,8 @@ pub struct ExecuteResult {
     attempts: u32,
     /// The server of the latest attempt.
     backend: Option<String>,
+    /// The registered workflow it runs, as `name@version`.
+    workflow: Option<String>,
     /// The caller's own data.
     #[schema(value_type = Object)]
     metadata: Box<RawValue>,
@@ -293,6 +295,7 @@ impl ExecuteResult {
             queue_position: record.queue_position,
             attempts: record.attempts,
             backend: record.backend.map(|backend| backend.to_string()),
+            workflow: record.workflow,
             metadata: record.metadata.unwrap_or_else(empty_object),
             seeds: record.seeds.unwrap_or_else(empty_object),
             created_at: record.created_at.to_string(),

@@ -1,6 +1,7 @@
 //! `POST /execute`: a workflow in, a job out.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::header::{LOCATION, RETRY_AFTER};
@@ -10,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::body::Fields;
+use super::body::{Fields, time};
 use super::dto::ExecuteResult;
 use super::extract::{BaseUrl, Wait, preferred_wait};
 use super::form::JobBody;
@@ -19,7 +20,7 @@ use super::results::POLL_AGAIN;
 use super::state::{ApiLimits, ApiState};
 use crate::domain::binding::Given;
 use crate::domain::workflow::is_deeper_than;
-use crate::service::{Part, Submission};
+use crate::service::{Part, Submission, WorkflowSource};
 
 /// The fields of a request.
 const FIELDS: [&str; 6] = ["workflow", "params", "priority", "timeout", "queue_timeout", "metadata"];
@@ -126,12 +127,9 @@ pub async fn execute(
 
 fn read<'a>(mut fields: Fields<'a>, limits: &ApiLimits, own_url: &'a str) -> Result<Submission<'a>, Problem> {
     fields.only(&FIELDS);
-    let workflow = fields.raw("workflow");
-    if workflow.is_none() {
-        fields.fault("workflow", "the field workflow is missing: send the API-format graph");
-    }
+    let workflow = workflow(&mut fields);
     let submission = Submission {
-        workflow: workflow.map_or("", RawValue::get),
+        workflow: workflow.unwrap_or(WorkflowSource::Inline("")),
         params: given(fields.object("params").unwrap_or_default()),
         parts: Vec::new(),
         own_url,
@@ -144,13 +142,31 @@ fn read<'a>(mut fields: Fields<'a>, limits: &ApiLimits, own_url: &'a str) -> Res
     Ok(submission)
 }
 
-fn given<'a>(values: Vec<(String, &'a RawValue)>) -> Vec<(String, Given<'a>)> {
+/// The field `workflow` of a request.
+pub(super) fn workflow<'a>(fields: &mut Fields<'a>) -> Option<WorkflowSource<'a>> {
+    let Some(raw) = fields.raw("workflow") else {
+        fields.fault(
+            "workflow",
+            "the field workflow is missing: send a graph, the editor's file, a registered name or a URL",
+        );
+        return None;
+    };
+    match WorkflowSource::read(raw) {
+        Ok(source) => Some(source),
+        Err(why) => {
+            fields.fault("workflow", format!("workflow is a text that is neither a URL nor a name: {why}"));
+            None
+        }
+    }
+}
+
+pub(super) fn given<'a>(values: Vec<(String, &'a RawValue)>) -> Vec<(String, Given<'a>)> {
     values.into_iter().map(|(name, value)| (name, Given::Json(value))).collect()
 }
 
 /// Adds what a form has besides its JSON: every other part is the value of the parameter it is named after, several of
 /// one name a list of files.
-fn add_parts<'a>(
+pub(super) fn add_parts<'a>(
     submission: &mut Submission<'a>,
     texts: &'a [(String, String)],
     files: Vec<(String, Part)>,
@@ -183,6 +199,16 @@ fn add_value<'a>(submission: &mut Submission<'a>, name: String, value: Given<'a>
     Ok(())
 }
 
+/// The `priority` of a query.
+pub(super) fn read_priority(text: &str) -> Option<i32> {
+    text.parse().ok().filter(|priority| (0..=HIGHEST).contains(priority))
+}
+
+/// A `timeout` of a query.
+pub(super) fn read_seconds(text: &str, most: Duration) -> Option<Duration> {
+    time(text.parse().ok()?, most)
+}
+
 fn metadata(fields: &mut Fields<'_>) -> Option<Box<RawValue>> {
     let raw = fields.raw("metadata")?;
     let (bytes, levels) = METADATA;
@@ -193,7 +219,7 @@ fn metadata(fields: &mut Fields<'_>) -> Option<Box<RawValue>> {
     fields.object("metadata").map(|_| raw.to_owned())
 }
 
-fn answer(result: &ExecuteResult, location: &str, wait: Wait) -> Response {
+pub(super) fn answer(result: &ExecuteResult, location: &str, wait: Wait) -> Response {
     let status = if wait.preferred && result.is_terminal() { StatusCode::OK } else { StatusCode::ACCEPTED };
     let mut response = (status, axum::Json(result)).into_response();
     let headers = response.headers_mut();

@@ -10,6 +10,7 @@ use super::problem::{self, FieldError, Problem};
 use super::state::ApiState;
 use crate::domain::id::{FileId, PromptId};
 use crate::domain::params::nearest;
+use crate::domain::registered::WorkflowRef;
 use crate::service::FetchError;
 
 /// The `{prompt_id}` of the path.
@@ -24,6 +25,21 @@ impl FromRequestParts<ApiState> for PromptIdPath {
         PromptId::parse(&text)
             .map(Self)
             .map_err(|error| Problem::new(problem::INVALID_PROMPT_ID, error.to_string()))
+    }
+}
+
+/// The `{name}` of the path: a registered workflow, perhaps with its version.
+#[derive(Debug, Clone)]
+pub struct WorkflowPath(pub WorkflowRef);
+
+impl FromRequestParts<ApiState> for WorkflowPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
+        let text = path_param(parts, state, "name").await.unwrap_or_default();
+        WorkflowRef::parse(&text)
+            .map(Self)
+            .map_err(|error| Problem::new(problem::INVALID_NAME, error.to_string()))
     }
 }
 

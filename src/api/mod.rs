@@ -11,6 +11,7 @@ pub mod state;
 
 mod backends;
 mod body;
+mod convert;
 mod docs;
 mod dto;
 mod execute;
@@ -23,6 +24,8 @@ mod middleware;
 pub mod openapi;
 mod ranges;
 mod results;
+mod signatures;
+mod workflows;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -47,6 +50,10 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(media::get))
         .routes(routes!(files::upload))
         .routes(routes!(files::get, files::delete))
+        .routes(routes!(workflows::list))
+        .routes(routes!(workflows::get, workflows::put, workflows::delete))
+        .routes(routes!(workflows::execute))
+        .routes(routes!(convert::convert))
         .routes(routes!(backends::list))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))

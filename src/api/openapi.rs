@@ -15,6 +15,7 @@ use super::state::ApiState;
     tags(
         (name = "jobs", description = "Running workflows and fetching what they made"),
         (name = "media", description = "The files of jobs"),
+        (name = "workflows", description = "Workflows that have names"),
         (name = "files", description = "Files to use as values of parameters"),
         (name = "servers", description = "The ComfyUI servers"),
         (name = "operation", description = "What machines ask"),

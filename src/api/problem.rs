@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::convert::ConvertFault;
 use crate::domain::workflow::Fault;
 use crate::media::MediaError;
 use crate::service::{FetchError, KeepError, SubmitError};
@@ -38,6 +39,7 @@ macro_rules! kinds {
 kinds! {
     MALFORMED_JSON = "malformed_json", BAD_REQUEST, false, "The body is not valid JSON";
     INVALID_PROMPT_ID = "invalid_prompt_id", BAD_REQUEST, false, "The prompt id is not a UUID";
+    INVALID_NAME = "invalid_name", BAD_REQUEST, false, "The name is none that a workflow may have";
     INVALID_QUERY = "invalid_query", BAD_REQUEST, false, "A query parameter or header is not valid";
     NOT_FOUND = "not_found", NOT_FOUND, false, "There is no such thing";
     METHOD_NOT_ALLOWED = "method_not_allowed", METHOD_NOT_ALLOWED, false, "This path does not take this method";
@@ -51,6 +53,9 @@ kinds! {
     INVALID_REQUEST = "invalid_request", UNPROCESSABLE_ENTITY, false, "A field of the request is not valid";
     INVALID_WORKFLOW = "invalid_workflow", UNPROCESSABLE_ENTITY, false, "The workflow cannot be run";
     INVALID_PARAMS = "invalid_params", UNPROCESSABLE_ENTITY, false, "The parameters do not fit the workflow";
+    FROM_FOLDER = "from_folder", CONFLICT, false, "The workflow comes from a file and is changed there";
+    WORKFLOW_UNAVAILABLE = "workflow_unavailable", BAD_GATEWAY, true, "The workflow could not be fetched";
+    SERVERS_UNKNOWN = "servers_unknown", SERVICE_UNAVAILABLE, true, "No server has told its node classes yet";
     INTERNAL = "internal", INTERNAL_SERVER_ERROR, true, "The gateway failed";
     QUEUE_FULL = "queue_full", SERVICE_UNAVAILABLE, true, "Too many jobs are queued";
     STORE_UNAVAILABLE = "store_unavailable", SERVICE_UNAVAILABLE, true, "The gateway's store does not answer";
@@ -221,11 +226,42 @@ fn several(kind: Kind, below: &str, faults: Vec<Fault>) -> Problem {
     Problem::new(kind, detail).errors(errors)
 }
 
+impl Problem {
+    /// The refusal of a request whose path names the workflow: one that is unknown is not found.
+    pub fn of_path(error: SubmitError) -> Self {
+        match error {
+            SubmitError::UnknownWorkflow(detail) => Self::new(NOT_FOUND, detail),
+            other => other.into(),
+        }
+    }
+}
+
 impl From<SubmitError> for Problem {
     fn from(error: SubmitError) -> Self {
         match error {
             SubmitError::InvalidWorkflow(faults) => several(INVALID_WORKFLOW, "/workflow", faults),
             SubmitError::InvalidParams(faults) => several(INVALID_PARAMS, "/params", faults),
+            SubmitError::UnknownWorkflow(detail) => Self::new(INVALID_WORKFLOW, detail),
+            SubmitError::Unconvertible(faults) => {
+                let fault = |fault: ConvertFault| Fault {
+                    pointer: String::new(),
+                    message: described(&fault),
+                    node_id: fault.node_id,
+                };
+                several(INVALID_WORKFLOW, "/workflow", faults.into_iter().map(fault).collect())
+            }
+            SubmitError::ServersUnknown => Self::new(
+                SERVERS_UNKNOWN,
+                "the workflow is in the editor's format, and no ComfyUI server has told its node classes yet; try again when one is up, or send the API format",
+            )
+            .retry_after(Duration::from_secs(5)),
+            SubmitError::WorkflowUnavailable(why) => {
+                Self::new(WORKFLOW_UNAVAILABLE, format!("the workflow could not be fetched from {why}"))
+            }
+            SubmitError::FromFolder(name) => Self::new(
+                FROM_FOLDER,
+                format!("the workflow {name} comes from the folder of workflow files; change or remove its file there"),
+            ),
             SubmitError::QueueFull { limit } => {
                 Self::new(QUEUE_FULL, format!("{limit} jobs are queued; try again when some have run"))
                     .limit(limit)
@@ -234,6 +270,15 @@ impl From<SubmitError> for Problem {
             SubmitError::Media(error) => error.into(),
             SubmitError::Store(error) => error.into(),
         }
+    }
+}
+
+/// A fault of conversion with the node as the editor shows it.
+fn described(fault: &ConvertFault) -> String {
+    match (&fault.node_id, fault.title.as_ref().or(fault.class_type.as_ref())) {
+        (Some(id), Some(title)) => format!("node {id} ({title}): {}", fault.message),
+        (Some(id), None) => format!("node {id}: {}", fault.message),
+        (None, _) => fault.message.clone(),
     }
 }
 

@@ -13,6 +13,7 @@ use super::extract::{BaseUrl, PromptIdPath, Query, Wait, wanted_wait};
 use super::problem::{self, Problem, ProblemBody};
 use super::state::ApiState;
 use crate::domain::job::Status;
+use crate::domain::registered::WorkflowRef;
 use crate::store::Cursor;
 
 /// After that time it makes sense to ask again for a job that has not ended.
@@ -102,6 +103,7 @@ pub fn matches(asked: &HeaderMap, etag: &str) -> bool {
     get, path = "/results", tag = "jobs", operation_id = "list_results",
     params(
         ("status" = Option<super::dto::JobStatus>, Query, description = "Only jobs of this status"),
+        ("workflow" = Option<String>, Query, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[1-9][0-9]{0,8})?$", description = "Only jobs of this registered workflow; with `@version`, of that version"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "Jobs of a page; 20 by default"),
         ("cursor" = Option<String>, Query, pattern = "^c[0-7]?[0-9a-f]{1,15}$", description = "`next_cursor` of the page before"),
     ),
@@ -117,16 +119,18 @@ pub async fn list(
     base: BaseUrl,
     parts: Parts,
 ) -> Result<axum::Json<ResultPage>, Problem> {
-    let mut query = Query::read(&parts, &["status", "limit", "cursor"]);
+    let mut query = Query::read(&parts, &["status", "workflow", "limit", "cursor"]);
     let statuses = "one of queued, running, completed, failed, cancelled";
     let status = query.parse("status", statuses, Status::parse);
+    let names = "a workflow's name, with or without its version, such as portrait or portrait@3";
+    let workflow = query.parse("workflow", names, |text| WorkflowRef::parse(text).ok());
     let (usual, most) = PAGE;
     let in_range = |limit: &u32| (1..=most).contains(limit);
     let limit =
         query.parse("limit", "a whole number from 1 to 100", |text| text.parse().ok().filter(in_range));
     let cursor = query.parse("cursor", "a `next_cursor` of this gateway", read_cursor);
     query.finish()?;
-    let page = state.service.list(status, cursor, limit.unwrap_or(usual)).await?;
+    let page = state.service.list(status, workflow.as_ref(), cursor, limit.unwrap_or(usual)).await?;
     let results = page.jobs.into_iter().map(|view| ExecuteResult::new(view, &base)).collect();
     Ok(axum::Json(ResultPage { results, next_cursor: page.next.map(write_cursor) }))
 }

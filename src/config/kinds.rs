@@ -97,6 +97,25 @@ impl Kind for HostsAndNetworks {
     }
 }
 
+/// A directory, or none.
+pub(super) struct DirectoryOrNone;
+
+impl Kind for DirectoryOrNone {
+    type Value = Option<PathBuf>;
+
+    fn placeholder(&self) -> &'static str {
+        Directory.placeholder()
+    }
+
+    fn read(&self, text: &str) -> Option<Option<PathBuf>> {
+        if text.is_empty() { Some(None) } else { Directory.read(text).map(Some) }
+    }
+
+    fn allowed(&self) -> String {
+        format!("{}, or nothing", Directory.allowed())
+    }
+}
+
 /// A directory.
 pub(super) struct Directory;
 

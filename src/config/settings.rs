@@ -11,8 +11,8 @@ use std::time::Duration;
 use url::Url;
 
 use super::kinds::{
-    Address, Directory, HostsAndNetworks, Kind, LogFilter, LogForm, LogFormat, Size, Time, TimeOrForever,
-    WebAddress, Whole,
+    Address, Directory, DirectoryOrNone, HostsAndNetworks, Kind, LogFilter, LogForm, LogFormat, Size, Time,
+    TimeOrForever, WebAddress, Whole,
 };
 use crate::inputs::AllowList;
 
@@ -116,6 +116,8 @@ settings! {
     public_url: Option<Url> = "", WebAddress;
     /// The directory of the database and of the media files; made if it is not there.
     data_dir: PathBuf = "./data", Directory;
+    /// A folder of workflow files, each registered under its file's name and followed; empty for none.
+    workflows: Option<PathBuf> = "", DirectoryOrNone;
     /// The largest request body.
     max_body: usize = "64MiB", Size(1 << 10, 1 << 30);
     /// The largest file of a form, of `POST /files`, of a URL or of a value.

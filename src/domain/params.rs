@@ -139,6 +139,12 @@ impl<'w, 'a> Params<'w, 'a> {
         if faults.is_empty() { Ok(Self { workflow, declared }) } else { Err(faults) }
     }
 
+    /// The workflow that declares them.
+    #[must_use]
+    pub const fn workflow(&self) -> &'w Workflow<'a> {
+        self.workflow
+    }
+
     /// The declared parameters, by name.
     #[must_use]
     pub const fn declared(&self) -> &BTreeMap<String, Param> {

@@ -9,6 +9,9 @@ mod monitor;
 mod turn;
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
 
 use tokio::sync::watch;
 
@@ -85,6 +88,17 @@ impl Pool {
             }
         }
         all
+    }
+
+    /// Asks every usable server anew what it can run, unless that is younger than `age`. Those that do not answer keep
+    /// what is known of them.
+    pub async fn refresh_object_infos(&self, age: Duration) {
+        let asked = self.backends.iter().filter(|backend| backend.is_usable());
+        for answer in join_all(asked.map(|backend| backend.refresh_object_info(age))).await {
+            if let Err(error) = answer {
+                tracing::debug!(%error, "a server did not tell what it can run");
+            }
+        }
     }
 
     /// Changes whenever what a server can run does.

@@ -1,22 +1,30 @@
 //! The use cases: submit, fetch, list, cancel, delete, and files for later. It must not know of HTTP.
 
 mod files;
+mod folder;
 mod gather;
+mod source;
 mod submit;
+mod workflows;
 
 pub use files::KeepError;
+pub use folder::Folder;
 pub use gather::Part;
+pub use source::WorkflowSource;
 pub use submit::{Submission, SubmitError};
+pub use workflows::{NamedOutput, Registration, WorkflowView};
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use self::source::Fetched;
 use crate::domain::id::PromptId;
 use crate::domain::job::Status;
 use crate::domain::media::MediaFile;
 use crate::domain::progress::Progress;
+use crate::domain::registered::WorkflowRef;
 use crate::domain::time::UnixMillis;
 use crate::media::{MediaError, Source};
 use crate::scheduler::Parts;
@@ -33,6 +41,10 @@ pub struct Limits {
     pub max_file: u64,
     /// The most files of one job.
     pub max_inputs: usize,
+    /// The most bytes of a workflow that is fetched.
+    pub max_workflow: u64,
+    /// Whether a folder of workflow files is followed: what came from it is changed there.
+    pub follows_folder: bool,
     /// How long uploaded files are kept; for ever, if `None`.
     pub file_retention: Option<Duration>,
 }
@@ -83,13 +95,14 @@ pub struct Service {
     stopping: CancellationToken,
     /// Jobs in the queue, as counted at a moment, and those accepted since.
     queued: Mutex<Option<(UnixMillis, u64)>>,
+    fetched: Fetched,
 }
 
 impl Service {
     /// Use cases on `parts`; who waits is answered at once when `stopping` is cancelled.
     #[must_use]
-    pub const fn new(parts: Arc<Parts>, limits: Limits, stopping: CancellationToken) -> Self {
-        Self { parts, limits, stopping, queued: Mutex::new(None) }
+    pub fn new(parts: Arc<Parts>, limits: Limits, stopping: CancellationToken) -> Self {
+        Self { parts, limits, stopping, queued: Mutex::new(None), fetched: Fetched::default() }
     }
 
     /// What callers may ask for.
@@ -147,10 +160,11 @@ impl Service {
     pub async fn list(
         &self,
         status: Option<Status>,
+        workflow: Option<&WorkflowRef>,
         cursor: Option<Cursor>,
         limit: u32,
     ) -> Result<JobPage, FetchError> {
-        let page = self.parts.store.list(status, cursor, limit).await?;
+        let page = self.parts.store.list(status, workflow, cursor, limit).await?;
         let jobs = page.jobs.into_iter().map(|record| self.with_progress(record)).collect();
         Ok(JobPage { jobs, next: page.next })
     }

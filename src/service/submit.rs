@@ -7,10 +7,13 @@ use serde_json::value::RawValue;
 
 use super::Service;
 use super::gather::Part;
+use super::source::{Resolved, WorkflowSource};
+use crate::convert::ConvertFault;
 use crate::domain::binding::Given;
 use crate::domain::id::PromptId;
 use crate::domain::job::NewJob;
 use crate::domain::params::Params;
+use crate::domain::registered::WorkflowName;
 use crate::domain::time::UnixMillis;
 use crate::domain::workflow::{Fault, Workflow};
 use crate::media::MediaError;
@@ -22,8 +25,8 @@ const COUNT_QUEUE: Duration = Duration::from_secs(1);
 /// A job as a caller wants it run.
 #[derive(Debug)]
 pub struct Submission<'a> {
-    /// The API-format graph.
-    pub workflow: &'a str,
+    /// The workflow, in any form.
+    pub workflow: WorkflowSource<'a>,
     /// Values for the parameters it declares.
     pub params: Vec<(String, Given<'a>)>,
     /// The files that came with the request, where [`Given::Parts`] points.
@@ -49,6 +52,21 @@ pub enum SubmitError {
     /// The parameters do not fit the workflow.
     #[error("the parameters do not fit the workflow")]
     InvalidParams(Vec<Fault>),
+    /// No registered workflow is called so; one sentence that says what there is instead.
+    #[error("{0}")]
+    UnknownWorkflow(String),
+    /// The workflow is in the editor's format and cannot be converted.
+    #[error("the workflow cannot be converted")]
+    Unconvertible(Vec<ConvertFault>),
+    /// The workflow is in the editor's format, and no server has told its node classes yet.
+    #[error("no server has told its node classes yet")]
+    ServersUnknown,
+    /// The workflow could not be fetched; where and why.
+    #[error("the workflow could not be fetched from {0}")]
+    WorkflowUnavailable(String),
+    /// The workflow comes from the folder of workflow files and is changed there.
+    #[error("the workflow {0} comes from the folder of workflow files")]
+    FromFolder(WorkflowName),
     /// Too many jobs wait.
     #[error("the queue is full")]
     QueueFull {
@@ -63,13 +81,38 @@ pub enum SubmitError {
     Store(#[from] StoreError),
 }
 
+impl SubmitError {
+    /// Whether the workflow itself is at fault, so that the same one is refused again.
+    #[must_use]
+    pub const fn is_the_workflows(&self) -> bool {
+        matches!(self, Self::InvalidWorkflow(_))
+    }
+
+    /// The error with its first fault, as one sentence.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let first = match self {
+            Self::InvalidWorkflow(faults) | Self::InvalidParams(faults) => {
+                faults.first().map(|fault| format!("{}: {}", fault.pointer, fault.message))
+            }
+            Self::Unconvertible(faults) => faults.first().map(|fault| {
+                let node = fault.node_id.as_ref().map(|id| format!("node {id}: ")).unwrap_or_default();
+                format!("{node}{}", fault.message)
+            }),
+            _ => None,
+        };
+        first.map_or_else(|| self.to_string(), |first| format!("{self}: {first}"))
+    }
+}
+
 impl Service {
     /// Accepts a job: it is on disk when this returns.
     ///
     /// # Errors
     /// See [`SubmitError`]; nothing was accepted.
     pub async fn submit(&self, submission: Submission<'_>) -> Result<PromptId, SubmitError> {
-        let workflow = Workflow::parse(submission.workflow).map_err(SubmitError::InvalidWorkflow)?;
+        let Resolved { graph, label } = self.resolve(submission.workflow).await?;
+        let workflow = Workflow::parse(&graph).map_err(SubmitError::InvalidWorkflow)?;
         let params = Params::declared_in(&workflow).map_err(SubmitError::InvalidWorkflow)?;
         let plan = params.plan(&submission.params).map_err(SubmitError::InvalidParams)?;
         let created_at = self.parts.clock.now();
@@ -86,7 +129,7 @@ impl Service {
             metadata: submission.metadata,
             seeds: bound.seeds,
             files: gathered.files,
-            workflow: None,
+            workflow: label,
             not_on: Vec::new(),
             created_at,
         };

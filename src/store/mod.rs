@@ -8,6 +8,7 @@
 pub mod error;
 pub mod files;
 pub mod sqlite;
+pub mod workflows;
 
 use std::time::Duration;
 
@@ -19,15 +20,17 @@ use crate::domain::id::{AttemptId, BackendName, GatewayId, LeaseOwner, PromptId}
 use crate::domain::input::StoredInput;
 use crate::domain::job::{Attempt, Fence, Finish, JobState, Lease, NamedText, NewJob, Status, Timings};
 use crate::domain::media::MediaFile;
+use crate::domain::registered::WorkflowRef;
 use crate::domain::time::UnixMillis;
 
 pub use error::StoreError;
 pub use files::{AwaitingJob, FileRecord, InputStore};
+pub use workflows::{NewWorkflow, Registered, WorkflowRecord, WorkflowStore, WorkflowSummary};
 
 /// Everything the gateway keeps.
-pub trait Store: JobStore + InputStore {}
+pub trait Store: JobStore + InputStore + WorkflowStore {}
 
-impl<S: JobStore + InputStore> Store for S {}
+impl<S: JobStore + InputStore + WorkflowStore> Store for S {}
 
 /// Where counting a job's place in the queue stops: asking must not cost more in a longer queue.
 pub const FARTHEST_POSITION: u64 = 1_000;
@@ -268,10 +271,11 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
     /// A job's state and nothing of its result; `None` when unknown or gone.
     async fn status(&self, id: PromptId) -> Result<Option<Status>, StoreError>;
 
-    /// Jobs newest first, up to `limit`, from `cursor` on, of one status if given.
+    /// Jobs newest first, up to `limit`, from `cursor` on, of one status and of one registered workflow if given.
     async fn list(
         &self,
         status: Option<Status>,
+        workflow: Option<&WorkflowRef>,
         cursor: Option<Cursor>,
         limit: u32,
     ) -> Result<Page, StoreError>;

@@ -15,6 +15,7 @@ mod media;
 mod operation;
 mod params;
 mod paths;
+mod registry;
 mod scene;
 mod urls;
 mod waiting;

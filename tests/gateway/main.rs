@@ -13,6 +13,7 @@ mod jobs;
 mod outputs;
 mod params;
 mod recovery;
+mod registered;
 mod retention;
 mod several_servers;
 mod shutdown;

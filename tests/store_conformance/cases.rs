@@ -5,6 +5,7 @@ pub mod forgetting;
 pub mod inputs;
 pub mod queue;
 pub mod reading;
+pub mod workflows;
 
 /// Makes a test of every case, on stores that `$make` gives.
 #[macro_export]
@@ -45,6 +46,10 @@ macro_rules! every_case {
             inputs::what_is_needed_is_what_waits_runs_or_was_uploaded,
             inputs::a_server_that_cannot_run_a_job_is_passed_over,
             inputs::a_job_that_was_sent_back_for_good_goes_elsewhere,
+            workflows::a_changed_workflow_is_a_new_version_and_old_ones_stay,
+            workflows::the_list_has_the_newest_of_each_by_name,
+            workflows::a_forgotten_workflow_is_forgotten_with_its_versions,
+            workflows::jobs_are_listed_by_their_workflow,
             forgetting::only_ended_jobs_can_be_deleted,
             forgetting::jobs_are_purged_when_their_retention_ends,
             forgetting::tombstones_are_forgotten_in_their_turn,

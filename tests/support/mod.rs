@@ -6,6 +6,7 @@
     reason = "helpers of tests; each test binary uses some of them"
 )]
 
+mod editor;
 mod graphs;
 mod invariants;
 mod pictures;
@@ -35,6 +36,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+pub use self::editor::editor_picture;
 pub use self::graphs::*;
 pub use self::invariants::assert_invariants;
 pub use self::pictures::{color_of, png};
@@ -68,6 +70,7 @@ pub fn settings(data_dir: &Path, urls: &[&str]) -> Settings {
     AppSettings {
         data_dir: data_dir.to_owned(),
         public_url: None,
+        workflows: None,
         backends,
         scheduler: scheduler::Settings {
             retry: RetryPolicy { base: Duration::from_millis(20), ..RetryPolicy::default() },
@@ -82,6 +85,8 @@ pub fn settings(data_dir: &Path, urls: &[&str]) -> Settings {
             default_timeout: Duration::from_mins(10),
             max_file: 8 << 20,
             max_inputs: 8,
+            max_workflow: 1 << 20,
+            follows_folder: false,
             file_retention: Some(Duration::from_hours(24)),
         },
         // What the tests serve files from; everything else inside is still refused.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use futures_util::{StreamExt, stream};
@@ -25,15 +25,20 @@ pub enum Behaviour {
     Status(u16),
     /// Sends the beginning and then nothing more.
     Hangs,
+    /// Serves it with a tag, and says when that is still the right one.
+    Tagged,
     /// Announces more than it sends.
     Short,
 }
+
+const TAG: &str = "\"one\"";
 
 /// A running server.
 pub struct Web {
     pub url: String,
     address: SocketAddr,
     asked: Arc<AtomicU32>,
+    unmodified: Arc<AtomicU32>,
     came: Arc<Notify>,
     server: JoinHandle<()>,
 }
@@ -57,15 +62,22 @@ impl Web {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let url = format!("http://{address}");
-        let (count, signal) = (asked.clone(), came.clone());
-        let app = Router::new().fallback(any(move || {
+        let unmodified = Arc::new(AtomicU32::new(0));
+        let (count, signal, same) = (asked.clone(), came.clone(), unmodified.clone());
+        let app = Router::new().fallback(any(move |headers: HeaderMap| {
             let earlier = count.fetch_add(1, Ordering::SeqCst);
             signal.notify_one();
-            let answer = answer(&file, &behaviour, earlier);
+            let known = headers.get("if-none-match").is_some_and(|tag| tag == TAG);
+            let answer = if matches!(behaviour, Behaviour::Tagged) && known {
+                same.fetch_add(1, Ordering::SeqCst);
+                StatusCode::NOT_MODIFIED.into_response()
+            } else {
+                answer(&file, &behaviour, earlier)
+            };
             async move { answer }
         }));
         let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        Self { url, address, asked, came, server }
+        Self { url, address, asked, unmodified, came, server }
     }
 
     /// Stops it; the address that is free then.
@@ -80,6 +92,11 @@ impl Web {
         self.asked.load(Ordering::SeqCst)
     }
 
+    /// How often it said that nothing has changed.
+    pub fn not_modified(&self) -> u32 {
+        self.unmodified.load(Ordering::SeqCst)
+    }
+
     /// Returns when it is asked.
     pub async fn came(&self) {
         self.came.notified().await;
@@ -89,6 +106,7 @@ impl Web {
 fn answer(file: &Bytes, behaviour: &Behaviour, earlier: u32) -> Response {
     match behaviour {
         Behaviour::Good => file.clone().into_response(),
+        Behaviour::Tagged => ([("etag", TAG)], file.clone()).into_response(),
         Behaviour::BadFirst(times) if earlier < *times => StatusCode::SERVICE_UNAVAILABLE.into_response(),
         Behaviour::BadFirst(_) => file.clone().into_response(),
         Behaviour::Status(code) => StatusCode::from_u16(*code).unwrap().into_response(),

@@ -10,6 +10,7 @@ mod op;
 mod query;
 mod queue;
 mod rows;
+mod workflows;
 mod writer;
 
 use std::path::Path;
@@ -31,6 +32,7 @@ use crate::domain::failure::Failure;
 use crate::domain::id::{GatewayId, LeaseOwner, PromptId};
 use crate::domain::job::{Fence, Finish, Lease, NewJob, Status};
 use crate::domain::media::MediaFile;
+use crate::domain::registered::WorkflowRef;
 use crate::domain::time::UnixMillis;
 use crate::lifecycle::Tasks;
 
@@ -257,10 +259,11 @@ impl JobStore for SqliteStore {
     async fn list(
         &self,
         status: Option<Status>,
+        workflow: Option<&WorkflowRef>,
         cursor: Option<Cursor>,
         limit: u32,
     ) -> Result<Page, StoreError> {
-        query::list(&self.readers, status, cursor, limit).await
+        query::list(&self.readers, status, workflow, cursor, limit).await
     }
 
     async fn media(&self, id: PromptId, stored_as: &str) -> Result<Option<MediaFile>, StoreError> {

@@ -7,8 +7,12 @@ use crate::domain::failure::Failure;
 use crate::domain::id::{FileId, LeaseOwner, PromptId};
 use crate::domain::input::StoredInput;
 use crate::domain::job::{Fence, Finish, Lease, NewJob};
+use crate::domain::registered::WorkflowName;
 use crate::domain::time::UnixMillis;
-use crate::store::{Adopt, CancelOutcome, Claim, ClaimedJob, DeleteOutcome, FileRecord, Requeue, StoreError};
+use crate::store::{
+    Adopt, CancelOutcome, Claim, ClaimedJob, DeleteOutcome, FileRecord, NewWorkflow, Registered, Requeue,
+    StoreError,
+};
 
 /// One write.
 #[derive(Debug)]
@@ -27,6 +31,8 @@ pub(super) enum Op {
     DeleteFile(FileId),
     InputsReady { id: PromptId, graph: Box<RawValue>, files: Vec<StoredInput> },
     InputsFailed { id: PromptId, failure: Box<Failure>, at: UnixMillis, expires_at: Option<UnixMillis> },
+    PutWorkflow(Box<NewWorkflow>),
+    DeleteWorkflow(WorkflowName),
     ReleaseInputs { now: UnixMillis },
     Purge { now: UnixMillis, tombstones_before: UnixMillis, limit: u32 },
 }
@@ -39,6 +45,7 @@ pub(super) enum Reply {
     Ids(Vec<PromptId>),
     Cancel(CancelOutcome),
     Delete(DeleteOutcome),
+    Registered(Registered),
     /// Whether there was anything to change.
     Changed(bool),
 }

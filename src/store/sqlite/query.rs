@@ -8,6 +8,7 @@ use super::rows;
 use crate::domain::id::PromptId;
 use crate::domain::job::Status;
 use crate::domain::media::MediaFile;
+use crate::domain::registered::WorkflowRef;
 use crate::domain::time::UnixMillis;
 use crate::store::{Cursor, JobRecord, Lookup, Page, QueueStats, StoreError};
 
@@ -73,6 +74,7 @@ pub(super) async fn status(pool: &SqlitePool, id: PromptId) -> Result<Option<Sta
 pub(super) async fn list(
     pool: &SqlitePool,
     status: Option<Status>,
+    workflow: Option<&WorkflowRef>,
     cursor: Option<Cursor>,
     limit: u32,
 ) -> Result<Page, StoreError> {
@@ -80,6 +82,17 @@ pub(super) async fn list(
     query.push("WHERE jobs.seq < ").push_bind(cursor.map_or(i64::MAX, |Cursor(seq)| seq));
     if let Some(status) = status {
         query.push(" AND jobs.state = ").push_bind(status.as_str());
+    }
+    match workflow {
+        Some(certain @ WorkflowRef { version: Some(_), .. }) => {
+            query.push(" AND jobs.workflow = ").push_bind(certain.to_string());
+        }
+        // `@` is followed by `A` in the order of characters: every version of the name lies between the two.
+        Some(WorkflowRef { name, version: None }) => {
+            query.push(" AND jobs.workflow > ").push_bind(format!("{name}@"));
+            query.push(" AND jobs.workflow < ").push_bind(format!("{name}A"));
+        }
+        None => {}
     }
     // One more than asked for tells whether there is a next page.
     query.push(" ORDER BY jobs.seq DESC LIMIT ").push_bind(i64::from(limit) + 1);

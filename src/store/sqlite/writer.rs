@@ -6,7 +6,7 @@ use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use super::op::{Envelope, Op, OpError, Reply, unavailable};
-use super::{attempts, cleanup, inputs, insert, queue};
+use super::{attempts, cleanup, inputs, insert, queue, workflows};
 use crate::store::StoreError;
 
 /// The most writes of one transaction. Larger batches gain little and delay their first caller.
@@ -144,6 +144,8 @@ async fn apply(connection: &mut SqliteConnection, op: &Op) -> Result<Reply, OpEr
         Op::InputsFailed { id, failure, at, expires_at } => {
             inputs::failed(connection, *id, failure, *at, *expires_at).await
         }
+        Op::PutWorkflow(workflow) => workflows::put(connection, workflow).await,
+        Op::DeleteWorkflow(name) => workflows::delete(connection, name).await,
         Op::ReleaseInputs { now } => inputs::release(connection, *now).await,
         Op::Purge { now, tombstones_before, limit } => {
             cleanup::purge(connection, *now, *tombstones_before, *limit).await.map(Reply::Ids)

@@ -30,7 +30,7 @@ pub async fn only_ended_jobs_can_be_deleted(store: &dyn JobStore) {
     assert!(is_gone(store, 1).await);
     assert_eq!(store.status(id(1)).await.unwrap(), None);
     assert_eq!(store.media(id(1), "cover_1.png").await.unwrap(), None);
-    assert_eq!(store.list(None, None, 10).await.unwrap().jobs.len(), 2);
+    assert_eq!(store.list(None, None, None, 10).await.unwrap().jobs.len(), 2);
     found(store, 2).await;
 }
 

@@ -50,13 +50,13 @@ pub async fn thousands_of_files_keep_their_order(store: &dyn JobStore) {
 }
 
 pub async fn the_list_is_newest_first_and_goes_on_from_its_cursor(store: &dyn JobStore) {
-    assert!(store.list(None, None, 10).await.unwrap().jobs.is_empty());
+    assert!(store.list(None, None, None, 10).await.unwrap().jobs.is_empty());
     accept(store, 1..=5).await;
     let mut seen = Vec::new();
     let mut cursor: Option<Cursor> = None;
     let mut pages = 0;
     loop {
-        let page = store.list(None, cursor, 2).await.unwrap();
+        let page = store.list(None, None, cursor, 2).await.unwrap();
         seen.extend(page.jobs.iter().map(|job| job.prompt_id));
         pages += 1;
         if pages == 1 {
@@ -69,7 +69,7 @@ pub async fn the_list_is_newest_first_and_goes_on_from_its_cursor(store: &dyn Jo
         }
     }
     assert_eq!((seen, pages), ([5, 4, 3, 2, 1].map(id).to_vec(), 3));
-    let whole = store.list(None, None, 6).await.unwrap();
+    let whole = store.list(None, None, None, 6).await.unwrap();
     assert_eq!((whole.jobs.len(), whole.next), (6, None));
     assert_eq!(whole.jobs[5].queue_position, Some(0));
 }
@@ -82,7 +82,7 @@ pub async fn the_list_may_be_of_one_status(store: &dyn JobStore) {
     running(store, 2).await;
     accept(store, [3, 4]).await;
     let ids = async |status| {
-        let page = store.list(Some(status), None, 10).await.unwrap();
+        let page = store.list(Some(status), None, None, 10).await.unwrap();
         assert!(page.next.is_none());
         page.jobs.iter().map(|job| job.prompt_id).collect::<Vec<_>>()
     };
@@ -90,7 +90,7 @@ pub async fn the_list_may_be_of_one_status(store: &dyn JobStore) {
     assert_eq!(ids(Status::Running).await, [id(2)]);
     assert_eq!(ids(Status::Completed).await, [id(1)]);
     assert!(ids(Status::Failed).await.is_empty());
-    let completed = store.list(Some(Status::Completed), None, 1).await.unwrap();
+    let completed = store.list(Some(Status::Completed), None, None, 1).await.unwrap();
     assert_eq!(completed.jobs[0].media, [picture(1)]);
 }
 

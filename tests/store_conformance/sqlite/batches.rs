@@ -33,7 +33,7 @@ async fn jobs_of_many_tasks_all_land_and_share_commits() {
     let mut places: Vec<_> = Vec::new();
     let mut cursor: Option<Cursor> = None;
     loop {
-        let page = database.store.list(None, cursor, 50).await.unwrap();
+        let page = database.store.list(None, None, cursor, 50).await.unwrap();
         places.extend(page.jobs.iter().map(|job| job.queue_position.unwrap()));
         cursor = page.next;
         if cursor.is_none() {

@@ -1,0 +1,115 @@
+//! The registered workflows as operations of their own in the OpenAPI document, so that generated clients are typed.
+//! It must not read a workflow: what its parameters take, it is told.
+
+use serde_json::{Map, Value, json};
+
+use crate::domain::schema::media_value;
+use crate::store::WorkflowSummary;
+
+/// Where the schema of a media value stands in the document.
+pub const MEDIA: &str = "#/components/schemas/MediaValue";
+
+/// Adds an operation for each workflow to the document.
+#[must_use]
+pub fn with_workflows(mut document: Value, workflows: Vec<(WorkflowSummary, Value)>) -> Value {
+    if workflows.is_empty() {
+        return document;
+    }
+    let general = document["paths"]["/workflows/{name}/execute"]["post"].clone();
+    document["components"]["schemas"]["MediaValue"] = media_value();
+    let mut paths = Map::new();
+    for (workflow, params) in workflows {
+        let path = format!("/workflows/{}/execute", workflow.name);
+        paths.insert(path, json!({ "post": operation(general.clone(), &workflow, &params) }));
+    }
+    if let Some(all) = document["paths"].as_object_mut() {
+        all.extend(paths);
+    }
+    document
+}
+
+fn operation(mut operation: Value, workflow: &WorkflowSummary, params: &Value) -> Value {
+    let name = workflow.name.as_str();
+    let id: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    operation["operationId"] = format!("execute_{id}").into();
+    operation["summary"] = workflow.title.as_deref().unwrap_or(name).into();
+    let about = workflow.description.as_deref().unwrap_or_default();
+    operation["description"] =
+        format!("{about}\n\nVersion {} of the workflow `{name}`.", workflow.version).trim().into();
+    operation["tags"] = json!(["registered workflows"]);
+    operation["requestBody"] = json!({
+        "required": params["required"].as_array().is_some_and(|required| !required.is_empty()),
+        "content": { "application/json": {"schema": params}, "multipart/form-data": {"schema": form(params)} }
+    });
+    if let Some(parameters) = operation["parameters"].as_array_mut() {
+        parameters.retain(|parameter| parameter["in"] != "path");
+    }
+    operation
+}
+
+/// The same parameters as parts of a form: media are files, all else is text.
+fn form(params: &Value) -> Value {
+    let mut form = params.clone();
+    for (_, param) in form["properties"].as_object_mut().into_iter().flatten() {
+        if param.get("x-media").is_some() {
+            *param = json!({ "type": "string", "format": "binary" });
+        }
+    }
+    form
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::registered::WorkflowName;
+    use crate::domain::time::UnixMillis;
+
+    fn workflow(name: &str) -> WorkflowSummary {
+        WorkflowSummary {
+            name: WorkflowName::parse(name).unwrap(),
+            version: 3,
+            title: Some("A portrait".to_owned()),
+            description: None,
+            from_folder: false,
+            created_at: UnixMillis::from_millis(0),
+        }
+    }
+
+    #[test]
+    fn every_workflow_is_an_operation_with_its_own_schema() {
+        let general: Value = serde_json::from_str(&super::super::openapi::json()).unwrap();
+        let params = json!({"type": "object", "required": ["photo"], "properties": {
+            "photo": {"allOf": [{"$ref": MEDIA}], "x-media": "image"}, "steps": {"type": "integer"}}});
+        let document = with_workflows(general.clone(), vec![(workflow("por-trait"), params.clone())]);
+        let operation = &document["paths"]["/workflows/por-trait/execute"]["post"];
+        assert_eq!(
+            (&operation["operationId"], &operation["summary"]),
+            (&json!("execute_por_trait"), &json!("A portrait"))
+        );
+        assert_eq!(operation["requestBody"]["content"]["application/json"]["schema"], params);
+        assert_eq!(operation["requestBody"]["required"], true);
+        let form = &operation["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"];
+        assert_eq!(
+            *form,
+            json!({"photo": {"type": "string", "format": "binary"}, "steps": {"type": "integer"}})
+        );
+        assert!(
+            operation["parameters"].as_array().unwrap().iter().all(|parameter| parameter["in"] != "path")
+        );
+        assert_eq!(
+            operation["responses"],
+            general["paths"]["/workflows/{name}/execute"]["post"]["responses"]
+        );
+        assert!(document["components"]["schemas"]["MediaValue"]["anyOf"].is_array());
+        assert_eq!(
+            document["paths"].as_object().unwrap().len(),
+            general["paths"].as_object().unwrap().len() + 1
+        );
+    }
+
+    #[test]
+    fn without_workflows_the_document_is_the_committed_one() {
+        let general = json!({"paths": {}});
+        assert_eq!(with_workflows(general.clone(), vec![]), general);
+    }
+}

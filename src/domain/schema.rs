@@ -1,0 +1,248 @@
+//! What a workflow's parameters take, as a JSON Schema (draft 2020-12), from its markers and the servers' node classes.
+//! It must not know which server tells what, nor how the schema is served.
+
+use serde_json::{Map, Value, json};
+
+use super::object_info::{Classes, InputKind, InputSpec, NumberRange, Upload};
+use super::params::{Param, ParamType, Params, Target};
+
+/// Choices beyond which a combo's values are not listed: a schema of megabytes serves nobody.
+const MOST_CHOICES: usize = 5_000;
+
+/// The schema of an object whose properties are the parameters. `media` is the reference to the schema of a media
+/// value, as [`media_value`] has it.
+#[must_use]
+pub fn of_params(params: &Params<'_, '_>, classes: &dyn Classes, media: &str) -> Value {
+    let properties: Map<String, Value> = params
+        .declared()
+        .iter()
+        .map(|(name, param)| (name.clone(), of_param(params, param, classes, media)))
+        .collect();
+    let required: Vec<&String> =
+        params.declared().iter().filter(|(_, param)| param.required).map(|(name, _)| name).collect();
+    let mut schema = json!({ "type": "object", "properties": properties, "additionalProperties": false });
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    schema
+}
+
+/// The schema of one media value: every form that [`super::input::MediaValue`] reads.
+#[must_use]
+pub fn media_value() -> Value {
+    let object = |required: &str, more: Value| {
+        let mut properties = Map::from_iter([(required.to_owned(), json!({ "type": "string" }))]);
+        properties.extend(more.as_object().cloned().unwrap_or_default());
+        json!({ "type": "object", "required": [required], "properties": properties, "additionalProperties": false })
+    };
+    json!({
+        "title": "Media",
+        "description": "A file: an http(s) URL, a data URL, the name of a file on the ComfyUI server, base64, a file of POST /files, or what an earlier job made",
+        "anyOf": [
+            {"type": "string", "minLength": 1},
+            object("base64", json!({"filename": {"type": "string"}})),
+            object("file", json!({"file": {"type": "string", "format": "uuid"}})),
+            object("result", json!({
+                "result": {"type": "string", "format": "uuid"}, "var": {"type": "string"}, "index": {"type": "integer", "minimum": 0}
+            })),
+        ]
+    })
+}
+
+fn of_param(params: &Params<'_, '_>, param: &Param, classes: &dyn Classes, media: &str) -> Value {
+    let specs = || param.targets.iter().filter_map(|target| spec(params, target, classes));
+    let mut schema =
+        if param.media { of_media(param, specs().next(), media) } else { of_value(param, specs()) };
+    let told = param.description.clone().or_else(|| specs().find_map(|spec| spec.options.tooltip.clone()));
+    if let Some(description) = told {
+        schema["description"] = description.into();
+    }
+    if !param.required
+        && let Some(default) = default(params, &param.targets)
+    {
+        schema["default"] = default;
+    }
+    schema
+}
+
+/// What the class of a parameter's node says of its input.
+fn spec<'c>(params: &Params<'_, '_>, target: &Target, classes: &'c dyn Classes) -> Option<&'c InputSpec> {
+    classes.class(&params.workflow().nodes()[target.node].class_type)?.input(&target.field)
+}
+
+/// The literal that stands in the first field that has one.
+fn default(params: &Params<'_, '_>, targets: &[Target]) -> Option<Value> {
+    targets.iter().find_map(|target| {
+        let input = params.workflow().nodes()[target.node].input(&target.field)?;
+        serde_json::from_str(params.workflow().value(input)).ok().filter(|_| input.link.is_none())
+    })
+}
+
+fn of_media(param: &Param, spec: Option<&InputSpec>, media: &str) -> Value {
+    let one = json!({ "$ref": media });
+    let several = param.targets.len() > 1 || param.targets.iter().any(|target| target.list.is_some());
+    let mut schema = if several {
+        json!({ "anyOf": [one, {"type": "array", "items": one, "minItems": 1}] })
+    } else {
+        json!({ "allOf": [one] })
+    };
+    let kind = match spec.and_then(|spec| spec.options.upload) {
+        Some(Upload::Image) => "image",
+        Some(Upload::Video) => "video",
+        Some(Upload::Audio) => "audio",
+        Some(Upload::File) | None => "file",
+    };
+    schema["x-media"] = kind.into();
+    schema
+}
+
+fn of_value<'c>(param: &Param, specs: impl Iterator<Item = &'c InputSpec>) -> Value {
+    let mut schema = Map::new();
+    for spec in specs {
+        match &spec.kind {
+            InputKind::Int(range) => {
+                schema.insert("type".to_owned(), "integer".into());
+                narrow(&mut schema, range);
+            }
+            InputKind::Float(range) => {
+                schema.entry("type").or_insert_with(|| "number".into());
+                narrow(&mut schema, range);
+            }
+            InputKind::Boolean => {
+                schema.insert("type".to_owned(), "boolean".into());
+            }
+            InputKind::Combo { choices, remote: false, multiselect: false } => choose(&mut schema, choices),
+            InputKind::DynamicCombo(options) => {
+                let keys: Vec<Value> = options.iter().map(|option| option.key.as_str().into()).collect();
+                choose(&mut schema, &keys);
+            }
+            InputKind::String { .. } => {
+                schema.entry("type").or_insert_with(|| "string".into());
+            }
+            _ => {}
+        }
+    }
+    if !schema.contains_key("type") && !schema.contains_key("enum") {
+        let kind = param.targets.iter().map(|target| target.kind).find(|kind| *kind != ParamType::Untyped);
+        let name = match kind {
+            Some(ParamType::Bool) => json!("boolean"),
+            Some(ParamType::Int) => json!("integer"),
+            Some(ParamType::Float) => json!("number"),
+            Some(ParamType::String) => json!("string"),
+            Some(ParamType::Untyped) | None => json!(["string", "number", "boolean"]),
+        };
+        schema.insert("type".to_owned(), name);
+    }
+    Value::Object(schema)
+}
+
+/// Several fields of one parameter: what all of them take.
+fn narrow(schema: &mut Map<String, Value>, range: &NumberRange) {
+    let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
+    for (key, limit, is_tighter) in [
+        ("minimum", &range.min, (|new, old| new > old) as fn(f64, f64) -> bool),
+        ("maximum", &range.max, |new, old| new < old),
+    ] {
+        let Some(limit) = limit.clone().map(Value::Number) else { continue };
+        if schema.get(key).is_none_or(|known| is_tighter(number(&limit), number(known))) {
+            schema.insert(key.to_owned(), limit);
+        }
+    }
+    if let Some(step) = &range.step {
+        // A hint for a slider: servers take values between, so it is no `multipleOf`.
+        schema.entry("x-step").or_insert_with(|| Value::Number(step.clone()));
+    }
+}
+
+fn choose(schema: &mut Map<String, Value>, choices: &[Value]) {
+    if choices.is_empty() || choices.len() > MOST_CHOICES {
+        return;
+    }
+    let both = match schema.get("enum").and_then(Value::as_array) {
+        Some(known) => known.iter().filter(|choice| choices.contains(choice)).cloned().collect(),
+        None => choices.to_vec(),
+    };
+    schema.insert("enum".to_owned(), Value::Array(both));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::object_info::ObjectInfo;
+    use crate::domain::workflow::Workflow;
+
+    const INFO: &str = r#"{
+        "KSampler": {"input": {"required": {
+            "steps": ["INT", {"min": 1, "max": 10000, "step": 1, "default": 20, "tooltip": "how many"}],
+            "cfg": ["FLOAT", {"min": 0.0, "max": 100.0, "step": 0.1}],
+            "sampler_name": [["euler", "ddim"], {}], "on": ["BOOLEAN", {}]}}, "output": ["LATENT"], "name": "KSampler"},
+        "Other": {"input": {"required": {"n": ["INT", {"min": 5, "max": 20}], "sampler": ["COMBO", {"options": ["ddim", "lms"]}],
+            "free": ["*", {}]}}, "output": [], "name": "Other"},
+        "LoadImage": {"input": {"required": {"image": [["a.png"], {"image_upload": true}]}}, "output": ["IMAGE"], "name": "LoadImage"}}"#;
+
+    fn schema(graph: &str, info: &str) -> Value {
+        let workflow = Workflow::parse(graph).unwrap();
+        let params = Params::declared_in(&workflow).unwrap();
+        of_params(&params, &ObjectInfo::parse(info).unwrap(), "#/$defs/media")
+    }
+
+    const GRAPH: &str = r#"{"1":{"class_type":"KSampler","_meta":{"title":"$steps, $cfg:how strong, $sampler.sampler_name!, $on"},
+            "inputs":{"steps":20,"cfg":7.0,"sampler_name":"euler","on":false}},
+        "2":{"class_type":"Other","_meta":{"title":"$steps.n, $sampler, $anything.free!"},"inputs":{"n":9,"sampler":"ddim","free":["1",0]}}}"#;
+
+    #[test]
+    fn types_defaults_limits_and_choices_are_those_of_all_fields() {
+        let schema = schema(GRAPH, INFO);
+        let of = |name: &str| schema["properties"][name].clone();
+        assert_eq!(
+            of("steps"),
+            json!({"type": "integer", "minimum": 5, "maximum": 20, "x-step": 1, "description": "how many", "default": 20})
+        );
+        let cfg = of("cfg");
+        assert_eq!(
+            (&cfg["type"], &cfg["x-step"], &cfg["description"]),
+            (&json!("number"), &json!(0.1), &json!("how strong"))
+        );
+        assert_eq!(of("sampler"), json!({"enum": ["ddim"]}));
+        assert_eq!(of("on"), json!({"type": "boolean", "default": false}));
+        assert_eq!(of("anything"), json!({"type": ["string", "number", "boolean"]}));
+        assert_eq!(schema["required"], json!(["anything", "sampler"]));
+        assert_eq!(schema["additionalProperties"], false);
+    }
+
+    #[test]
+    fn without_any_server_the_literals_tell_the_types() {
+        let schema = schema(GRAPH, "{}");
+        let types = |name: &str| schema["properties"][name]["type"].clone();
+        assert_eq!(
+            [types("steps"), types("cfg"), types("sampler"), types("on")],
+            ["integer", "number", "string", "boolean"]
+        );
+    }
+
+    #[test]
+    fn media_takes_every_form_of_a_file_and_a_list_where_there_are_several() {
+        let one =
+            r#"{"1":{"class_type":"LoadImage","inputs":{"image":"a.png"},"_meta":{"title":"$photo.image"}}}"#;
+        assert_eq!(
+            schema(one, INFO)["properties"]["photo"],
+            json!({"allOf": [{"$ref": "#/$defs/media"}], "x-media": "image", "default": "a.png"})
+        );
+        let two = r#"{"1":{"class_type":"LoadImage","inputs":{"image":"a.png"},"_meta":{"title":"$photo.image!"}},
+            "2":{"class_type":"LoadImage","inputs":{"image":"a.png"},"_meta":{"title":"$photo.image!"}}}"#;
+        assert_eq!(schema(two, "{}")["properties"]["photo"]["anyOf"][1]["type"], "array");
+        let forms: Vec<_> = media_value()["anyOf"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|form| form["required"][0].clone())
+            .collect();
+        assert_eq!(forms, [Value::Null, "base64".into(), "file".into(), "result".into()]);
+    }
+
+    #[test]
+    fn a_workflow_without_parameters_takes_none() {
+        let schema = schema(r#"{"1":{"class_type":"A","inputs":{}}}"#, "{}");
+        assert_eq!(schema, json!({"type": "object", "properties": {}, "additionalProperties": false}));
+    }
+}

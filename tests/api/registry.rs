@@ -1,0 +1,1 @@
+//! Registered workflows: what is told of them, and what is refused.
