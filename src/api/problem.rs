@@ -241,7 +241,10 @@ impl From<SubmitError> for Problem {
         match error {
             SubmitError::InvalidWorkflow(faults) => several(INVALID_WORKFLOW, "/workflow", faults),
             SubmitError::InvalidParams(faults) => several(INVALID_PARAMS, "/params", faults),
-            SubmitError::UnknownWorkflow(detail) => Self::new(INVALID_WORKFLOW, detail),
+            SubmitError::UnknownWorkflow(message) => {
+                let fault = Fault { pointer: String::new(), message, node_id: None };
+                several(INVALID_WORKFLOW, "/workflow", vec![fault])
+            }
             SubmitError::Unconvertible(faults) => {
                 let fault = |fault: ConvertFault| Fault {
                     pointer: String::new(),

@@ -200,6 +200,8 @@ async fn files_that_cannot_be_had_are_refused_before_anything_is_queued() {
     let scene = Scene::with(|settings| settings.fetch_allow = AllowList::default()).await;
     let unknown = "0198c1c2-7d1e-7abc-8def-0123456789ab";
     let running = scene.gateway.submit(crate::support::hold("x")).await;
+    scene.comfy.holding("x").await;
+    scene.gateway.until(&running, |body| body["status"] == "running").await;
     for (photo, why) in [
         (json!({ "file": unknown }), "never uploaded"),
         (json!({ "result": unknown, "var": "cover" }), "was never here"),

@@ -27,14 +27,8 @@ async fn an_empty_one_an_array_and_other_shapes() {
 }
 
 #[tokio::test]
-async fn the_editors_own_format_says_how_to_export_the_other() {
+async fn a_whole_request_to_comfyui_says_which_part_is_the_workflow() {
     let scene = Scene::new().await;
-    let refusal = refused(
-        &scene,
-        json!({ "last_node_id": 9, "nodes": [{"id": 9, "type": "KSampler"}], "links": [], "version": 0.4 }),
-    )
-    .await;
-    assert!(refusal.words().contains("Export (API)"), "{}", refusal.words());
     let refusal = refused(&scene, json!({ "prompt": plain(), "client_id": "x" })).await;
     assert!(refusal.words().contains("`prompt`"), "{}", refusal.words());
     scene.finish().await;
