@@ -9,7 +9,7 @@ use jiff::civil::DateTime;
 
 use super::extras;
 use super::model::{Mode, Node, Role};
-use super::report::{Place, Report};
+use super::report::{Place, Report, shortened};
 use super::resolve::{Broken, Resolver, Source};
 use super::{slots, text};
 use crate::domain::fields;
@@ -18,6 +18,9 @@ use crate::domain::params::nearest;
 
 /// For how many unknown classes the nearest names are looked up.
 const MOST_HINTS: usize = 20;
+
+/// How large a graph may get, in bytes.
+const MAX_BYTES: usize = 64 << 20;
 
 /// What conversion takes besides the file.
 pub(super) struct Surroundings<'s> {
@@ -44,7 +47,7 @@ pub(super) struct Names {
     by_title: HashMap<String, (usize, usize)>,
 }
 
-impl<'d, 'c: 'd, 'a> Emitter<'_, '_, 'd, 'c, 'a> {
+impl<'d, 'c: 'd> Emitter<'_, '_, 'd, 'c, '_> {
     /// The whole graph as JSON text.
     pub(super) fn graph(&mut self) -> String {
         let mut json = String::from("{");
@@ -69,6 +72,10 @@ impl<'d, 'c: 'd, 'a> Emitter<'_, '_, 'd, 'c, 'a> {
                 }
                 self.node(frame, at, class, &mut json);
                 ids.insert(id);
+                if json.len() > MAX_BYTES || !self.resolver.spend(node.inputs.len()) {
+                    self.report.fault("the workflow is too large: its subgraphs repeat too much");
+                    return json;
+                }
             }
         }
         json.push('}');
@@ -92,30 +99,30 @@ impl<'d, 'c: 'd, 'a> Emitter<'_, '_, 'd, 'c, 'a> {
 
     fn place(&self, frame: usize, at: usize) -> Place {
         let node = &self.resolver.graph(frame).nodes[at];
-        let title = self.title(frame, at).into_owned();
-        Place { id: self.id(frame, node), title, class: node.class.to_string() }
+        Place::new(&self.id(frame, node), &self.title(frame, at), &node.class)
     }
 
     fn unknown_class(&mut self, frame: usize, at: usize) {
         let place = self.place(frame, at);
         let (hints, classes) = (self.hints.len(), self.around.classes);
-        let hint = self.hints.entry(place.class.clone()).or_insert_with_key(|class| {
+        let class = self.resolver.graph(frame).nodes[at].class.to_string();
+        let hint = self.hints.entry(class).or_insert_with_key(|class| {
             if is_uuid(class) {
                 return "it is a subgraph whose definition is missing from the file".to_owned();
             }
             let near = if hints < MOST_HINTS { nearest(class, classes.names()) } else { Vec::new() };
             let mut names: Vec<&str> = Vec::new();
-            near.into_iter().for_each(|name| {
+            for name in near {
                 if !names.contains(&name) {
-                    names.push(name)
+                    names.push(name);
                 }
-            });
+            }
             let hint = if names.is_empty() {
                 String::new()
             } else {
                 format!("; the nearest are {}", names.join(", "))
             };
-            format!("no server has a node class {class:?}{hint}")
+            format!("no server has a node class {:?}{hint}", shortened(class))
         });
         let message = hint.clone();
         self.report.fault_at(place, message);
@@ -272,7 +279,9 @@ impl<'d, 'c: 'd, 'a> Emitter<'_, '_, 'd, 'c, 'a> {
                 Ok(Source::Node { id, slot: output }) => {
                     let mut json = String::from("[");
                     push_string(&mut json, &id);
-                    json.push_str(&format!(",{output}]"));
+                    json.push(',');
+                    json.push_str(&output.to_string());
+                    json.push(']');
                     inputs.insert(slot.name.to_string(), json);
                 }
                 Ok(Source::Value(value)) => {

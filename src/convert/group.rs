@@ -24,11 +24,8 @@ pub(super) fn rewrite<'a>(
         if node.mode == Mode::Muted {
             continue;
         }
-        let place = Place {
-            id: node.id.to_string(),
-            title: node.title.and_then(fields::text).unwrap_or_default().into_owned(),
-            class: node.class.to_string(),
-        };
+        let title = node.title.and_then(fields::text).unwrap_or_default();
+        let place = Place::new(&node.id, &title, &node.class);
         let Some(group) = groups.and_then(|groups| groups.fields(name)) else {
             report.fault_at(
                 place,
@@ -110,7 +107,7 @@ impl<'b, 'a> Builder<'b, 'a> {
         if let Values::List(values) = &instance.values {
             self.values.clone_from(values);
         }
-        self.graph.name = instance.class.clone();
+        self.graph.name.clone_from(&instance.class);
         for at in 0..self.nodes.len() {
             let node = self.node(at)?;
             self.graph.nodes.push(node);

@@ -2,11 +2,13 @@
 //! It must not know links or other nodes.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use serde_json::Value;
 
 use super::extras::{self, ExtraSlot};
 use super::model::Values;
+use super::report::shortened;
 use crate::domain::fields;
 use crate::domain::object_info::{InputKind, InputSpec, NodeClass, Upload};
 
@@ -36,12 +38,14 @@ pub(super) struct Fields<'c, 'a> {
     pub(super) doubts: Vec<String>,
     /// The places the fields have in `widgets_values`, by their names, with what was saved there.
     pub(super) saved: Vec<(Cow<'c, str>, Option<&'a str>)>,
+    /// Positions in `widgets` by name.
+    by_name: HashMap<Cow<'c, str>, usize>,
 }
 
 impl<'c, 'a> Fields<'c, 'a> {
     /// The field of that name.
     pub(super) fn widget(&self, name: &str) -> Option<&Widget<'c, 'a>> {
-        self.widgets.iter().find(|widget| widget.name == name)
+        self.by_name.get(name).map(|at| &self.widgets[*at])
     }
 }
 
@@ -116,7 +120,7 @@ fn without_stale<'a>(class: &NodeClass, list: &[&'a str]) -> Vec<&'a str> {
 enum Given<'v, 'a> {
     /// The values and how many were taken.
     List(Vec<&'a str>, usize),
-    Named(&'v std::collections::HashMap<Cow<'a, str>, &'a str>),
+    Named(&'v HashMap<Cow<'a, str>, &'a str>),
 }
 
 impl<'a> Given<'_, 'a> {
@@ -164,7 +168,8 @@ impl<'c, 'a> Walk<'c, '_, 'a> {
             if option.is_none() && given.is_some() {
                 let key = key.unwrap_or_default();
                 self.fields.doubts.push(format!(
-                    "{key:?} is none of the choices of `{name}`, so none of its parts were set"
+                    "{:?} is none of the choices of `{name}`, so none of its parts were set",
+                    shortened(&key)
                 ));
             }
             let takes = takes && given != Some("null");
@@ -198,7 +203,8 @@ impl<'c, 'a> Walk<'c, '_, 'a> {
                 value.filter(|value| *control == "control_after_generate" && !known.contains(value))
             {
                 self.fields.doubts.push(format!(
-                    "behind `{name}` stands {value} where the editor keeps \"fixed\" or \"randomize\"; the values after it may be shifted by one"
+                    "behind `{name}` stands {} where the editor keeps \"fixed\" or \"randomize\"; the values after it may be shifted by one",
+                    shortened(value)
                 ));
             }
         }
@@ -259,6 +265,9 @@ impl<'c, 'a> Walk<'c, '_, 'a> {
                 ));
             }
         }
+        let names =
+            self.fields.widgets.iter().enumerate().rev().map(|(at, widget)| (widget.name.clone(), at));
+        self.fields.by_name = names.collect();
         self.fields
     }
 }
@@ -281,10 +290,9 @@ fn settle<'a>(class: &str, spec: &InputSpec, given: Option<&'a str>) -> Option<C
         });
     }
     // Names of samplers once began with `sample_`.
-    if spec.name == "sampler_name" && ["KSampler", "KSamplerAdvanced"].contains(&class) {
-        if let Some(name) = given.strip_prefix("\"sample_") {
-            return Some(Cow::Owned(format!("\"{name}")));
-        }
+    let samples = spec.name == "sampler_name" && ["KSampler", "KSamplerAdvanced"].contains(&class);
+    if let Some(name) = given.strip_prefix("\"sample_").filter(|_| samples) {
+        return Some(Cow::Owned(format!("\"{name}")));
     }
     Some(Cow::Borrowed(given))
 }
