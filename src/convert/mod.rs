@@ -102,6 +102,3 @@ fn look_up<'c, 'a>(document: &Document<'a>, classes: &'c dyn Classes) -> Vec<Vec
     };
     document.graphs.iter().map(graph).collect()
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,6 +1,5 @@
 //! Editor files against what the official frontend made of them: the reduced set in `tests/fixtures/editor`, and, on
 //! request, a whole corpus in the folder that `EDITOR_CORPUS` names.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop at once")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
