@@ -252,23 +252,30 @@ impl<'c, 'a> Walk<'c, '_, 'a> {
     }
 
     fn close(mut self) -> Fields<'c, 'a> {
+        let names = self.fields.widgets.iter().enumerate().rev();
+        self.fields.by_name = names.map(|(at, widget)| (widget.name.clone(), at)).collect();
         if let Given::List(values, _) = &self.given {
-            let (saved, places) = (values.len(), self.fields.saved.len());
-            if saved > places {
-                self.fields.doubts.push(format!(
-                    "{saved} values are saved for {places} fields; the last {} were not used",
-                    saved - places
-                ));
-            } else if saved > 0 && saved < places {
-                self.fields.doubts.push(format!(
-                    "only {saved} values are saved for {places} fields; the others have their defaults"
-                ));
-            }
+            let doubt = self.count(values.len());
+            self.fields.doubts.extend(doubt);
         }
-        let names =
-            self.fields.widgets.iter().enumerate().rev().map(|(at, widget)| (widget.name.clone(), at));
-        self.fields.by_name = names.collect();
         self.fields
+    }
+
+    /// What is to be said about the number of saved values.
+    fn count(&self, saved: usize) -> Option<String> {
+        let places = self.fields.saved.len();
+        if saved > places {
+            let surplus = saved - places;
+            return Some(format!(
+                "{saved} values are saved for {places} fields; the last {surplus} were not used"
+            ));
+        }
+        let absent = self.fields.saved[saved..].iter().map(|(name, _)| name.as_ref());
+        let absent: Vec<&str> = absent.filter(|name| self.fields.by_name.contains_key(*name)).collect();
+        let told = saved > 0 && !absent.is_empty();
+        told.then(|| {
+            format!("no value is saved for {}: the class's default was taken", shortened(&absent.join(", ")))
+        })
     }
 }
 

@@ -24,7 +24,7 @@ fn the_place_behind_a_seed_is_skipped() {
         doubts("KSampler", json!([1, 30, "ddim"])),
         [
             "behind `seed` stands 30 where the editor keeps \"fixed\" or \"randomize\"; the values after it may be shifted by one",
-            "only 3 values are saved for 4 fields; the others have their defaults"
+            "no value is saved for sampler_name: the class's default was taken"
         ]
     );
 }
@@ -61,6 +61,8 @@ fn missing_values_are_the_classs_and_surplus_ones_are_told() {
     assert_eq!(inputs("SaveImage", json!(null)), json!({"filename_prefix": "ComfyUI"}));
     assert_eq!(inputs("SaveImage", json!([])), json!({"filename_prefix": "ComfyUI"}));
     assert!(doubts("SaveImage", json!([])).is_empty());
+    // What has no value in the graph is not missed.
+    assert!(doubts("LoadImage", json!(["a.png"])).is_empty());
     assert_eq!(inputs("Number", json!([1, 2, 3])), json!({"value": 1}));
     assert_eq!(
         doubts("Number", json!([1, 2, 3])),
