@@ -4,7 +4,8 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::model::{Document, Graph, INPUT_SIDE, Mode, Node, Role, Values};
+use super::graph::Graph;
+use super::model::{Document, INPUT_SIDE, Mode, Node, Role, Values};
 use super::report::{Place, Report};
 
 /// How deep subgraphs may lie in each other.
