@@ -4,13 +4,18 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::model::{Document, Graph, INPUT_SIDE, Mode, Node, Role, Values};
+use super::graph::Graph;
+use super::model::{Document, INPUT_SIDE, Mode, Node, Role, Values};
 use super::report::{Place, Report};
 
 /// How deep subgraphs may lie in each other.
 pub(super) const MAX_LEVELS: usize = 256;
 /// How many nodes a file may come to once all subgraphs are unfolded.
 pub(super) const MAX_NODES: usize = 20_000;
+/// How many values all instances may give together.
+const MAX_VALUES: usize = 500_000;
+/// The longest path of a node's id, in bytes.
+const MAX_PATH: usize = 4096;
 
 /// The file's own graph, or one instance of a subgraph.
 #[derive(Debug, Default)]
@@ -27,13 +32,13 @@ pub(super) struct Frame<'a> {
     /// Values its instance gives to its inputs, by port.
     pub(super) port_values: HashMap<usize, &'a str>,
     /// Values its instance gives to fields of its nodes, by node and name.
-    pub(super) field_values: HashMap<usize, HashMap<Cow<'a, str>, &'a str>>,
+    pub(super) field_values: HashMap<usize, HashMap<String, &'a str>>,
 }
 
 /// Unfolds all instances that run. An instance that is muted or bypassed takes all it holds with it.
 pub(super) fn unfold<'a>(document: &Document<'a>, report: &mut Report) -> Vec<Frame<'a>> {
     let mut frames = vec![Frame::default()];
-    let mut nodes = document.graphs[0].nodes.len();
+    let (mut nodes, mut values) = (document.graphs[0].nodes.len(), 0);
     let mut next = 0;
     while next < frames.len() {
         let graph = &document.graphs[frames[next].graph];
@@ -45,8 +50,11 @@ pub(super) fn unfold<'a>(document: &Document<'a>, report: &mut Report) -> Vec<Fr
                 report.fault_at(place(&frames[next], node), message);
                 continue;
             }
-            nodes = nodes.saturating_add(document.graphs[inner].nodes.len().max(1));
-            if nodes > MAX_NODES {
+            nodes += document.graphs[inner].nodes.len().max(1);
+            values += node.inputs.len() + document.graphs[inner].inputs.len();
+            values += node.proxies.as_ref().map_or(0, Vec::len);
+            values += frames[next].field_values.get(&at).map_or(0, HashMap::len);
+            if nodes > MAX_NODES || values > MAX_VALUES {
                 break;
             }
             let frame = instance(&frames[next], (next, at), node, &document.graphs[inner], inner);
@@ -58,20 +66,27 @@ pub(super) fn unfold<'a>(document: &Document<'a>, report: &mut Report) -> Vec<Fr
             report.fault(format!("with all subgraphs unfolded the workflow has more than {MAX_NODES} nodes"));
             break;
         }
+        if values > MAX_VALUES {
+            report.fault(format!("the workflow's subgraphs have more than {MAX_VALUES} inputs and values"));
+            break;
+        }
         next += 1;
     }
     frames
 }
 
 fn place(frame: &Frame<'_>, node: &Node<'_>) -> Place {
-    let title = node.title.and_then(crate::domain::fields::text).unwrap_or_default().into_owned();
-    Place { id: format!("{}{}", frame.path, node.path_id), title, class: node.class.to_string() }
+    let title = node.title.and_then(crate::domain::fields::text).unwrap_or_default();
+    Place::new(&format!("{}{}", frame.path, node.path_id), &title, &node.class)
 }
 
 fn too_deep(document: &Document<'_>, frames: &[Frame<'_>], frame: usize, inner: usize) -> Option<String> {
     let name = &document.graphs[inner].name;
     if frames[frame].level == MAX_LEVELS {
         return Some(format!("the subgraph {name:?} lies deeper than {MAX_LEVELS} levels"));
+    }
+    if frames[frame].path.len() > MAX_PATH {
+        return Some(format!("the ids of the nodes around it are longer than {MAX_PATH} bytes"));
     }
     let mut around = Some(frame);
     while let Some(frame) = around {
@@ -118,8 +133,9 @@ fn instance<'a>(
     }
     // What the frame around says about this instance's fields goes before what the instance itself says.
     for (name, value) in around.field_values.get(&parent.1).into_iter().flatten() {
-        let proxies = node.proxies.as_deref().unwrap_or_default();
-        let proxy = proxies.iter().find(|(_, proxied)| proxied == name);
+        let named = || node.proxies.iter().flatten().filter(|(_, proxied)| proxied == name);
+        // A field that stands for an input goes by the input's name, so the others come first.
+        let proxy = named().find(|(of, name)| port_of(graph, of, name).is_none()).or_else(|| named().next());
         match (graph.input_port(name), proxy) {
             (None, Some((of, name))) => give(&mut frame, graph, of, name, value),
             _ => give(&mut frame, graph, "-1", name, value),
@@ -137,7 +153,7 @@ fn widget_ports<'a>(node: &Node<'a>, graph: &Graph<'a>) -> Vec<(Cow<'a, str>, Co
 }
 
 /// Gives a value to an input (`of` is `-1`) or to the field of an inner node, which may stand for an input.
-fn give<'a>(frame: &mut Frame<'a>, graph: &Graph<'a>, of: &str, name: &Cow<'a, str>, value: &'a str) {
+fn give<'a>(frame: &mut Frame<'a>, graph: &Graph<'a>, of: &str, name: &str, value: &'a str) {
     if value == "null" {
         return;
     }
@@ -147,14 +163,16 @@ fn give<'a>(frame: &mut Frame<'a>, graph: &Graph<'a>, of: &str, name: &Cow<'a, s
         }
         return;
     }
-    let Some((at, node)) = graph.node(of) else { return };
-    let link = node.input(name).and_then(|slot| graph.links.get(slot.link.as_ref()?));
-    let port = link
-        .filter(|link| link.origin == INPUT_SIDE)
-        .and_then(|link| usize::try_from(link.origin_slot?).ok());
-    if let Some(port) = port {
+    if let Some(port) = port_of(graph, of, name) {
         frame.port_values.insert(port, value);
-    } else {
-        frame.field_values.entry(at).or_default().insert(name.clone(), value);
+    } else if let Some((at, _)) = graph.node(of) {
+        frame.field_values.entry(at).or_default().insert(name.to_owned(), value);
     }
+}
+
+/// The input of the subgraph that feeds the field of an inner node.
+fn port_of(graph: &Graph<'_>, of: &str, name: &str) -> Option<usize> {
+    let (_, node) = graph.node(of)?;
+    let link = graph.links.get(node.input(name)?.link.as_ref()?)?;
+    usize::try_from(link.origin_slot.filter(|_| link.origin == INPUT_SIDE)?).ok()
 }

@@ -5,9 +5,10 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::model::{Document, Graph, INPUT_SIDE, Link, Mode, Node, OUTPUT_SIDE, Port, Role, Slot, Values};
+use super::graph::Graph;
+use super::model::{Document, INPUT_SIDE, Link, Mode, Node, OUTPUT_SIDE, Port, Role, Slot, Values};
 use super::report::{Place, Report};
-use super::{read, widgets};
+use super::{parts, widgets};
 use crate::domain::fields::{self, Fields};
 use crate::domain::object_info::Classes;
 
@@ -24,11 +25,8 @@ pub(super) fn rewrite<'a>(
         if node.mode == Mode::Muted {
             continue;
         }
-        let place = Place {
-            id: node.id.to_string(),
-            title: node.title.and_then(fields::text).unwrap_or_default().into_owned(),
-            class: node.class.to_string(),
-        };
+        let title = node.title.and_then(fields::text).unwrap_or_default();
+        let place = Place::new(&node.id, &title, &node.class);
         let Some(group) = groups.and_then(|groups| groups.fields(name)) else {
             report.fault_at(
                 place,
@@ -110,7 +108,7 @@ impl<'b, 'a> Builder<'b, 'a> {
         if let Values::List(values) = &instance.values {
             self.values.clone_from(values);
         }
-        self.graph.name = instance.class.clone();
+        self.graph.name.clone_from(&instance.class);
         for at in 0..self.nodes.len() {
             let node = self.node(at)?;
             self.graph.nodes.push(node);
@@ -129,7 +127,7 @@ impl<'b, 'a> Builder<'b, 'a> {
 
     fn node(&mut self, at: usize) -> Result<Node<'a>, String> {
         let mut node =
-            read::node_at(&self.nodes[at], at).ok_or("an entry of the group node's nodes is no node")?;
+            parts::node_at(&self.nodes[at], at).ok_or("an entry of the group node's nodes is no node")?;
         let Some(class) = self.classes.class(&node.class) else {
             self.outputs(at, &node, node.output_types.len());
             return Ok(node);

@@ -33,6 +33,24 @@ pub(super) struct Place {
     pub(super) class: String,
 }
 
+/// The longest title, class or value that is repeated in a report, in characters.
+const LONGEST: usize = 100;
+
+/// A text that may be long, as far as it is repeated in a report.
+pub(super) fn shortened(text: &str) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+impl Place {
+    /// A node with its names as far as they are repeated.
+    pub(super) fn new(id: &str, title: &str, class: &str) -> Self {
+        Self { id: shortened(id), title: shortened(title), class: shortened(class) }
+    }
+}
+
 /// How many faults and how many warnings are told; the rest is counted.
 const MOST: usize = 100;
 

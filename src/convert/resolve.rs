@@ -2,9 +2,11 @@
 //! It must not write anything out.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
 use super::frames::Frame;
-use super::model::{Document, Graph, INPUT_SIDE, Mode, Node, Role, Values};
+use super::graph::Graph;
+use super::model::{Document, INPUT_SIDE, Mode, Node, Role, Values};
 use super::slots;
 use super::widgets::Fields;
 use crate::domain::object_info::NodeClass;
@@ -45,8 +47,8 @@ pub(super) struct Known<'c, 'a> {
     pub(super) fields: Option<Fields<'c, 'a>>,
 }
 
-/// How many steps all links of a file may take together.
-const MAX_STEPS: usize = 5_000_000;
+/// How much looking around all nodes and links of a file may take together: about a second of it.
+const MAX_STEPS: usize = 100_000_000;
 
 /// The unfolded file.
 pub(super) struct Resolver<'d, 'c, 'a> {
@@ -56,7 +58,7 @@ pub(super) struct Resolver<'d, 'c, 'a> {
     pub(super) known: Vec<Vec<Known<'c, 'a>>>,
     /// How many nodes there are in all frames.
     nodes: usize,
-    steps: usize,
+    steps: Cell<usize>,
 }
 
 /// Where following a link has got to.
@@ -83,7 +85,13 @@ impl<'d, 'c, 'a> Resolver<'d, 'c, 'a> {
         known: Vec<Vec<Known<'c, 'a>>>,
     ) -> Self {
         let nodes = frames.iter().map(|frame| document.graphs[frame.graph].nodes.len() + 1).sum();
-        Self { document, frames, known, nodes, steps: 0 }
+        Self { document, frames, known, nodes, steps: Cell::new(0) }
+    }
+
+    /// Counts work done; `false` once it is too much for one file.
+    pub(super) fn spend(&self, steps: usize) -> bool {
+        self.steps.set(self.steps.get().saturating_add(steps));
+        self.steps.get() <= MAX_STEPS
     }
 
     pub(super) fn graph(&self, frame: usize) -> &'d Graph<'a> {
@@ -95,12 +103,11 @@ impl<'d, 'c, 'a> Resolver<'d, 'c, 'a> {
     }
 
     /// Follows the link of that id to where it comes from; `wanted` is the type of the input it feeds.
-    pub(super) fn follow(&mut self, frame: usize, link: &'d str, wanted: &str) -> Result<Source<'a>, Broken> {
+    pub(super) fn follow(&self, frame: usize, link: &'d str, wanted: &str) -> Result<Source<'a>, Broken> {
         let mut walk =
             Walk { frame, link, wanted: Cow::Owned(wanted.to_owned()), direct: true, crossed: None };
         for _ in 0..=2 * self.nodes {
-            self.steps += 1;
-            if self.steps > MAX_STEPS {
+            if !self.spend(16) {
                 return Err(Broken::TooLong);
             }
             let crossed = walk.crossed;
@@ -116,7 +123,7 @@ impl<'d, 'c, 'a> Resolver<'d, 'c, 'a> {
         Err(Broken::Circle)
     }
 
-    fn step(&mut self, walk: Walk<'d>) -> Result<Step<'d, 'a>, Broken> {
+    fn step(&self, walk: Walk<'d>) -> Result<Step<'d, 'a>, Broken> {
         let nothing = Ok(Step::End(Source::Nothing));
         let graph = self.graph(walk.frame);
         let Some(link) = graph.links.get(walk.link) else { return nothing };
@@ -136,7 +143,7 @@ impl<'d, 'c, 'a> Resolver<'d, 'c, 'a> {
                 Some(link) => Ok(Step::On(Walk { link, direct: false, ..walk })),
                 None => nothing,
             },
-            (_, Mode::Bypassed) => Ok(self.through_bypassed(walk, at, node, link.origin_slot)),
+            (_, Mode::Bypassed) => Ok(self.through_bypassed(&walk, at, node, link.origin_slot)),
             (Role::Subgraph(inner), Mode::Active) => {
                 let port = link.origin_slot.and_then(|slot| usize::try_from(slot).ok());
                 let inside = port.and_then(|port| self.document.graphs[inner].output_link(port));
@@ -161,6 +168,7 @@ impl<'d, 'c, 'a> Resolver<'d, 'c, 'a> {
             return Step::End(Source::Nothing);
         };
         let instance = &self.graph(parent.0).nodes[parent.1];
+        self.spend(instance.inputs.len());
         match instance.input(name).and_then(|slot| slot.link.as_deref()) {
             Some(link) => Step::On(Walk { frame: parent.0, link, crossed: Some((walk.frame, port)), ..walk }),
             None => Step::End(self.promoted(walk.frame, port)),
@@ -168,8 +176,8 @@ impl<'d, 'c, 'a> Resolver<'d, 'c, 'a> {
     }
 
     fn through_bypassed(
-        &mut self,
-        walk: Walk<'d>,
+        &self,
+        walk: &Walk<'d>,
         at: usize,
         node: &'d Node<'a>,
         slot: Option<u64>,
@@ -180,7 +188,7 @@ impl<'d, 'c, 'a> Resolver<'d, 'c, 'a> {
         };
         let known = &self.known[self.frames[walk.frame].graph][at];
         let inputs = slots::of_node(node, definition, known.fields.as_ref());
-        self.steps += inputs.len() / 16;
+        self.spend(inputs.len());
         let output = slot.and_then(|slot| usize::try_from(slot).ok()).unwrap_or(usize::MAX);
         let output_type = match (definition, known.class) {
             (Some(definition), _) => definition.outputs.get(output).map(|port| port.type_name.as_ref()),
@@ -194,7 +202,7 @@ impl<'d, 'c, 'a> Resolver<'d, 'c, 'a> {
         match next {
             Some((input, link)) => {
                 let wanted = Cow::Owned(input.type_name.to_string());
-                Step::On(Walk { link, wanted, direct: false, ..walk })
+                Step::On(Walk { link, wanted, direct: false, frame: walk.frame, crossed: walk.crossed })
             }
             None => Step::End(Source::Nothing),
         }
@@ -229,6 +237,7 @@ impl<'d, 'c, 'a> Resolver<'d, 'c, 'a> {
             return Some(Cow::Borrowed(given));
         }
         let graph = self.graph(frame);
+        self.spend(graph.nodes[node].inputs.len());
         let link = graph.nodes[node].input(field).and_then(|slot| graph.links.get(slot.link.as_ref()?));
         let origin = link.and_then(|link| graph.node(&link.origin)).map(|(_, node)| node);
         let written = origin.filter(|node| node.role == Role::Primitive).and_then(primitive);
