@@ -6,7 +6,7 @@ use comfy_gateway::simulator::{Route, Simulator};
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 
-use crate::support::{Behaviour, Gateway, Settings, Web, color_of, picture, png, simulator};
+use crate::support::{Behaviour, Gateway, Settings, Web, color_of, data_url, picture, png, simulator};
 
 /// Inverts the picture of the required parameter `photo`.
 pub fn invert() -> Value {
@@ -165,7 +165,7 @@ async fn several_pictures_for_several_nodes() {
     workflow["1"]["_meta"]["title"] = json!("$photos.image");
     workflow["4"] = json!({"class_type": "LoadImage", "inputs": {"image": "none.png"}, "_meta": {"title": "$photos.image"}});
     workflow["5"] = json!({"class_type": "SaveImage", "inputs": {"images": ["4", 0], "filename_prefix": "second"}, "_meta": {"title": "$output.second"}});
-    let data = |color| format!("data:image/png;base64,{}", STANDARD.encode(png(color)));
+    let data = |color| data_url(color);
     let photos = json!([data([1, 1, 1]), data([2, 2, 2])]);
     let id = gateway.execute(&json!({ "workflow": workflow, "params": {"photos": photos} })).await;
     let result = gateway.result(&id).await;
@@ -184,7 +184,7 @@ async fn a_retry_on_another_server_finds_its_file_there() {
     .await;
     one.faults().crash_after(1);
     two.faults().crash_after(1);
-    let photo = json!(format!("data:image/png;base64,{}", STANDARD.encode(png([3, 3, 3]))));
+    let photo = json!(data_url([3, 3, 3]));
     let id = gateway.execute(&request(&photo)).await;
     let (crashed, other) =
         tokio::select! { () = one.crashed() => (&one, &two), () = two.crashed() => (&two, &one) };
@@ -199,7 +199,7 @@ async fn a_retry_on_another_server_finds_its_file_there() {
 async fn a_half_file_of_a_crash_is_replaced() {
     let comfy = simulator().await;
     let gateway = Gateway::before(&[&comfy]).await;
-    let photo = json!(format!("data:image/png;base64,{}", STANDARD.encode(png([4, 4, 4]))));
+    let photo = json!(data_url([4, 4, 4]));
     runs_on(&gateway, &photo, [4, 4, 4]).await;
     let [name] = inputs(&comfy).try_into().unwrap();
     std::fs::write(comfy.input_directory().join(&name), "half").unwrap();
@@ -281,7 +281,7 @@ async fn a_server_that_takes_no_file_of_that_size_says_so_and_one_that_breaks_is
     use comfy_gateway::simulator::Fault;
     let comfy = simulator().await;
     let gateway = Gateway::before(&[&comfy]).await;
-    let photo = |color| json!(format!("data:image/png;base64,{}", STANDARD.encode(png(color))));
+    let photo = |color| json!(data_url(color));
     comfy.faults().next(Route::Upload, 1, Fault::Status(413, "too large".to_owned()));
     let id = gateway.execute(&request(&photo([1, 0, 0]))).await;
     let result = gateway.result(&id).await;

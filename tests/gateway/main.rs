@@ -5,6 +5,7 @@
 mod support;
 
 mod cancel;
+mod capabilities;
 mod failures;
 mod fencing;
 mod history_faults;

@@ -150,3 +150,65 @@ async fn a_run_is_interrupted_when_its_time_is_over_and_not_before() {
     assert!(!comfy.requests(Route::Interrupt).is_empty());
     gateway.finish().await;
 }
+
+/// The files in the store of inputs.
+fn inputs(gateway: &Gateway) -> usize {
+    let shards = std::fs::read_dir(gateway.data.path().join("media/inputs"));
+    shards.into_iter().flatten().flatten().map(|shard| std::fs::read_dir(shard.path()).unwrap().count()).sum()
+}
+
+/// Turns the clock by that much, a little at a time, so that every periodic task gets its turn.
+async fn pass(gateway: &Gateway, clock: &ManualClock, time: Duration) {
+    let until = clock.now().plus(time);
+    while clock.now() < until {
+        clock.advance(Duration::from_secs(20));
+        gateway.get("/readyz").await;
+    }
+}
+
+#[tokio::test]
+async fn a_jobs_file_is_kept_while_it_may_be_needed_and_forgotten_then() {
+    let (clock, comfy) = (clock(), simulator().await);
+    let gateway = gateway(&clock, &comfy).await;
+    comfy.faults().stick_worker();
+    let body = json!({ "workflow": super::inputs::invert(), "params": {"photo": crate::support::data_url([1, 2, 3])}, "timeout": 86_400 });
+    let id = gateway.execute(&body).await;
+    pass(&gateway, &clock, Duration::from_mins(40)).await;
+    assert_eq!(inputs(&gateway), 1);
+    comfy.faults().unstick();
+    assert_eq!(ended(&gateway, &clock, &id).await["status"], "completed");
+    while inputs(&gateway) > 0 {
+        clock.advance(Duration::from_secs(20));
+        gateway.get("/readyz").await;
+    }
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn an_uploaded_file_is_forgotten_when_its_time_is_over_and_a_job_keeps_it() {
+    let (clock, comfy) = (clock(), simulator().await);
+    let gateway = Gateway::on_clock(clock.clone(), &[&comfy], |settings| {
+        settings.service.file_retention = Some(Duration::from_hours(2));
+    })
+    .await;
+    let part = reqwest::multipart::Part::bytes(crate::support::png([1, 2, 3])).file_name("a.png");
+    let form = reqwest::multipart::Form::new().part("file", part);
+    let sent = gateway.http.post(format!("{}/files", gateway.base)).multipart(form).send().await.unwrap();
+    let file: Value = sent.json().await.unwrap();
+    let path = format!("/files/{}", file["file"].as_str().unwrap());
+    pass(&gateway, &clock, Duration::from_mins(40)).await;
+    assert_eq!((gateway.get(&path).await.status().as_u16(), inputs(&gateway)), (200, 1));
+    comfy.faults().stick_worker();
+    let body = json!({ "workflow": super::inputs::invert(), "params": {"photo": {"file": file["file"]}}, "timeout": 86_400 });
+    let id = gateway.execute(&body).await;
+    answers(&gateway, &clock, &path, 404).await;
+    pass(&gateway, &clock, Duration::from_mins(40)).await;
+    assert_eq!(inputs(&gateway), 1);
+    comfy.faults().unstick();
+    ended(&gateway, &clock, &id).await;
+    while inputs(&gateway) > 0 {
+        clock.advance(Duration::from_secs(20));
+        gateway.get("/readyz").await;
+    }
+    gateway.finish().await;
+}

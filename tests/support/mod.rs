@@ -39,7 +39,7 @@ use tokio::task::JoinHandle;
 pub use self::editor::editor_picture;
 pub use self::graphs::*;
 pub use self::invariants::assert_invariants;
-pub use self::pictures::{color_of, png};
+pub use self::pictures::{color_of, data_url, png};
 pub use self::web::{Behaviour, Web};
 
 /// A test that takes longer will never end.

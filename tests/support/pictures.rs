@@ -1,5 +1,8 @@
 //! Small pictures of one colour, and their pixels.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 /// A PNG file of 8 by 6 pixels of that colour.
 pub fn png(color: [u8; 3]) -> Vec<u8> {
     let mut file = Vec::new();
@@ -10,6 +13,11 @@ pub fn png(color: [u8; 3]) -> Vec<u8> {
     writer.write_image_data(&color.repeat(48)).unwrap();
     writer.finish().unwrap();
     file
+}
+
+/// The same as a data URL.
+pub fn data_url(color: [u8; 3]) -> String {
+    format!("data:image/png;base64,{}", STANDARD.encode(png(color)))
 }
 
 /// The red, green and blue that every pixel of a PNG file has.

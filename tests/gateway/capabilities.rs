@@ -1,0 +1,59 @@
+//! What the gateway knows of what its servers can run, and when it asks anew.
+
+use comfy_gateway::simulator::{Fault, Route, Simulator};
+use serde_json::{Value, json};
+
+use crate::support::{Gateway, editor_picture, picture, simulator};
+
+fn asked(comfy: &Simulator) -> usize {
+    comfy.requests(Route::ObjectInfo).len()
+}
+
+async fn convert(gateway: &Gateway) -> u16 {
+    gateway.post("/convert", &editor_picture(1, "")).await.status().as_u16()
+}
+
+#[tokio::test]
+async fn a_server_is_asked_once_and_again_when_it_comes_back() {
+    let comfy = simulator().await;
+    let gateway = Gateway::before(&[&comfy]).await;
+    comfy.until(|record| record.requests(Route::ObjectInfo) == 1).await;
+    for _ in 0..3 {
+        assert_eq!(convert(&gateway).await, 200);
+    }
+    assert_eq!(asked(&comfy), 1);
+    comfy.crash().await;
+    comfy.restart().await.unwrap();
+    comfy.until(|record| record.requests(Route::ObjectInfo) >= 2).await;
+    // What it told stays known while it is down.
+    comfy.crash().await;
+    assert_eq!(convert(&gateway).await, 200);
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_tell_runs_jobs_all_the_same() {
+    let comfy = simulator().await;
+    comfy.faults().always(Route::ObjectInfo, Fault::Garbage);
+    let gateway = Gateway::before(&[&comfy]).await;
+    assert_eq!(gateway.run(picture(1)).await["status"], "completed");
+    assert_eq!(convert(&gateway).await, 503);
+    comfy.faults().clear();
+    // It is asked again, by itself and by who needs it.
+    while convert(&gateway).await != 200 {}
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn two_servers_answer_for_each_other() {
+    let (one, two) = (simulator().await, simulator().await);
+    one.faults().always(Route::ObjectInfo, Fault::Status(500, String::new()));
+    let gateway = Gateway::before(&[&one, &two]).await;
+    two.until(|record| record.requests(Route::ObjectInfo) > 0).await;
+    while convert(&gateway).await != 200 {}
+    let body = json!({ "workflow": editor_picture(1, "") });
+    let id = gateway.execute(&body).await;
+    let result: Value = gateway.result(&id).await;
+    assert_eq!(result["status"], "completed");
+    gateway.finish().await;
+}
