@@ -4,6 +4,7 @@
 
 mod classic;
 mod corpus;
+mod edges;
 mod hostile;
 mod links;
 mod servers;
