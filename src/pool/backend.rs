@@ -48,7 +48,7 @@ pub struct Backend {
     /// Something went wrong there: ask at once.
     pub(super) probe_now: Notify,
     /// The server may have been restarted: ask anew what it can run.
-    pub(super) restarted: Notify,
+    pub(super) restarts: watch::Sender<u64>,
     /// The websocket kept silent about what HTTP told: open another.
     pub(super) deaf: Notify,
 }
@@ -78,7 +78,7 @@ impl Backend {
             queue_remaining: AtomicU64::new(0),
             listening: AtomicBool::new(false),
             probe_now: Notify::new(),
-            restarted: Notify::new(),
+            restarts: watch::Sender::new(0),
             deaf: Notify::new(),
         })
     }
@@ -181,6 +181,11 @@ impl Backend {
         self.feeds.close(&attempt.to_string());
     }
 
+    /// Whatever was known of what it can run may be over.
+    pub(super) fn may_have_restarted(&self) {
+        self.restarts.send_modify(|count| *count += 1);
+    }
+
     pub(super) fn feeds(&self) -> &Feeds {
         &self.feeds
     }
@@ -191,6 +196,9 @@ impl Backend {
 
     pub(super) fn is_up(&self, version: Option<String>) {
         let since = self.clock.now();
+        if !self.is_usable() {
+            self.may_have_restarted();
+        }
         self.change(|health| match health {
             Health::Up { version: known, .. } if *known == version => None,
             Health::Up { since, .. } => Some(Health::Up { since: *since, version }),
@@ -222,7 +230,6 @@ impl Backend {
                 tracing::warn!(backend = %self.name, reason, "the server is down");
             } else {
                 tracing::info!(backend = %self.name, "the server is {}", health.as_str());
-                self.restarted.notify_one();
             }
             self.pool_changes.send_modify(|generation| *generation += 1);
         }

@@ -67,6 +67,7 @@ pub(super) async fn capabilities(
     stopping: CancellationToken,
 ) -> Result<(), Infallible> {
     let mut health = backend.watch_health();
+    let mut restarts = backend.restarts.subscribe();
     let mut failed = 0;
     loop {
         let asked = tokio::select! {
@@ -74,6 +75,7 @@ pub(super) async fn capabilities(
             asked = async {
                 // The sender lives in the backend: waiting ends only with a usable server.
                 drop(health.wait_for(super::Health::is_usable).await);
+                restarts.mark_unchanged();
                 backend.refresh_object_info(Duration::ZERO).await
             } => asked,
         };
@@ -88,7 +90,7 @@ pub(super) async fn capabilities(
         tokio::select! {
             () = stopping.cancelled() => return Ok(()),
             () = backend.clock().sleep(wait) => {}
-            () = backend.restarted.notified() => {}
+            _ = restarts.changed() => {}
         }
     }
 }
@@ -115,7 +117,7 @@ pub(super) async fn events(backend: Arc<Backend>, stopping: CancellationToken) -
                 tracing::debug!(backend = %backend.name(), reason, "the websocket ended");
                 // Most often it ends because the server does: ask.
                 backend.probe_now.notify_one();
-                backend.restarted.notify_one();
+                backend.may_have_restarted();
             }
             Err(error) => tracing::debug!(backend = %backend.name(), %error, "no websocket"),
         }

@@ -2,9 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop at once")]
 #![allow(clippy::needless_pass_by_value, reason = "files are written in place")]
 
+mod classic;
 mod corpus;
+mod edges;
 mod hostile;
 mod links;
+mod servers;
 mod subgraphs;
 mod values;
 

@@ -3,7 +3,7 @@
 use super::*;
 
 /// A definition with the inputs `name -> linkIds` and the outputs of these link ids.
-fn definition(
+pub fn definition(
     id: &str,
     nodes: &[Value],
     links: &[[i64; 4]],
@@ -27,12 +27,12 @@ fn definition(
     inner
 }
 
-fn defined(mut file: Value, definitions: &[Value]) -> Value {
+pub fn defined(mut file: Value, definitions: &[Value]) -> Value {
     file["definitions"] = json!({ "subgraphs": definitions });
     file
 }
 
-fn proxied(node: Value, proxies: Value) -> Value {
+pub fn proxied(node: Value, proxies: Value) -> Value {
     with(node, "properties", json!({ "proxyWidgets": proxies }))
 }
 
