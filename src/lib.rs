@@ -22,6 +22,7 @@ pub mod cli;
 pub mod clock;
 pub mod comfy;
 pub mod config;
+pub mod convert;
 pub mod data_dir;
 pub mod demo;
 pub mod domain;

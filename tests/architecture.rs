@@ -15,6 +15,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("metrics", &["domain"]),
     ("store", &["domain"]),
     ("comfy", &["domain"]),
+    ("convert", &["domain"]),
     ("media", &["domain"]),
     ("inputs", &["domain"]),
     ("pool", &["domain", "comfy"]),

@@ -3,9 +3,11 @@
 
 pub mod dsl;
 pub mod failure;
+pub mod fields;
 pub mod id;
 pub mod job;
 pub mod media;
+pub mod object_info;
 pub mod outputs;
 pub mod params;
 pub mod progress;

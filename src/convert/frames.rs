@@ -1,0 +1,174 @@
+//! The subgraph instances of a file, one frame each, with the values their callers give them.
+//! It must not follow links between nodes.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use super::model::{Document, Graph, INPUT_SIDE, Mode, Node, Role, Values};
+use super::report::{Place, Report};
+
+/// How deep subgraphs may lie in each other.
+pub(super) const MAX_LEVELS: usize = 256;
+/// How many nodes a file may come to once all subgraphs are unfolded.
+pub(super) const MAX_NODES: usize = 20_000;
+/// How many values all instances may give together.
+const MAX_VALUES: usize = 500_000;
+/// The longest path of a node's id, in bytes.
+const MAX_PATH: usize = 4096;
+
+/// The file's own graph, or one instance of a subgraph.
+#[derive(Debug, Default)]
+pub(super) struct Frame<'a> {
+    /// Its graph, in `Document::graphs`.
+    pub(super) graph: usize,
+    /// The frame and node it is the inside of.
+    pub(super) parent: Option<(usize, usize)>,
+    /// What stands before the ids of its nodes, as in `10:3:`.
+    pub(super) path: String,
+    level: usize,
+    /// The frames of the instances in it that run, by their nodes.
+    pub(super) children: HashMap<usize, usize>,
+    /// Values its instance gives to its inputs, by port.
+    pub(super) port_values: HashMap<usize, &'a str>,
+    /// Values its instance gives to fields of its nodes, by node and name.
+    pub(super) field_values: HashMap<usize, HashMap<String, &'a str>>,
+}
+
+/// Unfolds all instances that run. An instance that is muted or bypassed takes all it holds with it.
+pub(super) fn unfold<'a>(document: &Document<'a>, report: &mut Report) -> Vec<Frame<'a>> {
+    let mut frames = vec![Frame::default()];
+    let (mut nodes, mut values) = (document.graphs[0].nodes.len(), 0);
+    let mut next = 0;
+    while next < frames.len() {
+        let graph = &document.graphs[frames[next].graph];
+        for (at, node) in graph.nodes.iter().enumerate() {
+            let (Role::Subgraph(inner), Mode::Active, true) = (node.role, node.mode, graph.counts(at)) else {
+                continue;
+            };
+            if let Some(message) = too_deep(document, &frames, next, inner) {
+                report.fault_at(place(&frames[next], node), message);
+                continue;
+            }
+            nodes += document.graphs[inner].nodes.len().max(1);
+            values += node.inputs.len() + document.graphs[inner].inputs.len();
+            values += node.proxies.as_ref().map_or(0, Vec::len);
+            values += frames[next].field_values.get(&at).map_or(0, HashMap::len);
+            if nodes > MAX_NODES || values > MAX_VALUES {
+                break;
+            }
+            let frame = instance(&frames[next], (next, at), node, &document.graphs[inner], inner);
+            let child = frames.len();
+            frames[next].children.insert(at, child);
+            frames.push(frame);
+        }
+        if nodes > MAX_NODES {
+            report.fault(format!("with all subgraphs unfolded the workflow has more than {MAX_NODES} nodes"));
+            break;
+        }
+        if values > MAX_VALUES {
+            report.fault(format!("the workflow's subgraphs have more than {MAX_VALUES} inputs and values"));
+            break;
+        }
+        next += 1;
+    }
+    frames
+}
+
+fn place(frame: &Frame<'_>, node: &Node<'_>) -> Place {
+    let title = node.title.and_then(crate::domain::fields::text).unwrap_or_default();
+    Place::new(&format!("{}{}", frame.path, node.path_id), &title, &node.class)
+}
+
+fn too_deep(document: &Document<'_>, frames: &[Frame<'_>], frame: usize, inner: usize) -> Option<String> {
+    let name = &document.graphs[inner].name;
+    if frames[frame].level == MAX_LEVELS {
+        return Some(format!("the subgraph {name:?} lies deeper than {MAX_LEVELS} levels"));
+    }
+    if frames[frame].path.len() > MAX_PATH {
+        return Some(format!("the ids of the nodes around it are longer than {MAX_PATH} bytes"));
+    }
+    let mut around = Some(frame);
+    while let Some(frame) = around {
+        if frames[frame].graph == inner {
+            return Some(format!("the subgraph {name:?} contains itself"));
+        }
+        around = frames[frame].parent.map(|(parent, _)| parent);
+    }
+    None
+}
+
+fn instance<'a>(
+    around: &Frame<'a>,
+    parent: (usize, usize),
+    node: &Node<'a>,
+    graph: &Graph<'a>,
+    inner: usize,
+) -> Frame<'a> {
+    let mut frame = Frame {
+        graph: inner,
+        parent: Some(parent),
+        path: format!("{}{}:", around.path, node.path_id),
+        level: around.level + 1,
+        ..Frame::default()
+    };
+    match &node.values {
+        Values::Named(named) => {
+            for (name, value) in named {
+                give(&mut frame, graph, "-1", name, value);
+            }
+        }
+        Values::List(values) => {
+            let ports: Vec<(Cow<'a, str>, Cow<'a, str>)>;
+            let targets = if let Some(proxies) = &node.proxies {
+                proxies
+            } else {
+                ports = widget_ports(node, graph);
+                &ports
+            };
+            for ((of, name), value) in targets.iter().zip(values) {
+                give(&mut frame, graph, of, name, value);
+            }
+        }
+    }
+    // What the frame around says about this instance's fields goes before what the instance itself says.
+    for (name, value) in around.field_values.get(&parent.1).into_iter().flatten() {
+        let proxies = node.proxies.as_deref().unwrap_or_default();
+        let proxy = proxies.iter().find(|(_, proxied)| proxied == name);
+        match (graph.input_port(name), proxy) {
+            (None, Some((of, name))) => give(&mut frame, graph, of, name, value),
+            _ => give(&mut frame, graph, "-1", name, value),
+        }
+    }
+    frame
+}
+
+/// Without `proxyWidgets`, values are for the inputs that have fields, in their order.
+fn widget_ports<'a>(node: &Node<'a>, graph: &Graph<'a>) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
+    let saved: HashMap<&str, bool> =
+        node.inputs.iter().map(|slot| (slot.name.as_ref(), slot.is_widget)).collect();
+    let ports = graph.inputs.iter().filter(|port| saved.get(port.name.as_ref()) == Some(&true));
+    ports.map(|port| (Cow::Borrowed("-1"), port.name.clone())).collect()
+}
+
+/// Gives a value to an input (`of` is `-1`) or to the field of an inner node, which may stand for an input.
+fn give<'a>(frame: &mut Frame<'a>, graph: &Graph<'a>, of: &str, name: &str, value: &'a str) {
+    if value == "null" {
+        return;
+    }
+    if of == "-1" {
+        if let Some(port) = graph.input_port(name) {
+            frame.port_values.insert(port, value);
+        }
+        return;
+    }
+    let Some((at, node)) = graph.node(of) else { return };
+    let link = node.input(name).and_then(|slot| graph.links.get(slot.link.as_ref()?));
+    let port = link
+        .filter(|link| link.origin == INPUT_SIDE)
+        .and_then(|link| usize::try_from(link.origin_slot?).ok());
+    if let Some(port) = port {
+        frame.port_values.insert(port, value);
+    } else {
+        frame.field_values.entry(at).or_default().insert(name.to_owned(), value);
+    }
+}

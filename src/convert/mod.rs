@@ -1,0 +1,107 @@
+//! Turns the file that the ComfyUI editor saves (`nodes`, `links`, `widgets_values`, subgraphs) into the graph that
+//! ComfyUI's `/prompt` takes. Pure: no I/O, no clock, no randomness of its own.
+//! It must not know the gateway's markers and parameters, nor any server but through its node classes.
+//!
+//! Source of the rules: what the official frontends 1.45.15 and 1.58.1 make of several hundred files; where the two
+//! disagree, `docs/CONVERSION.md` says which way was taken.
+
+mod emit;
+mod extras;
+mod frames;
+mod group;
+mod model;
+mod read;
+mod renumber;
+mod report;
+mod resolve;
+mod slots;
+mod text;
+mod widgets;
+
+use std::collections::HashMap;
+
+use jiff::civil::DateTime;
+
+use self::emit::{Emitter, Surroundings};
+use self::model::{Document, Role};
+use self::report::Report;
+pub use self::report::{ConvertFault, Warning};
+use self::resolve::{Known, Resolver};
+use crate::domain::fields::Fields;
+use crate::domain::object_info::Classes;
+use crate::domain::workflow::{MAX_DEPTH, is_deeper_than};
+
+/// What a file was converted to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Converted {
+    /// The API graph as JSON text, its numbers exactly as they were saved.
+    pub graph: String,
+    /// What may not be as its author meant.
+    pub warnings: Vec<Warning>,
+}
+
+/// Whether a workflow is in the editor's format: an object with a list of `nodes`.
+#[must_use]
+pub fn is_editor_format(text: &str) -> bool {
+    Fields::parse(text).and_then(|fields| fields.raw("nodes")).is_some_and(|nodes| nodes.starts_with('['))
+}
+
+/// Converts a file with the node `classes` of one or several servers.
+///
+/// `now` is the local time for `%date:…%` in the prefixes of file names. `draw` is given how many choices a `{a|b}`
+/// in a prompt has and answers which to take, from 0.
+///
+/// # Errors
+/// All faults at once, each with its node: classes no server has, links that lead nowhere or in a circle, subgraphs
+/// that contain themselves, more nodes than can be meant.
+pub fn convert(
+    text: &str,
+    classes: &dyn Classes,
+    now: DateTime,
+    draw: &mut dyn FnMut(usize) -> usize,
+) -> Result<Converted, Vec<ConvertFault>> {
+    let mut report = Report::default();
+    let graph = if is_deeper_than(text, MAX_DEPTH) {
+        report.fault(format!("the workflow is nested deeper than {MAX_DEPTH} levels"));
+        None
+    } else if is_editor_format(text) {
+        graph(text, Surroundings { classes, now, draw }, &mut report)
+    } else {
+        report.fault("this is not the editor's format: it has no list of `nodes`");
+        None
+    };
+    let (faults, warnings) = report.into_parts();
+    match graph {
+        Some(graph) if faults.is_empty() => Ok(Converted { graph, warnings }),
+        _ => Err(faults),
+    }
+}
+
+fn graph(text: &str, around: Surroundings<'_>, report: &mut Report) -> Option<String> {
+    let (mut document, extra) = read::document(text, report);
+    renumber::renumber(&mut document.graphs, extra.last_node_id);
+    group::rewrite(&mut document, extra.group_nodes.as_ref(), around.classes, report);
+    let frames = frames::unfold(&document, report);
+    if report.has_faults() {
+        return None;
+    }
+    let known = look_up(&document, around.classes);
+    let resolver = Resolver::new(&document, frames, known);
+    let mut emitter = Emitter { resolver, around, report, names: None, hints: HashMap::new() };
+    Some(emitter.graph())
+}
+
+/// The class and fields of every node of every graph.
+fn look_up<'c, 'a>(document: &Document<'a>, classes: &'c dyn Classes) -> Vec<Vec<Known<'c, 'a>>> {
+    let graph = |graph: &model::Graph<'a>| {
+        let node = |node: &model::Node<'a>| {
+            let class = if node.role == Role::Plain { classes.class(&node.class) } else { None };
+            Known { class, fields: class.map(|class| widgets::assign(class, &node.values)) }
+        };
+        graph.nodes.iter().map(node).collect()
+    };
+    document.graphs.iter().map(graph).collect()
+}
+
+#[cfg(test)]
+mod tests;

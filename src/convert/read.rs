@@ -1,0 +1,357 @@
+//! Reads an editor file from its text. It must not judge what the file means.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+
+use super::model::{Document, Graph, INPUT_SIDE, Link, Mode, Node, OUTPUT_SIDE, Port, Role, Slot, Values};
+use super::report::{Place, Report, shortened};
+use crate::domain::fields::{self, Fields};
+
+/// What of the file is not in the [`Document`].
+pub(super) struct Extra<'a> {
+    /// `last_node_id`.
+    pub(super) last_node_id: i64,
+    /// `extra.groupNodes`, by their names.
+    pub(super) group_nodes: Option<Fields<'a>>,
+}
+
+/// Reads a file; what cannot be read is reported.
+pub(super) fn document<'a>(text: &'a str, report: &mut Report) -> (Document<'a>, Extra<'a>) {
+    let root = Fields::parse(text).unwrap_or_default();
+    let mut graphs = vec![graph(&root, report)];
+    let mut open = definitions(&root);
+    let mut next = 0;
+    while let Some(definition) = open.get(next) {
+        graphs.push(graph(definition, report));
+        let mut inner = definitions(definition);
+        open.append(&mut inner);
+        next += 1;
+    }
+    give_roles(&mut graphs);
+    let last_node_id = root.get("last_node_id");
+    let state = root.fields("state").and_then(|state| state.get("lastNodeId"));
+    let extra = Extra {
+        last_node_id: last_node_id.or(state).unwrap_or(0),
+        group_nodes: root.fields("extra").and_then(|extra| extra.fields("groupNodes")),
+    };
+    (Document { graphs }, extra)
+}
+
+fn definitions<'a>(graph: &Fields<'a>) -> Vec<Fields<'a>> {
+    let list = graph.fields("definitions").map(|definitions| definitions.list("subgraphs"));
+    list.unwrap_or_default().into_iter().filter_map(Fields::parse).collect()
+}
+
+fn give_roles(graphs: &mut [Graph<'_>]) {
+    let places: HashMap<String, usize> =
+        graphs.iter().enumerate().skip(1).map(|(place, graph)| (graph.id.to_string(), place)).collect();
+    for node in graphs.iter_mut().flat_map(|graph| &mut graph.nodes) {
+        if let Some(place) = places.get(node.class.as_ref()) {
+            node.role = Role::Subgraph(*place);
+        }
+    }
+}
+
+fn graph<'a>(fields: &Fields<'a>, report: &mut Report) -> Graph<'a> {
+    let mut nodes = Vec::new();
+    for raw in fields.list("nodes") {
+        match Fields::parse(raw).as_ref().and_then(node) {
+            Some(node) => nodes.push(node),
+            None => report.fault("an entry of `nodes` is no node: it needs an `id` and a `type`"),
+        }
+    }
+    let saved = fields.list("links");
+    let links: Vec<_> = saved.iter().copied().filter_map(link).collect();
+    if links.len() < saved.len() {
+        report.warn("entries of `links` that are no links were left out");
+    }
+    mend(&mut nodes, &links, report);
+    let inputs =
+        ports(fields, "inputs", |link| (link.origin == INPUT_SIDE).then_some(link.origin_slot?), &links);
+    let outputs =
+        ports(fields, "outputs", |link| (link.target == OUTPUT_SIDE).then_some(link.target_slot?), &links);
+    let graph = Graph {
+        id: fields.text("id").unwrap_or_default(),
+        name: fields.text("name").unwrap_or_default(),
+        nodes,
+        links: links.into_iter().collect(),
+        inputs,
+        outputs,
+        ..Graph::default()
+    };
+    graph.indexed()
+}
+
+/// What connects is the link an input names. If it names one that is not in the file, a link that says it feeds that
+/// input takes its place; if it names none, such a link is only told of.
+fn mend<'a>(nodes: &mut [Node<'a>], links: &[(Cow<'a, str>, Link<'a>)], report: &mut Report) {
+    let ids: HashSet<&str> = links.iter().map(|(id, _)| id.as_ref()).collect();
+    let by_target: HashMap<(&str, u64), &Cow<'a, str>> =
+        links.iter().filter_map(|(id, link)| Some(((link.target.as_ref(), link.target_slot?), id))).collect();
+    for node in nodes {
+        for (at, slot) in (0u64..).zip(&mut node.inputs) {
+            let Some(id) = by_target.get(&(node.id.as_ref(), at)) else { continue };
+            if slot.link.as_deref().is_some_and(|link| ids.contains(link)) {
+                continue;
+            }
+            let said = if slot.link.is_some() {
+                slot.link = Some((*id).clone());
+                "names a link that is not in the file, so it took link"
+            } else {
+                "names no link and was left so, despite link"
+            };
+            let message =
+                format!("input {:?} {said} {}, which says it feeds it", shortened(&slot.name), shortened(id));
+            report.warn_at(Place::new(&node.id, "", &node.class), message);
+        }
+    }
+}
+
+/// The inputs or outputs of a definition. Their links are those it lists, then those that say they are its.
+fn ports<'a>(
+    fields: &Fields<'a>,
+    key: &str,
+    slot: impl Fn(&Link<'a>) -> Option<u64>,
+    links: &[(Cow<'a, str>, Link<'a>)],
+) -> Vec<Port<'a>> {
+    let port = |raw: &'a str| {
+        let fields = Fields::parse(raw).unwrap_or_default();
+        Port {
+            name: fields.text("name").unwrap_or_default(),
+            type_name: type_name(&fields),
+            links: fields.list("linkIds").into_iter().filter_map(id).collect(),
+        }
+    };
+    let mut ports: Vec<Port<'a>> = fields.list(key).into_iter().map(port).collect();
+    for (id, link) in links {
+        let port =
+            slot(link).and_then(|slot| usize::try_from(slot).ok()).and_then(|slot| ports.get_mut(slot));
+        if let Some(port) = port {
+            port.links.push(id.clone());
+        }
+    }
+    ports
+}
+
+fn node<'a>(fields: &Fields<'a>) -> Option<Node<'a>> {
+    node_as(fields, id(fields.raw("id")?)?)
+}
+
+/// A node of an old group: its id is its position.
+pub(super) fn node_at<'a>(fields: &Fields<'a>, position: usize) -> Option<Node<'a>> {
+    let mut node = node_as(fields, Cow::Owned(position.to_string()))?;
+    node.inputs.iter_mut().for_each(|slot| slot.link = None);
+    Some(node)
+}
+
+fn node_as<'a>(fields: &Fields<'a>, node_id: Cow<'a, str>) -> Option<Node<'a>> {
+    let class = fields.text("type")?;
+    let properties = fields.fields("properties").unwrap_or_default();
+    Some(Node {
+        path_id: node_id.clone(),
+        id: node_id,
+        title: fields.raw("title").filter(|raw| is_title(raw)),
+        mode: match fields.raw("mode") {
+            Some("2") => Mode::Muted,
+            Some("4") => Mode::Bypassed,
+            _ => Mode::Active,
+        },
+        role: match class.as_ref() {
+            "Note" | "MarkdownNote" => Role::Note,
+            "Reroute" => Role::Reroute,
+            "PrimitiveNode" => Role::Primitive,
+            _ => Role::Plain,
+        },
+        inputs: fields
+            .list("inputs")
+            .into_iter()
+            .filter_map(|raw| Fields::parse(raw).as_ref().map(slot))
+            .collect(),
+        output_types: fields
+            .list("outputs")
+            .into_iter()
+            .map(|raw| type_name(&Fields::parse(raw).unwrap_or_default()))
+            .collect(),
+        values: values(fields.raw("widgets_values")),
+        proxies: properties.raw("proxyWidgets").map(|raw| fields::list(raw).into_iter().map(proxy).collect()),
+        search_name: properties.text("Node name for S&R"),
+        class,
+    })
+}
+
+fn is_title(raw: &str) -> bool {
+    raw.starts_with(|first: char| first == '-' || first.is_ascii_digit())
+        || (raw.starts_with('"') && raw != "\"\"")
+}
+
+fn slot<'a>(fields: &Fields<'a>) -> Slot<'a> {
+    Slot {
+        name: fields.text("name").unwrap_or_default(),
+        type_name: type_name(fields),
+        link: fields.raw("link").and_then(id),
+        is_widget: fields.fields("widget").is_some(),
+        label: fields.text("label"),
+    }
+}
+
+/// A slot's type; `*` where it is none. Lists of choices are `COMBO`, the number -1 is any type.
+fn type_name<'a>(fields: &Fields<'a>) -> Cow<'a, str> {
+    match fields.raw("type") {
+        Some(raw) if raw.starts_with('[') => Cow::Borrowed("COMBO"),
+        Some(raw) => fields::text(raw).unwrap_or(Cow::Borrowed("*")),
+        None => Cow::Borrowed("*"),
+    }
+}
+
+fn values(raw: Option<&str>) -> Values<'_> {
+    match raw.and_then(Fields::parse) {
+        Some(named) => Values::Named(named.entries().map(|(name, raw)| (name.clone(), raw)).collect()),
+        None => Values::List(raw.map(fields::list).unwrap_or_default()),
+    }
+}
+
+/// An entry of `proxyWidgets`; an entry that is none still keeps its place.
+fn proxy(raw: &str) -> (Cow<'_, str>, Cow<'_, str>) {
+    let parts = fields::list(raw);
+    let node = parts.first().and_then(|raw| id(raw)).unwrap_or_default();
+    (node, parts.get(1).and_then(|raw| fields::text(raw)).unwrap_or_default())
+}
+
+/// A link, saved as a list or as an object.
+fn link(raw: &str) -> Option<(Cow<'_, str>, Link<'_>)> {
+    let number = |raw: &str| raw.parse().ok();
+    if raw.starts_with('[') {
+        let parts = fields::list(raw);
+        let [link, origin, origin_slot, target, target_slot] = *parts.get(..5)? else { return None };
+        let (origin_slot, target_slot) = (number(origin_slot), number(target_slot));
+        return Some((
+            id(link)?,
+            Link { origin: id(origin)?, origin_slot, target: id(target)?, target_slot },
+        ));
+    }
+    let fields = Fields::parse(raw)?;
+    let link = Link {
+        origin: id(fields.raw("origin_id")?)?,
+        origin_slot: fields.raw("origin_slot").and_then(number),
+        target: fields.raw("target_id").and_then(id).unwrap_or_default(),
+        target_slot: fields.raw("target_slot").and_then(number),
+    };
+    Some((id(fields.raw("id")?)?, link))
+}
+
+/// An id, which may be a number or a text: `3` and `"3"` are the same, as they are to JavaScript's objects.
+pub(super) fn id(raw: &str) -> Option<Cow<'_, str>> {
+    if raw.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+        return Some(Cow::Borrowed(raw.strip_suffix(".0").unwrap_or(raw)));
+    }
+    fields::text(raw)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> (Document<'_>, Extra<'_>, Report) {
+        let mut report = Report::default();
+        let (document, extra) = document(text, &mut report);
+        (document, extra, report)
+    }
+
+    #[test]
+    fn links_are_read_in_both_forms() {
+        let (document, ..) = read(
+            r#"{"nodes":[],"links":[[1,2,3,4,5,"IMAGE"],[6,7,0,8,1],
+               {"id":"9","origin_id":-10,"origin_slot":1,"target_id":2,"target_slot":0,"type":"X","parentId":4}]}"#,
+        );
+        let links = &document.graphs[0].links;
+        assert_eq!((links["1"].origin.as_ref(), links["1"].origin_slot), ("2", Some(3)));
+        assert_eq!((links["6"].target.as_ref(), links["6"].target_slot), ("8", Some(1)));
+        assert_eq!((links["9"].origin.as_ref(), links["9"].target.as_ref()), ("-10", "2"));
+    }
+
+    #[test]
+    fn entries_that_are_nothing_are_told() {
+        let (document, _, report) = read(
+            r#"{"nodes":[null,{"id":1},{"type":"A"},{"id":2,"type":"A"}],"links":[null,[1,2],{"id":4}]}"#,
+        );
+        assert_eq!(document.graphs[0].nodes.len(), 1);
+        let (faults, warnings) = report.into_parts();
+        assert_eq!((faults.len(), warnings.len()), (1, 1));
+    }
+
+    #[test]
+    fn ids_are_the_same_as_number_and_as_text() {
+        assert_eq!(id("3").as_deref(), Some("3"));
+        assert_eq!(id("3.0").as_deref(), Some("3"));
+        assert_eq!(id("\"3\"").as_deref(), Some("3"));
+        assert_eq!((id("null"), id("[1]")), (None, None));
+        let (document, ..) = read(r#"{"nodes":[{"id":1,"type":"A"},{"id":"1","type":"B"}]}"#);
+        let graph = &document.graphs[0];
+        assert_eq!(graph.node("1").unwrap().1.class, "B");
+        assert!(!graph.counts(0) && graph.counts(1));
+    }
+
+    #[test]
+    fn definitions_are_found_wherever_they_lie() {
+        let (document, extra, _) = read(
+            r#"{"nodes":[{"id":1,"type":"a"}],"state":{"lastNodeId":7},"definitions":{"subgraphs":[
+                {"id":"a","nodes":[{"id":1,"type":"c"}],"definitions":{"subgraphs":[{"id":"c"}]}},{"id":"b"}]}}"#,
+        );
+        let ids: Vec<_> = document.graphs.iter().map(|graph| graph.id.as_ref()).collect();
+        assert_eq!(ids, ["", "a", "b", "c"]);
+        assert_eq!(document.graphs[0].nodes[0].role, Role::Subgraph(1));
+        assert_eq!(document.graphs[1].nodes[0].role, Role::Subgraph(3));
+        assert_eq!(extra.last_node_id, 7);
+    }
+
+    #[test]
+    fn ports_take_their_listed_links_first_and_then_the_unlisted() {
+        let (document, ..) = read(
+            r#"{"nodes":[],"definitions":{"subgraphs":[{"id":"a","nodes":[{"id":1,"type":"A","inputs":[
+                {"name":"x","link":3},{"name":"y","link":2}]}],
+                "inputs":[{"name":"in","type":"INT","linkIds":[2]}],"outputs":[{"name":"out","type":["a"]}],
+                "links":[{"id":3,"origin_id":-10,"origin_slot":0,"target_id":1,"target_slot":0},
+                {"id":2,"origin_id":-10,"origin_slot":0,"target_id":1,"target_slot":0},
+                {"id":4,"origin_id":1,"origin_slot":0,"target_id":-20,"target_slot":0}]}]}}"#,
+        );
+        let graph = &document.graphs[1];
+        assert_eq!(graph.inputs[0].links, ["2", "3", "2"]);
+        assert_eq!(graph.first_target(0).unwrap().1.name, "y");
+        assert_eq!(graph.output_link(0).unwrap(), "4");
+        assert_eq!(graph.outputs[0].type_name, "COMBO");
+        assert_eq!((graph.input_port("in"), graph.input_port("none")), (Some(0), None));
+    }
+
+    #[test]
+    fn titles_modes_and_values_of_any_kind_are_read() {
+        let (document, ..) = read(
+            r#"{"nodes":[{"id":1,"type":"A","title":"","mode":2,"widgets_values":{"a":1}},
+                {"id":2,"type":"A","title":7,"mode":4,"widgets_values":[1,null],"properties":
+                  {"proxyWidgets":[["-1","x"],[3,"y"],5],"Node name for S&R":"n"}},
+                {"id":3,"type":"A","title":{},"mode":"x","widgets_values":3}]}"#,
+        );
+        let nodes = &document.graphs[0].nodes;
+        assert_eq!(nodes.iter().map(|node| node.title).collect::<Vec<_>>(), [None, Some("7"), None]);
+        assert_eq!(
+            nodes.iter().map(|node| node.mode).collect::<Vec<_>>(),
+            [Mode::Muted, Mode::Bypassed, Mode::Active]
+        );
+        assert!(matches!(&nodes[0].values, Values::Named(named) if named["a"] == "1"));
+        assert!(matches!(&nodes[1].values, Values::List(list) if list == &["1", "null"]));
+        assert!(matches!(&nodes[2].values, Values::List(list) if list.is_empty()));
+        let proxies = nodes[1].proxies.as_ref().unwrap();
+        assert_eq!(proxies[1], ("3".into(), "y".into()));
+        assert_eq!(proxies[2], ("".into(), "".into()));
+        assert_eq!(nodes[1].search_name.as_deref(), Some("n"));
+    }
+
+    #[test]
+    fn the_linked_one_of_inputs_with_one_name_counts() {
+        let (document, ..) = read(
+            r#"{"nodes":[{"id":1,"type":"A","inputs":[{"name":"x"},{"name":"x","link":4},{"name":"y"}]}]}"#,
+        );
+        let node = &document.graphs[0].nodes[0];
+        assert_eq!(node.input("x").unwrap().link.as_deref(), Some("4"));
+        assert!(node.input("y").unwrap().link.is_none() && node.input("z").is_none());
+    }
+}

@@ -1,0 +1,273 @@
+//! The two changes the editor makes to texts when it hands a graph over: drawing from `{a|b}`, and filling in the
+//! prefix of a file's name. It must not know nodes.
+//!
+//! Source: observed from the official frontend 1.45.15 / 1.58.1.
+
+use std::fmt::Write as _;
+
+use jiff::civil::DateTime;
+
+/// Draws from a prompt: comments go (`/* … */` and `// …` to the end of the line), of `{a|b}` one part stays, also
+/// inside each other, and `\{`, `\|`, `\}` stand for themselves. A brace that is never closed reaches to the end.
+///
+/// `draw` is given how many parts there are and answers which to take, from 0.
+pub(super) fn draw_prompt(prompt: &str, draw: &mut dyn FnMut(usize) -> usize) -> String {
+    let prompt = without_comments(prompt);
+    let blocks = Blocks::of(&prompt);
+    let mut drawn = String::with_capacity(prompt.len());
+    // Ranges of the prompt still to write, the next on top.
+    let mut open = vec![(0, prompt.len())];
+    while let Some((start, end)) = open.pop() {
+        let Some(brace) = blocks.next_in(start, end) else {
+            drawn.push_str(&prompt[start..end]);
+            continue;
+        };
+        let block = &blocks.0[brace];
+        drawn.push_str(&prompt[start..block.start]);
+        let parts = block.bars.len() + 1;
+        let part = draw(parts).min(parts - 1);
+        let begin = if part == 0 { block.start + 1 } else { block.bars[part - 1] + 1 };
+        open.push(((block.end + 1).min(end), end));
+        open.push((begin, block.bars.get(part).copied().unwrap_or(block.end)));
+    }
+    unescaped(&drawn)
+}
+
+/// One `{…}`: the places of its braces and of its own bars.
+struct Block {
+    start: usize,
+    end: usize,
+    bars: Vec<usize>,
+}
+
+/// All blocks by the place they start at.
+struct Blocks(Vec<Block>);
+
+impl Blocks {
+    fn of(prompt: &str) -> Self {
+        let mut blocks: Vec<Block> = Vec::new();
+        let mut open: Vec<usize> = Vec::new();
+        let mut escaped = false;
+        for (at, byte) in prompt.bytes().enumerate() {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'{' => {
+                    open.push(blocks.len());
+                    blocks.push(Block { start: at, end: prompt.len(), bars: Vec::new() });
+                }
+                b'|' => {
+                    if let Some(&block) = open.last() {
+                        blocks[block].bars.push(at);
+                    }
+                }
+                b'}' => {
+                    if let Some(block) = open.pop() {
+                        blocks[block].end = at;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Self(blocks)
+    }
+
+    /// The first block that starts within a range.
+    fn next_in(&self, start: usize, end: usize) -> Option<usize> {
+        let at = self.0.partition_point(|block| block.start < start);
+        self.0.get(at).is_some_and(|block| block.start < end).then_some(at)
+    }
+}
+
+fn without_comments(prompt: &str) -> String {
+    let mut clean = String::with_capacity(prompt.len());
+    let mut rest = prompt;
+    // Once no `*/` follows, none ever will: do not search again for each `/*`.
+    let mut closes = true;
+    while let Some(at) = rest.find('/') {
+        let (before, comment) = rest.split_at(at);
+        clean.push_str(before);
+        let block = if closes && comment.starts_with("/*") { comment[2..].find("*/") } else { None };
+        closes &= block.is_some() || !comment.starts_with("/*");
+        rest = if let Some(end) = block {
+            &comment[end + 4..]
+        } else if comment.starts_with("//") {
+            let end = comment.find(['\n', '\r', '\u{2028}', '\u{2029}']).unwrap_or(comment.len());
+            &comment[end..]
+        } else {
+            clean.push('/');
+            &comment[1..]
+        };
+    }
+    clean.push_str(rest);
+    clean
+}
+
+fn unescaped(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(char) = chars.next() {
+        if char != '\\' || !matches!(chars.peek(), Some('{' | '|' | '}')) {
+            plain.push(char);
+        }
+    }
+    plain
+}
+
+/// How long a filled-in prefix may get, in bytes, before the rest of it stays as it is; no file's name is as long.
+const LONGEST_PREFIX: usize = 1 << 16;
+
+/// Fills in `%Node.field%` by `look_up` and `%date:yyyy-MM-dd%` by `now`; what is unknown stays, for the server
+/// knows `%width%`, `%year%` and others itself.
+pub(super) fn fill_prefix(
+    prefix: &str,
+    now: DateTime,
+    look_up: &mut dyn FnMut(&str, &str) -> Option<String>,
+) -> String {
+    let mut filled = String::with_capacity(prefix.len());
+    let mut rest = prefix;
+    while let Some((before, after)) = rest.split_once('%').filter(|_| filled.len() < LONGEST_PREFIX) {
+        filled.push_str(before);
+        let Some((name, behind)) = after.split_once('%').filter(|(name, _)| !name.is_empty()) else {
+            filled.push('%');
+            rest = after;
+            continue;
+        };
+        match fill(name, now, look_up) {
+            Some(value) => filled.push_str(&value),
+            None => {
+                let _always_ok = write!(filled, "%{name}%");
+            }
+        }
+        rest = behind;
+    }
+    filled.push_str(rest);
+    filled
+}
+
+fn fill(name: &str, now: DateTime, look_up: &mut dyn FnMut(&str, &str) -> Option<String>) -> Option<String> {
+    let mut parts = name.split('.');
+    if let (Some(node), Some(field), None) = (parts.next(), parts.next(), parts.next()) {
+        let value = look_up(node, field)?;
+        let unsafe_in_a_name = |char: char| "/?<>\\:*|\"".contains(char) || char.is_ascii_control();
+        return Some(value.replace(unsafe_in_a_name, "_"));
+    }
+    let format = name.split('.').next()?.strip_prefix("date:")?;
+    Some(date(format, now))
+}
+
+/// `yyyy`, `yy`, and one or two of `M`, `d`, `h` (of 24), `m`, `s`; all else stays.
+fn date(format: &str, now: DateTime) -> String {
+    let mut text = String::new();
+    let mut rest = format;
+    while let Some(letter) = rest.chars().next() {
+        let run = |most: usize| rest.chars().take_while(|next| *next == letter).take(most).count();
+        let number = match letter {
+            'd' => Some(now.day()),
+            'M' => Some(now.month()),
+            'h' => Some(now.hour()),
+            'm' => Some(now.minute()),
+            's' => Some(now.second()),
+            _ => None,
+        };
+        let (taken, piece) = match (letter, number) {
+            ('y', _) => match run(4) {
+                4 => (4, now.year().to_string()),
+                2 => (2, format!("{:02}", now.year() % 100)),
+                other => (other, "y".repeat(other)),
+            },
+            (_, Some(number)) => {
+                let width = run(2);
+                (width, format!("{number:0width$}"))
+            }
+            _ => (letter.len_utf8(), letter.to_string()),
+        };
+        text.push_str(&piece);
+        rest = &rest[taken..];
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn drawn(prompt: &str, part: usize) -> String {
+        draw_prompt(prompt, &mut |parts| part.min(parts - 1))
+    }
+
+    #[test]
+    fn one_part_of_each_block_stays() {
+        for (prompt, first, last) in [
+            ("a {red|green} cube", "a red cube", "a green cube"),
+            ("{a|{b|c}} d", "a d", "c d"),
+            ("{x}", "x", "x"),
+            (r"\{a\|b\} {c\|d|e\}}", "{a|b} c|d", "{a|b} e}"),
+            ("open {a|b", "open a", "open b"),
+            ("{a|{b|c", "a", "c"),
+            ("} | stays", "} | stays", "} | stays"),
+            ("  blanks {|x}  ", "  blanks   ", "  blanks x  "),
+            ("{a|b}{c|d}", "ac", "bd"),
+            (r"back\slash \\", r"back\slash \\", r"back\slash \\"),
+        ] {
+            assert_eq!(drawn(prompt, 0), first, "{prompt}");
+            assert_eq!(drawn(prompt, 9), last, "{prompt}");
+        }
+    }
+
+    #[test]
+    fn comments_go_also_in_urls() {
+        assert_eq!(drawn("a /* b\n{ */c // d\ne", 0), "a c \ne");
+        assert_eq!(drawn("http://x/y", 0), "http:");
+        assert_eq!(drawn("a / b /* open", 0), "a / b /* open");
+    }
+
+    #[test]
+    fn a_hundred_thousand_braces_take_no_time_and_no_stack() {
+        assert_eq!(drawn(&"{".repeat(100_000), 0), "");
+        let deep = format!("{}x{}", "{a|".repeat(50_000), "}".repeat(50_000));
+        assert_eq!(drawn(&deep, 1), "x");
+        assert_eq!(drawn(&"/* ".repeat(100_000), 0).len(), 300_000);
+    }
+
+    fn now() -> DateTime {
+        jiff::civil::date(2026, 3, 9).at(7, 5, 4, 0)
+    }
+
+    #[test]
+    fn known_fields_are_filled_in_and_unknown_ones_stay() {
+        let filled = |prefix: &str| {
+            fill_prefix(prefix, now(), &mut |node, field| {
+                (node == "KSampler" && field == "seed").then(|| "1/2:\"3\"\n".to_owned())
+            })
+        };
+        assert_eq!(filled("a_%KSampler.seed%_b"), "a_1_2__3___b");
+        for same in
+            ["100%", "%width%", "%year%-%month%", "%nothing.here%", "%KSampler.nope%", "%a.b.c%", "%date%"]
+        {
+            assert_eq!(filled(same), same);
+        }
+        assert_eq!(filled("%%KSampler.seed%"), "%1_2__3__");
+    }
+
+    #[test]
+    fn dates_are_filled_in_the_editors_way() {
+        let filled = |prefix: &str| fill_prefix(prefix, now(), &mut |_, _| None);
+        assert_eq!(filled("%date:yyyy-MM-dd%/%date:hhmmss%"), "2026-03-09/070504");
+        assert_eq!(filled("%date:yy M d h m s yyy y%"), "26 3 9 7 5 4 yyy y");
+        // A dot makes it a field of a node named `date:yyyy`, in the editor as well.
+        assert_eq!(filled("%date:yyyy.MM%"), "%date:yyyy.MM%");
+        assert_eq!(filled("%date:é%"), "é");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_survived(text in r"[{}|\\/*a%.é\n]{0,60}", part in 0usize..4) {
+            let _drawn = drawn(&text, part);
+            let _filled = fill_prefix(&text, now(), &mut |_, _| Some("x".to_owned()));
+            let plain: String = text.chars().filter(char::is_ascii_alphabetic).collect();
+            prop_assert_eq!(drawn(&plain, part), plain);
+        }
+    }
+}

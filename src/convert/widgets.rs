@@ -1,0 +1,298 @@
+//! Which fields a node has in the editor, in their order, and which of its saved values belongs to which.
+//! It must not know links or other nodes.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use super::extras::{self, ExtraSlot};
+use super::model::Values;
+use super::report::shortened;
+use crate::domain::fields;
+use crate::domain::object_info::{InputKind, InputSpec, NodeClass, Upload};
+
+/// One field of a node.
+#[derive(Debug)]
+pub(super) struct Widget<'c, 'a> {
+    pub(super) name: Cow<'c, str>,
+    /// The input it is for; `None` for what only the editor knows.
+    pub(super) spec: Option<&'c InputSpec>,
+    /// Its value as JSON; `None` where there is none to give.
+    pub(super) value: Option<Cow<'a, str>>,
+}
+
+/// An input that only a link can set.
+#[derive(Debug)]
+pub(super) struct Socket<'c> {
+    pub(super) name: Cow<'c, str>,
+    pub(super) spec: &'c InputSpec,
+}
+
+/// The fields and sockets of one node, with dynamic inputs resolved by its values.
+#[derive(Debug, Default)]
+pub(super) struct Fields<'c, 'a> {
+    pub(super) widgets: Vec<Widget<'c, 'a>>,
+    pub(super) sockets: Vec<Socket<'c>>,
+    /// What looks wrong with the saved values.
+    pub(super) doubts: Vec<String>,
+    /// The places the fields have in `widgets_values`, by their names, with what was saved there.
+    pub(super) saved: Vec<(Cow<'c, str>, Option<&'a str>)>,
+    /// Positions in `widgets` by name.
+    by_name: HashMap<Cow<'c, str>, usize>,
+}
+
+impl<'c, 'a> Fields<'c, 'a> {
+    /// The field of that name.
+    pub(super) fn widget(&self, name: &str) -> Option<&Widget<'c, 'a>> {
+        self.by_name.get(name).map(|at| &self.widgets[*at])
+    }
+}
+
+/// Gives a node's saved values to its fields.
+pub(super) fn assign<'c, 'a>(class: &'c NodeClass, values: &Values<'a>) -> Fields<'c, 'a> {
+    let given = match values {
+        Values::List(list) => Given::List(without_stale(class, list), 0),
+        Values::Named(named) => Given::Named(named),
+    };
+    let mut walk = Walk { class: &class.name, given, fields: Fields::default() };
+    for input in &class.inputs {
+        walk.input(Cow::Borrowed(&input.name), input, true);
+    }
+    walk.extras(extras::behind(&class.name, ""));
+    if class.inputs.iter().any(is_upload_combo) {
+        walk.extras(&[extras::UPLOAD]);
+    }
+    if class.name == "CustomCombo" {
+        walk.custom_combo();
+    }
+    walk.close()
+}
+
+/// Whether the editor shows a field for an input, so that a value can be typed in.
+pub(super) fn is_widget(input: &InputSpec) -> bool {
+    let by_kind = match &input.kind {
+        InputKind::Autogrow(_) | InputKind::MatchType { .. } => false,
+        InputKind::Socket => extras::has_field(&input.type_name),
+        _ => true,
+    };
+    (by_kind || input.options.widget_type.is_some()) && !input.options.force_input
+}
+
+fn is_upload_combo(input: &InputSpec) -> bool {
+    let has_button = matches!(input.options.upload, Some(Upload::Image | Upload::Video | Upload::Audio));
+    has_button && matches!(input.kind, InputKind::Combo { .. })
+}
+
+/// How many values the editor keeps behind a field for what happens after a run: "fixed" and the like, and for a
+/// combo a filter too.
+fn controls(name: &str, input: &InputSpec) -> &'static [&'static str] {
+    let asked = input.options.control_after_generate;
+    match &input.kind {
+        InputKind::Int(_) if asked.is_none() && ["seed", "noise_seed"].contains(&name) => {
+            &["control_after_generate"]
+        }
+        InputKind::Int(_) | InputKind::Float(_) if asked == Some(true) => &["control_after_generate"],
+        InputKind::Combo { .. } if asked == Some(true) => &["control_after_generate", "control_filter_list"],
+        _ => &[],
+    }
+}
+
+/// Old versions kept a value also for inputs that can only be linked. If the list is exactly as long as it was
+/// then, these values are dropped.
+fn without_stale<'a>(class: &NodeClass, list: &[&'a str]) -> Vec<&'a str> {
+    let mut was_forced = Vec::new();
+    for input in &class.inputs {
+        let forced = input.options.force_input;
+        if forced || is_widget(input) {
+            was_forced.push(forced);
+            if input.options.control_after_generate == Some(true) {
+                was_forced.push(false);
+            }
+        }
+    }
+    if was_forced.len() != list.len() {
+        return list.to_vec();
+    }
+    list.iter().zip(was_forced).filter(|(_, forced)| !forced).map(|(value, _)| *value).collect()
+}
+
+enum Given<'v, 'a> {
+    /// The values and how many were taken.
+    List(Vec<&'a str>, usize),
+    Named(&'v HashMap<Cow<'a, str>, &'a str>),
+}
+
+impl<'a> Given<'_, 'a> {
+    fn take(&mut self, name: &str) -> Option<&'a str> {
+        match self {
+            Self::List(values, taken) => {
+                *taken += 1;
+                values.get(*taken - 1).copied()
+            }
+            Self::Named(values) => values.get(name).copied(),
+        }
+    }
+}
+
+struct Walk<'c, 'v, 'a> {
+    class: &'c str,
+    given: Given<'v, 'a>,
+    fields: Fields<'c, 'a>,
+}
+
+impl<'c, 'a> Walk<'c, '_, 'a> {
+    /// One input. `takes` is off for parts of a dynamic combo that has no key of its own: they take no value.
+    fn input(&mut self, name: Cow<'c, str>, spec: &'c InputSpec, takes: bool) {
+        if !is_widget(spec) {
+            self.socket(name, spec);
+            return;
+        }
+        // The editor calls the field of a 3D view `image`, whatever the input's name is.
+        let name = if spec.type_name == "LOAD_3D" { Cow::Borrowed("image") } else { name };
+        if spec.type_name == "IMAGECOMPARE" {
+            let value = Some(Cow::Borrowed(r#"["",""]"#));
+            self.fields.widgets.push(Widget { name, spec: Some(spec), value });
+            return;
+        }
+        let given = if takes { self.take(name.clone()) } else { None };
+        let value = settle(self.class, spec, given);
+        let key = value.clone();
+        self.fields.widgets.push(Widget { name: name.clone(), spec: Some(spec), value });
+        if takes {
+            self.behind(&name, spec);
+        }
+        if let InputKind::DynamicCombo(options) = &spec.kind {
+            let key = key.as_deref().and_then(|raw| fields::text(raw).or(Some(Cow::Borrowed(raw))));
+            let option = options.iter().find(|option| Some(option.key.as_str()) == key.as_deref());
+            if option.is_none() && given.is_some() {
+                let key = key.unwrap_or_default();
+                self.fields.doubts.push(format!(
+                    "{:?} is none of the choices of `{name}`, so none of its parts were set",
+                    shortened(&key)
+                ));
+            }
+            let takes = takes && given != Some("null");
+            for part in option.map(|option| &option.inputs).into_iter().flatten() {
+                self.input(Cow::Owned(format!("{name}.{}", part.name)), part, takes);
+            }
+        }
+    }
+
+    fn take(&mut self, name: Cow<'c, str>) -> Option<&'a str> {
+        let value = self.given.take(&name);
+        self.fields.saved.push((name, value));
+        value
+    }
+
+    /// What the editor keeps behind a field.
+    fn behind(&mut self, name: &str, spec: &InputSpec) {
+        for control in controls(name, spec) {
+            let value = self.take(Cow::Borrowed(control));
+            let known = [
+                "\"fixed\"",
+                "\"increment\"",
+                "\"increment-wrap\"",
+                "\"decrement\"",
+                "\"randomize\"",
+                "true",
+                "false",
+                "null",
+            ];
+            if let Some(value) =
+                value.filter(|value| *control == "control_after_generate" && !known.contains(value))
+            {
+                self.fields.doubts.push(format!(
+                    "behind `{name}` stands {} where the editor keeps \"fixed\" or \"randomize\"; the values after it may be shifted by one",
+                    shortened(value)
+                ));
+            }
+        }
+        if spec.type_name == "BOUNDING_BOX" {
+            self.extras(extras::BEHIND_A_BOX);
+        }
+        self.extras(extras::behind(self.class, name));
+    }
+
+    fn extras(&mut self, slots: &[ExtraSlot]) {
+        for slot in slots {
+            let given = self.take(Cow::Borrowed(slot.name));
+            if let Some(default) = slot.emitted {
+                let value = Some(Cow::Borrowed(given.unwrap_or(default)));
+                self.fields.widgets.push(Widget { name: Cow::Borrowed(slot.name), spec: None, value });
+            }
+        }
+    }
+
+    fn socket(&mut self, name: Cow<'c, str>, spec: &'c InputSpec) {
+        self.fields.sockets.push(Socket { name, spec });
+    }
+
+    /// `CustomCombo` keeps its choices as fields of its own: `index` of the choice, `option1`, … and an empty one.
+    fn custom_combo(&mut self) {
+        let choice = self.fields.widgets.first().and_then(|widget| widget.value.clone());
+        let _saved_index = self.take(Cow::Borrowed("index"));
+        let mut options: Vec<&'a str> = Vec::new();
+        while let Some(option) = self.given.take(&format!("option{}", options.len() + 1)) {
+            options.push(option);
+            self.fields.saved.push((Cow::Owned(format!("option{}", options.len())), Some(option)));
+        }
+        if options.last().is_none_or(|last| *last != "\"\"") {
+            options.push("\"\"");
+        }
+        let index = options.iter().position(|option| Some(*option) == choice.as_deref());
+        let index = index.map_or_else(|| "-1".to_owned(), |index| index.to_string());
+        let mut add = |name: Cow<'c, str>, value: Cow<'a, str>| {
+            self.fields.widgets.push(Widget { name, spec: None, value: Some(value) });
+        };
+        add(Cow::Borrowed("index"), Cow::Owned(index));
+        for (at, option) in options.into_iter().enumerate() {
+            add(Cow::Owned(format!("option{}", at + 1)), Cow::Borrowed(option));
+        }
+    }
+
+    fn close(mut self) -> Fields<'c, 'a> {
+        if let Given::List(values, _) = &self.given {
+            let (saved, places) = (values.len(), self.fields.saved.len());
+            if saved > places {
+                self.fields.doubts.push(format!(
+                    "{saved} values are saved for {places} fields; the last {} were not used",
+                    saved - places
+                ));
+            } else if saved > 0 && saved < places {
+                self.fields.doubts.push(format!(
+                    "only {saved} values are saved for {places} fields; the others have their defaults"
+                ));
+            }
+        }
+        let names =
+            self.fields.widgets.iter().enumerate().rev().map(|(at, widget)| (widget.name.clone(), at));
+        self.fields.by_name = names.collect();
+        self.fields
+    }
+}
+
+/// The value of a field: as it was saved, or the class's.
+fn settle<'a>(class: &str, spec: &InputSpec, given: Option<&'a str>) -> Option<Cow<'a, str>> {
+    let json = |value: Value| Cow::Owned(value.to_string());
+    let Some(given) = given else {
+        let own = || matches!(spec.kind, InputKind::Socket).then_some(Cow::Borrowed("\"\""));
+        return spec.initial_value().map(json).or_else(own);
+    };
+    if given == "null" {
+        return Some(match &spec.kind {
+            InputKind::Combo { choices, .. } => choices.first().cloned().map_or(Cow::Borrowed(given), json),
+            InputKind::DynamicCombo(options) => {
+                options.first().map_or(Cow::Borrowed(given), |option| json(Value::from(option.key.clone())))
+            }
+            InputKind::String { multiline: true } => Cow::Borrowed("\"\""),
+            _ => Cow::Borrowed(given),
+        });
+    }
+    // Names of samplers once began with `sample_`.
+    let samples = spec.name == "sampler_name" && ["KSampler", "KSamplerAdvanced"].contains(&class);
+    if let Some(name) = given.strip_prefix("\"sample_").filter(|_| samples) {
+        return Some(Cow::Owned(format!("\"{name}")));
+    }
+    Some(Cow::Borrowed(given))
+}

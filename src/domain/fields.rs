@@ -1,0 +1,150 @@
+//! The fields of a JSON object that somebody else wrote: any may be missing or of another type.
+//! It must not know which fields there are.
+//!
+//! Values stay borrowed text until they are asked for, so what nobody asks for is skipped, not built.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// The entries of an object in their order. A getter gives `None` for what is absent, `null` or of another type;
+/// of a repeated key the last counts.
+#[derive(Debug, Default)]
+pub struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'a> Fields<'a> {
+    /// The fields of an object; `None` when the text is none.
+    #[must_use]
+    pub fn parse(text: &'a str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// The raw value of `key`, unless it is `null`.
+    #[must_use]
+    pub fn raw(&self, key: &str) -> Option<&'a str> {
+        let (_, raw) = self.0.iter().rev().find(|(name, _)| name == key)?;
+        (raw.get() != "null").then_some(raw.get())
+    }
+
+    /// The value of `key` as a `T`.
+    #[must_use]
+    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
+        serde_json::from_str(self.raw(key)?).ok()
+    }
+
+    /// The text of `key`.
+    #[must_use]
+    pub fn text(&self, key: &str) -> Option<Cow<'a, str>> {
+        text(self.raw(key)?)
+    }
+
+    /// The fields of the object that is the value of `key`.
+    #[must_use]
+    pub fn fields(&self, key: &str) -> Option<Self> {
+        Self::parse(self.raw(key)?)
+    }
+
+    /// The raw elements of the list that is the value of `key`; none when it is no list.
+    #[must_use]
+    pub fn list(&self, key: &str) -> Vec<&'a str> {
+        self.raw(key).map(list).unwrap_or_default()
+    }
+
+    /// Whether the value of `key` counts as true: anything but `false`, `0`, `""` and what is absent.
+    #[must_use]
+    pub fn truth(&self, key: &str) -> bool {
+        self.raw(key).is_some_and(|raw| !matches!(raw, "false" | "0" | "\"\""))
+    }
+
+    /// All entries in their order, repeated keys included.
+    pub fn entries(&self) -> impl Iterator<Item = (&Cow<'a, str>, &'a str)> {
+        self.0.iter().map(|(key, raw)| (key, raw.get()))
+    }
+}
+
+/// The raw elements of a list; none when it is no list.
+#[must_use]
+pub fn list(raw: &str) -> Vec<&str> {
+    let elements: Vec<&RawValue> = serde_json::from_str(raw).unwrap_or_default();
+    elements.into_iter().map(RawValue::get).collect()
+}
+
+/// The text that a JSON string holds, borrowed where it has no escapes.
+#[must_use]
+pub fn text(raw: &str) -> Option<Cow<'_, str>> {
+    serde_json::from_str(raw).ok().map(|Key(text)| text)
+}
+
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Entries)
+    }
+}
+
+struct Entries;
+
+impl<'de> Visitor<'de> for Entries {
+    type Value = Fields<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut entries = Vec::with_capacity(16);
+        while let Some((Key(key), value)) = map.next_entry()? {
+            entries.push((key, value));
+        }
+        Ok(Fields(entries))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_absent_null_or_of_another_type_is_not_there() {
+        let fields = Fields::parse(r#"{"a":"x\u0062","n":null,"l":[1,"y"],"o":{"k":2},"a":"last"}"#).unwrap();
+        assert_eq!(fields.text("a").as_deref(), Some("last"));
+        assert_eq!((fields.raw("n"), fields.raw("none")), (None, None));
+        assert_eq!(fields.list("l"), ["1", "\"y\""]);
+        assert!(fields.list("a").is_empty() && fields.text("l").is_none() && fields.fields("l").is_none());
+        assert_eq!(fields.fields("o").and_then(|inner| inner.get::<u8>("k")), Some(2));
+        assert_eq!(fields.entries().count(), 5);
+        for text in ["[]", "null", "", "{", "3"] {
+            assert!(Fields::parse(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn truth_is_what_python_and_javascript_agree_on() {
+        let fields =
+            Fields::parse(r#"{"a":true,"b":{},"c":1,"d":false,"e":0,"f":"","g":null,"h":"x"}"#).unwrap();
+        for (key, truth) in [
+            ("a", true),
+            ("b", true),
+            ("c", true),
+            ("d", false),
+            ("e", false),
+            ("f", false),
+            ("g", false),
+            ("h", true),
+        ] {
+            assert_eq!(fields.truth(key), truth, "{key}");
+        }
+    }
+
+    #[test]
+    fn plain_text_is_borrowed() {
+        assert!(matches!(text("\"plain\""), Some(Cow::Borrowed("plain"))));
+        assert_eq!(text(r#""a\nb""#).as_deref(), Some("a\nb"));
+        assert_eq!(text("3"), None);
+    }
+}

@@ -1,0 +1,166 @@
+//! One input of a node class: what it takes, and what the class says about it.
+//! It must not know how a server writes it (`read`).
+
+use std::sync::Arc;
+
+use serde_json::{Number, Value};
+
+/// One input of a class.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InputSpec {
+    /// Its name; within a dynamic combo's option and an autogrow's template, the last part of the name only.
+    pub name: String,
+    /// Whether a graph must set it.
+    pub required: bool,
+    /// The type as the server writes it: `INT`, `IMAGE`, `*`, `INT,FLOAT`; `COMBO` also for a bare list of choices.
+    pub type_name: String,
+    /// What it takes.
+    pub kind: InputKind,
+    /// The value a new node has, where the class says one.
+    pub default: Option<Value>,
+    /// What else the class says.
+    pub options: Options,
+}
+
+/// The limits of a number; numbers keep the digits the server wrote.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NumberRange {
+    /// The least.
+    pub min: Option<Number>,
+    /// The greatest.
+    pub max: Option<Number>,
+    /// What the editor's arrows add and subtract; servers accept values between.
+    pub step: Option<Number>,
+}
+
+/// What an input takes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum InputKind {
+    /// A whole number.
+    Int(NumberRange),
+    /// Any number.
+    Float(NumberRange),
+    /// A text.
+    String {
+        /// Whether the editor gives it several lines.
+        multiline: bool,
+    },
+    /// `true` or `false`.
+    Boolean,
+    /// One of some values, mostly texts.
+    Combo {
+        /// The values; shared between inputs that have the same.
+        choices: Arc<[Value]>,
+        /// Whether the editor fetches the choices from somewhere else, so that none are known here.
+        remote: bool,
+        /// Whether the value is a list of choices.
+        multiselect: bool,
+    },
+    /// One of some keys, each bringing inputs of its own named `input.part` (`COMFY_DYNAMICCOMBO_V3`).
+    DynamicCombo(Vec<DynamicOption>),
+    /// As many inputs of one shape as one likes, named `input.part` (`COMFY_AUTOGROW_V3`).
+    Autogrow(Autogrow),
+    /// A link of any of some types, the same for all inputs of one template (`COMFY_MATCHTYPE_V3`).
+    MatchType {
+        /// Which inputs and outputs of the class have one type.
+        template_id: String,
+        /// The types: `*`, or names between commas.
+        allowed_types: String,
+    },
+    /// Any other type. Mostly it takes only a link; types such as `COLOR` or `CURVE` hold values.
+    Socket,
+}
+
+/// One key of a dynamic combo.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DynamicOption {
+    /// The value to choose it by.
+    pub key: String,
+    /// The inputs that come with it: the required, then the optional.
+    pub inputs: Vec<InputSpec>,
+}
+
+/// The shape of an autogrow input.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Autogrow {
+    /// What every one of them takes, mostly one; its own name does not appear in a graph.
+    pub template: Vec<InputSpec>,
+    /// The parts' names where the class lists them; otherwise they are `{prefix}{0..}`.
+    pub names: Vec<String>,
+    /// What stands before the number in a part's name.
+    pub prefix: Option<String>,
+    /// How many must be set.
+    pub min: u64,
+    /// How many there may be at most.
+    pub max: Option<u64>,
+}
+
+/// What kind of file an input names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Upload {
+    /// A picture, still or moving.
+    Image,
+    /// A film.
+    Video,
+    /// A sound.
+    Audio,
+    /// Anything else, such as a 3D model.
+    File,
+}
+
+/// What else a class says about an input.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// `forceInput`: it takes a link although its type could be typed in.
+    pub force_input: bool,
+    /// `control_after_generate`, where said: the editor puts a "fixed/randomize" choice behind it.
+    pub control_after_generate: Option<bool>,
+    /// `dynamicPrompts`: the editor draws from `{a|b}` in its text.
+    pub dynamic_prompts: bool,
+    /// `widgetType`: the editor's own field for it, whatever its type.
+    pub widget_type: Option<String>,
+    /// `image_upload`, `video_upload`, `audio_upload` or `file_upload`: it names a file to be uploaded.
+    pub upload: Option<Upload>,
+    /// `tooltip`: what it is for, in the author's words.
+    pub tooltip: Option<String>,
+}
+
+impl InputSpec {
+    /// The value the editor gives a new node: the class's default, else the first choice, 0, `""` or `false`.
+    /// `None` where only a link fits or the class names no choice.
+    #[must_use]
+    pub fn initial_value(&self) -> Option<Value> {
+        self.default.clone().or_else(|| match &self.kind {
+            InputKind::Int(_) | InputKind::Float(_) => Some(Value::from(0)),
+            InputKind::String { .. } => Some(Value::from("")),
+            InputKind::Boolean => Some(Value::from(false)),
+            InputKind::Combo { choices, .. } => choices.first().cloned(),
+            InputKind::DynamicCombo(options) => options.first().map(|option| Value::from(option.key.clone())),
+            InputKind::Autogrow(_) | InputKind::MatchType { .. } | InputKind::Socket => None,
+        })
+    }
+}
+
+impl Autogrow {
+    /// The name of part `at` (from 0) of the input `input`, without the input's own name in front.
+    #[must_use]
+    pub fn part(&self, input: &str, at: usize) -> Option<String> {
+        if !self.names.is_empty() {
+            return self.names.get(at).cloned();
+        }
+        let within = self.max.is_none_or(|max| u64::try_from(at).is_ok_and(|at| at < max));
+        within.then(|| format!("{}{at}", self.prefix.as_deref().unwrap_or(input)))
+    }
+
+    /// Whether `part` can be one of its parts: `image0` for the prefix `image`.
+    #[must_use]
+    pub fn has_part(&self, input: &str, part: &str) -> bool {
+        if !self.names.is_empty() {
+            return self.names.iter().any(|name| name == part);
+        }
+        let number = part.strip_prefix(self.prefix.as_deref().unwrap_or(input));
+        number
+            .and_then(|digits| digits.parse::<usize>().ok())
+            .is_some_and(|at| self.part(input, at).as_deref() == Some(part))
+    }
+}

@@ -1,0 +1,137 @@
+//! What node classes a ComfyUI server has, and their inputs and outputs: its `GET /object_info` as types.
+//! It must not know of any workflow, nor fetch anything.
+//!
+//! Source: the bodies ComfyUI 0.3.64 and 0.24.0 answer, both the old form of an input (`[["a", "b"], {…}]`) and the
+//! new one (`["COMBO", {"options": […]}]`, `COMFY_DYNAMICCOMBO_V3`, `COMFY_AUTOGROW_V3`, `COMFY_MATCHTYPE_V3`).
+//! Custom nodes write what they like there, so whatever is missing or of another type counts as not said.
+
+mod input;
+mod read;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub use input::{Autogrow, DynamicOption, InputKind, InputSpec, NumberRange, Options, Upload};
+
+/// One output of a class.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputSpec {
+    /// The type, as in `IMAGE`; `COMBO` where the class gives a list of choices for it, `*` where it says none.
+    pub type_name: String,
+    /// The name shown in the editor; the type where there is none.
+    pub name: String,
+    /// Whether it gives a list that later nodes run over one by one.
+    pub is_list: bool,
+    /// For an output of type `COMFY_MATCHTYPE_V3`: the `template_id` of the inputs whose type it takes.
+    pub match_template: Option<String>,
+}
+
+/// One node class.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeClass {
+    /// The class's name, as in a node's `class_type`.
+    pub name: String,
+    /// The name shown in the editor; `name` where there is none.
+    pub display_name: String,
+    /// What it is for, in its author's words; may be empty.
+    pub description: String,
+    /// Where the editor's menu has it, as in `api node/image/BFL`.
+    pub category: String,
+    /// All inputs but the hidden ones, in the order of definition: the required, then the optional.
+    pub inputs: Vec<InputSpec>,
+    /// Names of the hidden inputs, which the server fills in itself.
+    pub hidden: Vec<String>,
+    /// The outputs; a link's slot counts them from 0.
+    pub outputs: Vec<OutputSpec>,
+    /// Whether it is an end of a graph: a graph needs at least one.
+    pub output_node: bool,
+    /// Whether its inputs come as whole lists.
+    pub is_input_list: bool,
+    /// Whether running it calls a paid service.
+    pub api_node: bool,
+}
+
+impl NodeClass {
+    /// The input of that name as the class defines it: parts of dynamic inputs (`model.images.image0`) are not found.
+    #[must_use]
+    pub fn input(&self, name: &str) -> Option<&InputSpec> {
+        self.inputs.iter().find(|input| input.name == name)
+    }
+}
+
+/// The body could not be read at all.
+#[derive(Debug, thiserror::Error)]
+#[error("the server's /object_info is no object of node classes: {0}")]
+pub struct ObjectInfoError(#[from] serde_json::Error);
+
+/// The node classes of one server.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ObjectInfo {
+    classes: HashMap<String, NodeClass>,
+}
+
+impl ObjectInfo {
+    /// Reads the body of `GET /object_info` or of `GET /object_info/{class}`, already clean of `NaN` and the like.
+    /// An entry that is no class at all is left out.
+    ///
+    /// # Errors
+    /// When the text is no JSON object.
+    pub fn parse(text: &str) -> Result<Self, ObjectInfoError> {
+        Ok(Self { classes: read::classes(text)? })
+    }
+
+    /// The class of that name.
+    #[must_use]
+    pub fn class(&self, name: &str) -> Option<&NodeClass> {
+        self.classes.get(name)
+    }
+
+    /// All classes, in no order.
+    pub fn classes(&self) -> impl Iterator<Item = &NodeClass> {
+        self.classes.values()
+    }
+
+    /// How many classes there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.classes.len()
+    }
+
+    /// Whether there is no class.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.classes.is_empty()
+    }
+}
+
+/// The node classes of one or several servers, as something to ask.
+pub trait Classes {
+    /// The class of that name, from the first server that has it.
+    fn class(&self, name: &str) -> Option<&NodeClass>;
+
+    /// The names of all classes, perhaps repeated.
+    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_>;
+}
+
+impl Classes for ObjectInfo {
+    fn class(&self, name: &str) -> Option<&NodeClass> {
+        self.classes.get(name)
+    }
+
+    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        Box::new(self.classes.keys().map(String::as_str))
+    }
+}
+
+impl Classes for Vec<Arc<ObjectInfo>> {
+    fn class(&self, name: &str) -> Option<&NodeClass> {
+        self.iter().find_map(|server| server.class(name))
+    }
+
+    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        Box::new(self.iter().flat_map(|server| server.names()))
+    }
+}
+
+#[cfg(test)]
+mod tests;
