@@ -96,14 +96,11 @@ impl Server {
         }
     }
 
-    fn check(&self, text: &str) -> Option<GraphFaults> {
+    /// Our word on a graph, or why it is not even read.
+    fn check(&self, text: &str) -> Result<GraphFaults, String> {
         let replaced: Vec<&str> = self.replaced.iter().map(String::as_str).collect();
-        let workflow = Workflow::parse(text).ok()?;
-        Some(check(
-            &workflow,
-            &self.info,
-            Given { supplied: &[], replaced: &replaced, expands: self.expands },
-        ))
+        let workflow = Workflow::parse(text).map_err(|faults| faults[0].message.clone())?;
+        Ok(check(&workflow, &self.info, Given { supplied: &[], replaced: &replaced, expands: self.expands }))
     }
 }
 
@@ -117,9 +114,9 @@ impl Report {
     }
 }
 
-fn of_ours(faults: &GraphFaults) -> Words {
+fn of_ours(faults: &GraphFaults, only_certain: bool) -> Words {
     let words = faults.nodes.iter().flat_map(|node| {
-        node.faults.iter().map(|fault| {
+        node.faults.iter().filter(|fault| fault.certain || !only_certain).map(|fault| {
             format!("{} {} {}", node.node_id, fault.kind.as_str(), fault.input.as_deref().unwrap_or(""))
         })
     });
@@ -135,18 +132,26 @@ fn broken(words: &Words) -> BTreeSet<&str> {
 
 /// Whether a class's own check is among what was said: of most, whether a file is there.
 fn is_own(words: &Words) -> bool {
-    words.iter().any(|word| word.contains("custom_validation_failed"))
+    words
+        .iter()
+        .any(|word| word.contains("custom_validation_failed") || word.contains("inner_validation image"))
 }
 
-fn compare(report: &mut Report, name: &str, ours: Option<&GraphFaults>, word: &Word) {
-    let Some(ours) = ours else {
-        let kind = match word {
-            Word::Accepted | Word::Partly(_) => "NOT READ BUT ACCEPTED",
-            Word::Refused(_) | Word::Failed => "both refuse (not read)",
-        };
-        return report.note(kind, if kind.starts_with("NOT") { format!("{name}: ") } else { String::new() });
+fn compare(report: &mut Report, name: &str, ours: Result<&GraphFaults, &String>, word: &Word) {
+    let ours = match ours {
+        Ok(ours) => ours,
+        Err(why) => {
+            let kind = match word {
+                Word::Accepted => "not read but accepted",
+                Word::Partly(_) => "not read but accepted in part",
+                Word::Refused(_) | Word::Failed => {
+                    return report.note("both refuse (not read)", String::new());
+                }
+            };
+            return report.note(kind, format!("{name}: {why}"));
+        }
     };
-    let found = of_ours(ours);
+    let found = of_ours(ours, false);
     match word {
         Word::Accepted | Word::Partly(_) if ours.refused => {
             report.note("REFUSED BUT ACCEPTED", format!("{name}: {found:?}"));
@@ -154,11 +159,13 @@ fn compare(report: &mut Report, name: &str, ours: Option<&GraphFaults>, word: &W
         Word::Accepted if found.is_empty() => report.note("both accept", String::new()),
         Word::Accepted => report.note("accepted with our doubts", format!("{name}: {found:?}")),
         Word::Failed => report.note("the server fails", format!("{name}: {found:?}")),
-        Word::Refused(words) if !ours.refused && is_own(words) => {
-            report.note("refused by a class's own check", format!("{name}: {words:?} / {found:?}"));
-        }
         Word::Refused(words) if !ours.refused => {
-            report.note("refused unforeseen", format!("{name}: {words:?} / {found:?}"));
+            let kind = match () {
+                () if is_own(words) => "refused by a class's own check",
+                () if !found.is_empty() => "refused as we doubted",
+                () => "refused unforeseen",
+            };
+            report.note(kind, format!("{name}: {words:?} / {found:?}"));
         }
         Word::Refused(words) if words.iter().any(|word| word.starts_with("- ")) => {
             report.note("both refuse the whole", name.to_owned());
@@ -167,17 +174,22 @@ fn compare(report: &mut Report, name: &str, ours: Option<&GraphFaults>, word: &W
             let broken = broken(words);
             let clear = |word: &&String| !broken.contains(word.split(' ').next().unwrap());
             let unforeseen: Vec<_> = words.difference(&found).filter(clear).collect();
-            let invented: Vec<_> = found.difference(words).filter(clear).collect();
-            match (unforeseen.is_empty(), invented.is_empty()) {
-                (true, true) => report.note("the same faults", String::new()),
-                (false, true) if unforeseen.iter().all(|word| word.contains("custom_validation_failed")) => {
-                    report.note("the same faults, and those of a class's own check", String::new());
+            let certain = of_ours(ours, true);
+            let invented: Vec<_> = certain.difference(words).filter(clear).collect();
+            let kind = match (unforeseen.as_slice(), invented.as_slice()) {
+                (_, [_, ..]) if !broken.is_empty() => "the server gave up before it saw all of our faults",
+                (_, [_, ..]) => "FAULTS ONLY OURS",
+                ([], []) => "the same faults",
+                _ if unforeseen.iter().all(|word| word.contains("custom_validation_failed")) => {
+                    return report.note("the same faults, and those of a class's own check", String::new());
                 }
-                (false, _) => {
-                    report.note("faults unforeseen", format!("{name}: {unforeseen:?}, ours {invented:?}"));
-                }
-                (true, false) => report.note("faults only ours", format!("{name}: {invented:?}")),
-            }
+                _ => "faults unforeseen",
+            };
+            let detail = format!("{name}: {unforeseen:?} / {invented:?}");
+            report.note(
+                kind,
+                if kind == "the same faults" || !broken.is_empty() { String::new() } else { detail },
+            );
         }
     }
 }
@@ -327,6 +339,10 @@ async fn the_check_agrees_with_a_real_comfyui() {
         cases.extend((0..mutants).map(|_| damage(&good, &server, &mut dice)));
         for (at, case) in cases.iter().enumerate() {
             let text = case.to_string();
+            // One recorded graph ends the server's process.
+            if text.contains("\"exit\"") {
+                continue;
+            }
             asked += 1;
             let shown = format!("{name}#{at}");
             compare(&mut report, &shown, server.check(&text).as_ref(), &server.ask(case).await);
@@ -339,5 +355,7 @@ async fn the_check_agrees_with_a_real_comfyui() {
             println!("    {}", case.chars().take(600).collect::<String>());
         }
     }
-    assert!(!report.0.contains_key("REFUSED BUT ACCEPTED"));
+    for wrong in ["REFUSED BUT ACCEPTED", "FAULTS ONLY OURS"] {
+        assert!(!report.0.contains_key(wrong), "{wrong}");
+    }
 }
