@@ -16,6 +16,8 @@ const INFO: &str = r#"{
   "hidden": {"prompt": "PROMPT"}}, "output": [], "output_node": true, "python_module": "nodes"},
 "LoadImage": {"input": {"required": {"image": [["a.png"], {"image_upload": true}]}}, "output": ["IMAGE", "MASK"],
   "python_module": "nodes"},
+"NewLoader": {"input": {"required": {"model": [["a.glb"], {"file_upload": true}]}}, "output": ["MESH"],
+  "python_module": "comfy_extras.nodes_new"},
 "LoadLatent": {"input": {"required": {"latent": [["a.latent"]]}}, "output": ["LATENT"], "python_module": "nodes"},
 "Far": {"input": {"required": {"voice": ["COMBO", {"remote": {"route": "/x"}}],
   "several": ["COMBO", {"options": ["a", "b"], "multiselect": true}], "number": [[1, 2.5, true, null]]}},
@@ -197,6 +199,13 @@ fn only_what_outputs_depend_on_is_looked_at() {
     assert!(checked(&nodes).is_clean());
     nodes["3"]["inputs"]["any"] = json!(["8", 0]);
     assert_eq!(checked(&nodes).nodes.len(), 1);
+    let linked = json!({"1": {"class_type": "Loader", "inputs": {"ckpt_name": "no"}},
+        "3": {"class_type": "Save", "inputs": {"latent": ["1", 0]}}});
+    assert_eq!(
+        said(&checked(&linked)),
+        ["3.latent return_type_mismatch"],
+        "nobody asks what cannot be linked"
+    );
     let found = checked(&json!({"1": {"class_type": "Loader", "inputs": {"ckpt_name": "no"}}}));
     assert!(found.no_outputs && found.refused && found.nodes.is_empty() && !found.is_clean());
 }
@@ -210,7 +219,10 @@ fn one_good_output_is_enough_to_be_run() {
     let found = checked(&nodes);
     assert_eq!(said(&found), ["4.sampler_name value_not_in_list"]);
     assert!(!found.refused && !found.is_clean());
+    nodes["4"]["inputs"]["sampler_name"] = json!("heun");
     nodes["1"]["inputs"]["ckpt_name"] = json!("no");
+    assert!(checked(&nodes).refused, "both depend on the same faulty node");
+    nodes["4"]["inputs"]["sampler_name"] = json!("no");
     let found = checked(&nodes);
     assert!(found.refused);
     assert_eq!(said(&found), ["1.ckpt_name value_not_in_list", "4.sampler_name value_not_in_list"]);
@@ -233,7 +245,9 @@ fn links_meet_by_any_common_type() {
 fn files_to_be_uploaded_and_classes_with_checks_of_their_own_are_let_be() {
     let nodes = json!({"1": {"class_type": "LoadImage", "inputs": {"image": "new.png"}},
         "2": {"class_type": "LoadLatent", "inputs": {"latent": "sub/new.latent"}},
-        "3": {"class_type": "Save", "inputs": {"latent": ["2", 0], "any": ["1", 0]}}});
+        "4": {"class_type": "NewLoader", "inputs": {"model": "new.glb"}},
+        "3": {"class_type": "Save", "inputs": {"latent": ["2", 0], "any": ["1", 0]}},
+        "5": {"class_type": "Save", "inputs": {"latent": ["2", 0], "any": ["4", 0]}}});
     assert!(checked(&nodes).is_clean());
     let nodes = json!({"1": {"class_type": "Loader", "inputs": {}},
         "3": {"class_type": "Save", "inputs": {"latent": 3, "any": ["1", 0]}}});
