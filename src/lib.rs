@@ -1,12 +1,12 @@
 //! comfy-gateway: a durable REST gateway in front of ComfyUI.
 //!
 //! # The map
-//! Dependencies go one way: `domain` ← {`store`, `comfy`, `media`, `inputs`} ← `pool` ← `scheduler` ← `service` ← `api` ←
-//! `app`. sqlx appears only in `store`, reqwest only in `comfy` and
-//! `inputs`, tungstenite only in `comfy`, axum only in `api`, `simulator` and
-//! `app`; `tests/architecture.rs` holds this.
+//! Dependencies go one way: `domain` ← {`convert`, `store`, `comfy`, `media`, `inputs`} ← `pool` ← `scheduler` ←
+//! `service` ← `api` ← `app`. sqlx appears only in `store`, reqwest only in `comfy` and `inputs`, tungstenite only in
+//! `comfy`, axum only in `api`, `simulator` and `app`; `tests/architecture.rs` holds this.
 //!
 //! * [`domain`]: jobs, workflows, markers, outputs and progress as pure values. No I/O.
+//! * [`convert`]: the editor's files turned into graphs. Pure as well.
 //! * [`store`]: where jobs live. [`media`]: where their files lie. [`comfy`]: one ComfyUI server's protocol.
 //!   [`inputs`]: what callers' URLs point at, fetched safely.
 //! * [`pool`]: the servers and their health. [`scheduler`]: brings each job to its one end.

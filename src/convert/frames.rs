@@ -4,7 +4,8 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::model::{Document, Graph, INPUT_SIDE, Mode, Node, Role, Values};
+use super::graph::Graph;
+use super::model::{Document, INPUT_SIDE, Mode, Node, Role, Values};
 use super::report::{Place, Report};
 
 /// How deep subgraphs may lie in each other.
@@ -132,8 +133,9 @@ fn instance<'a>(
     }
     // What the frame around says about this instance's fields goes before what the instance itself says.
     for (name, value) in around.field_values.get(&parent.1).into_iter().flatten() {
-        let proxies = node.proxies.as_deref().unwrap_or_default();
-        let proxy = proxies.iter().find(|(_, proxied)| proxied == name);
+        let named = || node.proxies.iter().flatten().filter(|(_, proxied)| proxied == name);
+        // A field that stands for an input goes by the input's name, so the others come first.
+        let proxy = named().find(|(of, name)| port_of(graph, of, name).is_none()).or_else(|| named().next());
         match (graph.input_port(name), proxy) {
             (None, Some((of, name))) => give(&mut frame, graph, of, name, value),
             _ => give(&mut frame, graph, "-1", name, value),
@@ -161,14 +163,16 @@ fn give<'a>(frame: &mut Frame<'a>, graph: &Graph<'a>, of: &str, name: &str, valu
         }
         return;
     }
-    let Some((at, node)) = graph.node(of) else { return };
-    let link = node.input(name).and_then(|slot| graph.links.get(slot.link.as_ref()?));
-    let port = link
-        .filter(|link| link.origin == INPUT_SIDE)
-        .and_then(|link| usize::try_from(link.origin_slot?).ok());
-    if let Some(port) = port {
+    if let Some(port) = port_of(graph, of, name) {
         frame.port_values.insert(port, value);
-    } else {
+    } else if let Some((at, _)) = graph.node(of) {
         frame.field_values.entry(at).or_default().insert(name.to_owned(), value);
     }
+}
+
+/// The input of the subgraph that feeds the field of an inner node.
+fn port_of(graph: &Graph<'_>, of: &str, name: &str) -> Option<usize> {
+    let (_, node) = graph.node(of)?;
+    let link = graph.links.get(node.input(name)?.link.as_ref()?)?;
+    usize::try_from(link.origin_slot.filter(|_| link.origin == INPUT_SIDE)?).ok()
 }

@@ -5,9 +5,10 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::model::{Document, Graph, INPUT_SIDE, Link, Mode, Node, OUTPUT_SIDE, Port, Role, Slot, Values};
+use super::graph::Graph;
+use super::model::{Document, INPUT_SIDE, Link, Mode, Node, OUTPUT_SIDE, Port, Role, Slot, Values};
 use super::report::{Place, Report};
-use super::{read, widgets};
+use super::{parts, widgets};
 use crate::domain::fields::{self, Fields};
 use crate::domain::object_info::Classes;
 
@@ -126,7 +127,7 @@ impl<'b, 'a> Builder<'b, 'a> {
 
     fn node(&mut self, at: usize) -> Result<Node<'a>, String> {
         let mut node =
-            read::node_at(&self.nodes[at], at).ok_or("an entry of the group node's nodes is no node")?;
+            parts::node_at(&self.nodes[at], at).ok_or("an entry of the group node's nodes is no node")?;
         let Some(class) = self.classes.class(&node.class) else {
             self.outputs(at, &node, node.output_types.len());
             return Ok(node);

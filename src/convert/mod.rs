@@ -7,15 +7,21 @@
 
 mod emit;
 mod extras;
+mod finish;
 mod frames;
+mod graph;
 mod group;
+mod linked;
 mod model;
+mod parts;
+mod prefix;
+mod prompt;
 mod read;
 mod renumber;
 mod report;
 mod resolve;
+mod settle;
 mod slots;
-mod text;
 mod widgets;
 
 use std::collections::HashMap;
@@ -93,7 +99,7 @@ fn graph(text: &str, around: Surroundings<'_>, report: &mut Report) -> Option<St
 
 /// The class and fields of every node of every graph.
 fn look_up<'c, 'a>(document: &Document<'a>, classes: &'c dyn Classes) -> Vec<Vec<Known<'c, 'a>>> {
-    let graph = |graph: &model::Graph<'a>| {
+    let graph = |graph: &graph::Graph<'a>| {
         let node = |node: &model::Node<'a>| {
             let class = if node.role == Role::Plain { classes.class(&node.class) } else { None };
             Known { class, fields: class.map(|class| widgets::assign(class, &node.values)) }
@@ -102,6 +108,3 @@ fn look_up<'c, 'a>(document: &Document<'a>, classes: &'c dyn Classes) -> Vec<Vec
     };
     document.graphs.iter().map(graph).collect()
 }
-
-#[cfg(test)]
-mod tests;

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::model::Graph;
+use super::graph::Graph;
 
 /// The editor wants every whole-number id once in the whole file. Ids inside subgraphs that are already taken become
 /// the next free ones.

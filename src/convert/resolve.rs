@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use std::cell::Cell;
 
 use super::frames::Frame;
-use super::model::{Document, Graph, INPUT_SIDE, Mode, Node, Role, Values};
+use super::graph::Graph;
+use super::model::{Document, INPUT_SIDE, Mode, Node, Role, Values};
 use super::slots;
 use super::widgets::Fields;
 use crate::domain::object_info::NodeClass;

@@ -3,7 +3,8 @@
 
 use std::borrow::Cow;
 
-use super::model::{Graph, Node, Slot};
+use super::graph::Graph;
+use super::model::{Node, Slot};
 use super::widgets::Fields;
 use crate::domain::object_info::{Autogrow, InputKind, InputSpec};
 

@@ -4,11 +4,10 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use serde_json::Value;
-
 use super::extras::{self, ExtraSlot};
 use super::model::Values;
 use super::report::shortened;
+use super::settle::{controls, settle, without_stale};
 use crate::domain::fields;
 use crate::domain::object_info::{InputKind, InputSpec, NodeClass, Upload};
 
@@ -82,39 +81,6 @@ pub(super) fn is_widget(input: &InputSpec) -> bool {
 fn is_upload_combo(input: &InputSpec) -> bool {
     let has_button = matches!(input.options.upload, Some(Upload::Image | Upload::Video | Upload::Audio));
     has_button && matches!(input.kind, InputKind::Combo { .. })
-}
-
-/// How many values the editor keeps behind a field for what happens after a run: "fixed" and the like, and for a
-/// combo a filter too.
-fn controls(name: &str, input: &InputSpec) -> &'static [&'static str] {
-    let asked = input.options.control_after_generate;
-    match &input.kind {
-        InputKind::Int(_) if asked.is_none() && ["seed", "noise_seed"].contains(&name) => {
-            &["control_after_generate"]
-        }
-        InputKind::Int(_) | InputKind::Float(_) if asked == Some(true) => &["control_after_generate"],
-        InputKind::Combo { .. } if asked == Some(true) => &["control_after_generate", "control_filter_list"],
-        _ => &[],
-    }
-}
-
-/// Old versions kept a value also for inputs that can only be linked. If the list is exactly as long as it was
-/// then, these values are dropped.
-fn without_stale<'a>(class: &NodeClass, list: &[&'a str]) -> Vec<&'a str> {
-    let mut was_forced = Vec::new();
-    for input in &class.inputs {
-        let forced = input.options.force_input;
-        if forced || is_widget(input) {
-            was_forced.push(forced);
-            if input.options.control_after_generate == Some(true) {
-                was_forced.push(false);
-            }
-        }
-    }
-    if was_forced.len() != list.len() {
-        return list.to_vec();
-    }
-    list.iter().zip(was_forced).filter(|(_, forced)| !forced).map(|(value, _)| *value).collect()
 }
 
 enum Given<'v, 'a> {
@@ -252,47 +218,29 @@ impl<'c, 'a> Walk<'c, '_, 'a> {
     }
 
     fn close(mut self) -> Fields<'c, 'a> {
+        let names = self.fields.widgets.iter().enumerate().rev();
+        self.fields.by_name = names.map(|(at, widget)| (widget.name.clone(), at)).collect();
         if let Given::List(values, _) = &self.given {
-            let (saved, places) = (values.len(), self.fields.saved.len());
-            if saved > places {
-                self.fields.doubts.push(format!(
-                    "{saved} values are saved for {places} fields; the last {} were not used",
-                    saved - places
-                ));
-            } else if saved > 0 && saved < places {
-                self.fields.doubts.push(format!(
-                    "only {saved} values are saved for {places} fields; the others have their defaults"
-                ));
-            }
+            let doubt = self.count(values.len());
+            self.fields.doubts.extend(doubt);
         }
-        let names =
-            self.fields.widgets.iter().enumerate().rev().map(|(at, widget)| (widget.name.clone(), at));
-        self.fields.by_name = names.collect();
         self.fields
     }
-}
 
-/// The value of a field: as it was saved, or the class's.
-fn settle<'a>(class: &str, spec: &InputSpec, given: Option<&'a str>) -> Option<Cow<'a, str>> {
-    let json = |value: Value| Cow::Owned(value.to_string());
-    let Some(given) = given else {
-        let own = || matches!(spec.kind, InputKind::Socket).then_some(Cow::Borrowed("\"\""));
-        return spec.initial_value().map(json).or_else(own);
-    };
-    if given == "null" {
-        return Some(match &spec.kind {
-            InputKind::Combo { choices, .. } => choices.first().cloned().map_or(Cow::Borrowed(given), json),
-            InputKind::DynamicCombo(options) => {
-                options.first().map_or(Cow::Borrowed(given), |option| json(Value::from(option.key.clone())))
-            }
-            InputKind::String { multiline: true } => Cow::Borrowed("\"\""),
-            _ => Cow::Borrowed(given),
-        });
+    /// What is to be said about the number of saved values.
+    fn count(&self, saved: usize) -> Option<String> {
+        let places = self.fields.saved.len();
+        if saved > places {
+            let surplus = saved - places;
+            return Some(format!(
+                "{saved} values are saved for {places} fields; the last {surplus} were not used"
+            ));
+        }
+        let absent = self.fields.saved[saved..].iter().map(|(name, _)| name.as_ref());
+        let absent: Vec<&str> = absent.filter(|name| self.fields.by_name.contains_key(*name)).collect();
+        let told = saved > 0 && !absent.is_empty();
+        told.then(|| {
+            format!("no value is saved for {}: the class's default was taken", shortened(&absent.join(", ")))
+        })
     }
-    // Names of samplers once began with `sample_`.
-    let samples = spec.name == "sampler_name" && ["KSampler", "KSamplerAdvanced"].contains(&class);
-    if let Some(name) = given.strip_prefix("\"sample_").filter(|_| samples) {
-        return Some(Cow::Owned(format!("\"{name}")));
-    }
-    Some(Cow::Borrowed(given))
 }

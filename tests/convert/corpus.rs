@@ -1,6 +1,5 @@
 //! Editor files against what the official frontend made of them: the reduced set in `tests/fixtures/editor`, and, on
 //! request, a whole corpus in the folder that `EDITOR_CORPUS` names.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop at once")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -149,4 +148,39 @@ fn the_whole_corpus_is_scored() {
         "{} pairs: {equal} equal, {newer} equal to the newer frontend, {refused} refused, {different} different",
         pairs.len()
     );
+}
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/editor")
+}
+
+fn fixture_info() -> ObjectInfo {
+    ObjectInfo::parse(&read(&fixtures().join("object_info.json")).unwrap()).unwrap()
+}
+
+fn fixture_names() -> Vec<String> {
+    let files = std::fs::read_dir(fixtures()).unwrap().flatten();
+    let mut names: Vec<String> = files
+        .filter_map(|file| file.file_name().to_str()?.strip_suffix(".editor.json").map(str::to_owned))
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn the_trickiest_files_become_what_the_editor_makes_of_them() {
+    let info = fixture_info();
+    let names = fixture_names();
+    assert!(names.len() >= 30, "only {} files", names.len());
+    for name in names {
+        let found = outcome(&fixtures(), &name, &info, &BTreeSet::new());
+        assert_eq!(found, Outcome::Equal, "{name}");
+    }
+}
+
+#[test]
+fn whole_numbers_stay_exact_where_the_editor_rounds_them() {
+    let text = read(&fixtures().join("case-big-seeds.editor.json")).unwrap();
+    let graph = converted(&text, &fixture_info()).unwrap().graph;
+    assert!(graph.contains("18446744073709551615"), "{graph}");
 }

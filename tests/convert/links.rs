@@ -1,0 +1,190 @@
+//! Links: through bypassed nodes, reroutes and primitives, and where files are not what they should be.
+
+use super::*;
+
+#[test]
+fn a_bypassed_node_passes_its_first_input_of_the_type_even_if_nothing_is_linked_there() {
+    let two = |first: Option<u64>, second: Option<u64>| {
+        let nodes = [
+            node(1, "Make", &[], json!([8])),
+            bypassed(node(2, "Two", &[("image1", first), ("image2", second)], json!([]))),
+            node(3, "Invert", &[("image", Some(9))], json!([])),
+        ];
+        graph(&file(&nodes, &[[5, 1, 0, 2], [9, 2, 0, 3]]))["3"]["inputs"].clone()
+    };
+    assert_eq!(two(Some(5), None), json!({"image": ["1", 0]}));
+    assert_eq!(two(None, Some(5)), json!({}));
+}
+
+#[test]
+fn to_an_input_of_any_type_a_bypassed_node_passes_the_input_in_the_same_place() {
+    let nodes = [
+        node(1, "Make", &[], json!([8])),
+        bypassed(node(2, "Odd", &[("mask", Some(4)), ("image", Some(5))], json!([]))),
+        node(3, "Any", &[("source", Some(6))], json!([])),
+        node(4, "Invert", &[("image", Some(7))], json!([])),
+    ];
+    let graph = graph(&file(&nodes, &[[4, 1, 1, 2], [5, 1, 0, 2], [6, 2, 0, 3], [7, 2, 0, 4]]));
+    assert_eq!(graph["3"]["inputs"]["source"], json!(["1", 1]));
+    assert_eq!(graph["4"]["inputs"]["image"], json!(["1", 0]));
+}
+
+#[test]
+fn slots_of_a_bypassed_node_count_sockets_first_and_then_fields() {
+    // Output 0 of `Switch` is of any type: the number that is asked for comes from the first that can be one.
+    let nodes = [
+        node(1, "Number", &[], json!([5])),
+        bypassed(node(2, "Switch", &[("on", None), ("b", Some(4)), ("a", Some(5))], json!([true]))),
+        node(3, "Number", &[("value", Some(6))], json!([0])),
+        node(4, "Number", &[], json!([6])),
+    ];
+    let graph = graph(&file(&nodes, &[[4, 1, 0, 2], [5, 4, 0, 2], [6, 2, 0, 3]]));
+    assert_eq!(graph["3"]["inputs"]["value"], json!(["4", 0]));
+}
+
+#[test]
+fn the_parts_of_an_autogrow_input_are_slots_too() {
+    let nodes = [
+        node(1, "Make", &[], json!([8])),
+        bypassed(node(2, "Batch", &[("images.image1", Some(4)), ("images.image0", Some(5))], json!([]))),
+        node(3, "Invert", &[("image", Some(6))], json!([])),
+        node(4, "Batch", &[("images.image2", Some(7)), ("images.image1", None)], json!([])),
+    ];
+    let graph = graph(&file(&nodes, &[[4, 9, 0, 2], [5, 1, 0, 2], [6, 2, 0, 3], [7, 1, 0, 4]]));
+    assert_eq!(graph["3"]["inputs"]["image"], json!(["1", 0]));
+    assert_eq!(graph["4"]["inputs"], json!({"images.image2": ["1", 0]}));
+}
+
+#[test]
+fn an_unknown_class_that_is_bypassed_passes_by_the_types_it_was_saved_with() {
+    let unknown = json!({"id": 2, "type": "Nowhere", "mode": 4, "inputs": [
+        {"name": "m", "type": "MASK", "link": 4}, {"name": "i", "type": "IMAGE", "link": 5}],
+        "outputs": [{"name": "o", "type": "IMAGE"}]});
+    let nodes =
+        [node(1, "Make", &[], json!([8])), unknown, node(3, "Invert", &[("image", Some(6))], json!([]))];
+    let graph = graph(&file(&nodes, &[[4, 1, 1, 2], [5, 1, 0, 2], [6, 2, 0, 3]]));
+    assert_eq!(graph["3"]["inputs"]["image"], json!(["1", 0]));
+    assert_eq!(graph.as_object().unwrap().len(), 2);
+}
+
+#[test]
+fn a_field_whose_source_vanished_keeps_its_own_value_and_a_socket_goes() {
+    let nodes = [
+        muted(node(1, "Number", &[], json!([5]))),
+        node(2, "Make", &[("width", Some(3))], json!([77])),
+        node(3, "Invert", &[("image", Some(4))], json!([])),
+        muted(node(4, "Make", &[], json!([1]))),
+    ];
+    let graph = graph(&file(&nodes, &[[3, 1, 0, 2], [4, 4, 0, 3]]));
+    assert_eq!((&graph["2"]["inputs"], &graph["3"]["inputs"]), (&json!({"width": 77}), &json!({})));
+}
+
+#[test]
+fn a_primitive_writes_its_value_into_what_is_linked_to_it_directly() {
+    let to_field = |primitive: Value| {
+        let nodes = [primitive, node(2, "Make", &[("width", Some(3))], json!([77]))];
+        graph(&file(&nodes, &[[3, 1, 0, 2]]))["2"]["inputs"]["width"].clone()
+    };
+    assert_eq!(to_field(node(1, "PrimitiveNode", &[], json!([5, "fixed"]))), 5);
+    assert_eq!(to_field(muted(node(1, "PrimitiveNode", &[], json!([5, "fixed"])))), 5);
+    assert_eq!(to_field(bypassed(node(1, "PrimitiveNode", &[], json!([6])))), 6);
+    for nothing in [json!([]), json!([null]), json!(null), json!({"value": 5})] {
+        assert_eq!(to_field(node(1, "PrimitiveNode", &[], nothing)), 77);
+    }
+    let nodes = [
+        node(1, "PrimitiveNode", &[], json!([5])),
+        node(2, "Make", &[("width", Some(3))], json!([77])),
+        node(3, "Reroute", &[("", Some(4))], json!([])),
+    ];
+    assert_eq!(graph(&file(&nodes, &[[3, 3, 0, 2], [4, 1, 0, 3]]))["2"]["inputs"]["width"], 77);
+}
+
+#[test]
+fn a_muted_reroute_cuts_and_a_bypassed_one_passes() {
+    let through = |reroute: Value| {
+        let nodes =
+            [node(1, "Make", &[], json!([8])), reroute, node(3, "Invert", &[("image", Some(5))], json!([]))];
+        graph(&file(&nodes, &[[4, 1, 0, 2], [5, 2, 0, 3]]))["3"]["inputs"].clone()
+    };
+    let reroute = || node(2, "Reroute", &[("", Some(4))], json!([]));
+    assert_eq!(through(reroute()), json!({"image": ["1", 0]}));
+    assert_eq!(through(bypassed(reroute())), json!({"image": ["1", 0]}));
+    assert_eq!(through(muted(reroute())), json!({}));
+}
+
+#[test]
+fn inputs_the_class_no_longer_has_go_along_only_as_links() {
+    let mut old = node(2, "Make", &[("gone", Some(4)), ("field", Some(4)), ("idle", None)], json!([8]));
+    old["inputs"][1]["widget"] = json!({"name": "field"});
+    let nodes = [node(1, "Make", &[], json!([8])), old];
+    assert_eq!(graph(&file(&nodes, &[[4, 1, 0, 2]]))["2"]["inputs"], json!({"width": 8, "gone": ["1", 0]}));
+}
+
+#[test]
+fn links_that_lead_nowhere_are_told() {
+    let linked = |links: &[[i64; 4]]| {
+        file(&[node(1, "Make", &[], json!([8])), node(2, "Invert", &[("image", Some(5))], json!([]))], links)
+    };
+    assert_eq!(
+        faults(&linked(&[[5, 9, 0, 2]])),
+        ["input \"image\" is linked to node 9, which is not in the file"]
+    );
+    assert_eq!(
+        faults(&linked(&[[5, 1, -1, 2]])),
+        ["the link from node 1 to input \"image\" does not say which output it is from"]
+    );
+    let nowhere = linked(&[[6, 1, 0, 2]]);
+    assert_eq!(graph(&nowhere)["2"]["inputs"], json!({}));
+    assert_eq!(
+        warnings(&nowhere),
+        ["input \"image\" names link 5, which is not in the file: taken as not linked"]
+    );
+    // An output that does not exist goes to the server as it is: it can tell better.
+    assert_eq!(graph(&linked(&[[5, 1, 9, 2]]))["2"]["inputs"]["image"], json!(["1", 9]));
+}
+
+#[test]
+fn a_link_that_says_where_it_goes_mends_an_input_that_names_a_missing_one() {
+    let file = |link: Option<u64>| {
+        let nodes = [node(1, "Make", &[], json!([8])), node(2, "Invert", &[("image", link)], json!([]))];
+        json!({"nodes": nodes, "links": [null, [6, 1, 0, 2, 0, "IMAGE"], "x"]})
+    };
+    assert_eq!(graph(&file(Some(99)))["2"]["inputs"]["image"], json!(["1", 0]));
+    assert_eq!(graph(&file(None))["2"]["inputs"], json!({}));
+    assert_eq!(
+        warnings(&file(None)),
+        [
+            "entries of `links` that are no links were left out",
+            "input \"image\" names no link and was left so, despite link 6, which says it feeds it"
+        ]
+    );
+}
+
+#[test]
+fn both_forms_of_links_are_taken_whatever_the_version_says() {
+    let nodes = [node(1, "Make", &[], json!([8])), node(2, "Invert", &[("image", Some(5))], json!([]))];
+    let object =
+        json!({"id": 5, "origin_id": 1, "origin_slot": 1, "target_id": 2, "target_slot": 0, "parentId": 3});
+    for version in [json!(0.4), json!(1), json!(null)] {
+        for link in [&object, &json!([5, 1, 1, 2, 0])] {
+            let file = json!({"nodes": nodes, "links": [link], "version": version, "reroutes": [{"id": 3}]});
+            assert_eq!(graph(&file)["2"]["inputs"]["image"], json!(["1", 1]));
+        }
+    }
+}
+
+#[test]
+fn circles_of_nodes_stay_and_circles_of_what_is_passed_through_are_told() {
+    let circle = |make: fn(Value) -> Value| {
+        let nodes = [
+            make(node(1, "Invert", &[("image", Some(5))], json!([]))),
+            make(node(2, "Invert", &[("image", Some(6))], json!([]))),
+            node(3, "Invert", &[("image", Some(7))], json!([])),
+        ];
+        file(&nodes, &[[5, 2, 0, 1], [6, 1, 0, 2], [7, 1, 0, 3]])
+    };
+    assert_eq!(graph(&circle(|node| node))["1"]["inputs"]["image"], json!(["2", 0]));
+    let told = run(&circle(bypassed)).unwrap_err();
+    assert_eq!(told[0].node_id.as_deref(), Some("3"));
+    assert!(told[0].message.contains("comes back to itself"), "{told:?}");
+}
