@@ -82,7 +82,8 @@ fn the_sampler_is_as_everybody_knows_it() {
     assert_eq!(seed.max.as_ref().unwrap().to_string(), "18446744073709551615");
     let InputKind::Float(cfg) = &input(&info, "KSampler", "cfg").kind else { panic!("no number") };
     assert_eq!(cfg.step.as_ref().unwrap().as_f64(), Some(0.1));
-    let InputKind::Combo { choices, remote, multiselect } = &input(&info, "KSampler", "sampler_name").kind
+    let InputKind::Combo { choices, remote, multiselect, .. } =
+        &input(&info, "KSampler", "sampler_name").kind
     else {
         panic!("no combo")
     };

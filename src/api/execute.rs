@@ -126,7 +126,11 @@ pub async fn execute(
     Ok(answer(&ExecuteResult::new(view, &base), &format!("/results/{id}"), wait))
 }
 
-fn read<'a>(mut fields: Fields<'a>, limits: &ApiLimits, own_url: &'a str) -> Result<Submission<'a>, Problem> {
+pub(super) fn read<'a>(
+    mut fields: Fields<'a>,
+    limits: &ApiLimits,
+    own_url: &'a str,
+) -> Result<Submission<'a>, Problem> {
     fields.only(&FIELDS);
     let workflow = workflow(&mut fields);
     let submission = Submission {

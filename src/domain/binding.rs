@@ -132,6 +132,16 @@ impl<'p, 'v> Plan<'p, 'v> {
             .map(|(node, target, _)| (self.params.workflow.nodes()[*node].id.as_str(), target.field.as_str()))
     }
 
+    /// The parameter that sets an input.
+    #[must_use]
+    pub fn param_of(&self, node_id: &str, field: &str) -> Option<&'p str> {
+        let place = self.params.workflow.nodes().iter().position(|node| node.id == node_id)?;
+        let sets = |target: &Target| target.node == place && target.field == field;
+        let is_given = self.assigned.iter().any(|(_, target, _)| sets(target));
+        let declared = self.params.declared.iter().find(|(_, param)| param.targets.iter().any(sets));
+        declared.filter(|_| is_given).map(|(name, _)| name.as_str())
+    }
+
     /// Puts everything into the graph, with `names` for [`Plan::media`]; draws a seed from `draw` for every `seed` or
     /// `noise_seed` that is then 0.
     #[must_use]

@@ -53,8 +53,10 @@ pub(super) struct Capabilities {
 }
 
 #[derive(Debug, Clone)]
-struct Known {
-    info: Arc<ObjectInfo>,
+pub(super) struct Known {
+    pub info: Arc<ObjectInfo>,
+    /// Classes that the server itself replaces by others when they are missing.
+    pub replaced: Arc<[String]>,
     hash: Hash,
     asked_at: UnixMillis,
 }
@@ -70,6 +72,10 @@ impl Capabilities {
 }
 
 impl Backend {
+    pub(super) fn capabilities(&self) -> Option<Known> {
+        self.capabilities.get()
+    }
+
     /// Its node classes, as last heard; `None` until it was heard once. They stay while it is down.
     #[must_use]
     pub fn object_info(&self) -> Option<Arc<ObjectInfo>> {
@@ -104,8 +110,9 @@ impl Backend {
                 None => self.read(body, hash).await?,
             },
         };
+        let replaced = self.client().node_replacements().await.unwrap_or_default().into();
         let changed = before.is_none_or(|known| known.hash != hash);
-        self.capabilities.set(Known { info: info.clone(), hash, asked_at });
+        self.capabilities.set(Known { info: info.clone(), replaced, hash, asked_at });
         if changed {
             tracing::debug!(backend = %self.name(), classes = info.len(), "what the server can run has changed");
             self.catalogue.changes.send_modify(|generation| *generation += 1);

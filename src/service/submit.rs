@@ -6,11 +6,12 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use super::Service;
+use super::fitness::{Unfit, nobody_can, unable, unfit};
 use super::gather::Part;
 use super::source::{Resolved, WorkflowSource};
 use crate::convert::ConvertFault;
-use crate::domain::binding::Given;
-use crate::domain::id::PromptId;
+use crate::domain::binding::{Given, Plan};
+use crate::domain::id::{BackendName, PromptId};
 use crate::domain::job::NewJob;
 use crate::domain::params::Params;
 use crate::domain::registered::WorkflowName;
@@ -49,6 +50,9 @@ pub enum SubmitError {
     /// The workflow cannot be run by any ComfyUI.
     #[error("the workflow is not valid")]
     InvalidWorkflow(Vec<Fault>),
+    /// No server can run it.
+    #[error("no server can run the workflow")]
+    Unfit(Unfit),
     /// The parameters do not fit the workflow.
     #[error("the parameters do not fit the workflow")]
     InvalidParams(Vec<Fault>),
@@ -120,6 +124,7 @@ impl Service {
         let prompt_id = self.parts.random.prompt_id(created_at);
         let gathered = self.gather(prompt_id, plan.media(), submission.parts, submission.own_url).await?;
         let bound = plan.bind(&gathered.names, &mut || self.parts.random.seed());
+        let not_on = self.unable(&bound.graph, &plan).await?;
         let job = NewJob {
             prompt_id,
             graph: bound.graph.into(),
@@ -130,7 +135,7 @@ impl Service {
             seeds: bound.seeds,
             files: gathered.files,
             workflow: label,
-            not_on: Vec::new(),
+            not_on,
             created_at,
         };
         let awaits_inputs = job.awaits_inputs();
@@ -143,6 +148,17 @@ impl Service {
         }
         tracing::info!(%prompt_id, priority = submission.priority, "job accepted");
         Ok(prompt_id)
+    }
+
+    /// The servers that cannot run a graph.
+    ///
+    /// # Errors
+    /// [`SubmitError::Unfit`] when none can.
+    async fn unable(&self, graph: &str, plan: &Plan<'_, '_>) -> Result<Vec<BackendName>, SubmitError> {
+        let workflow = Workflow::parse(graph).map_err(SubmitError::InvalidWorkflow)?;
+        let supplied: Vec<(&str, &str)> = plan.media_inputs().collect();
+        let fits = self.fits(&workflow, &supplied).await;
+        if nobody_can(&fits) { Err(SubmitError::Unfit(unfit(&fits, Some(plan)))) } else { Ok(unable(&fits)) }
     }
 
     /// Refuses a job when the queue is full. The queue is counted anew once a second at most; in between, every
