@@ -5,12 +5,14 @@
 //! here: where `/object_info` does not tell enough, a fault is told but not counted (see [`NodeFault::certain`]).
 
 mod graph;
+mod link;
 mod nearest;
 mod node;
 mod own;
 mod python;
 #[cfg(test)]
 mod tests;
+mod value;
 
 use super::object_info::ObjectInfo;
 use super::workflow::Workflow;
