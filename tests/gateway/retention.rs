@@ -24,12 +24,17 @@ async fn gateway(clock: &Arc<ManualClock>, comfy: &Simulator) -> Gateway {
 
 /// Turns the clock in small steps until the job has ended.
 async fn ended(gateway: &Gateway, clock: &ManualClock, id: &str) -> Value {
+    ended_by(gateway, clock, id, Duration::from_millis(5)).await
+}
+
+/// The same in steps of that length: the shorter, the less the clock runs ahead of what takes real time.
+async fn ended_by(gateway: &Gateway, clock: &ManualClock, id: &str, step: Duration) -> Value {
     loop {
         let now = gateway.now(id).await;
         if !["queued", "running"].contains(&now["status"].as_str().unwrap()) {
             return now;
         }
-        clock.advance(Duration::from_millis(5));
+        clock.advance(step);
     }
 }
 
@@ -99,7 +104,7 @@ async fn without_a_websocket_an_end_is_found_within_two_seconds() {
     assert_eq!(gateway.now(&id).await["status"], "running");
     // Asleep until its next look: nobody told it of the end.
     let before = clock.now();
-    ended(&gateway, &clock, &id).await;
+    ended_by(&gateway, &clock, &id, Duration::from_millis(1)).await;
     let took = clock.now().since(before);
     assert!(took <= Duration::from_secs(2), "{took:?}");
     gateway.finish().await;
@@ -116,7 +121,7 @@ async fn a_deaf_websocket_costs_no_more_than_none() {
     comfy.release("a");
     comfy.finished(&id).await;
     let before = clock.now();
-    let result = ended(&gateway, &clock, &id).await;
+    let result = ended_by(&gateway, &clock, &id, Duration::from_millis(1)).await;
     assert_eq!(result["status"], "completed");
     let took = clock.now().since(before);
     assert!(took <= Duration::from_secs(2), "{took:?}");
