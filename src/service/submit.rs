@@ -122,9 +122,16 @@ impl Service {
         let created_at = self.parts.clock.now();
         self.admit(created_at).await?;
         let prompt_id = self.parts.random.prompt_id(created_at);
-        let gathered = self.gather(prompt_id, plan.media(), submission.parts, submission.own_url).await?;
-        let bound = plan.bind(&gathered.names, &mut || self.parts.random.seed());
+        // Judged before any file is kept: what is refused leaves nothing behind.
+        let mut draw = || self.parts.random.seed();
+        let mut bound = plan.bind(&vec![String::new(); plan.media().len()], &mut draw);
         let not_on = self.unable(&bound.graph, &plan).await?;
+        let mut files = Vec::new();
+        if !plan.media().is_empty() {
+            let gathered = self.gather(prompt_id, plan.media(), submission.parts, submission.own_url).await?;
+            bound = plan.bind(&gathered.names, &mut draw);
+            files = gathered.files;
+        }
         let job = NewJob {
             prompt_id,
             graph: bound.graph.into(),
@@ -133,7 +140,7 @@ impl Service {
             queue_timeout: submission.queue_timeout,
             metadata: submission.metadata,
             seeds: bound.seeds,
-            files: gathered.files,
+            files,
             workflow: label,
             not_on,
             created_at,
