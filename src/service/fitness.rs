@@ -59,6 +59,13 @@ pub(super) fn nobody_can(fits: &[Fit]) -> bool {
     !fits.is_empty() && fits.iter().all(|fit| fit.can_run() == Some(false))
 }
 
+/// Refuses broken links and cycles, unless a server is known to run the workflow in spite of them.
+pub(super) fn links_hold(workflow: &Workflow<'_>, fits: &[Fit]) -> Result<(), Vec<Fault>> {
+    let faults = workflow.link_faults();
+    let somebody_can = fits.iter().any(|fit| fit.can_run() == Some(true));
+    if faults.is_empty() || somebody_can { Ok(()) } else { Err(faults) }
+}
+
 /// The servers that cannot.
 pub(super) fn unable(fits: &[Fit]) -> Vec<BackendName> {
     fits.iter().filter(|fit| fit.can_run() == Some(false)).map(|fit| fit.backend.clone()).collect()

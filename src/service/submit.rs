@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use super::Service;
-use super::fitness::{Unfit, nobody_can, unable, unfit};
+use super::fitness::{Unfit, links_hold, nobody_can, unable, unfit};
 use super::gather::Part;
 use super::source::{Resolved, WorkflowSource};
 use crate::convert::ConvertFault;
@@ -158,6 +158,7 @@ impl Service {
         let workflow = Workflow::parse(graph).map_err(SubmitError::InvalidWorkflow)?;
         let supplied: Vec<(&str, &str)> = plan.media_inputs().collect();
         let fits = self.fits(&workflow, &supplied).await;
+        links_hold(&workflow, &fits).map_err(SubmitError::InvalidWorkflow)?;
         if nobody_can(&fits) { Err(SubmitError::Unfit(unfit(&fits, Some(plan)))) } else { Ok(unable(&fits)) }
     }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Service;
-use super::fitness::{Fit, nobody_can, node_errors, unfit};
+use super::fitness::{Fit, links_hold, nobody_can, node_errors, unfit};
 use super::submit::{Submission, SubmitError};
 use crate::domain::check::GraphFaults;
 use crate::domain::params::Params;
@@ -51,6 +51,9 @@ impl Service {
         let workflow = Workflow::parse(&bound.graph).map_err(SubmitError::InvalidWorkflow)?;
         let supplied: Vec<(&str, &str)> = plan.media_inputs().collect();
         let fits = self.fits(&workflow, &supplied).await;
+        if let Err(faults) = links_hold(&workflow, &fits) {
+            return Ok(bad("/workflow", faults));
+        }
         if nobody_can(&fits) {
             let unfit = unfit(&fits, Some(&plan));
             return Ok(Validation { ok: false, faults: unfit.faults, node_errors: unfit.node_errors, fits });

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Service;
-use super::fitness::Fit;
+use super::fitness::{Fit, links_hold};
 use super::submit::SubmitError;
 use crate::convert::{Warning, is_editor_format};
 use crate::domain::object_info::Classes;
@@ -73,7 +73,7 @@ impl Service {
         };
         let workflow = Workflow::parse(&graph).map_err(SubmitError::InvalidWorkflow)?;
         Params::declared_in(&workflow).map_err(SubmitError::InvalidWorkflow)?;
-        drop(workflow);
+        links_hold(&workflow, &self.known_fits(&workflow, &[])).map_err(SubmitError::InvalidWorkflow)?;
         let workflow = NewWorkflow {
             name: new.name,
             title: new.title,

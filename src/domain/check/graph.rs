@@ -142,8 +142,11 @@ impl<'c> Walk<'c> {
             match self.marks[self.sources[at]] {
                 Mark::Done { refused } => step.refused |= refused,
                 Mark::Unseen => steps.push(self.enter(self.sources[at])),
-                // Only in a cycle, which no workflow that could be read has.
-                Mark::Open => {}
+                Mark::Open => {
+                    step.refused = true;
+                    let place = step.place;
+                    self.faults.push((place, vec![cycle()]));
+                }
             }
         }
         last
@@ -166,11 +169,29 @@ impl<'c> Walk<'c> {
 
     fn faults(mut self) -> Vec<NodeFaults> {
         self.faults.sort_by_key(|(place, _)| *place);
-        let context = self.context;
-        let named = |(place, faults)| {
-            let node = context.node(place);
-            NodeFaults { node_id: node.id.clone(), class_type: node.class_type.clone(), faults }
-        };
-        self.faults.into_iter().map(named).collect()
+        let mut all: Vec<NodeFaults> = Vec::with_capacity(self.faults.len());
+        for (place, faults) in self.faults {
+            let node = self.context.node(place);
+            match all.last_mut().filter(|last| last.node_id == node.id) {
+                Some(known) => known.faults.extend(faults),
+                None => all.push(NodeFaults {
+                    node_id: node.id.clone(),
+                    class_type: node.class_type.clone(),
+                    faults,
+                }),
+            }
+        }
+        all
+    }
+}
+
+fn cycle() -> NodeFault {
+    NodeFault {
+        kind: FaultKind::DependencyCycle,
+        message: "its output comes back to its own input (a cycle)".to_owned(),
+        input: None,
+        received: None,
+        nearest: Vec::new(),
+        certain: true,
     }
 }

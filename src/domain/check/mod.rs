@@ -5,12 +5,14 @@
 //! here: where `/object_info` does not tell enough, a fault is told but not counted (see [`NodeFault::certain`]).
 
 mod graph;
+mod link;
 mod nearest;
 mod node;
 mod own;
 mod python;
 #[cfg(test)]
 mod tests;
+mod value;
 
 use super::object_info::ObjectInfo;
 use super::workflow::Workflow;
@@ -87,6 +89,8 @@ pub enum FaultKind {
     ValueBiggerThanMax,
     /// A value that is none of the choices.
     ValueNotInList,
+    /// Links that lead back to the node.
+    DependencyCycle,
 }
 
 impl FaultKind {
@@ -102,6 +106,7 @@ impl FaultKind {
             Self::ValueSmallerThanMin => "value_smaller_than_min",
             Self::ValueBiggerThanMax => "value_bigger_than_max",
             Self::ValueNotInList => "value_not_in_list",
+            Self::DependencyCycle => "dependency_cycle",
         }
     }
 }
