@@ -16,6 +16,7 @@ mod params;
 mod recovery;
 mod registered;
 mod retention;
+mod routing;
 mod several_servers;
 mod shutdown;
 mod storage;
