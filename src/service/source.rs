@@ -130,15 +130,12 @@ impl Service {
         }
         let now = self.local_time();
         let mut draw = |choices| self.draw(choices);
-        match convert(text, &classes, now, &mut draw) {
-            Ok(converted) => Ok(converted),
-            Err(_) => {
-                // A class that is not known may have been installed since.
-                pool.refresh_object_infos(FRESH).await;
-                let again = convert(text, &pool.object_infos(), now, &mut draw);
-                again.map_err(SubmitError::Unconvertible)
-            }
+        if let Ok(converted) = convert(text, &classes, now, &mut draw) {
+            return Ok(converted);
         }
+        // A class that is not known may have been installed since.
+        pool.refresh_object_infos(FRESH).await;
+        convert(text, &pool.object_infos(), now, &mut draw).map_err(SubmitError::Unconvertible)
     }
 
     fn draw(&self, choices: usize) -> usize {
