@@ -347,7 +347,11 @@ async fn a_job_on_the_wrong_server_goes_elsewhere_and_that_is_no_failure() {
     for _ in 0..3 {
         assert_eq!(gateway.run(picture(1)).await["backend"], "gpu-1");
     }
-    assert_eq!(gateway.now(&id).await["attempts"], 1, "it was offered again to the server that cannot run it");
+    assert_eq!(
+        gateway.now(&id).await["attempts"],
+        1,
+        "it was offered again to the server that cannot run it"
+    );
     two.restart().await.unwrap();
     let result = gateway.result(&id).await;
     assert_eq!(
@@ -477,7 +481,10 @@ async fn a_file_that_comes_with_the_job_is_not_looked_for_among_the_choices() {
     let id = gateway.execute(&given).await;
     let result = gateway.result(&id).await;
     let message = result["msg"].as_str().unwrap();
-    assert!(message.starts_with("ComfyUI refused the workflow: CheckpointLoaderSimple (node 1)"), "{message}");
+    assert!(
+        message.starts_with("ComfyUI refused the workflow: CheckpointLoaderSimple (node 1)"),
+        "{message}"
+    );
     assert_eq!(handed(&comfy), 1);
     gateway.finish().await;
 }
