@@ -1,6 +1,7 @@
 //! What each server can run, as its `/object_info` tells. It must not judge any workflow by it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ impl Catalogue {
 #[derive(Debug, Default)]
 pub(super) struct Capabilities {
     known: Mutex<Option<Known>>,
+    /// Whether it was asked at least once, whatever it answered.
+    asked: AtomicBool,
     /// One question at a time: who comes meanwhile takes its answer.
     asking: tokio::sync::Mutex<()>,
 }
@@ -82,6 +85,12 @@ impl Backend {
         self.capabilities.get().map(|known| known.info)
     }
 
+    /// Whether it was asked for its node classes at least once, and answered or failed to.
+    #[must_use]
+    pub fn was_asked(&self) -> bool {
+        self.capabilities.asked.load(Ordering::Relaxed)
+    }
+
     /// Its node classes, not older than `age`: it is asked if need be.
     ///
     /// # Errors
@@ -100,7 +109,9 @@ impl Backend {
             return Ok(known.info);
         }
         let asked_at = self.clock().now();
-        let body = self.client().object_info().await?;
+        let body = self.client().object_info().await;
+        self.capabilities.asked.store(true, Ordering::Relaxed);
+        let body = body?;
         let hash: Hash = Sha256::digest(body.get()).into();
         let before = self.capabilities.get();
         let info = match before.as_ref().filter(|known| known.hash == hash) {

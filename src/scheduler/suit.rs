@@ -16,7 +16,8 @@ const FRESH: Duration = Duration::from_secs(10);
 impl Attempt {
     /// Fails when the server is known not to run the job: it goes to another, or fails if there is none.
     pub(super) async fn suits(&self) -> Result<(), Verdict> {
-        if self.backend.object_info().is_none() {
+        // A job may come before the first answer; a server that gave none does not hold up every job again.
+        if self.backend.object_info().is_none() && !self.backend.was_asked() {
             self.ask_again().await;
         }
         let Some(faults) = self.faults_on(&self.backend) else { return Ok(()) };

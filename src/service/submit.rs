@@ -121,6 +121,7 @@ impl Service {
         let plan = params.plan(&submission.params).map_err(SubmitError::InvalidParams)?;
         let created_at = self.parts.clock.now();
         self.admit(created_at).await?;
+        // Judged before any file is kept: what is refused leaves nothing behind.
         let not_on = self.unable(&plan).await?;
         let prompt_id = self.parts.random.prompt_id(created_at);
         let gathered = self.gather(prompt_id, plan.media(), submission.parts, submission.own_url).await?;
