@@ -125,9 +125,24 @@ impl<'p, 'v> Plan<'p, 'v> {
         &self.media
     }
 
-    /// The inputs whose values are files.
-    pub fn media_inputs(&self) -> impl Iterator<Item = (&str, &str)> {
-        let files = self.assigned.iter().filter(|(_, _, value)| !matches!(value, Assigned::Json(_)));
+    /// The names of the files in that order, as far as they are known now: the others are empty.
+    #[must_use]
+    pub fn known_names(&self) -> Vec<String> {
+        let name = |item: &MediaItem<'_>| match &item.value {
+            MediaValue::OnServer(name) => name.clone(),
+            _ => String::new(),
+        };
+        self.media.iter().map(name).collect()
+    }
+
+    /// The inputs whose values are files that are not on any server yet, as node id and name.
+    pub fn files_to_come(&self) -> impl Iterator<Item = (&str, &str)> {
+        let comes = |place: usize| !matches!(self.media[place].value, MediaValue::OnServer(_));
+        let files = self.assigned.iter().filter(move |(_, _, value)| match value {
+            Assigned::Json(_) => false,
+            Assigned::File(place) => comes(*place),
+            Assigned::Files(places, _) => places.clone().any(comes),
+        });
         files
             .map(|(node, target, _)| (self.params.workflow.nodes()[*node].id.as_str(), target.field.as_str()))
     }

@@ -45,6 +45,8 @@ impl Scheduler {
         let mut actions = self.take_over(&mut state, Adopt::All).await?;
         let mut changes = self.parts.pool.changes();
         let mut capabilities = self.parts.pool.capability_changes();
+        // What changed before this start has not been told of.
+        capabilities.mark_changed();
         actions.extend(handle(&mut state, self.pool_event()));
         let period = self.parts.settings.lease / 3;
         let mut takeover = self.parts.clock.now().plus(period);

@@ -36,8 +36,21 @@ pub struct Unfit {
 }
 
 impl Service {
+    /// Holds a job against every server before any of its files is kept: those that will come are not looked at.
+    ///
+    /// # Errors
+    /// Broken links and cycles; what else keeps servers from running it stands in the answer.
+    pub(super) async fn fits_of(&self, plan: &Plan<'_, '_>) -> Result<Vec<Fit>, Vec<Fault>> {
+        let bound = plan.bind(&plan.known_names(), &mut || 1);
+        let workflow = Workflow::parse(&bound.graph)?;
+        let to_come: Vec<(&str, &str)> = plan.files_to_come().collect();
+        let fits = self.fits(&workflow, &to_come).await;
+        links_hold(&workflow, &fits)?;
+        Ok(fits)
+    }
+
     /// Holds a workflow against every server. When none could run it, they are first asked anew what they have.
-    pub(super) async fn fits(&self, workflow: &Workflow<'_>, supplied: &[(&str, &str)]) -> Vec<Fit> {
+    async fn fits(&self, workflow: &Workflow<'_>, supplied: &[(&str, &str)]) -> Vec<Fit> {
         let fits = self.known_fits(workflow, supplied);
         if !nobody_can(&fits) {
             return fits;
@@ -72,7 +85,7 @@ pub(super) fn unable(fits: &[Fit]) -> Vec<BackendName> {
 }
 
 /// Why nobody can: the words of the server that has the least against it.
-pub(super) fn unfit(fits: &[Fit], plan: Option<&Plan<'_, '_>>) -> Unfit {
+pub(super) fn unfit(fits: &[Fit], plan: &Plan<'_, '_>) -> Unfit {
     let count = |faults: &GraphFaults| faults.nodes.iter().map(|node| node.faults.len()).sum::<usize>();
     let best = fits
         .iter()
@@ -104,11 +117,11 @@ pub(super) fn unfit(fits: &[Fit], plan: Option<&Plan<'_, '_>>) -> Unfit {
 }
 
 /// Where the caller has to look: at a parameter of theirs, if it set the input, else at the input.
-fn pointer(node: &NodeFaults, fault: &NodeFault, plan: Option<&Plan<'_, '_>>) -> String {
+fn pointer(node: &NodeFaults, fault: &NodeFault, plan: &Plan<'_, '_>) -> String {
     let escape = |text: &str| text.replace('~', "~0").replace('/', "~1");
     match &fault.input {
         None => format!("/workflow/{}", escape(&node.node_id)),
-        Some(input) => match plan.and_then(|plan| plan.param_of(&node.node_id, input)) {
+        Some(input) => match plan.param_of(&node.node_id, input) {
             Some(param) => format!("/params/{}", escape(param)),
             None => format!("/workflow/{}/inputs/{}", escape(&node.node_id), escape(input)),
         },

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use super::Service;
-use super::fitness::{Unfit, links_hold, nobody_can, unable, unfit};
+use super::fitness::{Unfit, nobody_can, unable, unfit};
 use super::gather::Part;
 use super::source::{Resolved, WorkflowSource};
 use crate::convert::ConvertFault;
@@ -121,17 +121,11 @@ impl Service {
         let plan = params.plan(&submission.params).map_err(SubmitError::InvalidParams)?;
         let created_at = self.parts.clock.now();
         self.admit(created_at).await?;
-        let prompt_id = self.parts.random.prompt_id(created_at);
         // Judged before any file is kept: what is refused leaves nothing behind.
-        let mut draw = || self.parts.random.seed();
-        let mut bound = plan.bind(&vec![String::new(); plan.media().len()], &mut draw);
-        let not_on = self.unable(&bound.graph, &plan).await?;
-        let mut files = Vec::new();
-        if !plan.media().is_empty() {
-            let gathered = self.gather(prompt_id, plan.media(), submission.parts, submission.own_url).await?;
-            bound = plan.bind(&gathered.names, &mut draw);
-            files = gathered.files;
-        }
+        let not_on = self.unable(&plan).await?;
+        let prompt_id = self.parts.random.prompt_id(created_at);
+        let gathered = self.gather(prompt_id, plan.media(), submission.parts, submission.own_url).await?;
+        let bound = plan.bind(&gathered.names, &mut || self.parts.random.seed());
         let job = NewJob {
             prompt_id,
             graph: bound.graph.into(),
@@ -140,7 +134,7 @@ impl Service {
             queue_timeout: submission.queue_timeout,
             metadata: submission.metadata,
             seeds: bound.seeds,
-            files,
+            files: gathered.files,
             workflow: label,
             not_on,
             created_at,
@@ -157,16 +151,13 @@ impl Service {
         Ok(prompt_id)
     }
 
-    /// The servers that cannot run a graph.
+    /// The servers that cannot run it.
     ///
     /// # Errors
     /// [`SubmitError::Unfit`] when none can.
-    async fn unable(&self, graph: &str, plan: &Plan<'_, '_>) -> Result<Vec<BackendName>, SubmitError> {
-        let workflow = Workflow::parse(graph).map_err(SubmitError::InvalidWorkflow)?;
-        let supplied: Vec<(&str, &str)> = plan.media_inputs().collect();
-        let fits = self.fits(&workflow, &supplied).await;
-        links_hold(&workflow, &fits).map_err(SubmitError::InvalidWorkflow)?;
-        if nobody_can(&fits) { Err(SubmitError::Unfit(unfit(&fits, Some(plan)))) } else { Ok(unable(&fits)) }
+    async fn unable(&self, plan: &Plan<'_, '_>) -> Result<Vec<BackendName>, SubmitError> {
+        let fits = self.fits_of(plan).await.map_err(SubmitError::InvalidWorkflow)?;
+        if nobody_can(&fits) { Err(SubmitError::Unfit(unfit(&fits, plan))) } else { Ok(unable(&fits)) }
     }
 
     /// Refuses a job when the queue is full. The queue is counted anew once a second at most; in between, every

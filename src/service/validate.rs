@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Service;
-use super::fitness::{Fit, links_hold, nobody_can, node_errors, unfit};
+use super::fitness::{Fit, nobody_can, node_errors, unfit};
 use super::submit::{Submission, SubmitError};
 use crate::domain::check::GraphFaults;
 use crate::domain::params::Params;
@@ -45,17 +45,12 @@ impl Service {
             Ok(plan) => plan,
             Err(faults) => return Ok(bad("/params", faults)),
         };
-        // Files get names that only a submission makes; their inputs are not checked.
-        let names = vec![String::new(); plan.media().len()];
-        let bound = plan.bind(&names, &mut || 1);
-        let workflow = Workflow::parse(&bound.graph).map_err(SubmitError::InvalidWorkflow)?;
-        let supplied: Vec<(&str, &str)> = plan.media_inputs().collect();
-        let fits = self.fits(&workflow, &supplied).await;
-        if let Err(faults) = links_hold(&workflow, &fits) {
-            return Ok(bad("/workflow", faults));
-        }
+        let fits = match self.fits_of(&plan).await {
+            Ok(fits) => fits,
+            Err(faults) => return Ok(bad("/workflow", faults)),
+        };
         if nobody_can(&fits) {
-            let unfit = unfit(&fits, Some(&plan));
+            let unfit = unfit(&fits, &plan);
             return Ok(Validation { ok: false, faults: unfit.faults, node_errors: unfit.node_errors, fits });
         }
         let partly = fits.iter().filter_map(|fit| fit.faults.as_ref()).find(|faults| !faults.refused);
