@@ -41,8 +41,8 @@ const METADATA: (usize, usize) = (64 * 1024, 32);
 }))]
 #[expect(dead_code, reason = "documents the body, which is read field by field")]
 pub struct ExecuteRequest {
-    /// The API-format graph: nodes by id, as ComfyUI's "Export (API)" makes it.
-    workflow: BTreeMap<String, WorkflowNode>,
+    /// What to run.
+    workflow: AnyWorkflow,
     /// Values for the parameters that the workflow's titles declare.
     #[schema(value_type = Option<Object>)]
     params: Option<serde_json::Value>,
@@ -58,6 +58,29 @@ pub struct ExecuteRequest {
     /// Your own data, given back with the result; up to 64 KiB.
     #[schema(value_type = Option<Object>)]
     metadata: Option<serde_json::Value>,
+}
+
+/// A workflow in any of its forms.
+#[derive(Debug, ToSchema, Deserialize)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "documents the body, which is read field by field")]
+pub enum AnyWorkflow {
+    /// The API-format graph: nodes by id, as ComfyUI's "Export (API)" makes it.
+    Graph(BTreeMap<String, WorkflowNode>),
+    /// The file that the ComfyUI editor saves.
+    Editor(EditorFile),
+    /// The name of a registered workflow (`portrait`), one of its versions (`portrait@3`), or the URL of a graph or of
+    /// the editor's file.
+    Named(String),
+}
+
+/// The file that the ComfyUI editor saves; all that stands in it besides is taken, too.
+#[derive(Debug, ToSchema, Deserialize)]
+#[expect(dead_code, reason = "documents the body, which is read field by field")]
+pub struct EditorFile {
+    /// Its nodes.
+    #[schema(value_type = Vec<Object>)]
+    nodes: Vec<serde_json::Value>,
 }
 
 /// The same as a form: files need no step of their own.
@@ -161,7 +184,7 @@ pub(super) fn workflow<'a>(fields: &mut Fields<'a>) -> Option<WorkflowSource<'a>
     }
 }
 
-pub(super) fn given<'a>(values: Vec<(String, &'a RawValue)>) -> Vec<(String, Given<'a>)> {
+pub(super) fn given(values: Vec<(String, &RawValue)>) -> Vec<(String, Given<'_>)> {
     values.into_iter().map(|(name, value)| (name, Given::Json(value))).collect()
 }
 

@@ -2,6 +2,7 @@
 #![allow(
     clippy::unwrap_used,
     dead_code,
+    unused_imports,
     missing_docs,
     reason = "helpers of tests; each test binary uses some of them"
 )]
