@@ -41,9 +41,8 @@ const METADATA: (usize, usize) = (64 * 1024, 32);
 }))]
 #[expect(dead_code, reason = "documents the body, which is read field by field")]
 pub struct ExecuteRequest {
-    /// An API-format graph (nodes by id, as ComfyUI's "Export (API)" makes it), the file that the editor saves, the name
-    /// of a registered workflow (`portrait` or `portrait@3`), or the URL of a graph or of the editor's file.
-    workflow: WorkflowForm,
+    /// What to run.
+    workflow: AnyWorkflow,
     /// Values for the parameters that the workflow's titles declare. A media parameter takes a URL, a data URL,
     /// `{"base64": …}`, `{"file": …}` of `POST /files`, `{"result": …, "var": …}` of an earlier job, or the name of a file
     /// on the ComfyUI server; where the workflow takes several, a list of these.
@@ -67,25 +66,23 @@ pub struct ExecuteRequest {
 #[derive(Debug, ToSchema, Deserialize)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "documents the body, which is read field by field")]
-pub enum WorkflowForm {
-    /// An API-format graph.
+pub enum AnyWorkflow {
+    /// The API-format graph: nodes by id, as ComfyUI's "Export (API)" makes it.
     Graph(BTreeMap<String, WorkflowNode>),
     /// The file that the ComfyUI editor saves.
     Editor(EditorFile),
-    /// The name of a registered workflow, or a URL.
-    NameOrUrl(String),
+    /// The name of a registered workflow (`portrait`), one of its versions (`portrait@3`), or the URL of a graph or of
+    /// the editor's file.
+    Named(String),
 }
 
-/// The file that the ComfyUI editor saves, as far as its shape tells it from a graph.
+/// The file that the ComfyUI editor saves; all that stands in it besides is taken, too.
 #[derive(Debug, ToSchema, Deserialize)]
 #[expect(dead_code, reason = "documents the body, which is read field by field")]
 pub struct EditorFile {
-    /// The nodes.
+    /// Its nodes.
     #[schema(value_type = Vec<Object>)]
     nodes: Vec<serde_json::Value>,
-    /// The links between them, as arrays or as objects.
-    #[schema(value_type = Vec<Value>)]
-    links: Vec<serde_json::Value>,
 }
 
 /// The same as a form: files need no step of their own.
