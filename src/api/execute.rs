@@ -41,9 +41,11 @@ const METADATA: (usize, usize) = (64 * 1024, 32);
 }))]
 #[expect(dead_code, reason = "documents the body, which is read field by field")]
 pub struct ExecuteRequest {
-    /// The API-format graph: nodes by id, as ComfyUI's "Export (API)" makes it.
-    workflow: BTreeMap<String, WorkflowNode>,
-    /// Values for the parameters that the workflow's titles declare.
+    /// What to run.
+    workflow: AnyWorkflow,
+    /// Values for the parameters that the workflow's titles declare. A media parameter takes a URL, a data URL,
+    /// `{"base64": …}`, `{"file": …}` of `POST /files`, `{"result": …, "var": …}` of an earlier job, or the name of a file
+    /// on the ComfyUI server; where the workflow takes several, a list of these.
     #[schema(value_type = Option<Object>)]
     params: Option<serde_json::Value>,
     /// Higher runs first.
@@ -58,6 +60,29 @@ pub struct ExecuteRequest {
     /// Your own data, given back with the result; up to 64 KiB.
     #[schema(value_type = Option<Object>)]
     metadata: Option<serde_json::Value>,
+}
+
+/// A workflow in any of its forms.
+#[derive(Debug, ToSchema, Deserialize)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "documents the body, which is read field by field")]
+pub enum AnyWorkflow {
+    /// The API-format graph: nodes by id, as ComfyUI's "Export (API)" makes it.
+    Graph(BTreeMap<String, WorkflowNode>),
+    /// The file that the ComfyUI editor saves.
+    Editor(EditorFile),
+    /// The name of a registered workflow (`portrait`), one of its versions (`portrait@3`), or the URL of a graph or of
+    /// the editor's file.
+    Named(String),
+}
+
+/// The file that the ComfyUI editor saves; all that stands in it besides is taken, too.
+#[derive(Debug, ToSchema, Deserialize)]
+#[expect(dead_code, reason = "documents the body, which is read field by field")]
+pub struct EditorFile {
+    /// Its nodes.
+    #[schema(value_type = Vec<Object>)]
+    nodes: Vec<serde_json::Value>,
 }
 
 /// The same as a form: files need no step of their own.
@@ -165,7 +190,7 @@ pub(super) fn workflow<'a>(fields: &mut Fields<'a>) -> Option<WorkflowSource<'a>
     }
 }
 
-pub(super) fn given<'a>(values: Vec<(String, &'a RawValue)>) -> Vec<(String, Given<'a>)> {
+pub(super) fn given(values: Vec<(String, &RawValue)>) -> Vec<(String, Given<'_>)> {
     values.into_iter().map(|(name, value)| (name, Given::Json(value))).collect()
 }
 

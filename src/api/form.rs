@@ -68,8 +68,12 @@ impl FromRequest<ApiState> for JobBody {
                     );
                     return Err(problem.limit(most as u64));
                 }
-                let incoming = Some(receive(field, &filename, state).await?);
-                body.files.push((name, Part { filename, incoming }));
+                let incoming = receive(field, &filename, state).await?;
+                if filename.is_empty() && incoming.stored.bytes == 0 {
+                    // What a browser sends for a field where nobody chose a file.
+                    continue;
+                }
+                body.files.push((name, Part { filename, incoming: Some(incoming) }));
             } else {
                 if body.texts.len() >= MOST_TEXTS {
                     return Err(malformed(format!(

@@ -244,6 +244,7 @@ fn several(kind: Kind, below: &str, faults: Vec<Fault>) -> Problem {
 
 impl Problem {
     /// The refusal of a request whose path names the workflow: one that is unknown is not found.
+    #[must_use]
     pub fn of_path(error: SubmitError) -> Self {
         match error {
             SubmitError::UnknownWorkflow(detail) => Self::new(NOT_FOUND, detail),

@@ -1,6 +1,8 @@
 //! The registered workflows as operations of their own in the OpenAPI document, so that generated clients are typed.
 //! It must not read a workflow: what its parameters take, it is told.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
 use crate::domain::schema::media_value;
@@ -17,10 +19,12 @@ pub fn with_workflows(mut document: Value, workflows: Vec<(WorkflowSummary, Valu
     }
     let general = document["paths"]["/workflows/{name}/execute"]["post"].clone();
     document["components"]["schemas"]["MediaValue"] = media_value();
+    let mut taken = operation_ids(&document);
     let mut paths = Map::new();
     for (workflow, params) in workflows {
         let path = format!("/workflows/{}/execute", workflow.name);
-        paths.insert(path, json!({ "post": operation(general.clone(), &workflow, &params) }));
+        let id = operation_id(workflow.name.as_str(), &mut taken);
+        paths.insert(path, json!({ "post": operation(general.clone(), &workflow, &params, id) }));
     }
     if let Some(all) = document["paths"].as_object_mut() {
         all.extend(paths);
@@ -28,10 +32,29 @@ pub fn with_workflows(mut document: Value, workflows: Vec<(WorkflowSummary, Valu
     document
 }
 
-fn operation(mut operation: Value, workflow: &WorkflowSummary, params: &Value) -> Value {
+/// The ids that operations have already: each may be there but once.
+fn operation_ids(document: &Value) -> HashSet<String> {
+    let paths = document["paths"].as_object().into_iter().flat_map(Map::values);
+    let operations = paths.filter_map(Value::as_object).flat_map(Map::values);
+    operations.filter_map(|operation| operation["operationId"].as_str()).map(str::to_owned).collect()
+}
+
+/// An id that programs can have as a name. Those of several workflows may come to the same (`a-b` and `a.b`): then
+/// they are numbered.
+fn operation_id(workflow: &str, taken: &mut HashSet<String>) -> String {
+    let plain: String = workflow.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    let mut id = format!("execute_{plain}");
+    let mut number = 2;
+    while !taken.insert(id.clone()) {
+        id = format!("execute_{plain}_{number}");
+        number += 1;
+    }
+    id
+}
+
+fn operation(mut operation: Value, workflow: &WorkflowSummary, params: &Value, id: String) -> Value {
     let name = workflow.name.as_str();
-    let id: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-    operation["operationId"] = format!("execute_{id}").into();
+    operation["operationId"] = id.into();
     operation["summary"] = workflow.title.as_deref().unwrap_or(name).into();
     let about = workflow.description.as_deref().unwrap_or_default();
     operation["description"] =
@@ -52,7 +75,9 @@ fn form(params: &Value) -> Value {
     let mut form = params.clone();
     for (_, param) in form["properties"].as_object_mut().into_iter().flatten() {
         if param.get("x-media").is_some() {
-            *param = json!({ "type": "string", "format": "binary" });
+            let file = json!({ "type": "string", "format": "binary" });
+            let several = param.get("anyOf").is_some();
+            *param = if several { json!({ "type": "array", "items": file, "minItems": 1 }) } else { file };
         }
     }
     form
@@ -105,6 +130,30 @@ mod tests {
             document["paths"].as_object().unwrap().len(),
             general["paths"].as_object().unwrap().len() + 1
         );
+    }
+
+    #[test]
+    fn no_two_operations_have_the_same_id() {
+        let general: Value = serde_json::from_str(&super::super::openapi::json()).unwrap();
+        let params = json!({"type": "object", "properties": {}});
+        let names = ["a-b", "a.b", "a_b", "workflow"];
+        let all = names.map(|name| (workflow(name), params.clone()));
+        let document = with_workflows(general, all.to_vec());
+        let id = |name: &str| {
+            document["paths"][format!("/workflows/{name}/execute")]["post"]["operationId"].clone()
+        };
+        // `execute_workflow` is the one that takes any name.
+        let ids = names.map(id);
+        assert_eq!(ids, ["execute_a_b", "execute_a_b_2", "execute_a_b_3", "execute_workflow_2"]);
+        assert_eq!(id("{name}"), "execute_workflow");
+    }
+
+    #[test]
+    fn a_form_takes_several_files_where_several_nodes_do() {
+        let media = json!({ "$ref": MEDIA });
+        let params = json!({"properties": {"photos": {"anyOf": [media, {"type": "array", "items": media}], "x-media": "image"}}});
+        let photos = &form(&params)["properties"]["photos"];
+        assert_eq!((&photos["type"], &photos["items"]["format"]), (&json!("array"), &json!("binary")));
     }
 
     #[test]

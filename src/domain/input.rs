@@ -1,6 +1,8 @@
 //! Files that a job's parameters point at: what a caller may write for one, and what a job keeps of it.
 //! It must not fetch, store or upload anything.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -8,7 +10,7 @@ use super::id::{FileId, PromptId};
 use super::workflow::Entries;
 
 /// What a caller gives for a media parameter, or for one item of a list of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum MediaValue<'a> {
     /// A file that is on the ComfyUI server already, by its name in the input folder.
     OnServer(String),
@@ -34,6 +36,20 @@ pub enum MediaValue<'a> {
     },
     /// A part of the request's own multipart body, by its place.
     Part(usize),
+}
+
+impl fmt::Debug for MediaValue<'_> {
+    /// Without what may be secret (a URL may carry a signature) or long.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OnServer(name) => f.debug_tuple("OnServer").field(name).finish(),
+            Self::Url(_) => f.write_str("Url(..)"),
+            Self::Inline { base64, .. } => write!(f, "Inline({} characters)", base64.len()),
+            Self::File(id) => f.debug_tuple("File").field(id).finish(),
+            Self::Result { prompt_id, .. } => f.debug_tuple("Result").field(prompt_id).finish(),
+            Self::Part(place) => f.debug_tuple("Part").field(place).finish(),
+        }
+    }
 }
 
 /// What a media parameter takes; ends the sentence "must be …".
@@ -161,8 +177,8 @@ pub struct RemoteInput {
     pub param: String,
 }
 
-impl std::fmt::Debug for RemoteInput {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for RemoteInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RemoteInput").field("param", &self.param).finish_non_exhaustive()
     }
 }
@@ -266,5 +282,14 @@ mod tests {
         };
         let shown = format!("{:?}", JobInput::Remote(remote));
         assert!(shown.contains("photo") && !shown.contains("secret"), "{shown}");
+        let values = [
+            (MediaValue::Url("https://x/?key=secret".to_owned()), "Url(..)"),
+            (MediaValue::Inline { base64: "c2VjcmV0".into(), filename: None }, "Inline(8 characters)"),
+            (MediaValue::OnServer("a.png".to_owned()), "OnServer(\"a.png\")"),
+            (MediaValue::Part(3), "Part(3)"),
+        ];
+        for (value, shown) in values {
+            assert_eq!(format!("{value:?}"), shown);
+        }
     }
 }

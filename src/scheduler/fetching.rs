@@ -36,7 +36,7 @@ pub(super) async fn run(parts: Arc<Parts>, stopping: CancellationToken) -> Resul
                 }
             }
             Err(error) => {
-                tracing::error!(%error, "jobs that wait for files could not be looked for; trying again")
+                tracing::error!(%error, "jobs that wait for files could not be looked for; trying again");
             }
         }
         tokio::select! {

@@ -163,5 +163,5 @@ pub fn node_errors(faults: &GraphFaults) -> Value {
             .collect();
         (node.node_id.clone(), json!({ "class_type": node.class_type, "errors": errors }))
     });
-    Value::Object(Map::from_iter(nodes))
+    Value::Object(nodes.collect::<Map<_, _>>())
 }

@@ -106,7 +106,11 @@ impl Folder {
         match service.register(new).await {
             Ok((registered, warnings)) => {
                 if let Registered::New(version) = registered {
-                    tracing::info!(workflow = %name, version, warnings = warnings.len(), "a workflow file was registered");
+                    tracing::info!(workflow = %name, version, "a workflow file was registered");
+                    for warning in warnings {
+                        let (node_id, reason) = (warning.node_id, warning.message);
+                        tracing::warn!(workflow = %name, node_id, reason, "a workflow file may not run as it was meant");
+                    }
                 }
                 self.settled.insert(path.to_owned(), stamp);
                 self.told.remove(path);

@@ -1,6 +1,8 @@
 //! Gathering a job's files at its acceptance: what the caller sent is kept, what is here already is found, what must be
 //! fetched is noted. It must not fetch anything itself: a slow host must not hold the answer up.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -178,6 +180,12 @@ impl Service {
     }
 
     async fn decode(&self, base64: &str, filename: Option<&str>) -> Result<Incoming, Wrong> {
+        // As mail and command lines write it, in lines.
+        let base64: Cow<'_, str> = if base64.bytes().any(|byte| byte.is_ascii_whitespace()) {
+            base64.split_ascii_whitespace().collect::<String>().into()
+        } else {
+            base64.into()
+        };
         let pieces = base64.as_bytes().chunks(BASE64_CHUNK).map(|piece| {
             BASE64
                 .decode(piece)

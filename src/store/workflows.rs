@@ -25,6 +25,16 @@ pub struct NewWorkflow {
     pub created_at: UnixMillis,
 }
 
+impl NewWorkflow {
+    /// Whether both are one version: all is the same but when they came. What comes from the editor goes by its file,
+    /// for a date in it makes another graph each time.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let graph = if self.source.is_some() { &other.graph } else { &self.graph };
+        Self { graph: graph.clone(), created_at: other.created_at, ..self.clone() } == *other
+    }
+}
+
 /// One version of a registered workflow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkflowRecord {

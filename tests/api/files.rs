@@ -65,10 +65,10 @@ async fn a_file_goes_in_and_comes_out_whole_and_in_parts() {
     assert_eq!(whole.bytes().await.unwrap(), png([1, 2, 3]));
     let some = scene.request(Method::GET, &location).header(RANGE, "bytes=1-3").send().await.unwrap();
     assert_eq!((some.status().as_u16(), some.bytes().await.unwrap().as_ref()), (206, b"PNG".as_slice()));
-    let same = scene
+    let unchanged = scene
         .request(Method::GET, &location)
         .header("if-none-match", format!("\"{}\"", file["sha256"].as_str().unwrap()));
-    assert_eq!(same.send().await.unwrap().status(), 304);
+    assert_eq!(unchanged.send().await.unwrap().status(), 304);
     scene.finish().await;
 }
 

@@ -5,5 +5,7 @@
 mod support;
 
 mod commands;
+mod guide;
 mod kill;
 mod process;
+mod secrets;

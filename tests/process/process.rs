@@ -5,23 +5,30 @@ use std::process::Stdio;
 
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
+use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 /// A running gateway.
 pub struct Process {
     pub base: String,
     child: Child,
+    log: JoinHandle<Vec<String>>,
 }
 
 impl Process {
     /// Starts it on a free port and waits until it says that it listens.
     pub async fn start(data: &Path, urls: &[String]) -> Self {
+        Self::start_with(data, urls, "info", &[]).await
+    }
+
+    /// The same with that `log` and further arguments.
+    pub async fn start_with(data: &Path, urls: &[String], log: &str, more: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_comfy-gateway"))
             .args([
                 "--listen",
                 "127.0.0.1:0",
                 "--log",
-                "info",
+                log,
                 "--log-format",
                 "json",
                 "--poll-interval",
@@ -30,6 +37,7 @@ impl Process {
             ])
             .arg(data)
             .args(urls.iter().flat_map(|url| ["--backend", url]))
+            .args(more)
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
@@ -37,8 +45,14 @@ impl Process {
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let address = address(&mut lines).await;
         // Its log must be read on, or it would block on a full pipe.
-        TaskTracker::new().spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Self { base: format!("http://{address}"), child }
+        let log = TaskTracker::new().spawn(async move {
+            let mut said = Vec::new();
+            while let Ok(Some(line)) = lines.next_line().await {
+                said.push(line);
+            }
+            said
+        });
+        Self { base: format!("http://{address}"), child, log }
     }
 
     /// SIGKILL.
@@ -51,6 +65,12 @@ impl Process {
         let pid = self.child.id().unwrap().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
         assert!(self.child.wait().await.unwrap().success());
+    }
+
+    /// The same; all that it logged since it listened.
+    pub async fn stopped(mut self) -> String {
+        self.stop().await;
+        self.log.await.unwrap().join("\n")
     }
 }
 

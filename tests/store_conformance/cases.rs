@@ -47,6 +47,7 @@ macro_rules! every_case {
             inputs::a_server_that_cannot_run_a_job_is_passed_over,
             inputs::a_job_that_was_sent_back_for_good_goes_elsewhere,
             workflows::a_changed_workflow_is_a_new_version_and_old_ones_stay,
+            workflows::a_file_of_the_editor_is_the_same_whatever_graph_comes_of_it,
             workflows::the_list_has_the_newest_of_each_by_name,
             workflows::a_forgotten_workflow_is_forgotten_with_its_versions,
             workflows::jobs_are_listed_by_their_workflow,

@@ -142,11 +142,13 @@ impl<'c> Walk<'c> {
             match self.marks[self.sources[at]] {
                 Mark::Done { refused } => step.refused |= refused,
                 Mark::Unseen => steps.push(self.enter(self.sources[at])),
-                Mark::Open => {
+                // A server that refuses the link for itself does not follow it.
+                Mark::Open if !step.refused => {
                     step.refused = true;
                     let place = step.place;
                     self.faults.push((place, vec![cycle()]));
                 }
+                Mark::Open => {}
             }
         }
         last

@@ -21,7 +21,7 @@ pub(super) async fn put(connection: &mut SqliteConnection, workflow: &NewWorkflo
         .map(|row| record(&row))
         .transpose()?;
     if let Some(newest) = &newest
-        && (NewWorkflow { created_at: workflow.created_at, ..newest.workflow.clone() }) == *workflow
+        && newest.workflow.is_same(workflow)
     {
         return Ok(Reply::Registered(Registered::Same(newest.version)));
     }

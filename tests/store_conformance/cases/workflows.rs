@@ -50,6 +50,16 @@ pub async fn a_changed_workflow_is_a_new_version_and_old_ones_stay(store: &dyn S
     assert_eq!(versions, (1..=6).map(|version| (version, at(5))).collect::<Vec<_>>());
 }
 
+pub async fn a_file_of_the_editor_is_the_same_whatever_graph_comes_of_it(store: &dyn Store) {
+    let first = NewWorkflow { source: Some("{}".to_owned()), ..workflow("a", "1") };
+    assert_eq!(store.put_workflow(first.clone()).await.unwrap(), Registered::New(1));
+    let dated = NewWorkflow { graph: "2".to_owned(), created_at: at(9), ..first.clone() };
+    assert_eq!(store.put_workflow(dated.clone()).await.unwrap(), Registered::Same(1));
+    assert_eq!(store.workflow(&which("a")).await.unwrap().unwrap().workflow, first);
+    let changed = NewWorkflow { source: Some("[]".to_owned()), ..dated };
+    assert_eq!(store.put_workflow(changed).await.unwrap(), Registered::New(2));
+}
+
 pub async fn the_list_has_the_newest_of_each_by_name(store: &dyn Store) {
     assert!(store.workflows().await.unwrap().is_empty());
     for (called, graph) in [("b", "1"), ("a", "1"), ("b", "2"), ("a-b", "1")] {
