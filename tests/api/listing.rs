@@ -122,7 +122,7 @@ async fn jobs_of_one_workflow_or_of_one_version() {
         assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{query}");
     }
     let (page, cursor) = ids(&scene, "?workflow=one&limit=1").await;
-    assert_eq!(page, [second.clone()]);
+    assert_eq!(page, std::slice::from_ref(second));
     let next = format!("?workflow=one&limit=1&cursor={}", cursor.as_str().unwrap());
     assert_eq!(ids(&scene, &next).await, (vec![first.clone()], Value::Null));
     for wrong in ["", "@1", "one@0", "one@x", "a%20b", "one&workflow=two"] {

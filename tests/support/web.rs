@@ -13,6 +13,7 @@ use futures_util::{StreamExt, stream};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 
 /// What the server does with the one file it has.
 #[derive(Debug, Clone)]
@@ -76,7 +77,7 @@ impl Web {
             };
             async move { answer }
         }));
-        let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        let server = TaskTracker::new().spawn(async move { axum::serve(listener, app).await.unwrap() });
         Self { url, address, asked, unmodified, came, server }
     }
 
@@ -105,10 +106,9 @@ impl Web {
 
 fn answer(file: &Bytes, behaviour: &Behaviour, earlier: u32) -> Response {
     match behaviour {
-        Behaviour::Good => file.clone().into_response(),
         Behaviour::Tagged => ([("etag", TAG)], file.clone()).into_response(),
         Behaviour::BadFirst(times) if earlier < *times => StatusCode::SERVICE_UNAVAILABLE.into_response(),
-        Behaviour::BadFirst(_) => file.clone().into_response(),
+        Behaviour::Good | Behaviour::BadFirst(_) => file.clone().into_response(),
         Behaviour::Status(code) => StatusCode::from_u16(*code).unwrap().into_response(),
         Behaviour::Hangs => {
             let beginning = stream::iter([Ok::<_, std::io::Error>(file.slice(..1))]);
