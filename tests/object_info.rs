@@ -82,11 +82,12 @@ fn the_sampler_is_as_everybody_knows_it() {
     assert_eq!(seed.max.as_ref().unwrap().to_string(), "18446744073709551615");
     let InputKind::Float(cfg) = &input(&info, "KSampler", "cfg").kind else { panic!("no number") };
     assert_eq!(cfg.step.as_ref().unwrap().as_f64(), Some(0.1));
-    let InputKind::Combo { choices, remote, multiselect } = &input(&info, "KSampler", "sampler_name").kind
+    let InputKind::Combo { choices, by_options, remote, multiselect } =
+        &input(&info, "KSampler", "sampler_name").kind
     else {
         panic!("no combo")
     };
-    assert!(choices.contains(&json!("euler")) && !remote && !multiselect);
+    assert!(choices.contains(&json!("euler")) && !by_options && !remote && !multiselect);
     assert_eq!(input(&info, "KSampler", "model").type_name, "MODEL");
     assert_eq!(class.outputs[0].type_name, "LATENT");
 }
@@ -139,7 +140,9 @@ fn dynamic_inputs_of_real_classes_are_understood() {
 #[test]
 fn combos_of_numbers_stay_numbers() {
     let info = real();
-    let InputKind::Combo { choices, .. } = &input(&info, "MinimaxHailuoVideoNode", "duration").kind else {
+    let InputKind::Combo { choices, by_options: true, .. } =
+        &input(&info, "MinimaxHailuoVideoNode", "duration").kind
+    else {
         panic!("no combo")
     };
     assert_eq!(choices[..], [json!(6), json!(10)]);

@@ -43,7 +43,9 @@ const METADATA: (usize, usize) = (64 * 1024, 32);
 pub struct ExecuteRequest {
     /// What to run.
     workflow: AnyWorkflow,
-    /// Values for the parameters that the workflow's titles declare.
+    /// Values for the parameters that the workflow's titles declare. A media parameter takes a URL, a data URL,
+    /// `{"base64": …}`, `{"file": …}` of `POST /files`, `{"result": …, "var": …}` of an earlier job, or the name of a file
+    /// on the ComfyUI server; where the workflow takes several, a list of these.
     #[schema(value_type = Option<Object>)]
     params: Option<serde_json::Value>,
     /// Higher runs first.
@@ -149,7 +151,11 @@ pub async fn execute(
     Ok(answer(&ExecuteResult::new(view, &base), &format!("/results/{id}"), wait))
 }
 
-fn read<'a>(mut fields: Fields<'a>, limits: &ApiLimits, own_url: &'a str) -> Result<Submission<'a>, Problem> {
+pub(super) fn read<'a>(
+    mut fields: Fields<'a>,
+    limits: &ApiLimits,
+    own_url: &'a str,
+) -> Result<Submission<'a>, Problem> {
     fields.only(&FIELDS);
     let workflow = workflow(&mut fields);
     let submission = Submission {

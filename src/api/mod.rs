@@ -25,6 +25,7 @@ pub mod openapi;
 mod ranges;
 mod results;
 mod signatures;
+mod validate;
 mod workflows;
 
 use axum::Router;
@@ -54,6 +55,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(workflows::get, workflows::put, workflows::delete))
         .routes(routes!(workflows::execute))
         .routes(routes!(convert::convert))
+        .routes(routes!(validate::validate))
         .routes(routes!(backends::list))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))

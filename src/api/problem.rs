@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::convert::ConvertFault;
@@ -84,6 +85,7 @@ struct Parts {
     kind: Kind,
     detail: String,
     errors: Vec<FieldError>,
+    node_errors: Value,
     limit: Option<u64>,
     retry_after: Option<Duration>,
     /// For the log only.
@@ -115,6 +117,11 @@ pub struct ProblemBody<'a> {
     /// All faults, where there are several places.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldError],
+    /// What the best of the servers has against the workflow, by node id: `class_type` and `errors`, each with ComfyUI's
+    /// name for it (`type`), `message`, `input`, `received` and the `nearest` names there are.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    #[schema(value_type = Object, required = false)]
+    node_errors: &'a Value,
     /// The limit that was exceeded, in bytes or jobs.
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<u64>,
@@ -128,6 +135,7 @@ impl Problem {
             kind,
             detail,
             errors: Vec::new(),
+            node_errors: Value::Null,
             limit: None,
             retry_after: None,
             internal: None,
@@ -138,6 +146,13 @@ impl Problem {
     #[must_use]
     pub fn errors(mut self, errors: Vec<FieldError>) -> Self {
         self.0.errors = errors;
+        self
+    }
+
+    /// With all faults by node.
+    #[must_use]
+    pub fn node_errors(mut self, node_errors: Value) -> Self {
+        self.0.node_errors = node_errors;
         self
     }
 
@@ -181,7 +196,7 @@ impl Problem {
     /// The body for a request.
     #[must_use]
     pub fn body<'a>(&'a self, request_id: &'a str) -> ProblemBody<'a> {
-        let Parts { kind, detail, errors, limit, .. } = &*self.0;
+        let Parts { kind, detail, errors, node_errors, limit, .. } = &*self.0;
         ProblemBody {
             uri: format!("urn:comfy-gateway:problem:{}", kind.code),
             title: kind.title,
@@ -191,6 +206,7 @@ impl Problem {
             request_id,
             retryable: kind.retryable,
             errors,
+            node_errors,
             limit: *limit,
         }
     }
@@ -241,6 +257,9 @@ impl From<SubmitError> for Problem {
     fn from(error: SubmitError) -> Self {
         match error {
             SubmitError::InvalidWorkflow(faults) => several(INVALID_WORKFLOW, "/workflow", faults),
+            SubmitError::Unfit(unfit) => {
+                several(INVALID_WORKFLOW, "", unfit.faults).node_errors(unfit.node_errors)
+            }
             SubmitError::InvalidParams(faults) => several(INVALID_PARAMS, "/params", faults),
             SubmitError::UnknownWorkflow(message) => {
                 let fault = Fault { pointer: String::new(), message, node_id: None };

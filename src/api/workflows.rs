@@ -17,6 +17,7 @@ use super::extract::{BaseUrl, Query, WorkflowPath, preferred_wait};
 use super::form::JobBody;
 use super::problem::{self, Problem, ProblemBody};
 use super::state::ApiState;
+use super::validate::BackendFit;
 use crate::domain::registered::{WorkflowName, WorkflowRef};
 use crate::service::{Registration, Submission, WorkflowSource, WorkflowView};
 use crate::store::{Registered, WorkflowSummary};
@@ -98,6 +99,8 @@ pub struct WorkflowDetails {
     params: Value,
     /// What it gives.
     outputs: Vec<WorkflowOutput>,
+    /// Which servers can run it.
+    backends: Vec<BackendFit>,
     /// The API-format graph.
     #[schema(value_type = Object)]
     workflow: Box<RawValue>,
@@ -120,7 +123,7 @@ impl From<WorkflowSummary> for WorkflowItem {
 
 impl WorkflowDetails {
     fn new(view: WorkflowView, warnings: Vec<WarningBody>) -> Result<Self, Problem> {
-        let WorkflowView { record, versions, params, outputs } = view;
+        let WorkflowView { record, versions, params, outputs, fits } = view;
         let internal = |error: serde_json::Error| Problem::new(problem::INTERNAL, error.to_string());
         let workflow = RawValue::from_string(record.workflow.graph).map_err(internal)?;
         Ok(Self {
@@ -145,6 +148,7 @@ impl WorkflowDetails {
                     class_type: output.class_type,
                 })
                 .collect(),
+            backends: fits.iter().map(BackendFit::new).collect(),
             workflow,
             warnings,
         })

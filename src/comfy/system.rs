@@ -7,8 +7,10 @@ use super::client::ComfyClient;
 use super::error::ComfyError;
 use super::loose::Object;
 use super::routes::{Route, SYSTEM_STATS};
+use crate::domain::workflow::Entries;
 
 const OBJECT_INFO: Route = Route::get("/object_info");
+const NODE_REPLACEMENTS: Route = Route::get("/node_replacements");
 
 /// A server's version and devices. Memory is in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -73,6 +75,22 @@ impl ComfyClient {
 }
 
 impl ComfyClient {
+    /// The names of classes that the server replaces by others of its own when they are missing. Servers before
+    /// 0.4 have no such list.
+    ///
+    /// # Errors
+    /// Every [`super::Fault`] of a call.
+    pub async fn node_replacements(&self) -> Result<Vec<String>, ComfyError> {
+        let request = self.call(NODE_REPLACEMENTS, None, &[]).await?;
+        let body = match self.json(NODE_REPLACEMENTS, request).await {
+            Err(error) if error.is_not_found() => return Ok(Vec::new()),
+            body => body?,
+        };
+        let Entries(entries) =
+            serde_json::from_str(&body).map_err(|error| self.malformed(NODE_REPLACEMENTS, error))?;
+        Ok(entries.into_iter().map(|(class, _)| class).collect())
+    }
+
     /// The error of an answer to `/object_info` that is JSON and yet does not describe node classes.
     #[must_use]
     pub fn not_object_info(&self, reason: &dyn std::fmt::Display) -> ComfyError {

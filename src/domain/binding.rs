@@ -137,11 +137,36 @@ impl<'p, 'v> Plan<'p, 'v> {
         &self.media
     }
 
-    /// The inputs whose values are files.
-    pub fn media_inputs(&self) -> impl Iterator<Item = (&str, &str)> {
-        let files = self.assigned.iter().filter(|(_, _, value)| !matches!(value, Assigned::Json(_)));
+    /// The names of the files in that order, as far as they are known now: the others are empty.
+    #[must_use]
+    pub fn known_names(&self) -> Vec<String> {
+        let name = |item: &MediaItem<'_>| match &item.value {
+            MediaValue::OnServer(name) => name.clone(),
+            _ => String::new(),
+        };
+        self.media.iter().map(name).collect()
+    }
+
+    /// The inputs whose values are files that are not on any server yet, as node id and name.
+    pub fn files_to_come(&self) -> impl Iterator<Item = (&str, &str)> {
+        let comes = |place: usize| !matches!(self.media[place].value, MediaValue::OnServer(_));
+        let files = self.assigned.iter().filter(move |(_, _, value)| match value {
+            Assigned::Json(_) => false,
+            Assigned::File(place) => comes(*place),
+            Assigned::Files(places, _) => places.clone().any(comes),
+        });
         files
             .map(|(node, target, _)| (self.params.workflow.nodes()[*node].id.as_str(), target.field.as_str()))
+    }
+
+    /// The parameter that sets an input.
+    #[must_use]
+    pub fn param_of(&self, node_id: &str, field: &str) -> Option<&'p str> {
+        let place = self.params.workflow.nodes().iter().position(|node| node.id == node_id)?;
+        let sets = |target: &Target| target.node == place && target.field == field;
+        let is_given = self.assigned.iter().any(|(_, target, _)| sets(target));
+        let declared = self.params.declared.iter().find(|(_, param)| param.targets.iter().any(sets));
+        declared.filter(|_| is_given).map(|(name, _)| name.as_str())
     }
 
     /// Puts everything into the graph, with `names` for [`Plan::media`]; draws a seed from `draw` for every `seed` or

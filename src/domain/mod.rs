@@ -2,6 +2,7 @@
 //! It must not do I/O, read a clock, or know of HTTP, SQL or async.
 
 pub mod binding;
+pub mod check;
 pub mod dsl;
 pub mod failure;
 pub mod fields;

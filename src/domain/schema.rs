@@ -111,7 +111,9 @@ fn of_value<'c>(param: &Param, specs: impl Iterator<Item = &'c InputSpec>) -> Va
             InputKind::Boolean => {
                 schema.insert("type".to_owned(), "boolean".into());
             }
-            InputKind::Combo { choices, remote: false, multiselect: false } => choose(&mut schema, choices),
+            InputKind::Combo { choices, remote: false, multiselect: false, .. } => {
+                choose(&mut schema, choices);
+            }
             InputKind::DynamicCombo(options) => {
                 let keys: Vec<Value> = options.iter().map(|option| option.key.as_str().into()).collect();
                 choose(&mut schema, &keys);

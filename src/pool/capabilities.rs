@@ -1,6 +1,7 @@
 //! What each server can run, as its `/object_info` tells. It must not judge any workflow by it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -48,13 +49,17 @@ impl Catalogue {
 #[derive(Debug, Default)]
 pub(super) struct Capabilities {
     known: Mutex<Option<Known>>,
+    /// Whether it was asked at least once, whatever it answered.
+    asked: AtomicBool,
     /// One question at a time: who comes meanwhile takes its answer.
     asking: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Clone)]
-struct Known {
-    info: Arc<ObjectInfo>,
+pub(super) struct Known {
+    pub info: Arc<ObjectInfo>,
+    /// Classes that the server itself replaces by others when they are missing.
+    pub replaced: Arc<[String]>,
     hash: Hash,
     asked_at: UnixMillis,
 }
@@ -70,10 +75,20 @@ impl Capabilities {
 }
 
 impl Backend {
+    pub(super) fn capabilities(&self) -> Option<Known> {
+        self.capabilities.get()
+    }
+
     /// Its node classes, as last heard; `None` until it was heard once. They stay while it is down.
     #[must_use]
     pub fn object_info(&self) -> Option<Arc<ObjectInfo>> {
         self.capabilities.get().map(|known| known.info)
+    }
+
+    /// Whether it was asked for its node classes at least once, and answered or failed to.
+    #[must_use]
+    pub fn was_asked(&self) -> bool {
+        self.capabilities.asked.load(Ordering::Relaxed)
     }
 
     /// Its node classes, not older than `age`: it is asked if need be.
@@ -94,7 +109,9 @@ impl Backend {
             return Ok(known.info);
         }
         let asked_at = self.clock().now();
-        let body = self.client().object_info().await?;
+        let body = self.client().object_info().await;
+        self.capabilities.asked.store(true, Ordering::Relaxed);
+        let body = body?;
         let hash: Hash = Sha256::digest(body.get()).into();
         let before = self.capabilities.get();
         let info = match before.as_ref().filter(|known| known.hash == hash) {
@@ -104,8 +121,9 @@ impl Backend {
                 None => self.read(body, hash).await?,
             },
         };
+        let replaced = self.client().node_replacements().await.unwrap_or_default().into();
         let changed = before.is_none_or(|known| known.hash != hash);
-        self.capabilities.set(Known { info: info.clone(), hash, asked_at });
+        self.capabilities.set(Known { info: info.clone(), replaced, hash, asked_at });
         if changed {
             tracing::debug!(backend = %self.name(), classes = info.len(), "what the server can run has changed");
             self.catalogue.changes.send_modify(|generation| *generation += 1);

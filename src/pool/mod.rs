@@ -4,6 +4,7 @@
 mod backend;
 mod capabilities;
 mod feed;
+mod fit;
 mod health;
 mod monitor;
 mod turn;

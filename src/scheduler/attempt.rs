@@ -96,6 +96,7 @@ impl Attempt {
 
     /// Brings the job to its server: first its files, then itself.
     async fn deliver(&self) -> Result<NodeErrors, Verdict> {
+        self.suits().await?;
         self.bring_files().await?;
         self.submit().await
     }

@@ -44,6 +44,9 @@ impl Scheduler {
         let mut state = State::new(self.parts.pool.backends().iter().map(|backend| backend.slots()));
         let mut actions = self.take_over(&mut state, Adopt::All).await?;
         let mut changes = self.parts.pool.changes();
+        let mut capabilities = self.parts.pool.capability_changes();
+        // What changed before this start has not been told of.
+        capabilities.mark_changed();
         actions.extend(handle(&mut state, self.pool_event()));
         let period = self.parts.settings.lease / 3;
         let mut takeover = self.parts.clock.now().plus(period);
@@ -65,9 +68,20 @@ impl Scheduler {
                 Some(index) = endings.recv() => Event::Ended(index),
                 () = self.parts.hub.work() => Event::Work,
                 Ok(()) = changes.changed() => self.pool_event(),
+                Ok(()) = capabilities.changed() => {
+                    self.let_all_run_everywhere().await;
+                    Event::Work
+                }
                 () = self.poll() => Event::Work,
             };
             actions = handle(&mut state, event);
+        }
+    }
+
+    /// What a server could not run it may be able to run now; if not, that will show again.
+    async fn let_all_run_everywhere(&self) {
+        if let Err(error) = self.parts.store.clear_not_on().await {
+            tracing::error!(%error, "queued jobs could not be offered to all servers again");
         }
     }
 

@@ -41,6 +41,7 @@ mod orphans;
 mod reaper;
 mod settle;
 mod submit;
+mod suit;
 mod upload;
 mod verdict;
 mod watch;

@@ -49,6 +49,8 @@ enum Found {
     OnServer(String),
     New(Incoming),
     Kept(StoredInput),
+    /// A file that this job made, which is to be kept as an input, too.
+    Output(PromptId, MediaFile),
     Remote(String),
 }
 
@@ -107,7 +109,7 @@ impl Service {
         }
         let mut gathered = Gathered::default();
         for (at, (item, file)) in items.iter().zip(found).enumerate() {
-            self.add(&mut gathered, file, &item.param, placeholder(job, at)).await?;
+            self.add(&mut gathered, file, item, placeholder(job, at)).await?;
         }
         Ok(gathered)
     }
@@ -116,7 +118,7 @@ impl Service {
         &self,
         gathered: &mut Gathered,
         file: Found,
-        param: &str,
+        item: &MediaItem<'_>,
         placeholder: String,
     ) -> Result<(), SubmitError> {
         let kept = match file {
@@ -129,11 +131,12 @@ impl Service {
                 gathered.files.push(JobInput::Remote(RemoteInput {
                     url,
                     placeholder,
-                    param: param.to_owned(),
+                    param: item.param.clone(),
                 }));
                 return Ok(());
             }
             Found::Kept(kept) => kept,
+            Found::Output(job, output) => self.keep_output(job, &output, item).await?,
             Found::New(incoming) => {
                 let Stored { sha256, bytes, extension, .. } =
                     self.parts.media.keep_input(incoming, self.parts.clock.now()).await?;
@@ -230,13 +233,13 @@ impl Service {
         if var.is_none() && index == 0 && files.len() > 1 {
             return Err(Wrong::Value(format!("must name one output of job {id} with \"var\": {}", vars())));
         }
-        self.take_output(id, file).await
+        Ok(Found::Output(id, file.clone()))
     }
 
     async fn find_media(&self, id: PromptId, name: &str) -> Result<Found, Wrong> {
         let record = self.ended_job(id).await?;
         match record.media.iter().find(|file| file.stored_as == name) {
-            Some(file) => self.take_output(id, file).await,
+            Some(file) => Ok(Found::Output(id, file.clone())),
             None => Err(Wrong::Value(format!("names a file that job {id} has not"))),
         }
     }
@@ -254,16 +257,20 @@ impl Service {
         }
     }
 
-    async fn take_output(&self, id: PromptId, file: &MediaFile) -> Result<Found, Wrong> {
+    /// Keeps what an earlier job made, unless it was forgotten since it was found.
+    async fn keep_output(
+        &self,
+        job: PromptId,
+        file: &MediaFile,
+        item: &MediaItem<'_>,
+    ) -> Result<StoredInput, SubmitError> {
         let now = self.parts.clock.now();
-        if !self.parts.media.keep_output_as_input(id, &file.stored_as, &file.sha256, now).await? {
-            return Err(Wrong::Value(format!("names a file of job {id} that is not stored any more")));
+        if !self.parts.media.keep_output_as_input(job, &file.stored_as, &file.sha256, now).await? {
+            let fault = item.fault(&format!("names a file of job {job} that is not stored any more"));
+            return Err(SubmitError::InvalidParams(vec![fault]));
         }
         let extension = file.stored_as.rsplit_once('.').map_or("", |(_, extension)| extension);
-        Ok(Found::Kept(StoredInput {
-            sha256: file.sha256.clone(),
-            bytes: file.bytes,
-            name: server_name(&file.sha256, extension),
-        }))
+        let name = server_name(&file.sha256, extension);
+        Ok(StoredInput { sha256: file.sha256.clone(), bytes: file.bytes, name })
     }
 }

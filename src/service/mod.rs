@@ -1,17 +1,21 @@
 //! The use cases: submit, fetch, list, cancel, delete, and files for later. It must not know of HTTP.
 
 mod files;
+mod fitness;
 mod folder;
 mod gather;
 mod source;
 mod submit;
+mod validate;
 mod workflows;
 
 pub use files::KeepError;
+pub use fitness::{Fit, Unfit};
 pub use folder::Folder;
 pub use gather::Part;
 pub use source::WorkflowSource;
 pub use submit::{Submission, SubmitError};
+pub use validate::Validation;
 pub use workflows::{NamedOutput, Registration, WorkflowView};
 
 use std::sync::{Arc, Mutex};

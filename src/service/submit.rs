@@ -6,11 +6,12 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use super::Service;
+use super::fitness::{Unfit, nobody_can, unable, unfit};
 use super::gather::Part;
 use super::source::{Resolved, WorkflowSource};
 use crate::convert::ConvertFault;
-use crate::domain::binding::Given;
-use crate::domain::id::PromptId;
+use crate::domain::binding::{Given, Plan};
+use crate::domain::id::{BackendName, PromptId};
 use crate::domain::job::NewJob;
 use crate::domain::params::Params;
 use crate::domain::registered::WorkflowName;
@@ -49,6 +50,9 @@ pub enum SubmitError {
     /// The workflow cannot be run by any ComfyUI.
     #[error("the workflow is not valid")]
     InvalidWorkflow(Vec<Fault>),
+    /// No server can run it.
+    #[error("no server can run the workflow")]
+    Unfit(Unfit),
     /// The parameters do not fit the workflow.
     #[error("the parameters do not fit the workflow")]
     InvalidParams(Vec<Fault>),
@@ -117,6 +121,8 @@ impl Service {
         let plan = params.plan(&submission.params).map_err(SubmitError::InvalidParams)?;
         let created_at = self.parts.clock.now();
         self.admit(created_at).await?;
+        // Judged before any file is kept: what is refused leaves nothing behind.
+        let not_on = self.unable(&plan).await?;
         let prompt_id = self.parts.random.prompt_id(created_at);
         let gathered = self.gather(prompt_id, plan.media(), submission.parts, submission.own_url).await?;
         let bound = plan.bind(&gathered.names, &mut || self.parts.random.seed());
@@ -130,7 +136,7 @@ impl Service {
             seeds: bound.seeds,
             files: gathered.files,
             workflow: label,
-            not_on: Vec::new(),
+            not_on,
             created_at,
         };
         let awaits_inputs = job.awaits_inputs();
@@ -143,6 +149,15 @@ impl Service {
         }
         tracing::info!(%prompt_id, priority = submission.priority, "job accepted");
         Ok(prompt_id)
+    }
+
+    /// The servers that cannot run it.
+    ///
+    /// # Errors
+    /// [`SubmitError::Unfit`] when none can.
+    async fn unable(&self, plan: &Plan<'_, '_>) -> Result<Vec<BackendName>, SubmitError> {
+        let fits = self.fits_of(plan).await.map_err(SubmitError::InvalidWorkflow)?;
+        if nobody_can(&fits) { Err(SubmitError::Unfit(unfit(&fits, plan))) } else { Ok(unable(&fits)) }
     }
 
     /// Refuses a job when the queue is full. The queue is counted anew once a second at most; in between, every

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::Service;
+use super::fitness::{Fit, links_hold};
 use super::submit::SubmitError;
 use crate::convert::{Warning, is_editor_format};
 use crate::domain::object_info::Classes;
@@ -50,6 +51,8 @@ pub struct WorkflowView {
     pub params: Value,
     /// What it gives.
     pub outputs: Vec<NamedOutput>,
+    /// What each server says to it with its own defaults.
+    pub fits: Vec<Fit>,
 }
 
 impl Service {
@@ -70,7 +73,7 @@ impl Service {
         };
         let workflow = Workflow::parse(&graph).map_err(SubmitError::InvalidWorkflow)?;
         Params::declared_in(&workflow).map_err(SubmitError::InvalidWorkflow)?;
-        drop(workflow);
+        links_hold(&workflow, &self.known_fits(&workflow, &[])).map_err(SubmitError::InvalidWorkflow)?;
         let workflow = NewWorkflow {
             name: new.name,
             title: new.title,
@@ -111,7 +114,14 @@ impl Service {
             params["$defs"] = serde_json::json!({ "media": schema::media_value() });
         }
         let outputs = outputs(&workflow, &classes);
-        Ok(WorkflowView { record, versions, params, outputs })
+        // What a caller must give is not held against a server.
+        let given = declared.declared().values().filter(|param| param.required || param.media);
+        let supplied: Vec<(&str, &str)> = given
+            .flat_map(|param| &param.targets)
+            .map(|target| (workflow.nodes()[target.node].id.as_str(), target.field.as_str()))
+            .collect();
+        let fits = self.known_fits(&workflow, &supplied);
+        Ok(WorkflowView { record, versions, params, outputs, fits })
     }
 
     /// The parameters of every registered workflow's newest version as JSON Schemas, the media's being at `media`.

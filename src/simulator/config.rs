@@ -53,8 +53,29 @@ pub struct SimulatorConfig {
     pub vram_total: u64,
     /// The device's free memory in bytes.
     pub vram_free: u64,
+    /// What it has; see [`super::Simulator::install`].
+    pub installed: Installed,
+}
+
+/// What a server has: the files of its model folder, and the packages of nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installed {
     /// The checkpoints a `CheckpointLoaderSimple` may load.
     pub checkpoints: Vec<String>,
+    /// Node classes that this server lacks, of all that the simulator knows.
+    pub without_classes: Vec<String>,
+}
+
+impl Default for Installed {
+    fn default() -> Self {
+        Self {
+            checkpoints: vec![
+                "v1-5-pruned-emaonly-fp16.safetensors".to_owned(),
+                "sd_xl_base_1.0.safetensors".to_owned(),
+            ],
+            without_classes: Vec::new(),
+        }
+    }
 }
 
 impl Default for SimulatorConfig {
@@ -70,10 +91,7 @@ impl Default for SimulatorConfig {
             directory: None,
             vram_total: 24 << 30,
             vram_free: 22 << 30,
-            checkpoints: vec![
-                "v1-5-pruned-emaonly-fp16.safetensors".to_owned(),
-                "sd_xl_base_1.0.safetensors".to_owned(),
-            ],
+            installed: Installed::default(),
         }
     }
 }

@@ -39,7 +39,7 @@ use axum::extract::ws::Message;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-pub use self::config::{SimulatorConfig, Version};
+pub use self::config::{Installed, SimulatorConfig, Version};
 pub use self::faults::{Fault, Faults, Route};
 pub use self::record::{Record, Runs, SeenRequest};
 
@@ -207,6 +207,12 @@ impl Simulator {
     /// Makes every trace of a job vanish from queue and history; if it runs, it ends without a word.
     pub fn forget(&self, prompt_id: &str) {
         self.life().queue.forget(prompt_id);
+    }
+
+    /// Changes what the server has. As with ComfyUI, a model is there at once; classes are too, for which a real server
+    /// has to be started again.
+    pub fn install(&self, change: impl FnOnce(&mut Installed)) {
+        change(Arc::make_mut(&mut lock(&self.world.installed)));
     }
 
     /// Breaks every websocket without a closing frame.

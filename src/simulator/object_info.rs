@@ -1,27 +1,37 @@
 //! How the node classes are described: `/object_info`, and the inputs named in validation errors.
 //! It must not know what the nodes do.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
-use super::classes::{CLASSES, Class, Input, Kind};
-use super::config::SimulatorConfig;
+use super::classes::{self, CLASSES, Class, Input, Kind};
+use super::config::Installed;
 use super::files::Files;
 
 /// What the lists of choices are made from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Choices<'a> {
-    pub(super) config: &'a SimulatorConfig,
+    pub(super) installed: Arc<Installed>,
     pub(super) files: &'a Files,
 }
 
+impl Choices<'_> {
+    /// The class of this name, if this server has it.
+    pub(super) fn find(&self, name: &str) -> Option<&'static Class> {
+        classes::find(name).filter(|_| !self.installed.without_classes.iter().any(|missing| missing == name))
+    }
+}
+
 /// The body of `GET /object_info`.
-pub(super) fn object_info(choices: Choices<'_>) -> Value {
-    CLASSES.iter().map(|class| (class.name.to_owned(), class.info(choices))).collect::<Map<_, _>>().into()
+pub(super) fn object_info(choices: &Choices<'_>) -> Value {
+    let installed = CLASSES.iter().filter(|class| choices.find(class.name).is_some());
+    installed.map(|class| (class.name.to_owned(), class.info(choices))).collect::<Map<_, _>>().into()
 }
 
 impl Input {
     /// `[type, options]`, as in `/object_info` and in validation errors.
-    pub(super) fn config(&self, choices: Choices<'_>) -> Value {
+    pub(super) fn config(&self, choices: &Choices<'_>) -> Value {
         match self.kind {
             Kind::Link(name) => json!([name, {}]),
             Kind::Int { default, min, max } => {
@@ -35,7 +45,7 @@ impl Input {
             }
             Kind::Switch(default) => json!(["BOOLEAN", { "default": default }]),
             Kind::Choice(list) => json!([list, {}]),
-            Kind::Checkpoint => json!([choices.config.checkpoints, {}]),
+            Kind::Checkpoint => json!([choices.installed.checkpoints, {}]),
             Kind::Picture => json!([choices.files.inputs(), { "image_upload": true }]),
         }
     }
@@ -49,7 +59,7 @@ fn whole(number: i128) -> Value {
 
 impl Class {
     /// The entry of `/object_info`.
-    pub(super) fn info(&self, choices: Choices<'_>) -> Value {
+    pub(super) fn info(&self, choices: &Choices<'_>) -> Value {
         let group = |required: bool| -> Map<String, Value> {
             let members = self.inputs.iter().filter(|input| input.required == required);
             members.map(|input| (input.name.to_owned(), input.config(choices))).collect()
@@ -89,8 +99,8 @@ mod tests {
 
     #[test]
     fn object_info_names_every_class_with_its_inputs() {
-        let (config, files) = (SimulatorConfig::default(), Files::open(None).unwrap());
-        let info = object_info(Choices { config: &config, files: &files });
+        let (installed, files) = (Arc::default(), Files::open(None).unwrap());
+        let info = object_info(&Choices { installed, files: &files });
         assert_eq!(
             info["KSampler"]["input"]["required"]["seed"][1]["max"].to_string(),
             "18446744073709551615"

@@ -51,7 +51,7 @@ fn accept(server: &Arc<Server>, mut envelope: Map<String, Value>) -> Result<Resp
         Some(Value::String(text)) => text.contains(id),
         _ => true,
     };
-    let valid = validate(&mut graph, Some(&wanted), version, server.world.choices());
+    let valid = validate(&mut graph, Some(&wanted), version, &server.world.choices());
     let valid = valid.map_err(|rejection| Answer::from(reject(rejection)))?;
     let mut extra = extra_data(envelope.remove("extra_data"), version, envelope.contains_key("client_id"))
         .ok_or_else(|| Answer::from(broken()))?;

@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use super::config::Version;
 use super::guard::{self, Deaf, MAX_BODY};
 use super::server::Server;
-use super::{classes, files_api, jobs, object_info as describe, prompt, pyjson};
+use super::{files_api, jobs, object_info as describe, prompt, pyjson};
 
 type Shared = State<Arc<Server>>;
 
@@ -188,11 +188,12 @@ async fn interrupt(State(server): Shared, body: Bytes) -> Response {
 }
 
 async fn object_info(State(server): Shared) -> Response {
-    json_body(&describe::object_info(server.world.choices()))
+    json_body(&describe::object_info(&server.world.choices()))
 }
 
 async fn object_info_of(State(server): Shared, Path(class): Path<String>) -> Response {
-    let info = classes::find(&class).map(|found| (class, found.info(server.world.choices())));
+    let choices = server.world.choices();
+    let info = choices.find(&class).map(|found| (class, found.info(&choices)));
     json_body(&info.into_iter().collect::<Map<_, _>>().into())
 }
 

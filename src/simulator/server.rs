@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::cache::Cache;
-use super::config::{SimulatorConfig, Version};
+use super::config::{Installed, SimulatorConfig, Version};
 use super::execute;
 use super::faults::{Faults, lock};
 use super::files::Files;
@@ -29,6 +29,8 @@ use crate::clock::Clock;
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) config: SimulatorConfig,
+    /// What the server has at present.
+    pub(super) installed: Mutex<Arc<Installed>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) files: Files,
     pub(super) faults: Faults,
@@ -43,6 +45,7 @@ impl World {
     pub(super) fn new(config: SimulatorConfig, clock: Arc<dyn Clock>, addr: SocketAddr) -> io::Result<Self> {
         let files = Files::open(config.directory.as_deref())?;
         Ok(Self {
+            installed: Mutex::new(Arc::new(config.installed.clone())),
             config,
             clock,
             files,
@@ -77,8 +80,8 @@ impl World {
         }
     }
 
-    pub(super) const fn choices(&self) -> Choices<'_> {
-        Choices { config: &self.config, files: &self.files }
+    pub(super) fn choices(&self) -> Choices<'_> {
+        Choices { installed: Arc::clone(&lock(&self.installed)), files: &self.files }
     }
 
     /// The body of `GET /features`.

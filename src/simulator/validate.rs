@@ -38,11 +38,11 @@ pub(super) fn validate(
     graph: &mut Map<String, Value>,
     targets: Option<&dyn Fn(&str) -> bool>,
     version: Version,
-    choices: Choices<'_>,
+    choices: &Choices<'_>,
 ) -> Result<Valid, Rejection> {
     let mut outputs = Vec::new();
     for (id, node) in graph.iter() {
-        let class = class_of(id, node, version)?;
+        let class = class_of(id, node, version, choices)?;
         if class.output_node && targets.is_none_or(|wanted| wanted(id)) {
             outputs.push(id.clone());
         }
@@ -72,9 +72,14 @@ pub(super) fn validate(
     Ok(Valid { outputs: good, node_errors: node_errors.into() })
 }
 
-fn class_of(id: &str, node: &Value, version: Version) -> Result<&'static Class, Rejection> {
+fn class_of(
+    id: &str,
+    node: &Value,
+    version: Version,
+    choices: &Choices<'_>,
+) -> Result<&'static Class, Rejection> {
     let name = node.get("class_type").and_then(Value::as_str);
-    if let Some(class) = name.and_then(classes::find) {
+    if let Some(class) = name.and_then(|name| choices.find(name)) {
         return Ok(class);
     }
     // 0.3.64 only looks for the word `class_type` in a node, which Python does in texts and lists, too.
@@ -128,7 +133,7 @@ struct Verdict {
 
 struct Check<'a> {
     graph: &'a mut Map<String, Value>,
-    choices: Choices<'a>,
+    choices: &'a Choices<'a>,
     version: Version,
     verdicts: Vec<(String, Verdict)>,
     index: HashMap<String, usize>,
@@ -302,7 +307,7 @@ impl Check<'_> {
             extra
         };
         if let Kind::Checkpoint = input.kind
-            && !self.choices.config.checkpoints.iter().any(|name| value == name)
+            && !self.choices.installed.checkpoints.iter().any(|name| value == name)
         {
             return Err(not_in_list(input, value, with(json!({}))));
         }

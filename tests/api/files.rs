@@ -250,6 +250,27 @@ async fn of_several_faulty_files_each_is_told_and_the_good_ones_are_not_kept() {
 }
 
 #[tokio::test]
+async fn what_no_server_can_run_is_refused_before_its_files_are_kept() {
+    let scene = Scene::new().await;
+    let made = scene.gateway.run(crate::support::picture(1)).await;
+    let mut workflow = loads();
+    workflow["1"]["class_type"] = json!("LoadImage");
+    workflow["2"]["inputs"]["images"] = json!(["1", 7]);
+    let photo = json!("data:;base64,AAEC");
+    let unfit = json!({ "workflow": workflow, "params": {"photo": photo} });
+    scene.refused_body(&unfit, 422, "invalid_workflow").await;
+    // And one good file does not stay behind when another is not to be had.
+    let mut workflow = loads();
+    workflow["3"] =
+        json!({"class_type": "LoadImage", "inputs": {"image": "x"}, "_meta": {"title": "$photo.image!"}});
+    let photos = json!([{ "result": made["prompt_id"] }, { "file": "0198c1c2-7d1e-7abc-8def-0123456789ab" }]);
+    let body = json!({ "workflow": workflow, "params": {"photo": photos} });
+    assert_eq!(scene.refused_body(&body, 422, "invalid_params").await.pointers(), ["/params/photo/1"]);
+    assert_eq!(left(&scene), (0, 0));
+    scene.finish().await;
+}
+
+#[tokio::test]
 async fn more_files_than_a_job_may_have() {
     let scene = Scene::with(|settings| settings.service.max_inputs = 1).await;
     let mut workflow = loads();

@@ -19,5 +19,6 @@ mod paths;
 mod registry;
 mod scene;
 mod urls;
+mod validate;
 mod waiting;
 mod workflows;

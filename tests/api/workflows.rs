@@ -35,6 +35,30 @@ async fn a_whole_request_to_comfyui_says_which_part_is_the_workflow() {
 }
 
 #[tokio::test]
+async fn broken_links_where_no_output_depends_on_them_are_run_as_comfyui_runs_them() {
+    let scene = Scene::new().await;
+    let mut workflow = crate::support::picture(1);
+    workflow["7"] = json!({"class_type": "ImageInvert", "inputs": {"image": ["8", 0]}});
+    workflow["8"] = json!({"class_type": "ImageInvert", "inputs": {"image": ["7", 0]}});
+    workflow["9"] = json!({"class_type": "ImageInvert", "inputs": {"image": ["99", 0]}});
+    // Only a server can say so.
+    while scene
+        .gateway
+        .post("/validate", &json!({ "workflow": workflow }))
+        .await
+        .json::<Value>()
+        .await
+        .unwrap()["ok"]
+        != true
+    {}
+    assert_eq!(scene.gateway.run(workflow.clone()).await["status"], "completed");
+    workflow["2"]["inputs"]["images"] = json!(["7", 0]);
+    let refusal = refused(&scene, workflow).await;
+    assert!(refusal.words().contains("cycle"), "{}", refusal.words());
+    scene.finish().await;
+}
+
+#[tokio::test]
 async fn one_deeper_than_a_hundred_levels() {
     let scene = Scene::new().await;
     let nested = |levels: usize| {

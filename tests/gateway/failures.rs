@@ -10,6 +10,8 @@ use crate::support::{Gateway, fails, hold, picture, picture_then_fails, shows, s
 #[tokio::test]
 async fn a_workflow_that_comfyui_refuses_fails_with_its_node_and_every_reason() {
     let comfy = simulator().await;
+    // A server that does not tell its classes: only itself can say what it refuses.
+    comfy.faults().always(Route::ObjectInfo, Fault::Status(500, String::new()));
     let gateway = Gateway::before(&[&comfy]).await;
     let bad = json!({
         "1": {"class_type": "EmptyImage", "inputs": {"width": 0, "height": 32, "batch_size": 1}},
@@ -34,6 +36,8 @@ async fn a_workflow_that_comfyui_refuses_fails_with_its_node_and_every_reason() 
 #[tokio::test]
 async fn an_unknown_node_class_is_named() {
     let comfy = simulator().await;
+    // A server that does not tell its classes: only itself can say what it refuses.
+    comfy.faults().always(Route::ObjectInfo, Fault::Status(500, String::new()));
     let gateway = Gateway::before(&[&comfy]).await;
     let result = gateway.run(json!({ "7": {"class_type": "NoSuchNode", "inputs": {}} })).await;
     assert_eq!(result["error"]["code"], "invalid_workflow");

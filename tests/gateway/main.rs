@@ -17,6 +17,7 @@ mod params;
 mod recovery;
 mod registered;
 mod retention;
+mod routing;
 mod several_servers;
 mod shared_inputs;
 mod shutdown;

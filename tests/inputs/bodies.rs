@@ -57,7 +57,7 @@ async fn the_limit_on_bytes_holds_for_what_is_announced_and_for_what_comes() {
 
     let announced = Server::sending(|_| ok("content-length: 1001\r\n", "")).await;
     let error = scene.open(&announced.url("a.example", "/")).await.unwrap_err();
-    assert_eq!(error.to_string(), "a.example: is larger than the limit of 1000 B");
+    assert_eq!(error.to_string(), "a.example: is larger than the limit of 1000 B (fetch_max_bytes)");
 
     let unannounced = Server::sending(|_| ok("", &"x".repeat(1001))).await;
     let download = scene.open(&unannounced.url("a.example", "/")).await.unwrap();

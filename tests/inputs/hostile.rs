@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use comfy_gateway::inputs::{Fault, Guard, Refused};
 
-use crate::scene::{LIMITS, Scene, Trap, ip};
+use crate::scene::{Scene, Trap, ip};
 
 /// `{p}` is the port of a trap on this machine's loopback address.
 const HOSTILE: &[&str] = &[
@@ -194,7 +194,7 @@ async fn no_hostile_url_is_connected_to() {
     for text in HOSTILE {
         let text = text.replace("{p}", &trap.port().to_string());
         if let Ok(url) = scene.fetcher.guard().parse(&text) {
-            let error = scene.fetcher.open(&url, LIMITS).await.expect_err(&text);
+            let error = scene.open(url.as_str()).await.expect_err(&text);
             assert!(matches!(error.fault, Fault::Refused(_)), "{text}: {error}");
             assert!(!error.is_retryable(), "{text}");
         }

@@ -40,7 +40,10 @@ async fn a_trickle_ends_with_the_limit_on_all_of_it() {
         }
         scene.clock.advance(Duration::from_secs(29));
     };
-    assert_eq!((came, error.to_string().as_str()), (5, "a.example: took longer than the limit of 120 s"));
+    assert_eq!(
+        (came, error.to_string().as_str()),
+        (5, "a.example: took longer than the limit of 120 s (fetch_timeout)")
+    );
     assert!(!error.is_retryable());
 }
 

@@ -17,6 +17,9 @@ use crate::dns::Dns;
 pub const LIMITS: Limits =
     Limits { bytes: 1000, total: Duration::from_mins(2), idle: Duration::from_secs(30) };
 
+/// What takes longer will never end: the clock of the limits stands still.
+const STUCK: Duration = Duration::from_secs(20);
+
 /// The address that stands for the public internet: the one that is allowed.
 pub const PUBLIC: &str = "127.0.0.1";
 /// The address that stands for a private network.
@@ -47,7 +50,9 @@ impl Scene {
     }
 
     pub async fn open(&self, url: &str) -> Result<Download, FetchError> {
-        self.fetcher.open(&url.parse().unwrap(), LIMITS).await
+        let url = url.parse().unwrap();
+        let open = tokio::time::timeout(STUCK, self.fetcher.open(&url, LIMITS)).await;
+        open.unwrap_or_else(|_| panic!("{url} is waited for without end"))
     }
 
     /// Opens and reads to the end.
@@ -65,11 +70,14 @@ impl Scene {
 }
 
 pub async fn read(mut download: Download) -> Result<Vec<u8>, FetchError> {
-    let mut body = Vec::new();
-    while let Some(piece) = download.chunk().await? {
-        body.extend_from_slice(&piece);
-    }
-    Ok(body)
+    let all = async {
+        let mut body = Vec::new();
+        while let Some(piece) = download.chunk().await? {
+            body.extend_from_slice(&piece);
+        }
+        Ok(body)
+    };
+    tokio::time::timeout(STUCK, all).await.expect("the body comes without end")
 }
 
 pub fn ip(text: &str) -> IpAddr {

@@ -46,3 +46,11 @@ pub fn text(value: &str, title: &str) -> Value {
         "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}, "_meta": {"title": "$output.text"}}
     })
 }
+
+/// Shows what a checkpoint is, as the text `model`.
+pub fn with_model(name: &str) -> Value {
+    json!({
+        "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": name}},
+        "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}, "_meta": {"title": "$output.model"}}
+    })
+}

@@ -29,7 +29,7 @@ use comfy_gateway::pool::BackendSettings;
 use comfy_gateway::random::Random;
 use comfy_gateway::scheduler;
 use comfy_gateway::service::Limits;
-use comfy_gateway::simulator::{Simulator, SimulatorConfig};
+use comfy_gateway::simulator::{Installed, Simulator, SimulatorConfig};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -53,6 +53,13 @@ pub async fn simulator() -> Simulator {
     Simulator::start_local(SimulatorConfig { history_gap: Duration::ZERO, ..SimulatorConfig::default() })
         .await
         .unwrap()
+}
+
+/// The same with other models or classes.
+pub async fn simulator_with(change: impl FnOnce(&mut Installed)) -> Simulator {
+    let simulator = simulator().await;
+    simulator.install(change);
+    simulator
 }
 
 pub fn backend(name: &str, url: &str) -> BackendSettings {
@@ -220,6 +227,30 @@ impl Gateway {
         let body: Value = response.json().await.unwrap();
         assert_eq!(status, 202, "{body:#}");
         body["prompt_id"].as_str().unwrap().to_owned()
+    }
+
+    /// What `/validate` says of a workflow.
+    pub async fn validate(&self, body: &Value) -> Value {
+        let response = self.post("/validate", body).await;
+        let status = response.status();
+        let body: Value = response.json().await.unwrap();
+        assert_eq!(status, 200, "{body:#}");
+        body
+    }
+
+    /// Waits until so many servers have told what they can run.
+    pub async fn told(&self, servers: usize) {
+        let body = json!({ "workflow": picture(1) });
+        let telling = async {
+            loop {
+                let said = self.validate(&body).await;
+                let fits = said["backends"].as_array().unwrap();
+                if fits.iter().filter(|fit| !fit["can_run"].is_null()).count() >= servers {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), telling).await.unwrap();
     }
 
     /// Waits for a job's end; its result.

@@ -51,6 +51,9 @@ pub enum InputKind {
     Combo {
         /// The values; shared between inputs that have the same.
         choices: Arc<[Value]>,
+        /// Whether they are written as `options` of the type `COMBO`; otherwise the list itself stands for the type.
+        /// Servers of old do not hold a value against the former.
+        by_options: bool,
         /// Whether the editor fetches the choices from somewhere else, so that none are known here.
         remote: bool,
         /// Whether the value is a list of choices.

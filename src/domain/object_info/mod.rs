@@ -49,9 +49,17 @@ pub struct NodeClass {
     pub is_input_list: bool,
     /// Whether running it calls a paid service.
     pub api_node: bool,
+    /// The Python module it comes from, as in `comfy_extras.nodes_mask`; empty where none is said.
+    pub module: String,
 }
 
 impl NodeClass {
+    /// Whether it came with a package of custom nodes, as its module tells.
+    #[must_use]
+    pub fn is_custom(&self) -> bool {
+        !matches!(self.module.split('.').next(), Some("nodes" | "comfy_extras" | "comfy_api_nodes"))
+    }
+
     /// The input of that name as the class defines it: parts of dynamic inputs (`model.images.image0`) are not found.
     #[must_use]
     pub fn input(&self, name: &str) -> Option<&InputSpec> {

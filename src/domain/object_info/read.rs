@@ -48,6 +48,7 @@ impl<'a> Reader<'a> {
             output_node: class.truth("output_node"),
             is_input_list: class.truth("is_input_list"),
             api_node: class.truth("api_node"),
+            module: class.get("python_module").unwrap_or_default(),
             name: name.to_owned(),
         })
     }
@@ -88,6 +89,7 @@ impl<'a> Reader<'a> {
             "BOOLEAN" => InputKind::Boolean,
             "COMBO" => InputKind::Combo {
                 choices: self.choices(choices.or_else(|| said.raw("options"))),
+                by_options: choices.is_none(),
                 remote: said.truth("remote"),
                 multiselect: said.truth("multiselect") || said.truth("multi_select"),
             },

@@ -10,7 +10,7 @@ const BODY: &str = r#"{
     "model": ["MODEL", {"tooltip": "The model."}],
     "scheduler": [["simple", "karras"], {}]}, "hidden": {"unique_id": "UNIQUE_ID", "x": ["PROMPT"]}},
   "input_order": {"required": ["model", "seed"]}, "output": ["LATENT"], "output_is_list": [false],
-  "output_name": ["latent"], "display_name": "K Sampler", "output_node": false, "category": "sampling"},
+  "output_name": ["latent"], "display_name": "K Sampler", "output_node": false, "category": "sampling", "python_module": "comfy_extras.nodes_x"},
 "Odd": {"input": {"required": {"text": ["STRING", {"multiline": true, "dynamicPrompts": true}], "any": "AUDIO",
     "number": 3, "list": [[1, true], 5], "far": ["COMBO", {"remote": {"route": "/x"}, "image_upload": true}],
     "b": ["BOOLEAN"], "forced": ["STRING", {"forceInput": true, "control_after_generate": false, "default": null}]},
@@ -56,6 +56,7 @@ fn inputs_come_in_the_order_of_definition_with_exact_limits() {
     };
     assert_eq!(class.outputs, [output]);
     assert!(!class.output_node && !class.api_node);
+    assert!(!class.is_custom() && info.class("Odd").unwrap().is_custom(), "what says no module may be any");
 }
 
 #[test]
@@ -70,9 +71,13 @@ fn odd_classes_are_read_as_far_as_they_go() {
     assert!(class.input("text").unwrap().options.dynamic_prompts);
     assert_eq!(class.input("any").unwrap().type_name, "AUDIO");
     assert_eq!(class.input("number").unwrap().type_name, "*");
-    let InputKind::Combo { choices, remote: false, .. } = kind("list") else { panic!("no combo") };
+    let InputKind::Combo { choices, by_options: false, remote: false, .. } = kind("list") else {
+        panic!("no combo")
+    };
     assert_eq!(choices[..], [json!(1), json!(true)]);
-    let InputKind::Combo { choices, remote: true, .. } = kind("far") else { panic!("no remote combo") };
+    let InputKind::Combo { choices, by_options: true, remote: true, .. } = kind("far") else {
+        panic!("no remote combo")
+    };
     assert!(choices.is_empty() && class.input("far").unwrap().options.upload == Some(Upload::Image));
     assert_eq!(kind("b"), &InputKind::Boolean);
     let forced = &class.input("forced").unwrap();

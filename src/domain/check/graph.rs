@@ -1,0 +1,199 @@
+//! Which nodes a server looks at, and what their faults mean for the whole. It must not know what a fault is.
+//!
+//! A class that is missing anywhere refuses the workflow. Of all else ComfyUI sees only what output nodes depend on,
+//! through inputs that their classes have; and it runs what is left when faulty outputs are taken away.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+
+use super::nearest::Nearest;
+use super::node::NodeCheck;
+use super::{FaultKind, Given, GraphFaults, NodeFault, NodeFaults};
+use crate::domain::object_info::{NodeClass, ObjectInfo};
+use crate::domain::workflow::{Node, Workflow};
+
+/// What every node is held against.
+pub(super) struct Context<'a> {
+    pub workflow: &'a Workflow<'a>,
+    pub info: &'a ObjectInfo,
+    pub expands: bool,
+    /// Places of nodes by their ids.
+    pub places: HashMap<&'a str, usize>,
+    pub supplied: HashSet<(&'a str, &'a str)>,
+}
+
+impl<'a> Context<'a> {
+    pub fn node(&self, place: usize) -> &'a Node {
+        &self.workflow.nodes()[place]
+    }
+
+    pub fn class(&self, place: usize) -> Option<&'a NodeClass> {
+        self.info.class(&self.node(place).class_type)
+    }
+}
+
+pub(super) fn check(workflow: &Workflow<'_>, info: &ObjectInfo, given: Given<'_>) -> GraphFaults {
+    let nodes = workflow.nodes();
+    let places = nodes.iter().enumerate().map(|(place, node)| (node.id.as_str(), place)).collect();
+    let supplied = given.supplied.iter().copied().collect();
+    let context = Context { workflow, info, expands: given.expands, places, supplied };
+    let mut walk = Walk::new(&context);
+    let unknown = walk.missing_classes(given.replaced);
+    let mut outputs = (0..nodes.len())
+        .filter(|place| context.class(*place).is_some_and(|class| class.output_node))
+        .peekable();
+    // A class that the server replaces may be an output.
+    let no_outputs = outputs.peek().is_none() && unknown == Unknown::None;
+    let mut all_bad = unknown != Unknown::Replaced;
+    for output in outputs {
+        all_bad &= walk.is_refused(output);
+    }
+    GraphFaults { refused: unknown == Unknown::Missing || all_bad, no_outputs, nodes: walk.faults() }
+}
+
+/// Nodes whose classes the server does not list.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Unknown {
+    None,
+    /// Some, and it replaces them all.
+    Replaced,
+    /// At least one is missing.
+    Missing,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    Unseen,
+    /// Its sources are being looked at.
+    Open,
+    Done {
+        /// Whether it or anything it depends on is refused for sure.
+        refused: bool,
+    },
+}
+
+/// A walk from outputs to their sources that looks at each node once.
+struct Walk<'c> {
+    context: &'c Context<'c>,
+    marks: Vec<Mark>,
+    /// The nodes each node depends on, one after the other.
+    sources: Vec<usize>,
+    nearest: Nearest,
+    faults: Vec<(usize, Vec<NodeFault>)>,
+}
+
+/// A node whose sources are being looked at.
+struct Step {
+    place: usize,
+    sources: Range<usize>,
+    refused: bool,
+}
+
+impl<'c> Walk<'c> {
+    fn new(context: &'c Context<'c>) -> Self {
+        let marks = vec![Mark::Unseen; context.workflow.nodes().len()];
+        Self { context, marks, sources: Vec::new(), nearest: Nearest::default(), faults: Vec::new() }
+    }
+
+    /// Notes every node whose class is not there.
+    fn missing_classes(&mut self, replaced: &[&str]) -> Unknown {
+        let mut found = Unknown::None;
+        for (place, node) in self.context.workflow.nodes().iter().enumerate() {
+            let class = node.class_type.as_str();
+            if self.context.info.class(class).is_some() {
+                continue;
+            }
+            if replaced.contains(&class) {
+                found = found.max(Unknown::Replaced);
+                continue;
+            }
+            found = Unknown::Missing;
+            let names = self.context.info.classes().map(|class| class.name.as_str());
+            let fault = NodeFault {
+                kind: FaultKind::MissingNodeType,
+                message: format!(
+                    "the server has no node class `{class}`; a package of custom nodes may be missing"
+                ),
+                input: None,
+                received: None,
+                nearest: self.nearest.of(class, names),
+                certain: true,
+            };
+            self.faults.push((place, vec![fault]));
+        }
+        found
+    }
+
+    /// Whether the server will not run the output at `place`.
+    fn is_refused(&mut self, place: usize) -> bool {
+        let mut steps = match self.marks[place] {
+            Mark::Done { refused } => return refused,
+            Mark::Open | Mark::Unseen => vec![self.enter(place)],
+        };
+        let mut last = false;
+        while let Some(step) = steps.last_mut() {
+            step.refused |= std::mem::take(&mut last);
+            let Some(at) = step.sources.next() else {
+                last = step.refused;
+                self.marks[step.place] = Mark::Done { refused: last };
+                steps.pop();
+                continue;
+            };
+            match self.marks[self.sources[at]] {
+                Mark::Done { refused } => step.refused |= refused,
+                Mark::Unseen => steps.push(self.enter(self.sources[at])),
+                // A server that refuses the link for itself does not follow it.
+                Mark::Open if !step.refused => {
+                    step.refused = true;
+                    let place = step.place;
+                    self.faults.push((place, vec![cycle()]));
+                }
+                Mark::Open => {}
+            }
+        }
+        last
+    }
+
+    /// Looks at one node and where its inputs come from.
+    fn enter(&mut self, place: usize) -> Step {
+        self.marks[place] = Mark::Open;
+        let first = self.sources.len();
+        let mut refused = false;
+        if let Some(class) = self.context.class(place) {
+            let found = NodeCheck::run(self.context, place, class, &mut self.sources, &mut self.nearest);
+            refused = found.iter().any(|fault| fault.certain);
+            if !found.is_empty() {
+                self.faults.push((place, found));
+            }
+        }
+        Step { place, sources: first..self.sources.len(), refused }
+    }
+
+    fn faults(mut self) -> Vec<NodeFaults> {
+        self.faults.sort_by_key(|(place, _)| *place);
+        let mut all: Vec<NodeFaults> = Vec::with_capacity(self.faults.len());
+        for (place, faults) in self.faults {
+            let node = self.context.node(place);
+            match all.last_mut().filter(|last| last.node_id == node.id) {
+                Some(known) => known.faults.extend(faults),
+                None => all.push(NodeFaults {
+                    node_id: node.id.clone(),
+                    class_type: node.class_type.clone(),
+                    faults,
+                }),
+            }
+        }
+        all
+    }
+}
+
+fn cycle() -> NodeFault {
+    NodeFault {
+        kind: FaultKind::DependencyCycle,
+        message: "its output comes back to its own input (a cycle)".to_owned(),
+        input: None,
+        received: None,
+        nearest: Vec::new(),
+        certain: true,
+    }
+}

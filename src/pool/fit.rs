@@ -1,0 +1,26 @@
+//! Whether a server can run a workflow, as far as it has told. It must not decide what follows from it.
+
+use super::backend::Backend;
+use super::health::Health;
+use crate::domain::check::{Given, GraphFaults, check};
+use crate::domain::workflow::Workflow;
+
+impl Backend {
+    /// What the server would say against a workflow; `None` while it is not known what it can run. The inputs of
+    /// `supplied`, as node id and name, will have good values when it gets the workflow.
+    #[must_use]
+    pub fn check(&self, workflow: &Workflow<'_>, supplied: &[(&str, &str)]) -> Option<GraphFaults> {
+        let known = self.capabilities()?;
+        let replaced: Vec<&str> = known.replaced.iter().map(String::as_str).collect();
+        let given = Given { supplied, replaced: &replaced, expands: self.expands_dynamic_inputs() };
+        Some(check(workflow, &known.info, given))
+    }
+
+    /// Versions before 0.4 do not look into dynamic inputs; of a server whose version is not known it is not said.
+    fn expands_dynamic_inputs(&self) -> bool {
+        match self.health() {
+            Health::Up { version: Some(version), .. } => !version.trim_start_matches('v').starts_with("0.3."),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Holding a job against its server before it is handed over: a job may have been accepted before anything was known of
+//! what the servers can run.
+
+use std::time::Duration;
+
+use super::attempt::Attempt;
+use super::verdict::{Retry, Verdict};
+use crate::domain::check::GraphFaults;
+use crate::domain::failure::{Failure, FailureCode};
+use crate::domain::workflow::Workflow;
+use crate::pool::Backend;
+
+/// Before a job is turned away its server is asked anew what it has, unless it was asked within that time.
+const FRESH: Duration = Duration::from_secs(10);
+
+impl Attempt {
+    /// Fails when the server is known not to run the job: it goes to another, or fails if there is none.
+    pub(super) async fn suits(&self) -> Result<(), Verdict> {
+        // A job may come before the first answer; a server that gave none does not hold up every job again.
+        if self.backend.object_info().is_none() && !self.backend.was_asked() {
+            self.ask_again().await;
+        }
+        let Some(faults) = self.faults_on(&self.backend) else { return Ok(()) };
+        if !faults.refused {
+            return Ok(());
+        }
+        self.turn.pass();
+        self.ask_again().await;
+        let faults = match self.faults_on(&self.backend) {
+            Some(faults) if faults.refused => faults,
+            _ => return Ok(()),
+        };
+        let others = self.parts.pool.backends().iter().filter(|other| other.name() != self.backend.name());
+        let somebody_may =
+            others.into_iter().any(|other| self.faults_on(other).is_none_or(|faults| !faults.refused));
+        let reason = in_words(&faults);
+        if somebody_may {
+            let reason = format!("the server {} cannot run the workflow: {reason}", self.backend.name());
+            return Err(Verdict::Retry(Retry::elsewhere(reason)));
+        }
+        Err(Verdict::Failed(Failure {
+            node_id: faults.nodes.first().map(|node| node.node_id.clone()),
+            node_type: faults.nodes.first().map(|node| node.class_type.clone()),
+            ..Failure::new(FailureCode::InvalidWorkflow, format!("no server can run the workflow: {reason}"))
+        }))
+    }
+
+    async fn ask_again(&self) {
+        if let Err(error) = self.backend.refresh_object_info(FRESH).await {
+            tracing::debug!(%error, "the server did not tell what it can run");
+        }
+    }
+
+    fn faults_on(&self, backend: &Backend) -> Option<GraphFaults> {
+        let workflow = Workflow::parse(self.job.graph.get()).ok()?;
+        let is_file = |value: &str| self.job.files.iter().any(|file| value.contains(file.name.as_str()));
+        let inputs =
+            workflow.nodes().iter().flat_map(|node| node.inputs.iter().map(move |input| (node, input)));
+        let supplied: Vec<(&str, &str)> = inputs
+            .filter(|(_, input)| !self.job.files.is_empty() && is_file(workflow.value(input)))
+            .map(|(node, input)| (node.id.as_str(), input.name.as_str()))
+            .collect();
+        backend.check(&workflow, &supplied)
+    }
+}
+
+/// The first fault, and how many more there are.
+fn in_words(faults: &GraphFaults) -> String {
+    let all: Vec<String> = faults
+        .nodes
+        .iter()
+        .flat_map(|node| node.faults.iter().map(move |fault| (node, fault)))
+        .map(|(node, fault)| format!("{} (node {}): {}", node.class_type, node.node_id, fault.message))
+        .collect();
+    match all.as_slice() {
+        [] => "it has no output".to_owned(),
+        [one] => one.clone(),
+        [first, more @ ..] => format!("{first} (and {} more)", more.len()),
+    }
+}

@@ -1,0 +1,167 @@
+//! Which servers can run a workflow: said before it is queued, so that a caller hears at once what would fail later.
+
+use serde_json::{Map, Value, json};
+
+use super::Service;
+use super::source::FRESH;
+use crate::domain::binding::Plan;
+use crate::domain::check::{GraphFaults, NodeFault, NodeFaults};
+use crate::domain::id::BackendName;
+use crate::domain::workflow::{Fault, Workflow};
+
+/// What is known of one server and a workflow.
+#[derive(Debug)]
+pub struct Fit {
+    /// The server.
+    pub backend: BackendName,
+    /// What it would say against the workflow; `None` while it has not told what it can run.
+    pub faults: Option<GraphFaults>,
+}
+
+impl Fit {
+    /// Whether it can run the workflow; `None` while that is not known.
+    #[must_use]
+    pub fn can_run(&self) -> Option<bool> {
+        self.faults.as_ref().map(|faults| !faults.refused)
+    }
+}
+
+/// A workflow that no server can run, and why.
+#[derive(Debug, Default)]
+pub struct Unfit {
+    /// Every fault, with a pointer from the request's root.
+    pub faults: Vec<Fault>,
+    /// The same by node.
+    pub node_errors: Value,
+}
+
+impl Service {
+    /// Holds a job against every server before any of its files is kept: those that will come are not looked at.
+    ///
+    /// # Errors
+    /// Broken links and cycles; what else keeps servers from running it stands in the answer.
+    pub(super) async fn fits_of(&self, plan: &Plan<'_, '_>) -> Result<Vec<Fit>, Vec<Fault>> {
+        let bound = plan.bind(&plan.known_names(), &mut || 1);
+        let workflow = Workflow::parse(&bound.graph)?;
+        let to_come: Vec<(&str, &str)> = plan.files_to_come().collect();
+        let fits = self.fits(&workflow, &to_come).await;
+        links_hold(&workflow, &fits)?;
+        Ok(fits)
+    }
+
+    /// Holds a workflow against every server. When none could run it, they are first asked anew what they have.
+    async fn fits(&self, workflow: &Workflow<'_>, supplied: &[(&str, &str)]) -> Vec<Fit> {
+        let fits = self.known_fits(workflow, supplied);
+        if !nobody_can(&fits) {
+            return fits;
+        }
+        self.parts.pool.refresh_object_infos(FRESH).await;
+        self.known_fits(workflow, supplied)
+    }
+
+    pub(super) fn known_fits(&self, workflow: &Workflow<'_>, supplied: &[(&str, &str)]) -> Vec<Fit> {
+        let backends = self.parts.pool.backends().iter();
+        backends
+            .map(|backend| Fit { backend: backend.name().clone(), faults: backend.check(workflow, supplied) })
+            .collect()
+    }
+}
+
+/// Whether it is known of every server that it cannot.
+pub(super) fn nobody_can(fits: &[Fit]) -> bool {
+    !fits.is_empty() && fits.iter().all(|fit| fit.can_run() == Some(false))
+}
+
+/// Refuses broken links and cycles, unless a server is known to run the workflow in spite of them.
+pub(super) fn links_hold(workflow: &Workflow<'_>, fits: &[Fit]) -> Result<(), Vec<Fault>> {
+    let faults = workflow.link_faults();
+    let somebody_can = fits.iter().any(|fit| fit.can_run() == Some(true));
+    if faults.is_empty() || somebody_can { Ok(()) } else { Err(faults) }
+}
+
+/// The servers that cannot.
+pub(super) fn unable(fits: &[Fit]) -> Vec<BackendName> {
+    fits.iter().filter(|fit| fit.can_run() == Some(false)).map(|fit| fit.backend.clone()).collect()
+}
+
+/// Why nobody can: the words of the server that has the least against it.
+pub(super) fn unfit(fits: &[Fit], plan: &Plan<'_, '_>) -> Unfit {
+    let count = |faults: &GraphFaults| faults.nodes.iter().map(|node| node.faults.len()).sum::<usize>();
+    let best = fits
+        .iter()
+        .filter_map(|fit| Some((fit, fit.faults.as_ref()?)))
+        .min_by_key(|(_, faults)| (faults.no_outputs, count(faults)));
+    let Some((fit, faults)) = best else { return Unfit::default() };
+    let mut told = Vec::new();
+    if faults.no_outputs {
+        let message =
+            "the workflow has no output: add a node that saves or shows something, such as SaveImage";
+        told.push(Fault { pointer: "/workflow".to_owned(), message: message.to_owned(), node_id: None });
+    }
+    for (node, fault) in
+        faults.nodes.iter().flat_map(|node| node.faults.iter().map(move |fault| (node, fault)))
+    {
+        told.push(Fault {
+            pointer: pointer(node, fault, plan),
+            message: format!(
+                "{} (node {}): {}{}",
+                node.class_type,
+                node.node_id,
+                fault.message,
+                elsewhere(fits, fit, node, fault)
+            ),
+            node_id: Some(node.node_id.clone()),
+        });
+    }
+    Unfit { faults: told, node_errors: node_errors(faults) }
+}
+
+/// Where the caller has to look: at a parameter of theirs, if it set the input, else at the input.
+fn pointer(node: &NodeFaults, fault: &NodeFault, plan: &Plan<'_, '_>) -> String {
+    let escape = |text: &str| text.replace('~', "~0").replace('/', "~1");
+    match &fault.input {
+        None => format!("/workflow/{}", escape(&node.node_id)),
+        Some(input) => match plan.param_of(&node.node_id, input) {
+            Some(param) => format!("/params/{}", escape(param)),
+            None => format!("/workflow/{}/inputs/{}", escape(&node.node_id), escape(input)),
+        },
+    }
+}
+
+/// Which other servers do not have the same fault.
+fn elsewhere(fits: &[Fit], here: &Fit, node: &NodeFaults, fault: &NodeFault) -> String {
+    let has_it = |faults: &GraphFaults| {
+        let same = |other: &&NodeFault| other.kind == fault.kind && other.input == fault.input;
+        let nodes = faults.nodes.iter().filter(|other| other.node_id == node.node_id);
+        nodes.flat_map(|other| &other.faults).find(same).is_none()
+    };
+    let others: Vec<&str> = fits
+        .iter()
+        .filter(|fit| fit.backend != here.backend && fit.faults.as_ref().is_some_and(has_it))
+        .map(|fit| fit.backend.as_str())
+        .collect();
+    if others.is_empty() {
+        String::new()
+    } else {
+        format!(" (on {}; {} would take this, but not the whole workflow)", here.backend, others.join(", "))
+    }
+}
+
+/// Faults by node, with ComfyUI's own names for their kinds.
+#[must_use]
+pub fn node_errors(faults: &GraphFaults) -> Value {
+    let nodes = faults.nodes.iter().map(|node| {
+        let errors: Vec<Value> = node
+            .faults
+            .iter()
+            .map(|fault| {
+                json!({
+                    "type": fault.kind.as_str(), "message": fault.message, "input": fault.input,
+                    "received": fault.received, "nearest": fault.nearest,
+                })
+            })
+            .collect();
+        (node.node_id.clone(), json!({ "class_type": node.class_type, "errors": errors }))
+    });
+    Value::Object(nodes.collect::<Map<_, _>>())
+}

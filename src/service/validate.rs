@@ -1,0 +1,68 @@
+//! What a submission would come to, without one: nothing is queued, fetched or kept.
+
+use serde_json::{Value, json};
+
+use super::Service;
+use super::fitness::{Fit, nobody_can, node_errors, unfit};
+use super::submit::{Submission, SubmitError};
+use crate::domain::check::GraphFaults;
+use crate::domain::params::Params;
+use crate::domain::workflow::{Fault, Workflow};
+
+/// What a submission would come to.
+#[derive(Debug)]
+pub struct Validation {
+    /// Whether it would be accepted.
+    pub ok: bool,
+    /// Why not, with pointers from the request's root.
+    pub faults: Vec<Fault>,
+    /// What a server has against the workflow, by node: in the best case what it would leave out.
+    pub node_errors: Value,
+    /// What each server says.
+    pub fits: Vec<Fit>,
+}
+
+impl Service {
+    /// Tells what a submission would come to.
+    ///
+    /// # Errors
+    /// What keeps it from being judged: an unknown name, a URL that cannot be fetched, the store. Faults of the
+    /// workflow and of the parameters are no errors here.
+    pub async fn validate(&self, submission: &Submission<'_>) -> Result<Validation, SubmitError> {
+        let resolved = match self.resolve(submission.workflow.clone()).await {
+            Err(SubmitError::InvalidWorkflow(faults)) => return Ok(bad("/workflow", faults)),
+            resolved => resolved?,
+        };
+        let workflow = match Workflow::parse(&resolved.graph) {
+            Ok(workflow) => workflow,
+            Err(faults) => return Ok(bad("/workflow", faults)),
+        };
+        let params = match Params::declared_in(&workflow) {
+            Ok(params) => params,
+            Err(faults) => return Ok(bad("/workflow", faults)),
+        };
+        let plan = match params.plan(&submission.params) {
+            Ok(plan) => plan,
+            Err(faults) => return Ok(bad("/params", faults)),
+        };
+        let fits = match self.fits_of(&plan).await {
+            Ok(fits) => fits,
+            Err(faults) => return Ok(bad("/workflow", faults)),
+        };
+        if nobody_can(&fits) {
+            let unfit = unfit(&fits, &plan);
+            return Ok(Validation { ok: false, faults: unfit.faults, node_errors: unfit.node_errors, fits });
+        }
+        let partly = fits.iter().filter_map(|fit| fit.faults.as_ref()).find(|faults| !faults.refused);
+        let node_errors = partly.map_or_else(|| json!({}), |faults: &GraphFaults| node_errors(faults));
+        Ok(Validation { ok: true, faults: Vec::new(), node_errors, fits })
+    }
+}
+
+fn bad(below: &str, faults: Vec<Fault>) -> Validation {
+    let faults = faults
+        .into_iter()
+        .map(|fault| Fault { pointer: format!("{below}{}", fault.pointer), ..fault })
+        .collect();
+    Validation { ok: false, faults, node_errors: json!({}), fits: Vec::new() }
+}
