@@ -5,8 +5,11 @@
 mod classic;
 mod corpus;
 mod edges;
+mod fields;
+mod groups;
 mod hostile;
 mod links;
+mod names;
 mod servers;
 mod subgraphs;
 mod values;

@@ -504,16 +504,3 @@ async fn a_job_that_is_cancelled_while_no_server_suits_it_ends() {
     assert_eq!(gateway.result(&id).await["error"]["code"], "queue_timeout");
     gateway.finish().await;
 }
-
-#[tokio::test]
-async fn the_files_of_a_refused_job_are_not_kept() {
-    let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
-    gateway.told(1).await;
-    let mut workflow = super::inputs::invert();
-    workflow["4"] = json!({"class_type": "Unheard", "inputs": {}});
-    let body = json!({ "workflow": workflow, "params": {"photo": data_url([1, 2, 3])} });
-    assert_eq!(pointers(&refused(&gateway, &body).await), ["/workflow/4"]);
-    assert!(!gateway.data.path().join("media/inputs").exists(), "a refused job left its file");
-    gateway.finish().await;
-}
