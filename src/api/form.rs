@@ -8,7 +8,9 @@ use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use futures_util::{StreamExt, stream};
-use utoipa::ToSchema;
+use utoipa::openapi::schema::{KnownFormat, SchemaFormat, Type};
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::body::{JsonObject, too_large};
 use super::problem::{self, Problem};
@@ -21,14 +23,25 @@ const REQUEST: &str = "request";
 /// Parts of a form that are no files.
 const MOST_TEXTS: usize = 256;
 
-/// A form with one file.
-#[derive(Debug, ToSchema)]
-#[expect(dead_code, reason = "documents the body, which is read part by part")]
-pub struct FileForm {
-    /// The file; the part may have any name.
-    #[schema(value_type = String, format = Binary)]
-    file: Vec<u8>,
+/// A form with one file, in a part of any name.
+#[derive(Debug)]
+pub struct FileForm;
+
+impl PartialSchema for FileForm {
+    fn schema() -> RefOr<Schema> {
+        let file = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary)))
+            .description(Some("The file"));
+        let form = ObjectBuilder::new()
+            .description(Some("A form with one file, in a part of any name"))
+            .min_properties(Some(1))
+            .max_properties(Some(1));
+        RefOr::T(form.additional_properties(Some(file)).into())
+    }
 }
+
+impl ToSchema for FileForm {}
 
 /// What a request for a job brought: JSON, or a form with the JSON as its part `request`.
 #[derive(Debug, Default)]
