@@ -8,6 +8,8 @@ mod cancel;
 mod capabilities;
 mod failures;
 mod fencing;
+mod fetching;
+mod folder;
 mod history_faults;
 mod inputs;
 mod jobs;
