@@ -211,3 +211,23 @@ proptest! {
         prop_assert_eq!(graph["2"]["inputs"]["seed"].to_string(), "18446744073709551615");
     }
 }
+
+#[test]
+fn files_that_are_on_the_server_are_known_before_the_others_come() {
+    let workflow = Workflow::parse(PHOTOS).unwrap();
+    let params = Params::declared_in(&workflow).unwrap();
+    let known = |photos: &str, set: &str| {
+        let (photos, set) = (raw(photos), raw(set));
+        let values = [("photos".to_owned(), Given::Json(&*photos)), ("set".to_owned(), Given::Json(&*set))];
+        let plan = params.plan(&values).unwrap();
+        let to_come: Vec<String> =
+            plan.files_to_come().map(|(node, input)| format!("{node}.{input}")).collect();
+        (plan.known_names(), to_come)
+    };
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    assert_eq!(known(r#"["a","b"]"#, r#""c""#), (names(&["a", "b", "c"]), names(&[])));
+    assert_eq!(known(r#"["a","http://x/y"]"#, r#""c""#), (names(&["a", "", "c"]), names(&["2.image"])));
+    // Of a list one that is still to come is enough: the list as it will be is not known.
+    let list = known(r#""a""#, r#"["c","http://x/y"]"#);
+    assert_eq!(list, (names(&["a", "c", ""]), names(&["3.images", "3.more"])));
+}

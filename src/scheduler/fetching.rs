@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
+use indexmap::IndexMap;
 use serde_json::value::RawValue;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,7 @@ use crate::domain::id::PromptId;
 use crate::domain::input::{JobInput, RemoteInput, StoredInput, server_name};
 use crate::domain::job::Status;
 use crate::inputs::FetchError;
-use crate::media::{MediaError, Stored};
+use crate::media::{Incoming, MediaError, Stored};
 use crate::store::{AwaitingJob, StoreError};
 
 /// Jobs whose files are fetched at the same time.
@@ -56,6 +57,9 @@ pub(super) async fn run(parts: Arc<Parts>, stopping: CancellationToken) -> Resul
     }
 }
 
+/// Why what came of a fetch is not on disk: it is begun anew.
+type NotNoted = Box<dyn std::error::Error + Send + Sync>;
+
 /// Fetches one job's files and says so, unless it leaves the queue meanwhile.
 async fn fetch_job(parts: Arc<Parts>, job: AwaitingJob) -> PromptId {
     let id = job.prompt_id;
@@ -80,17 +84,15 @@ async fn fetch_job(parts: Arc<Parts>, job: AwaitingJob) -> PromptId {
     id
 }
 
-async fn ready(
-    parts: &Parts,
-    job: &AwaitingJob,
-    files: Vec<(String, StoredInput)>,
-) -> Result<(), StoreError> {
+/// Keeps what was fetched and lets the job be run.
+async fn ready(parts: &Parts, job: &AwaitingJob, fetched: Vec<Incoming>) -> Result<(), NotNoted> {
+    let files = keep(parts, job, fetched).await?;
     let mut graph = job.graph.get().to_owned();
     let json = |text: &str| serde_json::Value::from(text).to_string();
     for (placeholder, file) in files.iter().filter(|(placeholder, _)| !placeholder.is_empty()) {
         graph = graph.replace(&json(placeholder), &json(&file.name));
     }
-    let graph = RawValue::from_string(graph).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    let graph = RawValue::from_string(graph)?;
     let mut kept: Vec<StoredInput> = Vec::with_capacity(files.len());
     for (_, file) in files {
         if !kept.contains(&file) {
@@ -103,7 +105,7 @@ async fn ready(
     Ok(())
 }
 
-async fn failed(parts: &Parts, id: PromptId, failure: Failure) -> Result<(), StoreError> {
+async fn failed(parts: &Parts, id: PromptId, failure: Failure) -> Result<(), NotNoted> {
     let now = parts.clock.now();
     tracing::info!(prompt_id = %id, outcome = failure.code.as_str(), reason = failure.message, "job ended");
     if parts.store.inputs_failed(id, failure, now, parts.expiry(now)).await? {
@@ -113,27 +115,47 @@ async fn failed(parts: &Parts, id: PromptId, failure: Failure) -> Result<(), Sto
     Ok(())
 }
 
-/// All files of a job, each with the placeholder that stands for its name, or with none.
-async fn fetch_all(parts: &Parts, files: &[JobInput]) -> Result<Vec<(String, StoredInput)>, Failure> {
-    let mut by_url: HashMap<&str, StoredInput> = HashMap::new();
-    let mut all = Vec::with_capacity(files.len());
+/// The files of a job that are not here yet, each URL once, in the order in which they are named first. None is kept
+/// until all are there.
+fn urls(files: &[JobInput]) -> IndexMap<&str, &RemoteInput> {
+    let mut urls = IndexMap::new();
     for file in files {
-        match file {
-            JobInput::Stored(file) => all.push((String::new(), file.clone())),
-            JobInput::Remote(file) => {
-                let stored = match by_url.get(file.url.as_str()) {
-                    Some(stored) => stored.clone(),
-                    None => fetch(parts, file).await?,
-                };
-                by_url.insert(&file.url, stored.clone());
-                all.push((file.placeholder.clone(), stored));
-            }
+        if let JobInput::Remote(file) = file {
+            urls.entry(file.url.as_str()).or_insert(file);
         }
     }
-    Ok(all)
+    urls
 }
 
-async fn fetch(parts: &Parts, file: &RemoteInput) -> Result<StoredInput, Failure> {
+async fn fetch_all(parts: &Parts, files: &[JobInput]) -> Result<Vec<Incoming>, Failure> {
+    let mut fetched = Vec::new();
+    for file in urls(files).values() {
+        fetched.push(fetch(parts, file).await?);
+    }
+    Ok(fetched)
+}
+
+/// All files of a job, each with the placeholder that stands for its name, or with none.
+async fn keep(
+    parts: &Parts,
+    job: &AwaitingJob,
+    fetched: Vec<Incoming>,
+) -> Result<Vec<(String, StoredInput)>, MediaError> {
+    let mut by_url: HashMap<&str, StoredInput> = HashMap::new();
+    for (url, incoming) in urls(&job.files).into_keys().zip(fetched) {
+        let Stored { sha256, bytes, extension, .. } =
+            parts.media.keep_input(incoming, parts.clock.now()).await?;
+        let name = server_name(&sha256, &extension);
+        by_url.insert(url, StoredInput { sha256, bytes, name });
+    }
+    let each = job.files.iter().filter_map(|file| match file {
+        JobInput::Stored(file) => Some((String::new(), file.clone())),
+        JobInput::Remote(file) => Some((file.placeholder.clone(), by_url.get(file.url.as_str())?.clone())),
+    });
+    Ok(each.collect())
+}
+
+async fn fetch(parts: &Parts, file: &RemoteInput) -> Result<Incoming, Failure> {
     let unavailable = |why: &dyn std::fmt::Display| {
         let message = format!("the file for the parameter {:?} could not be fetched from {why}", file.param);
         Failure::new(FailureCode::InputUnavailable, message)
@@ -142,10 +164,7 @@ async fn fetch(parts: &Parts, file: &RemoteInput) -> Result<StoredInput, Failure
     let mut failures = 0;
     loop {
         let error = match fetch_once(parts, &url).await {
-            Ok(Stored { sha256, bytes, extension, .. }) => {
-                let name = server_name(&sha256, &extension);
-                return Ok(StoredInput { sha256, bytes, name });
-            }
+            Ok(incoming) => return Ok(incoming),
             Err(error) => error,
         };
         failures += 1;
@@ -171,7 +190,7 @@ impl From<&FetchError> for Miss {
     }
 }
 
-async fn fetch_once(parts: &Parts, url: &Url) -> Result<Stored, Miss> {
+async fn fetch_once(parts: &Parts, url: &Url) -> Result<Incoming, Miss> {
     let download =
         parts.fetcher.open(url, parts.settings.inputs).await.map_err(|error| Miss::from(&error))?;
     let name = download.file_name();
@@ -181,16 +200,13 @@ async fn fetch_once(parts: &Parts, url: &Url) -> Result<Stored, Miss> {
         let host = url.host_str().unwrap_or_default();
         Miss { reason: format!("{host}: the gateway could not store it"), may_pass: true }
     };
-    let incoming =
-        parts.media.receive(&name, bytes, parts.settings.inputs.bytes).await.map_err(
-            |error| match &error {
-                MediaError::Source(source) => match source.downcast_ref::<FetchError>() {
-                    Some(error) => Miss::from(error),
-                    None => Miss { reason: source.to_string(), may_pass: true },
-                },
-                MediaError::TooLarge { .. } => Miss { reason: error.to_string(), may_pass: false },
-                MediaError::Storage(_) => storage(&error),
-            },
-        )?;
-    parts.media.keep_input(incoming, parts.clock.now()).await.map_err(|error| storage(&error))
+    let received = parts.media.receive(&name, bytes, parts.settings.inputs.bytes).await;
+    received.map_err(|error| match &error {
+        MediaError::Source(source) => match source.downcast_ref::<FetchError>() {
+            Some(error) => Miss::from(error),
+            None => Miss { reason: source.to_string(), may_pass: true },
+        },
+        MediaError::TooLarge { .. } => Miss { reason: error.to_string(), may_pass: false },
+        MediaError::Storage(_) => storage(&error),
+    })
 }
