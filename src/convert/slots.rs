@@ -107,11 +107,8 @@ fn is_any(type_name: &str) -> bool {
 
 /// Whether an output of one type may feed an input of another: equal in any case, any, or with a name in common.
 fn is_compatible(one: &str, other: &str) -> bool {
-    is_any(one)
-        || is_any(other)
-        || one
-            .split(',')
-            .any(|one| other.split(',').any(|other| one.trim().eq_ignore_ascii_case(other.trim())))
+    let takes = |one: &str| other.split(',').any(|other| one.trim().eq_ignore_ascii_case(other.trim()));
+    is_any(one) || is_any(other) || one.split(',').any(takes)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The use cases: submit, fetch, list, cancel, delete, and files for later. It must not know of HTTP.
 
+mod earlier;
 mod files;
 mod fitness;
 mod folder;

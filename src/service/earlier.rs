@@ -1,0 +1,80 @@
+//! What earlier jobs made, as files of the next. It must not know of any other place that files come from.
+
+use super::Service;
+use super::gather::{Found, Wrong};
+use super::submit::SubmitError;
+use crate::domain::binding::MediaItem;
+use crate::domain::id::PromptId;
+use crate::domain::input::{StoredInput, server_name};
+use crate::domain::media::MediaFile;
+use crate::store::{JobRecord, Lookup};
+
+impl Service {
+    pub(super) async fn find_output(
+        &self,
+        id: PromptId,
+        var: Option<&str>,
+        index: usize,
+    ) -> Result<Found, Wrong> {
+        let record = self.ended_job(id).await?;
+        let vars = || {
+            let mut vars: Vec<&str> = record.media.iter().map(|file| file.var.as_str()).collect();
+            vars.dedup();
+            vars.join(", ")
+        };
+        let files: Vec<&MediaFile> = match var {
+            Some(var) => record.media.iter().filter(|file| file.var == var).collect(),
+            None => record.media.iter().collect(),
+        };
+        let Some(&file) = files.get(index) else {
+            let what = var.map_or_else(|| "files".to_owned(), |var| format!("files of {var:?}"));
+            return Err(Wrong::Value(format!(
+                "asks for number {index} of the {what} of job {id}, which has {} (its outputs: {})",
+                files.len(),
+                vars()
+            )));
+        };
+        if var.is_none() && index == 0 && files.len() > 1 {
+            return Err(Wrong::Value(format!("must name one output of job {id} with \"var\": {}", vars())));
+        }
+        Ok(Found::Output(id, file.clone()))
+    }
+
+    pub(super) async fn find_media(&self, id: PromptId, name: &str) -> Result<Found, Wrong> {
+        let record = self.ended_job(id).await?;
+        match record.media.iter().find(|file| file.stored_as == name) {
+            Some(file) => Ok(Found::Output(id, file.clone())),
+            None => Err(Wrong::Value(format!("names a file that job {id} has not"))),
+        }
+    }
+
+    async fn ended_job(&self, id: PromptId) -> Result<Box<JobRecord>, Wrong> {
+        match self.parts.store.get(id).await? {
+            Lookup::Found(record) if record.state.status().is_terminal() => Ok(record),
+            Lookup::Found(_) => {
+                Err(Wrong::Value(format!("names job {id}, which has not ended yet; wait for it first")))
+            }
+            Lookup::Gone => {
+                Err(Wrong::Value(format!("names job {id}, which was deleted or whose retention ended")))
+            }
+            Lookup::Unknown => Err(Wrong::Value(format!("names job {id}, which was never here"))),
+        }
+    }
+
+    /// Keeps what an earlier job made, unless it was forgotten since it was found.
+    pub(super) async fn keep_output(
+        &self,
+        job: PromptId,
+        file: &MediaFile,
+        item: &MediaItem<'_>,
+    ) -> Result<StoredInput, SubmitError> {
+        let now = self.parts.clock.now();
+        if !self.parts.media.keep_output_as_input(job, &file.stored_as, &file.sha256, now).await? {
+            let fault = item.fault(&format!("names a file of job {job} that is not stored any more"));
+            return Err(SubmitError::InvalidParams(vec![fault]));
+        }
+        let extension = file.stored_as.rsplit_once('.').map_or("", |(_, extension)| extension);
+        let name = server_name(&file.sha256, extension);
+        Ok(StoredInput { sha256: file.sha256.clone(), bytes: file.bytes, name })
+    }
+}
