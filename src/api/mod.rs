@@ -23,6 +23,7 @@ mod media;
 mod middleware;
 pub mod openapi;
 mod ranges;
+mod refusals;
 mod results;
 mod signatures;
 mod validate;

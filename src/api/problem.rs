@@ -9,11 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::convert::ConvertFault;
 use crate::domain::workflow::Fault;
-use crate::media::MediaError;
-use crate::service::{FetchError, KeepError, SubmitError};
-use crate::store::StoreError;
 
 /// One kind of refusal: its stable code, status and title.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,7 +166,7 @@ impl Problem {
         self
     }
 
-    fn internal(mut self, internal: &impl ToString) -> Self {
+    pub(super) fn internal(mut self, internal: &impl ToString) -> Self {
         self.0.internal = Some(internal.to_string());
         self
     }
@@ -230,135 +226,4 @@ pub fn field_errors(below: &str, faults: Vec<Fault>) -> Vec<FieldError> {
         node_id: fault.node_id,
     };
     faults.into_iter().map(at).collect()
-}
-
-fn several(kind: Kind, below: &str, faults: Vec<Fault>) -> Problem {
-    let errors = field_errors(below, faults);
-    let first = errors.first().map_or_else(String::new, |error| error.message.clone());
-    let detail = match errors.len() {
-        0 | 1 => first,
-        several => format!("{first} (and {} more, see errors)", several - 1),
-    };
-    Problem::new(kind, detail).errors(errors)
-}
-
-impl Problem {
-    /// The refusal of a request whose path names the workflow: one that is unknown is not found.
-    #[must_use]
-    pub fn of_path(error: SubmitError) -> Self {
-        match error {
-            SubmitError::UnknownWorkflow(detail) => Self::new(NOT_FOUND, detail),
-            other => other.into(),
-        }
-    }
-}
-
-impl From<SubmitError> for Problem {
-    fn from(error: SubmitError) -> Self {
-        match error {
-            SubmitError::InvalidWorkflow(faults) => several(INVALID_WORKFLOW, "/workflow", faults),
-            SubmitError::Unfit(unfit) => {
-                several(INVALID_WORKFLOW, "", unfit.faults).node_errors(unfit.node_errors)
-            }
-            SubmitError::InvalidParams(faults) => several(INVALID_PARAMS, "/params", faults),
-            SubmitError::UnknownWorkflow(message) => {
-                let fault = Fault { pointer: String::new(), message, node_id: None };
-                several(INVALID_WORKFLOW, "/workflow", vec![fault])
-            }
-            SubmitError::Unconvertible(faults) => {
-                let fault = |fault: ConvertFault| Fault {
-                    pointer: String::new(),
-                    message: described(&fault),
-                    node_id: fault.node_id,
-                };
-                several(INVALID_WORKFLOW, "/workflow", faults.into_iter().map(fault).collect())
-            }
-            SubmitError::ServersUnknown => Self::new(
-                SERVERS_UNKNOWN,
-                "the workflow is in the editor's format, and no ComfyUI server has told its node classes yet; try again when one is up, or send the API format",
-            )
-            .retry_after(Duration::from_secs(5)),
-            SubmitError::WorkflowUnavailable(why) => {
-                Self::new(WORKFLOW_UNAVAILABLE, format!("the workflow could not be fetched from {why}"))
-            }
-            SubmitError::FromFolder(name) => Self::new(
-                FROM_FOLDER,
-                format!("the workflow {name} comes from the folder of workflow files; change or remove its file there"),
-            ),
-            SubmitError::QueueFull { limit } => {
-                Self::new(QUEUE_FULL, format!("{limit} jobs are queued; try again when some have run"))
-                    .limit(limit)
-                    .retry_after(Duration::from_secs(5))
-            }
-            SubmitError::Media(error) => error.into(),
-            SubmitError::Store(error) => error.into(),
-        }
-    }
-}
-
-/// A fault of conversion with the node as the editor shows it.
-fn described(fault: &ConvertFault) -> String {
-    match (&fault.node_id, fault.title.as_ref().or(fault.class_type.as_ref())) {
-        (Some(id), Some(title)) => format!("node {id} ({title}): {}", fault.message),
-        (Some(id), None) => format!("node {id}: {}", fault.message),
-        (None, _) => fault.message.clone(),
-    }
-}
-
-impl From<MediaError> for Problem {
-    fn from(error: MediaError) -> Self {
-        match error {
-            MediaError::Source(why) => Self::new(MALFORMED_FORM, why.to_string()),
-            MediaError::TooLarge { limit } => {
-                Self::new(BODY_TOO_LARGE, format!("a file has more than {limit} bytes (max_file)"))
-                    .limit(limit)
-            }
-            MediaError::Storage(_) => {
-                Self::new(STORAGE_UNAVAILABLE, "the gateway cannot store files now; nothing was changed")
-                    .retry_after(Duration::from_secs(10))
-                    .internal(&error)
-            }
-        }
-    }
-}
-
-impl From<KeepError> for Problem {
-    fn from(error: KeepError) -> Self {
-        match error {
-            KeepError::Media(error) => error.into(),
-            KeepError::Store(error) => error.into(),
-        }
-    }
-}
-
-impl From<StoreError> for Problem {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Unavailable(_) => {
-                Self::new(STORE_UNAVAILABLE, "the gateway cannot reach its database now; nothing was changed")
-                    .retry_after(Duration::from_secs(2))
-                    .internal(&error)
-            }
-            _ => Self::new(INTERNAL, "the gateway failed; its log has the reason under this request id")
-                .internal(&error),
-        }
-    }
-}
-
-impl From<FetchError> for Problem {
-    fn from(error: FetchError) -> Self {
-        match error {
-            FetchError::Unknown => Self::new(NOT_FOUND, "there is no job or file of that name"),
-            FetchError::Gone => Self::new(GONE, "the job was deleted or its retention ended"),
-            FetchError::Unfinished => {
-                Self::new(UNFINISHED, "the job has not ended yet; cancel it first, or wait")
-                    .retry_after(Duration::from_secs(1))
-            }
-            FetchError::Store(error) => error.into(),
-            FetchError::Media(error) => {
-                Self::new(INTERNAL, "the gateway cannot read its media store; its log has the reason")
-                    .internal(&error)
-            }
-        }
-    }
 }

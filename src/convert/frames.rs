@@ -1,11 +1,10 @@
 //! The subgraph instances of a file, one frame each, with the values their callers give them.
 //! It must not follow links between nodes.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::graph::Graph;
-use super::model::{Document, INPUT_SIDE, Mode, Node, Role, Values};
+use super::instance::instance;
+use super::model::{Document, Mode, Node, Role};
 use super::report::{Place, Report};
 
 /// How deep subgraphs may lie in each other.
@@ -26,7 +25,7 @@ pub(super) struct Frame<'a> {
     pub(super) parent: Option<(usize, usize)>,
     /// What stands before the ids of its nodes, as in `10:3:`.
     pub(super) path: String,
-    level: usize,
+    pub(super) level: usize,
     /// The frames of the instances in it that run, by their nodes.
     pub(super) children: HashMap<usize, usize>,
     /// Values its instance gives to its inputs, by port.
@@ -35,7 +34,7 @@ pub(super) struct Frame<'a> {
     pub(super) field_values: HashMap<usize, HashMap<String, &'a str>>,
 }
 
-/// Unfolds all instances that run. An instance that is muted or bypassed takes all it holds with it.
+/// Unfolds all instances that run. At the top, one that is muted or bypassed takes all it holds with it.
 pub(super) fn unfold<'a>(document: &Document<'a>, report: &mut Report) -> Vec<Frame<'a>> {
     let mut frames = vec![Frame::default()];
     let (mut nodes, mut values) = (document.graphs[0].nodes.len(), 0);
@@ -43,9 +42,11 @@ pub(super) fn unfold<'a>(document: &Document<'a>, report: &mut Report) -> Vec<Fr
     while next < frames.len() {
         let graph = &document.graphs[frames[next].graph];
         for (at, node) in graph.nodes.iter().enumerate() {
-            let (Role::Subgraph(inner), Mode::Active, true) = (node.role, node.mode, graph.counts(at)) else {
+            let (Role::Subgraph(inner), true) = (node.role, graph.counts(at)) else { continue };
+            // Within a subgraph a mode only cuts or passes what the instance gives, as in the editor.
+            if next == 0 && node.mode != Mode::Active {
                 continue;
-            };
+            }
             if let Some(message) = too_deep(document, &frames, next, inner) {
                 report.fault_at(place(&frames[next], node), message);
                 continue;
@@ -96,83 +97,4 @@ fn too_deep(document: &Document<'_>, frames: &[Frame<'_>], frame: usize, inner: 
         around = frames[frame].parent.map(|(parent, _)| parent);
     }
     None
-}
-
-fn instance<'a>(
-    around: &Frame<'a>,
-    parent: (usize, usize),
-    node: &Node<'a>,
-    graph: &Graph<'a>,
-    inner: usize,
-) -> Frame<'a> {
-    let mut frame = Frame {
-        graph: inner,
-        parent: Some(parent),
-        path: format!("{}{}:", around.path, node.path_id),
-        level: around.level + 1,
-        ..Frame::default()
-    };
-    match &node.values {
-        Values::Named(named) => {
-            for (name, value) in named {
-                give(&mut frame, graph, "-1", name, value);
-            }
-        }
-        Values::List(values) => {
-            let ports: Vec<(Cow<'a, str>, Cow<'a, str>)>;
-            let targets = if let Some(proxies) = &node.proxies {
-                proxies
-            } else {
-                ports = widget_ports(node, graph);
-                &ports
-            };
-            for ((of, name), value) in targets.iter().zip(values) {
-                give(&mut frame, graph, of, name, value);
-            }
-        }
-    }
-    // What the frame around says about this instance's fields goes before what the instance itself says.
-    for (name, value) in around.field_values.get(&parent.1).into_iter().flatten() {
-        let named = || node.proxies.iter().flatten().filter(|(_, proxied)| proxied == name);
-        // A field that stands for an input goes by the input's name, so the others come first.
-        let proxy = named().find(|(of, name)| port_of(graph, of, name).is_none()).or_else(|| named().next());
-        match (graph.input_port(name), proxy) {
-            (None, Some((of, name))) => give(&mut frame, graph, of, name, value),
-            _ => give(&mut frame, graph, "-1", name, value),
-        }
-    }
-    frame
-}
-
-/// Without `proxyWidgets`, values are for the inputs that have fields, in their order.
-fn widget_ports<'a>(node: &Node<'a>, graph: &Graph<'a>) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
-    let saved: HashMap<&str, bool> =
-        node.inputs.iter().map(|slot| (slot.name.as_ref(), slot.is_widget)).collect();
-    let ports = graph.inputs.iter().filter(|port| saved.get(port.name.as_ref()) == Some(&true));
-    ports.map(|port| (Cow::Borrowed("-1"), port.name.clone())).collect()
-}
-
-/// Gives a value to an input (`of` is `-1`) or to the field of an inner node, which may stand for an input.
-fn give<'a>(frame: &mut Frame<'a>, graph: &Graph<'a>, of: &str, name: &str, value: &'a str) {
-    if value == "null" {
-        return;
-    }
-    if of == "-1" {
-        if let Some(port) = graph.input_port(name) {
-            frame.port_values.insert(port, value);
-        }
-        return;
-    }
-    if let Some(port) = port_of(graph, of, name) {
-        frame.port_values.insert(port, value);
-    } else if let Some((at, _)) = graph.node(of) {
-        frame.field_values.entry(at).or_default().insert(name.to_owned(), value);
-    }
-}
-
-/// The input of the subgraph that feeds the field of an inner node.
-fn port_of(graph: &Graph<'_>, of: &str, name: &str) -> Option<usize> {
-    let (_, node) = graph.node(of)?;
-    let link = graph.links.get(node.input(name)?.link.as_ref()?)?;
-    usize::try_from(link.origin_slot.filter(|_| link.origin == INPUT_SIDE)?).ok()
 }

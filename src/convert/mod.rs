@@ -5,12 +5,14 @@
 //! Source of the rules: what the official frontends 1.45.15 and 1.58.1 make of several hundred files; where the two
 //! disagree, `docs/CONVERSION.md` says which way was taken.
 
+mod bypass;
 mod emit;
 mod extras;
 mod finish;
 mod frames;
 mod graph;
 mod group;
+mod instance;
 mod linked;
 mod model;
 mod parts;

@@ -7,8 +7,8 @@ use std::cell::Cell;
 use super::frames::Frame;
 use super::graph::Graph;
 use super::model::{Document, INPUT_SIDE, Mode, Node, Role, Values};
-use super::slots;
 use super::widgets::Fields;
+use super::{bypass, slots};
 use crate::domain::object_info::NodeClass;
 
 /// Where an input's value comes from.
@@ -197,7 +197,7 @@ impl<'d, 'c, 'a> Resolver<'d, 'c, 'a> {
         };
         // The type of such an output is that of whatever is linked: any may be.
         let output_type = output_type.filter(|name| *name != "COMFY_MATCHTYPE_V3").unwrap_or("*");
-        let input = slots::handed_on(&inputs, output, output_type, &walk.wanted).map(|input| &inputs[input]);
+        let input = bypass::handed_on(&inputs, output, output_type, &walk.wanted).map(|input| &inputs[input]);
         let next = input.and_then(|input| Some((input, node.input(&input.name)?.link.as_deref()?)));
         match next {
             Some((input, link)) => {

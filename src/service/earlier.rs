@@ -1,15 +1,30 @@
-//! What earlier jobs made, as files of the next. It must not know of any other place that files come from.
+//! Files that are here already: uploaded before, or made by earlier jobs. It must not know of files that are yet to come.
 
 use super::Service;
 use super::gather::{Found, Wrong};
 use super::submit::SubmitError;
 use crate::domain::binding::MediaItem;
-use crate::domain::id::PromptId;
+use crate::domain::id::{FileId, PromptId};
 use crate::domain::input::{StoredInput, server_name};
 use crate::domain::media::MediaFile;
 use crate::store::{JobRecord, Lookup};
 
 impl Service {
+    pub(super) async fn find_file(&self, id: FileId) -> Result<Found, Wrong> {
+        let unknown = || {
+            Wrong::Value(format!(
+                "names the file {id}, which is not here: it was never uploaded, or its time is over"
+            ))
+        };
+        let file = self.parts.store.file(id).await?.ok_or_else(unknown)?;
+        // Young again, so that it is not swept before the job is on disk.
+        if !self.parts.media.renew_input(&file.sha256, self.parts.clock.now()).await? {
+            return Err(unknown());
+        }
+        let name = server_name(&file.sha256, &file.extension);
+        Ok(Found::Kept(StoredInput { sha256: file.sha256, bytes: file.bytes, name }))
+    }
+
     pub(super) async fn find_output(
         &self,
         id: PromptId,

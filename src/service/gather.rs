@@ -12,7 +12,7 @@ use futures_util::{StreamExt, stream};
 use super::Service;
 use super::submit::SubmitError;
 use crate::domain::binding::MediaItem;
-use crate::domain::id::{FileId, PromptId};
+use crate::domain::id::PromptId;
 use crate::domain::input::{JobInput, MediaValue, RemoteInput, StoredInput, placeholder, server_name};
 use crate::domain::media::{MediaFile, own_media};
 use crate::domain::workflow::Fault;
@@ -193,20 +193,5 @@ impl Service {
         });
         let source = stream::iter(pieces).boxed();
         Ok(self.parts.media.receive(filename.unwrap_or_default(), source, self.limits.max_file).await?)
-    }
-
-    async fn find_file(&self, id: FileId) -> Result<Found, Wrong> {
-        let unknown = || {
-            Wrong::Value(format!(
-                "names the file {id}, which is not here: it was never uploaded, or its time is over"
-            ))
-        };
-        let file = self.parts.store.file(id).await?.ok_or_else(unknown)?;
-        // Young again, so that it is not swept before the job is on disk.
-        if !self.parts.media.renew_input(&file.sha256, self.parts.clock.now()).await? {
-            return Err(unknown());
-        }
-        let name = server_name(&file.sha256, &file.extension);
-        Ok(Found::Kept(StoredInput { sha256: file.sha256, bytes: file.bytes, name }))
     }
 }

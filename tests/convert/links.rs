@@ -188,3 +188,98 @@ fn circles_of_nodes_stay_and_circles_of_what_is_passed_through_are_told() {
     assert_eq!(told[0].node_id.as_deref(), Some("3"));
     assert!(told[0].message.contains("comes back to itself"), "{told:?}");
 }
+
+/// A node of a class no server has, that takes and gives these types; it is bypassed.
+fn passing(id: u64, inputs: &[(&str, &str, Option<u64>)], outputs: &[&str]) -> Value {
+    let inputs: Vec<Value> =
+        inputs.iter().map(|(name, kind, link)| json!({"name": name, "type": kind, "link": link})).collect();
+    let outputs: Vec<Value> = outputs.iter().map(|kind| json!({ "type": kind })).collect();
+    json!({"id": id, "type": "Foreign", "mode": 4, "inputs": inputs, "outputs": outputs, "widgets_values": []})
+}
+
+#[test]
+fn behind_a_bypassed_node_its_inputs_type_is_wanted() {
+    let nodes = [
+        node(1, "Make", &[], json!([1])),
+        node(2, "Make", &[], json!([2])),
+        passing(3, &[("one", "IMAGE", Some(1)), ("two", "X,IMAGE", Some(2))], &[]),
+        passing(4, &[("only", "X,IMAGE", Some(3))], &["IMAGE"]),
+        node(5, "Invert", &[("image", Some(4))], json!([])),
+        node(6, "Invert", &[("image", Some(5))], json!([])),
+    ];
+    let graph = graph(&file(&nodes, &[[1, 1, 0, 3], [2, 2, 0, 3], [3, 3, 5, 4], [4, 4, 0, 5], [5, 3, 5, 6]]));
+    assert_eq!(
+        graph["5"]["inputs"]["image"],
+        json!(["2", 0]),
+        "the one of exactly the type that node 4 takes"
+    );
+    assert_eq!(
+        graph["6"]["inputs"]["image"],
+        json!(["1", 0]),
+        "the one of exactly the type that node 6 takes"
+    );
+}
+
+#[test]
+fn a_value_promoted_by_an_instance_stays_when_its_source_vanishes_behind_a_bypassed_node() {
+    let inner = subgraphs::definition(
+        "sub",
+        &[node(1, "Number", &[("value", Some(1))], json!([11]))],
+        &[[1, -10, 0, 1]],
+        &[("n", &[1])],
+        &[],
+    );
+    let value = |first: Value, between: Value| {
+        let instance =
+            subgraphs::proxied(node(10, "sub", &[("n", Some(2))], json!([5])), json!([["1", "value"]]));
+        let file = file(&[first, between, instance], &[[1, 8, 0, 9], [2, 9, 0, 10]]);
+        graph(&subgraphs::defined(file, std::slice::from_ref(&inner)))["10:1"]["inputs"]["value"].clone()
+    };
+    let bypass = passing(9, &[("x", "INT", Some(1))], &["INT"]);
+    assert_eq!(value(node(8, "Number", &[], json!([1])), bypass.clone()), json!(["8", 0]));
+    assert_eq!(value(muted(node(8, "Number", &[], json!([1]))), bypass), 5);
+    // A primitive writes into what it is linked to directly, and not through a reroute.
+    let reroute = node(9, "Reroute", &[("", Some(1))], json!([]));
+    assert_eq!(value(node(8, "PrimitiveNode", &[], json!([77, "fixed"])), reroute.clone()), 5);
+    assert_eq!(value(node(8, "Number", &[], json!([1])), reroute), json!(["8", 0]));
+}
+
+#[test]
+fn an_input_that_may_grow_is_one_slot_at_least_and_none_counts_twice() {
+    let classes = json!({
+        "Grow": {"input": {"required": {
+            "images": ["COMFY_AUTOGROW_V3", {"template": {"input": {"required": {"image": ["IMAGE"]}}, "prefix": "image", "min": 0}}],
+            "mask": ["MASK"]}}, "output": ["IMAGE", "MASK", "MASK"]},
+        "Make": {"input": {}, "output": ["MASK", "MASK"]},
+        "Any": {"input": {"required": {"source": ["*"]}}}
+    });
+    let info = ObjectInfo::parse(&classes.to_string()).unwrap();
+    let source = |inputs: &[(&str, Option<u64>)], output: i64| {
+        let nodes = [
+            node(1, "Make", &[], json!([])),
+            bypassed(node(2, "Grow", inputs, json!([]))),
+            node(3, "Any", &[("source", Some(9))], json!([])),
+        ];
+        let text = file(&nodes, &[[1, 1, 0, 2], [2, 1, 1, 2], [9, 2, output, 3]]).to_string();
+        let now = jiff::civil::date(2026, 3, 9).at(7, 5, 4, 0);
+        let graph: Value =
+            serde_json::from_str(&convert(&text, &info, now, &mut |_| 0).unwrap().graph).unwrap();
+        graph["3"]["inputs"]["source"].clone()
+    };
+    assert_eq!(
+        source(&[("mask", Some(1))], 0),
+        Value::Null,
+        "the first slot is the picture, which is not linked"
+    );
+    assert_eq!(source(&[("mask", Some(1))], 1), json!(["1", 0]));
+    let both = [("mask", Some(1)), ("images.image0", Some(2))];
+    assert_eq!(source(&both, 0), json!(["1", 1]));
+    assert_eq!(source(&both, 2), json!(["1", 1]), "there is no third slot, so it is the first");
+    let grown = [("images.image1", Some(2)), ("mask", Some(1))];
+    assert_eq!(
+        source(&grown, 1),
+        json!(["1", 1]),
+        "what was saved of the growing input comes before the mask"
+    );
+    assert_eq!(source(&grown, 2), json!(["1", 0]));
+}
