@@ -108,10 +108,15 @@ impl Backend {
         {
             return Ok(known.info);
         }
-        let asked_at = self.clock().now();
-        let body = self.client().object_info().await;
+        let answer = self.ask().await;
+        // Not before the answer is kept: whoever sees this goes by what is known.
         self.capabilities.asked.store(true, Ordering::Relaxed);
-        let body = body?;
+        answer
+    }
+
+    async fn ask(&self) -> Result<Arc<ObjectInfo>, ComfyError> {
+        let asked_at = self.clock().now();
+        let body = self.client().object_info().await?;
         let hash: Hash = Sha256::digest(body.get()).into();
         let before = self.capabilities.get();
         let info = match before.as_ref().filter(|known| known.hash == hash) {
@@ -121,7 +126,11 @@ impl Backend {
                 None => self.read(body, hash).await?,
             },
         };
-        let replaced = self.client().node_replacements().await.unwrap_or_default().into();
+        let replaced = match (self.client().node_replacements().await, &before) {
+            (Ok(replaced), _) => replaced.into(),
+            (Err(_), Some(before)) => before.replaced.clone(),
+            (Err(_), None) => Arc::default(),
+        };
         let changed = before.is_none_or(|known| known.hash != hash);
         self.capabilities.set(Known { info: info.clone(), replaced, hash, asked_at });
         if changed {
