@@ -131,7 +131,8 @@ impl Backend {
             (Err(_), Some(before)) => before.replaced.clone(),
             (Err(_), None) => Arc::default(),
         };
-        let changed = before.is_none_or(|known| known.hash != hash);
+        // What was not known was held against nothing, so the first answer changes nothing.
+        let changed = before.is_some_and(|known| known.hash != hash);
         self.capabilities.set(Known { info: info.clone(), replaced, hash, asked_at });
         if changed {
             tracing::debug!(backend = %self.name(), classes = info.len(), "what the server can run has changed");
