@@ -71,6 +71,15 @@ fn links(document: &str) -> impl Iterator<Item = &str> {
     targets.filter(|target| !target.contains("://"))
 }
 
+/// The names under which a document's headings are linked to.
+fn headings(document: &str) -> impl Iterator<Item = String> {
+    let headings = document.lines().filter_map(|line| line.strip_prefix("## "));
+    headings.map(|heading| {
+        let known = |letter: &char| letter.is_alphanumeric() || " -_".contains(*letter);
+        heading.to_lowercase().chars().filter(known).map(|c| if c == ' ' { '-' } else { c }).collect()
+    })
+}
+
 #[test]
 fn links_between_documents_lead_somewhere() {
     for (document, folder) in [
@@ -79,9 +88,18 @@ fn links_between_documents_lead_somewhere() {
         ("docs/ARCHITECTURE.md", "docs"),
         ("docs/API-DESIGN.md", "docs"),
         ("docs/LOGGING.md", "docs"),
+        ("docs/WORKFLOWS.md", "docs"),
+        ("docs/CONVERSION.md", "docs"),
+        ("examples/README.md", "examples"),
     ] {
         for link in links(&text(document)) {
-            assert!(path(folder).join(link).exists(), "{document} links to {link}");
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { path(document) } else { path(folder).join(file) };
+            assert!(target.exists(), "{document} links to {link}");
+            if !heading.is_empty() {
+                let found = headings(&std::fs::read_to_string(target).unwrap()).any(|known| known == heading);
+                assert!(found, "{document} links to the heading {link}");
+            }
         }
     }
 }

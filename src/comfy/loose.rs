@@ -4,17 +4,17 @@
 //! Values stay borrowed text until they are asked for, so a graph of megabytes is skipped, not parsed.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::domain::fields::Fields;
 use crate::domain::time::UnixMillis;
 
 /// The entries of a JSON object, in their order. A getter gives `None` for what is absent, `null` or of
 /// another type.
-pub(super) struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+#[derive(Deserialize)]
+pub(super) struct Object<'a>(#[serde(borrow)] Fields<'a>);
 
 impl<'a> Object<'a> {
     /// Reads clean JSON text.
@@ -27,8 +27,7 @@ impl<'a> Object<'a> {
 
     /// The value of `key` unless it is `null`; the last one wins.
     pub(super) fn raw(&self, key: &str) -> Option<&'a RawValue> {
-        let (_, value) = self.0.iter().rev().find(|(name, _)| name == key)?;
-        (value.get() != "null").then_some(*value)
+        self.0.value(key)
     }
 
     pub(super) fn object(&self, key: &str) -> Option<Object<'a>> {
@@ -66,11 +65,11 @@ impl<'a> Object<'a> {
     }
 
     pub(super) fn entries(self) -> Vec<(Cow<'a, str>, &'a RawValue)> {
-        self.0
+        self.0.into_entries()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.entries().next().is_none()
     }
 }
 
@@ -96,33 +95,6 @@ pub(super) fn number(value: &RawValue) -> Option<f64> {
 /// `text` as a JSON value of its own; `None` when it is none.
 pub(super) fn owned(text: &str) -> Option<Box<RawValue>> {
     RawValue::from_string(text.to_owned()).ok()
-}
-
-#[derive(Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Entries)
-    }
-}
-
-struct Entries;
-
-impl<'de> Visitor<'de> for Entries {
-    type Value = Object<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut entries = Vec::with_capacity(map.size_hint().unwrap_or(8));
-        while let Some((Key(key), value)) = map.next_entry()? {
-            entries.push((key, value));
-        }
-        Ok(Object(entries))
-    }
 }
 
 #[cfg(test)]

@@ -120,7 +120,7 @@ settings! {
     workflows: Option<PathBuf> = "", DirectoryOrNone;
     /// The largest request body.
     max_body: usize = "64MiB", Size(1 << 10, 1 << 30);
-    /// The largest file of a form, of `POST /files`, of a URL or of a value.
+    /// The largest file of a form, of `POST /files`, or given as base64.
     max_file: usize = "2GiB", Size(1 << 10, 1 << 40);
     /// The most files that one job's parameters may name.
     max_inputs: usize = "64", Whole(1, 10_000);

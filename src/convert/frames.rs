@@ -34,7 +34,7 @@ pub(super) struct Frame<'a> {
     pub(super) field_values: HashMap<usize, HashMap<String, &'a str>>,
 }
 
-/// Unfolds all instances that run. An instance that is muted or bypassed takes all it holds with it.
+/// Unfolds all instances that run. At the top, one that is muted or bypassed takes all it holds with it.
 pub(super) fn unfold<'a>(document: &Document<'a>, report: &mut Report) -> Vec<Frame<'a>> {
     let mut frames = vec![Frame::default()];
     let (mut nodes, mut values) = (document.graphs[0].nodes.len(), 0);
@@ -42,9 +42,11 @@ pub(super) fn unfold<'a>(document: &Document<'a>, report: &mut Report) -> Vec<Fr
     while next < frames.len() {
         let graph = &document.graphs[frames[next].graph];
         for (at, node) in graph.nodes.iter().enumerate() {
-            let (Role::Subgraph(inner), Mode::Active, true) = (node.role, node.mode, graph.counts(at)) else {
+            let (Role::Subgraph(inner), true) = (node.role, graph.counts(at)) else { continue };
+            // Within a subgraph a mode only cuts or passes what the instance gives, as in the editor.
+            if next == 0 && node.mode != Mode::Active {
                 continue;
-            };
+            }
             if let Some(message) = too_deep(document, &frames, next, inner) {
                 report.fault_at(place(&frames[next], node), message);
                 continue;

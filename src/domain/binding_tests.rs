@@ -218,7 +218,7 @@ fn files_that_are_on_the_server_are_known_before_the_others_come() {
     let params = Params::declared_in(&workflow).unwrap();
     let known = |photos: &str, set: &str| {
         let (photos, set) = (raw(photos), raw(set));
-        let values = [("photos".to_owned(), Given::Json(&*photos)), ("set".to_owned(), Given::Json(&*set))];
+        let values = [("photos".to_owned(), Given::Json(&photos)), ("set".to_owned(), Given::Json(&set))];
         let plan = params.plan(&values).unwrap();
         let to_come: Vec<String> =
             plan.files_to_come().map(|(node, input)| format!("{node}.{input}")).collect();

@@ -22,11 +22,17 @@ impl<'a> Fields<'a> {
         serde_json::from_str(text).ok()
     }
 
-    /// The raw value of `key`, unless it is `null`.
+    /// The value of `key`, unless it is `null`.
+    #[must_use]
+    pub fn value(&self, key: &str) -> Option<&'a RawValue> {
+        let (_, raw) = self.0.iter().rev().find(|(name, _)| name == key)?;
+        (raw.get() != "null").then_some(*raw)
+    }
+
+    /// The text of the value of `key`, unless it is `null`.
     #[must_use]
     pub fn raw(&self, key: &str) -> Option<&'a str> {
-        let (_, raw) = self.0.iter().rev().find(|(name, _)| name == key)?;
-        (raw.get() != "null").then_some(raw.get())
+        self.value(key).map(RawValue::get)
     }
 
     /// The value of `key` as a `T`.
@@ -57,6 +63,12 @@ impl<'a> Fields<'a> {
     #[must_use]
     pub fn truth(&self, key: &str) -> bool {
         self.raw(key).is_some_and(|raw| !matches!(raw, "false" | "0" | "\"\""))
+    }
+
+    /// The entries themselves.
+    #[must_use]
+    pub fn into_entries(self) -> Vec<(Cow<'a, str>, &'a RawValue)> {
+        self.0
     }
 
     /// All entries in their order, repeated keys included.

@@ -243,6 +243,58 @@ mod tests {
     }
 
     #[test]
+    fn a_list_of_files_in_one_node_is_a_list_and_kinds_are_the_servers() {
+        let info = r#"{
+            "Video": {"input": {"required": {"file": [["a.mp4"], {"video_upload": true}]}}, "output": [], "name": "Video"},
+            "Audio": {"input": {"required": {"audio": [["a.wav"], {"audio_upload": true}]}}, "output": [], "name": "Audio"}}"#;
+        let graph = r#"{"1":{"class_type":"Video","inputs":{"file":"a.mp4"},"_meta":{"title":"$~clip.file!"}},
+            "2":{"class_type":"Audio","inputs":{"audio":"a.wav"},"_meta":{"title":"$~sound.audio!"}},
+            "3":{"class_type":"Unknown","inputs":{"files":["a.png"],"more":{"__value__":["a","b"]}},"_meta":{"title":"$~files!, $~more!"}}}"#;
+        let schema = schema(graph, info);
+        let kind = |name: &str| schema["properties"][name]["x-media"].clone();
+        assert_eq!(["clip", "sound", "files"].map(kind), ["video", "audio", "file"]);
+        for name in ["files", "more"] {
+            let forms = &schema["properties"][name]["anyOf"];
+            assert_eq!(
+                (&forms[0]["$ref"], &forms[1]["items"]["$ref"]),
+                (&json!("#/$defs/media"), &json!("#/$defs/media"))
+            );
+        }
+    }
+
+    #[test]
+    fn a_parameter_of_many_fields_takes_what_all_of_them_take() {
+        let graph = r#"{"1":{"class_type":"KSampler","_meta":{"title":"$n.steps, $kind.sampler_name"},"inputs":{"steps":20,"sampler_name":"ddim"}},
+            "2":{"class_type":"Other","_meta":{"title":"$n, $kind.sampler"},"inputs":{"n":9,"sampler":"lms"}},
+            "3":{"class_type":"KSampler","_meta":{"title":"$n.cfg"},"inputs":{"cfg":7.5}}}"#;
+        let schema = schema(graph, INFO);
+        let n = &schema["properties"]["n"];
+        // Whole, because two fields are; between 5 and 20, because one is; and the first literal is the default.
+        assert_eq!(
+            (&n["type"], &n["minimum"], &n["maximum"], &n["default"]),
+            (&json!("integer"), &json!(5), &json!(20), &json!(20))
+        );
+        assert_eq!(schema["properties"]["kind"], json!({"enum": ["ddim"], "default": "ddim"}));
+        assert_eq!(schema["required"], Value::Null);
+    }
+
+    #[test]
+    fn choices_that_are_too_many_or_not_final_are_not_listed() {
+        let choices: Vec<String> = (0..=MOST_CHOICES).map(|number| format!("model-{number}")).collect();
+        let of = |kind: Value| {
+            let info = json!({"C": {"input": {"required": {"name": kind}}, "output": [], "name": "C"}});
+            let graph = r#"{"1":{"class_type":"C","inputs":{"name":"model-1"},"_meta":{"title":"$name"}}}"#;
+            schema(graph, &info.to_string())["properties"]["name"].clone()
+        };
+        assert_eq!(of(json!([choices, {}])), json!({"type": "string", "default": "model-1"}));
+        assert_eq!(of(json!([choices[..2], {}]))["enum"], json!(["model-0", "model-1"]));
+        let remote = json!(["COMBO", {"options": [], "remote": {"route": "/models"}}]);
+        assert_eq!(of(remote), json!({"type": "string", "default": "model-1"}));
+        let told = json!([choices[..2], {"tooltip": "which one"}]);
+        assert_eq!(of(told)["description"], "which one");
+    }
+
+    #[test]
     fn a_workflow_without_parameters_takes_none() {
         let schema = schema(r#"{"1":{"class_type":"A","inputs":{}}}"#, "{}");
         assert_eq!(schema, json!({"type": "object", "properties": {}, "additionalProperties": false}));

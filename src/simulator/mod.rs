@@ -24,6 +24,7 @@ mod prompt;
 mod pyjson;
 mod queue;
 mod record;
+mod replacements;
 mod report;
 mod routes;
 mod server;

@@ -11,11 +11,11 @@ use serde_json::{Map, Number, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::config::Version;
-use super::pyjson;
 use super::queue::Job;
 use super::routes::{broken, json_body};
 use super::server::Server;
 use super::validate::{Rejection, refusal, validate};
+use super::{pyjson, replacements};
 
 /// Takes a prompt into the queue. 400 explains, 500 is what broke ComfyUI.
 pub(super) async fn submit(State(server): State<Arc<Server>>, body: Bytes) -> Response {
@@ -45,6 +45,9 @@ fn accept(server: &Arc<Server>, mut envelope: Map<String, Value>) -> Result<Resp
     let version = server.world.config.version;
     let id = prompt_id(envelope.get("prompt_id"), version)?;
     let Value::Object(mut graph) = graph else { return Err(Answer::from(broken())) };
+    if version == Version::V0_24_0 {
+        replacements::apply(&mut graph);
+    }
     let targets = envelope.remove("partial_execution_targets");
     let wanted = |id: &str| match &targets {
         Some(Value::Array(ids)) => ids.iter().any(|wanted| wanted == id),

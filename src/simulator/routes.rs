@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use super::config::Version;
 use super::guard::{self, Deaf, MAX_BODY};
 use super::server::Server;
-use super::{files_api, jobs, object_info as describe, prompt, pyjson};
+use super::{files_api, jobs, object_info as describe, prompt, pyjson, replacements};
 
 type Shared = State<Arc<Server>>;
 
@@ -26,10 +26,12 @@ const MAX_MESSAGE: usize = 4 << 20;
 
 /// The whole application of one life.
 pub(super) fn app(server: Arc<Server>) -> Router {
-    let routes = routes();
+    let mut routes = routes();
     let mut api = routes.clone();
     if server.world.config.version == Version::V0_24_0 {
-        api = api.route("/jobs", get(jobs::list)).route("/jobs/{id}", get(jobs::one));
+        let replacements = || async { json_body(&replacements::list()) };
+        routes = routes.route("/node_replacements", get(replacements));
+        api = routes.clone().route("/jobs", get(jobs::list)).route("/jobs/{id}", get(jobs::one));
     }
     let all = routes.nest("/api", api).fallback(|| async { StatusCode::NOT_FOUND });
     let all = match server.world.config.prefix.as_deref().map(|prefix| prefix.trim_matches('/')) {

@@ -281,3 +281,54 @@ async fn more_files_than_a_job_may_have() {
     assert!(told.words().contains("max_inputs"), "{}", told.words());
     scene.finish().await;
 }
+
+#[tokio::test]
+async fn the_head_of_a_file_is_that_of_the_file_and_tags_and_ranges_go_together() {
+    let scene = Scene::new().await;
+    let file = uploaded(&scene, b"0123456789", "digits.txt").await;
+    let path = format!("/files/{}", file["file"].as_str().unwrap());
+    let tag = format!("\"{}\"", file["sha256"].as_str().unwrap());
+    let whole = scene.gateway.get(&path).await;
+    let head = scene.request(Method::HEAD, &path).send().await.unwrap();
+    assert_eq!(head.status(), 200);
+    for name in
+        ["content-length", "content-type", "etag", "accept-ranges", "cache-control", "content-disposition"]
+    {
+        assert_eq!(head.headers().get(name), whole.headers().get(name), "{name}");
+    }
+    assert_eq!(head.headers()["content-length"], "10");
+    assert_eq!(head.bytes().await.unwrap().len(), 0);
+    // What a browser sends to go on with a download that broke off.
+    for (header, value, range, status, body) in [
+        ("if-range", tag.as_str(), "bytes=4-", 206, "456789"),
+        ("if-range", "\"another\"", "bytes=4-", 200, "0123456789"),
+        ("if-none-match", tag.as_str(), "bytes=4-", 304, ""),
+        ("if-none-match", "\"another\"", "bytes=-2", 206, "89"),
+        ("if-none-match", "*", "bytes=0-0", 304, ""),
+    ] {
+        let asked = scene.request(Method::GET, &path).header(header, value).header(RANGE, range);
+        let answer = asked.send().await.unwrap();
+        assert_eq!(
+            (answer.status().as_u16(), answer.text().await.unwrap().as_str()),
+            (status, body),
+            "{header}: {value}"
+        );
+    }
+    let beyond = scene.request(Method::GET, &path).header(RANGE, "bytes=10-");
+    let told = scene.refused(beyond, 416, "range_not_satisfiable").await;
+    assert_eq!(told.headers["content-range"], "bytes */10");
+    let unknown = scene.request(Method::HEAD, "/files/no-id").send().await.unwrap();
+    assert_eq!((unknown.status().as_u16(), unknown.bytes().await.unwrap().len()), (404, 0));
+    scene.finish().await;
+}
+
+#[tokio::test]
+async fn an_empty_file_is_a_file() {
+    let scene = Scene::new().await;
+    let file = uploaded(&scene, b"", "nothing.txt").await;
+    assert_eq!((&file["bytes"], &file["filename"]), (&json!(0), &json!("nothing.txt")));
+    let path = format!("/files/{}", file["file"].as_str().unwrap());
+    let whole = scene.gateway.get(&path).await;
+    assert_eq!((whole.status().as_u16(), whole.bytes().await.unwrap().len()), (200, 0));
+    scene.finish().await;
+}

@@ -1,5 +1,6 @@
 //! `GET /results`: newest first, by status, page by page.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::scene::{Scene, plain};
@@ -85,5 +86,49 @@ async fn a_listed_job_is_told_as_it_is_alone() {
     let result = scene.gateway.run(crate::support::picture(1)).await;
     let page: Value = scene.gateway.get("/results").await.json().await.unwrap();
     assert_eq!(page["results"][0], result);
+    scene.finish().await;
+}
+
+#[tokio::test]
+async fn jobs_of_one_workflow_or_of_one_version() {
+    let scene = Scene::new().await;
+    let put = async |name: &str, color: u32| {
+        let request = scene.request(Method::PUT, &format!("/workflows/{name}"));
+        let answer = request.json(&crate::support::picture(color)).send().await.unwrap();
+        assert_eq!(answer.status(), 201);
+    };
+    put("one", 1).await;
+    put("one", 2).await;
+    put("one.more", 3).await;
+    let mut by_workflow = Vec::new();
+    for workflow in ["one@1", "one@2", "one.more"] {
+        let id = scene.gateway.execute(&json!({ "workflow": workflow })).await;
+        scene.gateway.result(&id).await;
+        by_workflow.push(id);
+    }
+    let unnamed = scene.gateway.run(plain()).await;
+    assert_eq!(unnamed["workflow"], Value::Null);
+    let [first, second, third] = &by_workflow[..] else { panic!() };
+    for (query, expected) in [
+        ("one", vec![second, first]),
+        ("one@1", vec![first]),
+        ("one@2", vec![second]),
+        ("one.more&status=completed", vec![third]),
+        ("one&status=failed", vec![]),
+        ("one@3", vec![]),
+        ("another", vec![]),
+    ] {
+        let found = ids(&scene, &format!("?workflow={query}")).await.0;
+        assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{query}");
+    }
+    let (page, cursor) = ids(&scene, "?workflow=one&limit=1").await;
+    assert_eq!(page, std::slice::from_ref(second));
+    let next = format!("?workflow=one&limit=1&cursor={}", cursor.as_str().unwrap());
+    assert_eq!(ids(&scene, &next).await, (vec![first.clone()], Value::Null));
+    for wrong in ["", "@1", "one@0", "one@x", "a%20b", "one&workflow=two"] {
+        let request = scene.request(Method::GET, &format!("/results?workflow={wrong}"));
+        let told = scene.refused(request, 400, "invalid_query").await;
+        assert!(told.words().contains("workflow"), "{wrong}: {}", told.words());
+    }
     scene.finish().await;
 }

@@ -7,6 +7,7 @@ mod support;
 mod bodies;
 mod caching;
 mod connections;
+mod converting;
 mod documentation;
 mod files;
 mod forms;

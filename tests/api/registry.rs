@@ -181,6 +181,9 @@ async fn every_workflow_is_an_operation_of_the_document_clients_are_made_from() 
     let scene = Scene::new().await;
     let before = get(&scene, "/openapi.json").await;
     registered(&scene, "portrait", &json!({ "workflow": portrait(), "title": "A portrait" }), 201).await;
+    for name in ["por.trait", "por-trait", "workflow"] {
+        registered(&scene, name, &picture(1), 201).await;
+    }
     told(&scene).await;
     let document = get(&scene, "/openapi.json").await;
     let operation = &document["paths"]["/workflows/portrait/execute"]["post"];
@@ -191,9 +194,17 @@ async fn every_workflow_is_an_operation_of_the_document_clients_are_made_from() 
     let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
     assert_eq!(schema["properties"]["photo"]["allOf"][0]["$ref"], "#/components/schemas/MediaValue");
     assert!(schema["properties"]["method"]["enum"].is_array());
+    let mut ids = std::collections::HashSet::new();
+    for operation in
+        document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values())
+    {
+        assert!(ids.insert(operation["operationId"].as_str().unwrap()), "{operation:#}");
+    }
     let yaml = scene.gateway.get("/openapi.yaml").await.text().await.unwrap();
     assert!(yaml.contains("/workflows/portrait/execute:"), "{yaml}");
-    scene.request(Method::DELETE, "/workflows/portrait").send().await.unwrap();
+    for name in ["portrait", "por.trait", "por-trait", "workflow"] {
+        scene.request(Method::DELETE, &format!("/workflows/{name}")).send().await.unwrap();
+    }
     assert_eq!(get(&scene, "/openapi.json").await, before);
     scene.finish().await;
 }

@@ -159,10 +159,16 @@ fn a_bypassed_instance_passes_by_its_definitions_types_and_takes_all_it_holds_wi
 }
 
 #[test]
-fn what_a_muted_instance_inside_a_subgraph_holds_does_not_run() {
-    let outer = definition("outer", &[muted(node(5, "sub", &[], json!([])))], &[], &[], &[]);
-    let graph = graph(&defined(file(&[node(10, "outer", &[], json!([]))], &[]), &[outer, numbers()]));
-    assert_eq!(graph, json!({}));
+fn what_a_muted_instance_holds_runs_inside_a_subgraph_and_not_at_the_top() {
+    let held = |mode: fn(Value) -> Value, outermost: fn(Value) -> Value| {
+        let inner = mode(node(5, "sub", &[], json!([])));
+        let outer = definition("outer", &[inner], &[], &[], &[]);
+        let file = file(&[outermost(node(10, "outer", &[], json!([])))], &[]);
+        graph(&defined(file, &[outer, numbers()])).as_object().unwrap().len()
+    };
+    let plain: fn(Value) -> Value = |node| node;
+    assert_eq!([held(plain, plain), held(muted, plain), held(bypassed, plain)], [2, 2, 2]);
+    assert_eq!([held(plain, muted), held(plain, bypassed)], [0, 0]);
 }
 
 #[test]

@@ -45,6 +45,22 @@ async fn a_server_that_does_not_tell_runs_jobs_all_the_same() {
 }
 
 #[tokio::test]
+async fn a_class_that_the_server_replaces_by_another_is_not_missing() {
+    let comfy = simulator().await;
+    let gateway = Gateway::before(&[&comfy]).await;
+    comfy.until(|record| record.requests(Route::ObjectInfo) > 0).await;
+    while convert(&gateway).await != 200 {}
+    let mut workflow = picture(7);
+    workflow["1"]["class_type"] = json!("SimEmptyImage");
+    let result = gateway.run(workflow.clone()).await;
+    assert_eq!(result["status"], "completed", "{result:#}");
+    workflow["1"]["class_type"] = json!("SimEmptyImageOfOld");
+    let answer = gateway.post("/execute", &json!({ "workflow": workflow })).await;
+    assert_eq!(answer.status(), 422);
+    gateway.finish().await;
+}
+
+#[tokio::test]
 async fn two_servers_answer_for_each_other() {
     let (one, two) = (simulator().await, simulator().await);
     one.faults().always(Route::ObjectInfo, Fault::Status(500, String::new()));

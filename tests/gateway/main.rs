@@ -20,6 +20,7 @@ mod registered;
 mod retention;
 mod routing;
 mod several_servers;
+mod shared_inputs;
 mod shutdown;
 mod storage;
 mod submit_faults;

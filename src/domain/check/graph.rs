@@ -87,6 +87,8 @@ struct Step {
     place: usize,
     sources: Range<usize>,
     refused: bool,
+    /// Whether anything was found against the node itself.
+    doubtful: bool,
 }
 
 impl<'c> Walk<'c> {
@@ -142,13 +144,16 @@ impl<'c> Walk<'c> {
             match self.marks[self.sources[at]] {
                 Mark::Done { refused } => step.refused |= refused,
                 Mark::Unseen => steps.push(self.enter(self.sources[at])),
-                // A server that refuses the link for itself does not follow it.
-                Mark::Open if !step.refused => {
-                    step.refused = true;
+                Mark::Open => {
                     let place = step.place;
-                    self.faults.push((place, vec![cycle()]));
+                    // A server that refuses a link for itself does not follow it round the cycle.
+                    if steps.iter().all(|step| !step.doubtful) {
+                        for step in &mut steps {
+                            step.refused = true;
+                        }
+                        self.faults.push((place, vec![cycle()]));
+                    }
                 }
-                Mark::Open => {}
             }
         }
         last
@@ -158,15 +163,16 @@ impl<'c> Walk<'c> {
     fn enter(&mut self, place: usize) -> Step {
         self.marks[place] = Mark::Open;
         let first = self.sources.len();
-        let mut refused = false;
+        let (mut refused, mut doubtful) = (false, false);
         if let Some(class) = self.context.class(place) {
             let found = NodeCheck::run(self.context, place, class, &mut self.sources, &mut self.nearest);
             refused = found.iter().any(|fault| fault.certain);
+            doubtful = !found.is_empty();
             if !found.is_empty() {
                 self.faults.push((place, found));
             }
         }
-        Step { place, sources: first..self.sources.len(), refused }
+        Step { place, sources: first..self.sources.len(), refused, doubtful }
     }
 
     fn faults(mut self) -> Vec<NodeFaults> {

@@ -352,3 +352,42 @@ fn ten_thousand_nodes_are_checked_once_each() {
     assert_eq!((found.nodes.len(), found.refused), (10_000, false));
     assert!(found.nodes[9_999].faults[1].nearest.is_empty() && found.nodes[9_999].faults.len() == 2);
 }
+
+/// The kinds of all faults, by node.
+fn kinds(graph: &str) -> (bool, Vec<(String, &'static str)>) {
+    let info = ObjectInfo::parse(
+        r#"{"Invert":{"input":{"required":{"image":["IMAGE",{}]}},"output":["IMAGE"],"name":"Invert","python_module":"nodes"},
+            "Text":{"input":{"required":{"image":["IMAGE",{}]}},"output":["STRING"],"name":"Text","python_module":"nodes"},
+            "Save":{"input":{"required":{"images":["IMAGE",{}]}},"output":[],"output_node":true,"name":"Save","python_module":"nodes"}}"#,
+    )
+    .unwrap();
+    let faults = check(&Workflow::parse(graph).unwrap(), &info, Given::default());
+    let all = faults
+        .nodes
+        .iter()
+        .flat_map(|node| node.faults.iter().map(|fault| (node.node_id.clone(), fault.kind.as_str())));
+    (faults.refused, all.collect())
+}
+
+#[test]
+fn a_cycle_is_refused_where_an_output_depends_on_it() {
+    let nodes = r#""1":{"class_type":"Invert","inputs":{"image":["2",0]}},"2":{"class_type":"Invert","inputs":{"image":["1",0]}}"#;
+    let save =
+        |from: &str| format!(r#"{{{nodes},"9":{{"class_type":"Save","inputs":{{"images":["{from}",0]}}}}}}"#);
+    assert_eq!(kinds(&save("1")), (true, vec![("2".to_owned(), "dependency_cycle")]));
+    let own = r#"{"1":{"class_type":"Invert","inputs":{"image":["1",0]}},"9":{"class_type":"Save","inputs":{"images":["1",0]}}}"#;
+    assert_eq!(kinds(own), (true, vec![("1".to_owned(), "dependency_cycle")]));
+    // The cycle lies aside of what is saved.
+    let aside = format!(
+        r#"{{{nodes},"3":{{"class_type":"Save","inputs":{{"images":["4",0]}}}},"4":{{"class_type":"Invert","inputs":{{"image":["1",0]}}}},
+            "8":{{"class_type":"Source","inputs":{{}}}}}}"#
+    );
+    assert!(kinds(&aside).1.iter().any(|(_, kind)| *kind == "dependency_cycle"));
+}
+
+#[test]
+fn a_cycle_through_a_link_that_is_refused_for_itself_is_no_second_fault() {
+    let graph = r#"{"1":{"class_type":"Invert","inputs":{"image":["2",0]}},"2":{"class_type":"Text","inputs":{"image":["1",0]}},
+        "9":{"class_type":"Save","inputs":{"images":["1",0]}}}"#;
+    assert_eq!(kinds(graph), (true, vec![("1".to_owned(), "return_type_mismatch")]));
+}
