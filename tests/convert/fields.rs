@@ -182,3 +182,21 @@ fn several_missing_values_are_told_in_one_sentence() {
     let (_, doubts) = run(class, json!([1]));
     assert_eq!(doubts, ["no value is saved for b, c: the class's default was taken"]);
 }
+
+#[test]
+fn what_only_the_editor_keeps_has_its_place_and_is_not_handed_over() {
+    let int = required(json!({ "value": ["INT", {}] }));
+    assert_eq!(run_as("PrimitiveInt", int.clone(), json!([5, "fixed"])), (json!({ "value": 5 }), vec![]));
+    assert_eq!(run_as("AnotherInt", int, json!([5, "fixed"])).1.len(), 1);
+    let sound = required(json!({ "audio": ["AUDIO_RECORD", {}] }));
+    assert_eq!(run_as("RecordAudio", sound, json!(["a.wav", "x"])), (json!({ "audio": "a.wav" }), vec![]));
+    let shown = required(json!({ "source": ["*", {}] }));
+    assert_eq!(run_as("PreviewAny", shown, json!([false])), (json!({}), vec![]));
+    let camera = required(json!({ "image": ["WEBCAM", {}], "width": ["INT", {}] }));
+    let (inputs, doubts) = run_as("WebcamCapture", camera, json!(["a.png", 640]));
+    assert_eq!(inputs, json!({ "image": "a.png", "width": 640, "waiting for camera...": "capture" }));
+    assert_eq!(doubts, ["no value is saved for waiting for camera...: the class's default was taken"]);
+    let model = required(json!({ "model_file": ["STRING", {}], "width": ["INT", {}] }));
+    let (inputs, _) = run_as("Preview3D", model, json!(["a.glb", "", 5]));
+    assert_eq!(inputs, json!({ "model_file": "a.glb", "image": "", "width": 5 }));
+}

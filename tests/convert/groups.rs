@@ -146,3 +146,33 @@ fn a_bypassed_group_hands_on_by_the_types_its_definition_was_saved_with() {
     assert_eq!(value(&graph, "8", "image"), json!(["5", 0]));
     assert_eq!(graph.as_object().unwrap().len(), 2);
 }
+
+#[test]
+fn a_bypassed_group_hands_on_what_fits_the_type_its_output_was_saved_with() {
+    let mut inner = node(0, "Odd", &[("mask", None), ("image", None)], json!([]));
+    inner["inputs"][0]["type"] = json!("MASK");
+    inner["inputs"][1]["type"] = json!("IMAGE");
+    inner["outputs"] = json!([{"type": "IMAGE"}, {"type": "MASK"}]);
+    let mut between = bypassed(node(4, "Foreign", &[("x", Some(3))], json!([])));
+    between["inputs"][0]["type"] = json!("IMAGE,MASK");
+    let nodes = [
+        node(5, "Make", &[], json!([8])),
+        bypassed(node(1, "workflow>g", &[("mask", Some(1)), ("image", Some(2))], json!([]))),
+        between,
+        node(8, "Any", &[("source", Some(4))], json!([])),
+    ];
+    let mut file = file(&nodes, &[[1, 5, 1, 1], [2, 5, 0, 1], [3, 1, 0, 4], [4, 4, 0, 8]]);
+    file["extra"] = json!({"groupNodes": {"g": {"nodes": [inner], "links": [], "external": []}}});
+    assert_eq!(value(&graph(&file), "8", "source"), json!(["5", 0]));
+}
+
+#[test]
+fn a_bypassed_node_of_an_unknown_class_in_a_group_has_the_outputs_it_was_saved_with() {
+    let mut foreign = bypassed(node(1, "Foreign", &[("x", None)], json!([])));
+    foreign["outputs"] = json!([{"type": "INT"}]);
+    let nodes = vec![node(0, "Number", &[], json!([5])), foreign];
+    let mut file = Group { links: json!([[0, 0, 1, 0, 1, "INT"]]), ..Group::of(nodes) }.file();
+    file["nodes"].as_array_mut().unwrap().push(node(8, "Any", &[("source", Some(5))], json!([])));
+    file["links"].as_array_mut().unwrap().push(json!([5, 1, 0, 8, 0, "*"]));
+    assert_eq!(value(&graph(&file), "8", "source"), json!(["1:0", 0]));
+}

@@ -283,3 +283,19 @@ fn an_input_that_may_grow_is_one_slot_at_least_and_none_counts_twice() {
     );
     assert_eq!(source(&grown, 2), json!(["1", 0]));
 }
+
+#[test]
+fn a_slot_that_was_saved_without_a_type_takes_and_gives_any() {
+    for untyped in [json!({}), json!({ "type": -1 }), json!({ "type": null }), json!({ "type": {} })] {
+        let mut bypass = passing(3, &[("x", "", Some(1))], &[""]);
+        bypass["outputs"] = json!([untyped]);
+        bypass["inputs"][0].as_object_mut().unwrap().remove("type");
+        if let Some(kind) = untyped.get("type") {
+            bypass["inputs"][0]["type"] = kind.clone();
+        }
+        let nodes =
+            [node(1, "Make", &[], json!([1])), bypass, node(5, "Invert", &[("image", Some(2))], json!([]))];
+        let graph = graph(&file(&nodes, &[[1, 1, 0, 3], [2, 3, 0, 5]]));
+        assert_eq!(graph["5"]["inputs"]["image"], json!(["1", 0]), "{untyped}");
+    }
+}

@@ -50,20 +50,6 @@ async fn each_parameter_gets_its_own_file_wherever_it_comes_from() {
 }
 
 #[tokio::test]
-async fn a_url_that_two_parameters_name_is_fetched_once_for_the_job() {
-    let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
-    let web = Web::serve(png([7, 7, 7]), Behaviour::Good).await;
-    assert_eq!(colors(&gateway, json!(web.url), json!(web.url)).await, [[7, 7, 7]; 2]);
-    assert_eq!((web.asked(), comfy.requests(Route::Upload).len()), (1, 1));
-    // Another path may be another picture.
-    let other = format!("{}/other", web.url);
-    assert_eq!(colors(&gateway, json!(web.url), json!(other)).await, [[7, 7, 7]; 2]);
-    assert_eq!((web.asked(), comfy.requests(Route::Upload).len()), (3, 1));
-    gateway.finish().await;
-}
-
-#[tokio::test]
 async fn one_file_that_cannot_be_had_fails_the_job_whatever_the_other_does() {
     let comfy = simulator().await;
     let gateway = Gateway::before(&[&comfy]).await;
