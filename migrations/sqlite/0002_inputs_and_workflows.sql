@@ -41,3 +41,9 @@ CREATE TABLE workflows (
     created_at  INTEGER NOT NULL,
     PRIMARY KEY (name, version)
 ) STRICT;
+
+-- The last version that a forgotten workflow had, so that no version ever means another graph.
+CREATE TABLE forgotten_workflows (
+    name         TEXT PRIMARY KEY,
+    last_version INTEGER NOT NULL CHECK (last_version > 0)
+) STRICT, WITHOUT ROWID;

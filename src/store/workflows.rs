@@ -85,6 +85,7 @@ pub trait WorkflowStore: Send + Sync + std::fmt::Debug {
     /// The versions of a workflow and when they came, the oldest first.
     async fn versions(&self, name: &WorkflowName) -> Result<Vec<(u32, UnixMillis)>, StoreError>;
 
-    /// Forgets a workflow with all its versions; whether there was one. Jobs that run it go on.
+    /// Forgets a workflow with all its versions; whether there was one. Jobs that run it go on. Registered again, it
+    /// goes on counting: no version ever means another graph.
     async fn delete_workflow(&self, name: &WorkflowName) -> Result<bool, StoreError>;
 }

@@ -25,7 +25,11 @@ pub(super) async fn put(connection: &mut SqliteConnection, workflow: &NewWorkflo
     {
         return Ok(Reply::Registered(Registered::Same(newest.version)));
     }
-    let version = newest.map_or(1, |newest| newest.version + 1);
+    let last = match newest {
+        Some(newest) => newest.version,
+        None => last_forgotten(connection, &workflow.name).await?,
+    };
+    let version = last + 1;
     sqlx::query(
         "INSERT INTO workflows (name, version, title, description, graph, source, from_folder, created_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -44,11 +48,30 @@ pub(super) async fn put(connection: &mut SqliteConnection, workflow: &NewWorkflo
 }
 
 pub(super) async fn delete(connection: &mut SqliteConnection, name: &WorkflowName) -> Result<Reply, OpError> {
-    let deleted = sqlx::query("DELETE FROM workflows WHERE name = ?1")
+    let remembered = sqlx::query(
+        "INSERT INTO forgotten_workflows (name, last_version)
+         SELECT name, max(version) FROM workflows WHERE name = ?1 GROUP BY name
+         ON CONFLICT DO UPDATE SET last_version = excluded.last_version",
+    )
+    .bind(name.as_str().to_owned())
+    .execute(&mut *connection)
+    .await?;
+    if remembered.rows_affected() > 0 {
+        sqlx::query("DELETE FROM workflows WHERE name = ?1")
+            .bind(name.as_str().to_owned())
+            .execute(connection)
+            .await?;
+    }
+    Ok(Reply::Changed(remembered.rows_affected() > 0))
+}
+
+/// The last version of a workflow that was forgotten; 0 if none was.
+async fn last_forgotten(connection: &mut SqliteConnection, name: &WorkflowName) -> Result<u32, sqlx::Error> {
+    let last = sqlx::query_scalar("SELECT last_version FROM forgotten_workflows WHERE name = ?1")
         .bind(name.as_str().to_owned())
-        .execute(connection)
+        .fetch_optional(connection)
         .await?;
-    Ok(Reply::Changed(deleted.rows_affected() > 0))
+    Ok(last.unwrap_or(0))
 }
 
 fn get<'r, T>(row: &'r SqliteRow, column: &'static str) -> Result<T, StoreError>

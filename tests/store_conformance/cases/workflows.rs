@@ -80,6 +80,11 @@ pub async fn a_forgotten_workflow_is_forgotten_with_its_versions(store: &dyn Sto
     assert!(!store.delete_workflow(&name("a")).await.unwrap());
     assert_eq!(store.workflow(&which("a@1")).await.unwrap(), None);
     assert_eq!(store.workflows().await.unwrap().len(), 1);
+    // No version ever means another graph.
+    assert_eq!(store.put_workflow(workflow("a", "3")).await.unwrap(), Registered::New(3));
+    assert!(store.delete_workflow(&name("a")).await.unwrap());
+    assert_eq!(store.put_workflow(workflow("a", "3")).await.unwrap(), Registered::New(4));
+    assert_eq!(store.workflow(&which("a@3")).await.unwrap(), None);
 }
 
 pub async fn jobs_are_listed_by_their_workflow(store: &dyn Store) {
