@@ -49,3 +49,11 @@ fn every_refusal_has_the_one_format() {
         }
     }
 }
+
+/// Both forms read by one reader: JSON is YAML.
+#[test]
+fn the_document_says_the_same_in_both_forms() {
+    let read = |text: &str| yaml_serde::from_str::<yaml_serde::Value>(text).unwrap();
+    assert_eq!(read(&openapi::yaml()), read(&openapi::json()));
+    assert!(openapi::yaml().contains("\n          maximum: 1000\n"), "numbers are numbers");
+}

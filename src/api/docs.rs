@@ -42,7 +42,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'unsafe-i
     )
 )]
 pub async fn yaml(State(state): State<ApiState>) -> Result<Response, Problem> {
-    let text = yaml_serde::to_string(&document(&state).await?)
+    let text = openapi::as_yaml(&document(&state).await?.to_string())
         .map_err(|error| Problem::new(problem::INTERNAL, error.to_string()))?;
     Ok(([(CONTENT_TYPE, "application/yaml")], text).into_response())
 }

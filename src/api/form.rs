@@ -8,7 +8,9 @@ use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use futures_util::{StreamExt, stream};
-use utoipa::ToSchema;
+use utoipa::openapi::schema::{KnownFormat, SchemaFormat, Type};
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::body::{JsonObject, too_large};
 use super::problem::{self, Problem};
@@ -18,17 +20,30 @@ use crate::service::Part;
 
 /// The part that holds what would else be the JSON body.
 const REQUEST: &str = "request";
+/// How long the rest of a refused form is read.
+const HEARD_OUT: Duration = Duration::from_secs(1);
 /// Parts of a form that are no files.
 const MOST_TEXTS: usize = 256;
 
-/// A form with one file.
-#[derive(Debug, ToSchema)]
-#[expect(dead_code, reason = "documents the body, which is read part by part")]
-pub struct FileForm {
-    /// The file; the part may have any name.
-    #[schema(value_type = String, format = Binary)]
-    file: Vec<u8>,
+/// A form with one file, in a part of any name.
+#[derive(Debug)]
+pub struct FileForm;
+
+impl PartialSchema for FileForm {
+    fn schema() -> RefOr<Schema> {
+        let file = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary)))
+            .description(Some("The file"));
+        let form = ObjectBuilder::new()
+            .description(Some("A form with one file, in a part of any name"))
+            .min_properties(Some(1))
+            .max_properties(Some(1));
+        RefOr::T(form.additional_properties(Some(file)).into())
+    }
 }
+
+impl ToSchema for FileForm {}
 
 /// What a request for a job brought: JSON, or a form with the JSON as its part `request`.
 #[derive(Debug, Default)]
@@ -50,9 +65,16 @@ impl FromRequest<ApiState> for JobBody {
             return Ok(Self { json: Some(json), ..Self::default() });
         }
         let mut form = open(request, state).await?;
+        let body = Self::read(&mut form, state).await;
+        heard_out(body, form, state).await
+    }
+}
+
+impl JobBody {
+    async fn read(form: &mut Multipart, state: &ApiState) -> Result<Self, Problem> {
         let mut body = Self::default();
         let mut room = state.limits.max_body;
-        while let Some(field) = next(&mut form, state).await? {
+        while let Some(field) = next(form, state).await? {
             let name = name(&field)?;
             if name == REQUEST {
                 let text = text(field, &mut room, state).await?;
@@ -106,18 +128,38 @@ impl FromRequest<ApiState> for FormFile {
                 "send the file as a part of a form with `Content-Type: multipart/form-data`, as `curl -F file=@photo.png` does",
             ));
         }
-        let invalid = |detail: &str| Problem::new(problem::INVALID_REQUEST, detail.to_owned());
         let mut form = open(request, state).await?;
-        let Some(field) = next(&mut form, state).await? else {
+        let file = Self::read(&mut form, state).await;
+        heard_out(file, form, state).await
+    }
+}
+
+impl FormFile {
+    async fn read(form: &mut Multipart, state: &ApiState) -> Result<Self, Problem> {
+        let invalid = |detail: &str| Problem::new(problem::INVALID_REQUEST, detail.to_owned());
+        let Some(field) = next(form, state).await? else {
             return Err(invalid("the form has no part; send one file"));
         };
         let filename = field.file_name().unwrap_or_default().to_owned();
         let incoming = receive(field, &filename, state).await?;
-        match next(&mut form, state).await? {
+        match next(form, state).await? {
             None => Ok(Self { filename, incoming }),
             Some(_) => Err(invalid("the form has more than one part; send one file at a time")),
         }
     }
+}
+
+/// Reads what is left of a refused form, for a while: a client that is still sending may not look for an answer, and
+/// sees a broken connection instead.
+async fn heard_out<T>(read: Result<T, Problem>, mut form: Multipart, state: &ApiState) -> Result<T, Problem> {
+    let Err(problem) = &read else { return read };
+    if problem.kind() != problem::REQUEST_TIMEOUT {
+        tokio::select! {
+            () = async { while let Ok(Some(_)) = form.next_field().await {} } => {}
+            () = state.service.parts().clock.sleep(HEARD_OUT) => {}
+        }
+    }
+    read
 }
 
 fn is_form(request: &Request) -> bool {

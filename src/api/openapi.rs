@@ -39,8 +39,17 @@ pub fn json() -> String {
     document().to_pretty_json().unwrap_or_default()
 }
 
+/// JSON text as YAML text. Numbers of `serde_json` would not survive another serializer, so it goes by the text.
+///
+/// # Errors
+/// The text is no JSON.
+pub fn as_yaml(json: &str) -> Result<String, yaml_serde::Error> {
+    let document: yaml_serde::Value = yaml_serde::from_str(json)?;
+    yaml_serde::to_string(&document)
+}
+
 /// The document as YAML text.
 #[must_use]
 pub fn yaml() -> String {
-    document().to_yaml().unwrap_or_default()
+    as_yaml(&json()).unwrap_or_default()
 }

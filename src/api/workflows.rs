@@ -172,7 +172,7 @@ pub async fn list(State(state): State<ApiState>) -> Result<axum::Json<WorkflowLi
 /// One registered workflow: its graph, the JSON Schema of its parameters, and what it gives.
 #[utoipa::path(
     get, path = "/workflows/{name}", tag = "workflows", operation_id = "get_workflow",
-    params(("name" = String, Path, description = "Its name; with `@version`, that version")),
+    params(("name" = String, Path, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[1-9][0-9]{0,8})?$", description = "Its name; with `@version`, that version")),
     responses(
         (status = 200, description = "The workflow", body = WorkflowDetails),
         (status = 400, description = "`invalid_name`", body = ProblemBody, content_type = "application/problem+json"),
@@ -195,7 +195,7 @@ pub async fn get(
 /// the editor's file itself.
 #[utoipa::path(
     put, path = "/workflows/{name}", tag = "workflows", operation_id = "put_workflow", request_body = WorkflowRegistration,
-    params(("name" = String, Path, description = "1 to 64 letters, digits, `.`, `_` or `-`")),
+    params(("name" = String, Path, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description = "1 to 64 letters, digits, `.`, `_` or `-`")),
     responses(
         (status = 200, description = "The newest version is the same already", body = WorkflowDetails),
         (status = 201, description = "A new version", body = WorkflowDetails, headers(("Location" = String, description = "The version's path"))),
@@ -235,7 +235,7 @@ pub async fn put(
 /// Forgets a workflow with all its versions. Jobs that run it go on.
 #[utoipa::path(
     delete, path = "/workflows/{name}", tag = "workflows", operation_id = "delete_workflow",
-    params(("name" = String, Path, description = "Its name")),
+    params(("name" = String, Path, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description = "Its name")),
     responses(
         (status = 204, description = "Forgotten"),
         (status = 400, description = "`invalid_name`", body = ProblemBody, content_type = "application/problem+json"),
@@ -261,7 +261,7 @@ pub async fn delete(
     post, path = "/workflows/{name}/execute", tag = "workflows", operation_id = "execute_workflow",
     request_body(content((Object = "application/json"), (Object = "multipart/form-data"))),
     params(
-        ("name" = String, Path, description = "Its name; with `@version`, that version"),
+        ("name" = String, Path, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[1-9][0-9]{0,8})?$", description = "Its name; with `@version`, that version"),
         ("priority" = Option<i32>, Query, minimum = 0, maximum = 1000, description = "Higher runs first"),
         ("timeout" = Option<f64>, Query, minimum = 0.001, maximum = 604_800, description = "How many seconds the job may run"),
         ("queue_timeout" = Option<f64>, Query, minimum = 0.001, maximum = 604_800, description = "How many seconds the job may wait for a server"),

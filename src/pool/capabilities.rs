@@ -76,7 +76,7 @@ impl Backend {
             return Ok(known.info);
         }
         let answer = self.ask().await;
-        // Not before it is known what the answer says: who finds that it was asked does not ask again.
+        // Not before the answer is kept: whoever sees this goes by what is known.
         self.capabilities.asked.store(true, Ordering::Relaxed);
         answer
     }
@@ -93,8 +93,13 @@ impl Backend {
                 None => self.read(body, hash).await?,
             },
         };
-        let replaced = self.client().node_replacements().await.unwrap_or_default().into();
-        let changed = before.is_none_or(|known| known.hash != hash);
+        let replaced = match (self.client().node_replacements().await, &before) {
+            (Ok(replaced), _) => replaced.into(),
+            (Err(_), Some(before)) => before.replaced.clone(),
+            (Err(_), None) => Arc::default(),
+        };
+        // What was not known was held against nothing, so the first answer changes nothing.
+        let changed = before.is_some_and(|known| known.hash != hash);
         self.capabilities.set(Known { info: info.clone(), replaced, hash, asked_at });
         if changed {
             tracing::debug!(backend = %self.name(), classes = info.len(), "what the server can run has changed");

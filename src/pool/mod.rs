@@ -8,6 +8,7 @@ mod feed;
 mod fit;
 mod health;
 mod monitor;
+mod refresh;
 mod turn;
 
 use std::sync::Arc;
@@ -63,7 +64,7 @@ impl Pool {
     pub fn watch(&self, tasks: &Tasks) {
         for backend in &self.backends {
             tasks.spawn("backend health", monitor::health(backend.clone(), tasks.stopping()));
-            tasks.spawn("backend capabilities", monitor::capabilities(backend.clone(), tasks.stopping()));
+            tasks.spawn("backend capabilities", refresh::capabilities(backend.clone(), tasks.stopping()));
             tasks.spawn("backend events", monitor::events(backend.clone(), tasks.stopping()));
         }
     }

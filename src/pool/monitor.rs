@@ -18,10 +18,8 @@ const PROBE_DOWN: (Duration, Duration) = (Duration::from_millis(500), Duration::
 /// Failed probes, other than refused ones, until a server that was up counts as down: loading a large model
 /// can keep ComfyUI from answering for a while.
 const FAILED_PROBES: u32 = 2;
-/// Between two looks at what a server can run: models come and go while it is up.
-const LOOK_AGAIN: Duration = Duration::from_mins(5);
 /// Between two tries to open the websocket.
-const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+pub(super) const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// Probes the server until the process stops.
 pub(super) async fn health(backend: Arc<Backend>, stopping: CancellationToken) -> Result<(), Infallible> {
@@ -57,42 +55,9 @@ pub(super) async fn health(backend: Arc<Backend>, stopping: CancellationToken) -
     }
 }
 
-fn back_off((first, most): (Duration, Duration), failed: u32) -> Duration {
+/// How long to wait after that many failures: doubled each time, from the first up to the most.
+pub(super) fn back_off((first, most): (Duration, Duration), failed: u32) -> Duration {
     first.saturating_mul(1 << failed.saturating_sub(1).min(16)).min(most)
-}
-
-/// Asks what the server can run whenever that may have changed.
-pub(super) async fn capabilities(
-    backend: Arc<Backend>,
-    stopping: CancellationToken,
-) -> Result<(), Infallible> {
-    let mut health = backend.watch_health();
-    let mut restarts = backend.restarts.subscribe();
-    let mut failed = 0;
-    loop {
-        let asked = tokio::select! {
-            () = stopping.cancelled() => return Ok(()),
-            asked = async {
-                // The sender lives in the backend: waiting ends only with a usable server.
-                drop(health.wait_for(super::Health::is_usable).await);
-                restarts.mark_unchanged();
-                backend.refresh_object_info(Duration::ZERO).await
-            } => asked,
-        };
-        let wait = if let Err(error) = asked {
-            failed += 1;
-            tracing::debug!(backend = %backend.name(), %error, "what the server can run is not known");
-            back_off(RECONNECT, failed)
-        } else {
-            failed = 0;
-            LOOK_AGAIN
-        };
-        tokio::select! {
-            () = stopping.cancelled() => return Ok(()),
-            () = backend.clock().sleep(wait) => {}
-            _ = restarts.changed() => {}
-        }
-    }
 }
 
 /// Keeps a websocket open while the server is up, and hands on what it tells.

@@ -124,6 +124,19 @@ async fn a_file_that_is_too_large_names_the_limit() {
     scene.finish().await;
 }
 
+/// A client that sends all before it looks for an answer gets one, and not a broken connection.
+#[tokio::test]
+async fn a_large_form_that_is_refused_at_its_beginning_is_heard_out() {
+    let scene = Scene::with(|settings| settings.service.max_file = 10).await;
+    let body = format!("{BEGINNING}{}\r\n--B--\r\n", "x".repeat(20 << 20));
+    let mut stream = scene.connect().await;
+    stream.write_all(format!("{}{body}", head(body.len())).as_bytes()).await.unwrap();
+    let answer = rest(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("max_file"), "{answer}");
+    assert_eq!(left(&scene), (0, 0));
+    scene.finish().await;
+}
+
 #[tokio::test]
 async fn an_upload_that_breaks_off_leaves_nothing() {
     let scene = Scene::new().await;

@@ -10,6 +10,7 @@ mod failures;
 mod fencing;
 mod fetching;
 mod folder;
+mod folder_files;
 mod history_faults;
 mod inputs;
 mod jobs;

@@ -148,7 +148,7 @@ impl<'c> Walk<'c> {
                     let place = step.place;
                     // A server that refuses a link for itself does not follow it round the cycle.
                     if steps.iter().all(|step| !step.doubtful) {
-                        for step in &mut steps {
+                        for step in &mut *steps {
                             step.refused = true;
                         }
                         self.faults.push((place, vec![cycle()]));
