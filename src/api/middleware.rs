@@ -4,7 +4,7 @@ use std::any::Any;
 use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -65,6 +65,10 @@ fn write(problem: &Problem, request_id: &str, response: &Response) -> Response {
     }
     let headers = written.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    // The rest of the body is not read, so nothing else can come over this connection.
+    if [problem::BODY_TOO_LARGE, problem::REQUEST_TIMEOUT].contains(&problem.kind()) {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     if let Some(wait) = problem.wait() {
         headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
     }

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::{Notify, watch};
 
-use super::capabilities::{Capabilities, Catalogue};
+use super::capabilities::Capabilities;
+use super::catalogue::Catalogue;
 use super::feed::{AttemptFeed, Feeds};
 use super::health::Health;
 use super::turn::{Turn, Turns};

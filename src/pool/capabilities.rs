@@ -1,49 +1,16 @@
 //! What each server can run, as its `/object_info` tells. It must not judge any workflow by it.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use tokio::sync::watch;
 
 use super::backend::Backend;
+use super::catalogue::Hash;
 use crate::comfy::ComfyError;
 use crate::domain::object_info::ObjectInfo;
 use crate::domain::time::UnixMillis;
-
-type Hash = [u8; 32];
-
-/// The node classes of all servers; those that tell the same share it, for it may be many megabytes.
-#[derive(Debug)]
-pub(super) struct Catalogue {
-    shared: Mutex<HashMap<Hash, Weak<ObjectInfo>>>,
-    changes: watch::Sender<u64>,
-}
-
-impl Default for Catalogue {
-    fn default() -> Self {
-        Self { shared: Mutex::default(), changes: watch::Sender::new(0) }
-    }
-}
-
-impl Catalogue {
-    fn known(&self, hash: &Hash) -> Option<Arc<ObjectInfo>> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner).get(hash)?.upgrade()
-    }
-
-    fn share(&self, hash: Hash, info: &Arc<ObjectInfo>) {
-        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        shared.retain(|_, info| info.strong_count() > 0);
-        shared.insert(hash, Arc::downgrade(info));
-    }
-
-    /// Changes whenever what a server can run does.
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
-    }
-}
 
 /// What one server can run.
 #[derive(Debug, Default)]
@@ -136,7 +103,7 @@ impl Backend {
         self.capabilities.set(Known { info: info.clone(), replaced, hash, asked_at });
         if changed {
             tracing::debug!(backend = %self.name(), classes = info.len(), "what the server can run has changed");
-            self.catalogue.changes.send_modify(|generation| *generation += 1);
+            self.catalogue.has_changed();
         }
         Ok(info)
     }

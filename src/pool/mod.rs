@@ -3,6 +3,7 @@
 
 mod backend;
 mod capabilities;
+mod catalogue;
 mod feed;
 mod fit;
 mod health;
@@ -22,7 +23,7 @@ pub use feed::AttemptFeed;
 pub use health::Health;
 pub use turn::Turn;
 
-use self::capabilities::Catalogue;
+use self::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::comfy::EndpointError;
 use crate::domain::id::{BackendName, GatewayId};

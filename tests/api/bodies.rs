@@ -69,6 +69,7 @@ async fn a_body_that_says_it_is_too_large_is_refused_before_it_is_sent() {
     let scene = Scene::with(|settings| settings.api.max_body = 10_000).await;
     let answer = scene.raw(format!("{HEAD}Content-Length: 9999999999\r\n\r\n{{").as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert!(answer.to_ascii_lowercase().contains("\r\nconnection: close\r\n"), "{answer}");
     assert!(answer.contains(r#""code":"body_too_large""#) && answer.contains(r#""limit":10000"#), "{answer}");
     scene.finish().await;
 }

@@ -168,3 +168,35 @@ async fn without_the_folder_its_workflows_stay_and_can_be_changed() {
     assert_eq!(versions(&gateway).await, []);
     gateway.finish().await;
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_link_is_followed_and_one_that_leads_nowhere_is_none() {
+    let (comfy, folder, elsewhere) =
+        (simulator().await, tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    write(elsewhere.path(), "v1.txt", picture(1).to_string());
+    let target = elsewhere.path().join("v1.txt");
+    std::os::unix::fs::symlink(&target, folder.path().join("linked.json")).unwrap();
+    std::os::unix::fs::symlink("nowhere", folder.path().join("dangling.json")).unwrap();
+    std::fs::create_dir(folder.path().join("folder.json")).unwrap();
+    let gateway = following(&comfy, folder.path()).await;
+    until(&gateway, &[("linked", 1)]).await;
+    write(elsewhere.path(), "v1.txt", picture(2).to_string() + " ");
+    until(&gateway, &[("linked", 2)]).await;
+    std::fs::remove_file(&target).unwrap();
+    until(&gateway, &[]).await;
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn what_was_registered_otherwise_stays_whatever_goes_from_the_folder() {
+    let (comfy, folder) = (simulator().await, tempfile::tempdir().unwrap());
+    let gateway = following(&comfy, folder.path()).await;
+    let url = format!("{}/workflows/mine", gateway.base);
+    assert_eq!(gateway.http.put(url).json(&picture(1)).send().await.unwrap().status(), 201);
+    write(folder.path(), "theirs.json", picture(2).to_string());
+    until(&gateway, &[("mine", 1), ("theirs", 1)]).await;
+    std::fs::remove_file(folder.path().join("theirs.json")).unwrap();
+    until(&gateway, &[("mine", 1)]).await;
+    gateway.finish().await;
+}

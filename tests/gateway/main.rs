@@ -10,7 +10,6 @@ mod failures;
 mod fencing;
 mod fetching;
 mod folder;
-mod folder_files;
 mod history_faults;
 mod inputs;
 mod jobs;

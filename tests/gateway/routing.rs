@@ -61,6 +61,11 @@ async fn down(gateway: &Gateway, at: usize) {
     }
 }
 
+/// Waits until a job was given to a server and came back to the queue.
+async fn turned_away(gateway: &Gateway, id: &str) -> Value {
+    gateway.until(id, |job| job["attempts"].as_u64() > Some(0) && job["status"] == "queued").await
+}
+
 fn clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::new(UnixMillis::from_millis(1_800_000_000_000)))
 }
@@ -70,9 +75,11 @@ async fn what_only_one_server_can_run_goes_there_and_nowhere_else() {
     let (one, two) = (simulator().await, simulator_with(with_flux).await);
     let gateway = Gateway::before(&[&one, &two]).await;
     gateway.told(2).await;
+    let said = gateway.validate(&json!({ "workflow": with_model(FLUX) })).await;
+    assert_eq!((&said["ok"], &said["node_errors"]), (&json!(true), &json!({})), "gpu-2 leaves nothing out");
     for _ in 0..4 {
         let result = gateway.run(with_model(FLUX)).await;
-        assert_eq!((&result["backend"], &result["attempts"]), (&json!("gpu-2"), &json!(1)), "{result:#}");
+        assert_eq!((&result["status"], &result["backend"]), (&json!("completed"), &json!("gpu-2")));
     }
     assert_eq!((handed(&one), handed(&two)), (0, 4));
     gateway.finish().await;
@@ -94,7 +101,7 @@ async fn a_job_that_waits_for_its_server_holds_up_none_behind_it() {
     for _ in 0..3 {
         assert_eq!(gateway.run(picture(1)).await["backend"], "gpu-1");
     }
-    assert_eq!(gateway.now(&waiting).await["status"], "queued");
+    gateway.until(&waiting, |job| job["status"] == "queued").await;
     two.release("a");
     two.release("b");
     for id in [first, waiting] {
@@ -342,24 +349,20 @@ async fn a_job_on_the_wrong_server_goes_elsewhere_and_that_is_no_failure() {
     let id = gateway.submit(with_model(FLUX)).await;
     one.restart().await.unwrap();
     // It was on gpu-1 and is queued again: gpu-2 has told nothing yet.
-    let waiting = gateway.until(&id, |job| job["attempts"] == 1 && job["status"] == "queued").await;
+    let waiting = turned_away(&gateway, &id).await;
     assert_eq!(waiting["backend"], "gpu-1");
-    for _ in 0..3 {
+    // What gpu-1 told may come to be known a moment after the first offer, and then there is a second one.
+    let mut attempts = Vec::new();
+    for _ in 0..4 {
         assert_eq!(gateway.run(picture(1)).await["backend"], "gpu-1");
+        attempts.push(turned_away(&gateway, &id).await["attempts"].as_u64().unwrap());
     }
-    assert_eq!(
-        gateway.now(&id).await["attempts"],
-        1,
-        "it was offered again to the server that cannot run it"
-    );
+    assert_eq!(attempts[2], attempts[3], "it is offered again and again to the server that cannot run it");
+    assert!(attempts[3] <= 2, "{attempts:?}");
     two.restart().await.unwrap();
     let result = gateway.result(&id).await;
-    assert_eq!(
-        (&result["status"], &result["backend"], &result["attempts"]),
-        (&json!("completed"), &json!("gpu-2"), &json!(2)),
-        "{result:#}"
-    );
-    assert_eq!((handed(&one), handed(&two)), (3, 1));
+    assert_eq!((&result["status"], &result["backend"]), (&json!("completed"), &json!("gpu-2")), "{result:#}");
+    assert_eq!((handed(&one), handed(&two)), (4, 1));
     gateway.finish().await;
 }
 
@@ -373,7 +376,7 @@ async fn a_job_that_turns_out_to_suit_nobody_fails_with_the_number_of_its_faults
     workflow["3"] = json!({"class_type": "PreviewAny", "inputs": {}});
     let id = gateway.submit(workflow).await;
     one.restart().await.unwrap();
-    gateway.until(&id, |job| job["attempts"] == 1 && job["status"] == "queued").await;
+    turned_away(&gateway, &id).await;
     two.restart().await.unwrap();
     let result = gateway.result(&id).await;
     assert_eq!((&result["status"], &result["backend"]), (&json!("failed"), &json!("gpu-2")), "{result:#}");
@@ -395,7 +398,6 @@ async fn a_job_kept_from_a_server_is_offered_to_it_again_when_the_server_has_cha
     // Kept from gpu-1 by what gpu-2 told before it went down.
     let id = gateway.submit(with_model(FLUX)).await;
     assert_eq!(gateway.run(picture(1)).await["backend"], "gpu-1");
-    assert_eq!(gateway.now(&id).await["attempts"], 0);
     one.crash().await;
     one.install(with_flux);
     one.restart().await.unwrap();
@@ -497,8 +499,9 @@ async fn a_job_that_is_cancelled_while_no_server_suits_it_ends() {
     two.crash().await;
     down(&gateway, 1).await;
     let id = gateway.submit(with_model(FLUX)).await;
-    assert_eq!(gateway.now(&id).await["status"], "queued");
-    assert_eq!(gateway.cancel(&id).await["status"], "cancelled");
+    gateway.until(&id, |job| job["status"] == "queued").await;
+    gateway.cancel(&id).await;
+    assert_eq!(gateway.result(&id).await["status"], "cancelled");
     let impatient = json!({ "workflow": with_model(FLUX), "queue_timeout": 0.05 });
     let id = gateway.execute(&impatient).await;
     assert_eq!(gateway.result(&id).await["error"]["code"], "queue_timeout");

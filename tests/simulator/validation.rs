@@ -146,3 +146,24 @@ async fn object_info_describes_what_can_run() {
     assert_eq!(lab.json("/api/object_info/SaveImage").await["SaveImage"]["output_node"], true);
     assert_eq!(lab.json("/object_info/Nope").await, json!({}));
 }
+
+#[tokio::test]
+async fn a_class_or_a_model_that_a_server_lacks_is_neither_told_nor_run() {
+    let lab = Lab::new().await;
+    let loads = json!({
+        "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "mine.safetensors"}},
+        "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}}
+    });
+    let (status, body) = lab.submit(&json!({ "prompt": loads })).await;
+    assert_eq!((status, &body["node_errors"]["1"]["errors"][0]["type"]), (400, &json!("value_not_in_list")));
+    lab.simulator.install(|installed| installed.checkpoints = vec!["mine.safetensors".to_owned()]);
+    assert_eq!(lab.submit(&json!({ "prompt": loads })).await.0, 200);
+    let choices = |info: &Value| info["CheckpointLoaderSimple"]["input"]["required"]["ckpt_name"][0].clone();
+    assert_eq!(choices(&lab.json("/object_info").await), json!(["mine.safetensors"]));
+    lab.simulator.install(|installed| installed.without_classes.push("PreviewAny".to_owned()));
+    let (status, body) = lab.submit(&json!({ "prompt": loads })).await;
+    assert_eq!((status, &body["error"]["type"]), (400, &json!("missing_node_type")));
+    let info = lab.json("/object_info").await;
+    assert!(info.get("PreviewAny").is_none() && info.get("PreviewImage").is_some());
+    assert_eq!(lab.json("/object_info/PreviewAny").await, json!({}));
+}
