@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::body::{Fields, time};
+use super::body::{Fields, JsonObject, time};
 use super::dto::ExecuteResult;
 use super::extract::{BaseUrl, Wait, preferred_wait};
 use super::form::JobBody;
@@ -140,22 +140,30 @@ pub async fn execute(
     body: JobBody,
 ) -> Result<Response, Problem> {
     let JobBody { json, texts, files } = body;
-    let json = json.ok_or_else(|| {
-        Problem::new(problem::INVALID_REQUEST, "the form has no part \"request\" with the JSON")
-    })?;
-    let mut submission = read(json.fields()?, &state.limits, base.as_str())?;
-    add_parts(&mut submission, &texts, files)?;
+    let submission = submission(json.as_ref(), &texts, files, &state.limits, base.as_str())?;
     let wait = preferred_wait(&parts, state.limits.max_wait);
     let id = state.service.submit(submission).await?;
     let view = state.service.result(id, wait.time).await?;
     Ok(answer(&ExecuteResult::new(view, &base), &format!("/results/{id}"), wait))
 }
 
-pub(super) fn read<'a>(
-    mut fields: Fields<'a>,
+/// The job that a request asks for: its JSON, and what a form has besides.
+pub(super) fn submission<'a>(
+    json: Option<&'a JsonObject>,
+    texts: &'a [(String, String)],
+    files: Vec<(String, Part)>,
     limits: &ApiLimits,
     own_url: &'a str,
 ) -> Result<Submission<'a>, Problem> {
+    let json = json.ok_or_else(|| {
+        Problem::new(problem::INVALID_REQUEST, "the form has no part \"request\" with the JSON")
+    })?;
+    let mut submission = read(json.fields()?, limits, own_url)?;
+    add_parts(&mut submission, texts, files)?;
+    Ok(submission)
+}
+
+fn read<'a>(mut fields: Fields<'a>, limits: &ApiLimits, own_url: &'a str) -> Result<Submission<'a>, Problem> {
     fields.only(&FIELDS);
     let workflow = workflow(&mut fields);
     let submission = Submission {

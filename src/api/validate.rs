@@ -5,10 +5,10 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::execute::{ExecuteRequest, add_parts, read};
+use super::execute::{ExecuteRequest, submission};
 use super::extract::BaseUrl;
 use super::form::JobBody;
-use super::problem::{self, FieldError, Problem, ProblemBody, field_errors};
+use super::problem::{FieldError, Problem, ProblemBody, field_errors};
 use super::state::ApiState;
 use crate::domain::check::Missing;
 use crate::service::{Fit, Validation};
@@ -98,11 +98,7 @@ pub async fn validate(
     body: JobBody,
 ) -> Result<axum::Json<ValidationBody>, Problem> {
     let JobBody { json, texts, files } = body;
-    let json = json.ok_or_else(|| {
-        Problem::new(problem::INVALID_REQUEST, "the form has no part \"request\" with the JSON")
-    })?;
-    let mut submission = read(json.fields()?, &state.limits, base.as_str())?;
-    add_parts(&mut submission, &texts, files)?;
+    let submission = submission(json.as_ref(), &texts, files, &state.limits, base.as_str())?;
     let Validation { ok, faults, node_errors, fits } = state.service.validate(&submission).await?;
     let backends = fits.iter().map(BackendFit::new).collect();
     Ok(axum::Json(ValidationBody { ok, errors: field_errors("", faults), node_errors, backends }))
