@@ -162,11 +162,11 @@ impl<'p, 'v> Plan<'p, 'v> {
     /// The parameter that sets an input.
     #[must_use]
     pub fn param_of(&self, node_id: &str, field: &str) -> Option<&'p str> {
-        let place = self.params.workflow.nodes().iter().position(|node| node.id == node_id)?;
-        let sets = |target: &Target| target.node == place && target.field == field;
+        let nodes = self.params.workflow.nodes();
+        let sets = |target: &Target| target.field == field && nodes[target.node].id == node_id;
         let is_given = self.assigned.iter().any(|(_, target, _)| sets(target));
-        let declared = self.params.declared.iter().find(|(_, param)| param.targets.iter().any(sets));
-        declared.filter(|_| is_given).map(|(name, _)| name.as_str())
+        let mut declared = self.params.declared.iter().filter(|_| is_given);
+        declared.find(|(_, param)| param.targets.iter().any(sets)).map(|(name, _)| name.as_str())
     }
 
     /// Puts everything into the graph, with `names` for [`Plan::media`]; draws a seed from `draw` for every `seed` or

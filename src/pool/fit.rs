@@ -1,5 +1,7 @@
 //! Whether a server can run a workflow, as far as it has told. It must not decide what follows from it.
 
+use std::sync::Arc;
+
 use super::backend::Backend;
 use super::health::Health;
 use crate::domain::check::{Given, GraphFaults, check};
@@ -14,6 +16,15 @@ impl Backend {
         let replaced: Vec<&str> = known.replaced.iter().map(String::as_str).collect();
         let given = Given { supplied, replaced: &replaced, expands: self.expands_dynamic_inputs() };
         Some(check(workflow, &known.info, given))
+    }
+
+    /// Whether both have told the same of what they can run.
+    #[must_use]
+    pub fn can_run_the_same(&self, other: &Self) -> bool {
+        let (Some(this), Some(that)) = (self.capabilities(), other.capabilities()) else { return false };
+        Arc::ptr_eq(&this.info, &that.info)
+            && this.replaced == that.replaced
+            && self.expands_dynamic_inputs() == other.expands_dynamic_inputs()
     }
 
     /// Versions before 0.4 do not look into dynamic inputs; of a server whose version is not known it is not said.

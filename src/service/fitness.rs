@@ -1,5 +1,7 @@
 //! Which servers can run a workflow: said before it is queued, so that a caller hears at once what would fail later.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value, json};
 
 use super::Service;
@@ -60,10 +62,18 @@ impl Service {
     }
 
     pub(super) fn known_fits(&self, workflow: &Workflow<'_>, supplied: &[(&str, &str)]) -> Vec<Fit> {
-        let backends = self.parts.pool.backends().iter();
-        backends
-            .map(|backend| Fit { backend: backend.name().clone(), faults: backend.check(workflow, supplied) })
-            .collect()
+        let backends = self.parts.pool.backends();
+        let mut fits: Vec<Fit> = Vec::with_capacity(backends.len());
+        for (at, backend) in backends.iter().enumerate() {
+            // Most servers are alike: one that can run just what an earlier one can is not held against it again.
+            let alike = backends[..at].iter().position(|earlier| earlier.can_run_the_same(backend));
+            let faults = match alike {
+                Some(earlier) => fits[earlier].faults.clone(),
+                None => backend.check(workflow, supplied),
+            };
+            fits.push(Fit { backend: backend.name().clone(), faults });
+        }
+        fits
     }
 }
 
@@ -92,6 +102,7 @@ pub(super) fn unfit(fits: &[Fit], plan: &Plan<'_, '_>) -> Unfit {
         .filter_map(|fit| Some((fit, fit.faults.as_ref()?)))
         .min_by_key(|(_, faults)| (faults.no_outputs, count(faults)));
     let Some((fit, faults)) = best else { return Unfit::default() };
+    let others = others(fits, fit);
     let mut told = Vec::new();
     if faults.no_outputs {
         let message =
@@ -108,7 +119,7 @@ pub(super) fn unfit(fits: &[Fit], plan: &Plan<'_, '_>) -> Unfit {
                 node.class_type,
                 node.node_id,
                 fault.message,
-                elsewhere(fits, fit, node, fault)
+                elsewhere(&others, fit, node, fault)
             ),
             node_id: Some(node.node_id.clone()),
         });
@@ -128,18 +139,27 @@ fn pointer(node: &NodeFaults, fault: &NodeFault, plan: &Plan<'_, '_>) -> String 
     }
 }
 
-/// Which other servers do not have the same fault.
-fn elsewhere(fits: &[Fit], here: &Fit, node: &NodeFaults, fault: &NodeFault) -> String {
-    let has_it = |faults: &GraphFaults| {
-        let same = |other: &&NodeFault| other.kind == fault.kind && other.input == fault.input;
-        let nodes = faults.nodes.iter().filter(|other| other.node_id == node.node_id);
-        nodes.flat_map(|other| &other.faults).find(same).is_none()
+/// A server and what it has against each node, by the node's id.
+type ByNode<'f> = (&'f str, HashMap<&'f str, &'f NodeFaults>);
+
+/// What the other servers say.
+fn others<'f>(fits: &'f [Fit], here: &Fit) -> Vec<ByNode<'f>> {
+    let others = fits.iter().filter(|fit| fit.backend != here.backend);
+    let by_node = |fit: &'f Fit| {
+        let nodes = fit.faults.as_ref()?.nodes.iter().map(|node| (node.node_id.as_str(), node));
+        Some((fit.backend.as_str(), nodes.collect()))
     };
-    let others: Vec<&str> = fits
-        .iter()
-        .filter(|fit| fit.backend != here.backend && fit.faults.as_ref().is_some_and(has_it))
-        .map(|fit| fit.backend.as_str())
-        .collect();
+    others.filter_map(by_node).collect()
+}
+
+/// Which other servers do not have the same fault.
+fn elsewhere(others: &[ByNode<'_>], here: &Fit, node: &NodeFaults, fault: &NodeFault) -> String {
+    let lacks_it = |nodes: &HashMap<&str, &NodeFaults>| {
+        let same = |other: &NodeFault| other.kind == fault.kind && other.input == fault.input;
+        nodes.get(node.node_id.as_str()).is_some_and(|node| node.faults.iter().any(same))
+    };
+    let others: Vec<&str> =
+        others.iter().filter(|(_, nodes)| !lacks_it(nodes)).map(|(backend, _)| *backend).collect();
     if others.is_empty() {
         String::new()
     } else {
