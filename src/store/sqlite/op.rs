@@ -11,7 +11,7 @@ use crate::domain::registered::WorkflowName;
 use crate::domain::time::UnixMillis;
 use crate::store::{
     Adopt, CancelOutcome, Claim, ClaimedJob, DeleteOutcome, FileRecord, NewWorkflow, Registered, Requeue,
-    StoreError,
+    ShapeRecord, StoreError,
 };
 
 /// One write.
@@ -27,6 +27,7 @@ pub(super) enum Op {
     ExpireQueued { now: UnixMillis, failure: Box<Failure>, expires_at: Option<UnixMillis> },
     Delete { id: PromptId, at: UnixMillis },
     ClearNotOn,
+    Learn { shapes: Vec<ShapeRecord>, keep: u32 },
     InsertFile(FileRecord),
     DeleteFile(FileId),
     InputsReady { id: PromptId, graph: Box<RawValue>, files: Vec<StoredInput> },
