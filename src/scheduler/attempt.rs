@@ -50,7 +50,7 @@ impl Attempt {
         let workflow = Workflow::parse(job.graph.get()).ok();
         let names = workflow.as_ref().map(OutputNames::of).unwrap_or_default();
         let tracker = workflow.as_ref().map(ProgressTracker::new).unwrap_or_default();
-        let feed = backend.open_feed(job.attempt.id, tracker);
+        let feed = backend.open_feed(job.attempt.id, job.prompt_id, tracker);
         let cancel = CancellationToken::new();
         if job.cancel_requested {
             cancel.cancel();

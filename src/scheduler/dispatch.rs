@@ -9,8 +9,8 @@ pub(super) type BackendIndex = usize;
 pub(super) enum Event {
     /// There may be jobs to claim.
     Work,
-    /// The servers' usability and the length of their own queues, by position.
-    Pool(Vec<(bool, u64)>),
+    /// The slots that each server offers now and the length of its own queue, by position; new servers stand last.
+    Pool(Vec<(usize, u64)>),
     /// An attempt of an earlier process goes on at that server.
     Adopted(BackendIndex),
     /// A claim was answered: each slot that was asked for, and whether it has a job.
@@ -29,7 +29,6 @@ pub(super) enum Action {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Server {
-    usable: bool,
     slots: usize,
     taken: usize,
     queue_remaining: u64,
@@ -46,17 +45,16 @@ pub(super) struct State {
 }
 
 impl State {
-    /// No server is known to be usable yet; `slots` by position.
-    pub fn new(slots: impl IntoIterator<Item = usize>) -> Self {
-        let backends =
-            slots.into_iter().map(|slots| Server { usable: false, slots, taken: 0, queue_remaining: 0 });
-        Self { backends: backends.collect(), maybe_work: true, claiming: false }
+    /// No server is known to be usable yet.
+    pub fn new(servers: usize) -> Self {
+        let server = Server { slots: 0, taken: 0, queue_remaining: 0 };
+        Self { backends: vec![server; servers], maybe_work: true, claiming: false }
     }
 
     /// The free slots of usable servers, the least loaded server's first, one of each in turn.
     fn free_slots(&self) -> Vec<BackendIndex> {
         let mut free: Vec<(usize, u64, BackendIndex)> = Vec::new();
-        for (index, backend) in self.backends.iter().enumerate().filter(|(_, backend)| backend.usable) {
+        for (index, backend) in self.backends.iter().enumerate() {
             free.extend((backend.taken..backend.slots).map(|load| (load, backend.queue_remaining, index)));
         }
         free.sort_unstable();
@@ -69,14 +67,19 @@ pub(super) fn handle(state: &mut State, event: Event) -> Vec<Action> {
     match event {
         Event::Work => state.maybe_work = true,
         Event::Pool(servers) => {
-            for (backend, (usable, queue_remaining)) in state.backends.iter_mut().zip(servers) {
+            state.backends.resize(servers.len(), Server { slots: 0, taken: 0, queue_remaining: 0 });
+            for (backend, (slots, queue_remaining)) in state.backends.iter_mut().zip(servers) {
                 // A server that comes back may be the one that jobs wait for.
-                state.maybe_work |= usable && !backend.usable;
-                backend.usable = usable;
+                state.maybe_work |= slots > backend.slots;
+                backend.slots = slots;
                 backend.queue_remaining = queue_remaining;
             }
         }
-        Event::Adopted(index) => state.backends[index].taken += 1,
+        Event::Adopted(index) => {
+            let known = state.backends.len().max(index + 1);
+            state.backends.resize(known, Server { slots: 0, taken: 0, queue_remaining: 0 });
+            state.backends[index].taken += 1;
+        }
         Event::Claimed(slots) => {
             state.claiming = false;
             // A slot without a job: the queue has none for that server, until more work is told of.
@@ -110,31 +113,31 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn up(count: usize) -> Event {
-        Event::Pool(vec![(true, 0); count])
+    fn up(slots: &[usize]) -> Event {
+        Event::Pool(slots.iter().map(|&slots| (slots, 0)).collect())
     }
 
     #[test]
     fn slots_are_asked_for_the_least_loaded_server_first() {
-        let mut state = State::new([2, 2, 1]);
+        let mut state = State::new(3);
         assert_eq!(handle(&mut state, Event::Work), []);
         handle(&mut state, Event::Adopted(0)).clear();
-        let claims = handle(&mut state, Event::Pool(vec![(true, 0), (true, 5), (true, 1)]));
+        let claims = handle(&mut state, Event::Pool(vec![(2, 0), (2, 5), (1, 1)]));
         assert_eq!(claims, [Action::Claim(vec![2, 1, 0, 1])]);
     }
 
     #[test]
     fn unfilled_slots_are_free_again_and_wait_for_a_wakeup() {
-        let mut state = State::new([2]);
-        assert_eq!(handle(&mut state, up(1)), [Action::Claim(vec![0, 0])]);
+        let mut state = State::new(1);
+        assert_eq!(handle(&mut state, up(&[2])), [Action::Claim(vec![0, 0])]);
         assert_eq!(handle(&mut state, Event::Claimed(vec![(0, true), (0, false)])), []);
         assert_eq!(handle(&mut state, Event::Work), [Action::Claim(vec![0])]);
     }
 
     #[test]
     fn work_that_comes_during_a_claim_is_claimed_after_it() {
-        let mut state = State::new([1, 1]);
-        assert_eq!(handle(&mut state, up(2)), [Action::Claim(vec![0, 1])]);
+        let mut state = State::new(0);
+        assert_eq!(handle(&mut state, up(&[1, 1])), [Action::Claim(vec![0, 1])]);
         assert_eq!(handle(&mut state, Event::Work), []);
         assert_eq!(
             handle(&mut state, Event::Claimed(vec![(0, false), (1, false)])),
@@ -144,9 +147,9 @@ mod tests {
 
     #[test]
     fn a_server_that_is_down_is_not_asked_for_and_is_when_it_comes_back() {
-        let mut state = State::new([1]);
-        assert_eq!(handle(&mut state, Event::Pool(vec![(false, 0)])), []);
-        assert_eq!(handle(&mut state, up(1)), [Action::Claim(vec![0])]);
+        let mut state = State::new(1);
+        assert_eq!(handle(&mut state, Event::Pool(vec![(0, 0)])), []);
+        assert_eq!(handle(&mut state, up(&[1])), [Action::Claim(vec![0])]);
         assert_eq!(handle(&mut state, Event::Claimed(vec![(0, true)])), []);
         assert_eq!(handle(&mut state, Event::Ended(0)), [Action::Claim(vec![0])]);
     }
@@ -159,7 +162,7 @@ mod tests {
             slots in prop::collection::vec(1usize..4, 1..4),
             steps in prop::collection::vec((0u8..4, 0usize..4), 1..120),
         ) {
-            let mut state = State::new(slots.clone());
+            let mut state = State::new(slots.len());
             let mut running = vec![0usize; slots.len()];
             let mut usable = vec![false; slots.len()];
             let mut queued = 0usize;
@@ -167,7 +170,11 @@ mod tests {
                 let which = which % slots.len();
                 let event = match kind {
                     0 => { queued += 1; Event::Work }
-                    1 => { usable[which] = !usable[which]; Event::Pool(usable.iter().map(|&usable| (usable, 0)).collect()) }
+                    1 => {
+                        usable[which] = !usable[which];
+                        let offered = slots.iter().zip(&usable).map(|(&slots, &usable)| if usable { slots } else { 0 });
+                        Event::Pool(offered.map(|slots| (slots, 0)).collect())
+                    }
                     2 if running[which] > 0 => { running[which] -= 1; Event::Ended(which) }
                     _ => Event::Work,
                 };

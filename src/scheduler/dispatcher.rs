@@ -1,6 +1,6 @@
 //! The dispatcher's task: turns wakeups into events, asks the pure machine, and does what it says.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -11,6 +11,7 @@ use super::attempt::{Attempt, Origin};
 use super::dispatch::{Action, BackendIndex, Event, State, handle};
 use super::{Parts, fetching, reaper};
 use crate::lifecycle::Tasks;
+use crate::pool::Backend;
 use crate::store::{Adopt, Claim, ClaimedJob, Requeue, StoreError};
 
 /// Between two looks at the queue that no wakeup asked for; half of it again as jitter.
@@ -24,6 +25,8 @@ pub struct Scheduler {
     parts: Arc<Parts>,
     tasks: Tasks,
     ended: mpsc::Sender<BackendIndex>,
+    /// Every server that ever was in the pool, by its position for the machine.
+    roster: Mutex<Vec<Arc<Backend>>>,
 }
 
 impl Scheduler {
@@ -35,13 +38,13 @@ impl Scheduler {
         }
         let fetching = fetching::run(parts.clone(), tasks.stopping());
         tasks.spawn("fetching of inputs", fetching);
-        let scheduler = Self { parts, tasks: tasks.clone(), ended };
+        let scheduler = Self { parts, tasks: tasks.clone(), ended, roster: Mutex::default() };
         tasks.spawn("dispatcher", async move { scheduler.run(endings).await });
     }
 
     async fn run(self, mut endings: mpsc::Receiver<BackendIndex>) -> Result<(), StoreError> {
         let stopping = self.tasks.stopping();
-        let mut state = State::new(self.parts.pool.backends().iter().map(|backend| backend.slots()));
+        let mut state = State::new(self.roster().len());
         let mut actions = self.take_over(&mut state, Adopt::All).await?;
         let mut changes = self.parts.pool.changes();
         let mut capabilities = self.parts.pool.capability_changes();
@@ -89,35 +92,51 @@ impl Scheduler {
         self.parts.clock.sleep(POLL.mul_f64(1.0 + self.parts.random.fraction() / 2.0)).await;
     }
 
+    /// Every server that ever was in the pool; its new ones are put last.
+    fn roster(&self) -> Vec<Arc<Backend>> {
+        let mut roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);
+        for backend in self.parts.pool.backends().iter() {
+            if !roster.iter().any(|known| Arc::ptr_eq(known, backend)) {
+                roster.push(backend.clone());
+            }
+        }
+        roster.clone()
+    }
+
     fn pool_event(&self) -> Event {
-        let servers = self.parts.pool.backends().iter();
-        Event::Pool(servers.map(|backend| (backend.is_usable(), backend.queue_remaining())).collect())
+        let present = self.parts.pool.backends();
+        let offer = |backend: &Arc<Backend>| {
+            let is_present = present.iter().any(|other| Arc::ptr_eq(other, backend));
+            (if is_present { backend.slots_now() } else { 0 }, backend.queue_remaining())
+        };
+        Event::Pool(self.roster().iter().map(offer).collect())
     }
 
     async fn perform(&self, state: &mut State, mut actions: Vec<Action>) {
         while let Some(Action::Claim(asked)) = actions.pop() {
-            let mut claimed = self.claim(&asked).await;
+            let roster = self.roster();
+            let mut claimed = self.claim(&roster, &asked).await;
             let mut slots = Vec::with_capacity(asked.len());
             for index in asked {
-                let name = self.parts.pool.backends()[index].name();
+                let name = roster[index].name();
                 let of_this_server = claimed.iter().position(|job| job.attempt.backend == *name);
                 slots.push((index, of_this_server.is_some()));
                 let Some(job) = of_this_server.map(|at| claimed.remove(at)) else { continue };
                 if self.tasks.stopping().is_cancelled() {
                     self.put_back(&job, "the gateway was stopped").await;
                 } else {
-                    self.spawn(index, job, Origin::Fresh);
+                    self.spawn(index, &roster[index], job, Origin::Fresh);
                 }
             }
             actions.extend(handle(state, Event::Claimed(slots)));
         }
     }
 
-    async fn claim(&self, asked: &[BackendIndex]) -> Vec<ClaimedJob> {
+    async fn claim(&self, roster: &[Arc<Backend>], asked: &[BackendIndex]) -> Vec<ClaimedJob> {
         let lease = self.parts.lease();
         let claims = asked.iter().map(|&index| Claim {
             attempt_id: self.parts.random.attempt_id(),
-            backend: self.parts.pool.backends()[index].name().clone(),
+            backend: roster[index].name().clone(),
             lease,
         });
         match self.parts.store.claim(claims.collect(), self.parts.clock.now()).await {
@@ -129,8 +148,8 @@ impl Scheduler {
         }
     }
 
-    fn spawn(&self, index: BackendIndex, job: ClaimedJob, origin: Origin) {
-        let attempt = Attempt::begin(self.parts.clone(), self.parts.pool.backends()[index].clone(), job);
+    fn spawn(&self, index: BackendIndex, backend: &Arc<Backend>, job: ClaimedJob, origin: Origin) {
+        let attempt = Attempt::begin(self.parts.clone(), backend.clone(), job);
         let stopping: CancellationToken = self.tasks.stopping();
         let ended = self.ended.clone();
         // At the highest level, so that its fields stand in the lines of every log filter.
@@ -162,9 +181,10 @@ impl Scheduler {
     /// Goes on watching an attempt of an earlier process; one on a server that is not configured any more
     /// cannot be asked for and goes back to the queue.
     async fn adopt(&self, job: ClaimedJob) -> Result<Option<BackendIndex>, StoreError> {
-        if let Some((index, _)) = self.parts.pool.find(&job.attempt.backend) {
+        let roster = self.roster();
+        if let Some(index) = roster.iter().position(|backend| *backend.name() == job.attempt.backend) {
             tracing::info!(prompt_id = %job.prompt_id, backend = %job.attempt.backend, "a running job is taken over");
-            self.spawn(index, job, Origin::Adopted);
+            self.spawn(index, &roster[index], job, Origin::Adopted);
             return Ok(Some(index));
         }
         let reason = format!("the server {} is not configured any more", job.attempt.backend);
