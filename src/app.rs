@@ -156,7 +156,7 @@ impl App {
         let store =
             Arc::new(SqliteStore::open(&data_dir.database(), fresh_id, &store_tasks, observer).await?);
         let media = Arc::new(FsMediaStore::open(data_dir.media()).await?);
-        let pool = Arc::new(Pool::new(settings.backends, store.gateway_id(), &clock)?);
+        let pool = Arc::new(Pool::new(settings.backends, store.gateway_id(), &clock, &random)?);
         let parts = Arc::new(Parts {
             store: store.clone(),
             media,

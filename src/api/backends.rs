@@ -5,7 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::state::ApiState;
-use crate::pool::{Backend, Health};
+use crate::pool::Backend;
 
 /// One ComfyUI server.
 #[derive(Debug, Serialize, ToSchema)]
@@ -54,18 +54,13 @@ pub async fn list(State(state): State<ApiState>) -> axum::Json<BackendList> {
 
 fn body(backend: &Backend) -> BackendBody {
     let health = backend.health();
-    let (reason, since, version) = match &health {
-        Health::Starting => (None, None, None),
-        Health::Up { since, version } => (None, Some(since.to_string()), version.clone()),
-        Health::Down { since, reason } => (Some(reason.clone()), Some(since.to_string()), None),
-    };
     BackendBody {
         name: backend.name().to_string(),
         url: backend.client().server().to_owned(),
         state: health.as_str(),
-        reason,
-        since,
-        version,
+        reason: health.reason().map(str::to_owned),
+        since: health.since().map(|since| since.to_string()),
+        version: backend.version(),
         slots: backend.slots(),
         running: backend.in_flight(),
         queue_remaining: backend.queue_remaining(),

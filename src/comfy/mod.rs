@@ -35,7 +35,7 @@ pub use error::{ComfyError, Fault};
 pub use failure::ExecutionError;
 pub use history::{HistoryEntry, HistoryStatus, Outputs};
 pub use protocol::{ComfyEvent, NodeProgress};
-pub use queue::QueueSnapshot;
+pub use queue::{QueueSnapshot, QueuedJob};
 pub use rejection::{InputError, NodeError, NodeErrors, Rejection};
 pub use routes::Route;
 pub use submit::{SubmitError, Submitted};

@@ -16,6 +16,19 @@ pub struct QueueSnapshot {
     pub running: Vec<String>,
     /// The waiting jobs, the next one first.
     pub pending: Vec<String>,
+    /// All of them once more, with whose they are.
+    pub jobs: Vec<QueuedJob>,
+}
+
+/// A job in a server's queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueuedJob {
+    /// What the server knows it as.
+    pub prompt_id: String,
+    /// Who submitted it, where they said so.
+    pub client_id: Option<String>,
+    /// The server's running number of it, from 0 after each start; negative for a job put to the front.
+    pub number: Option<i64>,
 }
 
 impl QueueSnapshot {
@@ -54,22 +67,34 @@ fn read(body: &str) -> Result<QueueSnapshot, String> {
     if answer.raw("queue_running").is_none() || answer.raw("queue_pending").is_none() {
         return Err("queue_running or queue_pending is missing".to_owned());
     }
-    Ok(QueueSnapshot { running: ids(&answer, "queue_running")?, pending: ids(&answer, "queue_pending")? })
+    let (running, pending) = (jobs(&answer, "queue_running")?, jobs(&answer, "queue_pending")?);
+    let ids = |jobs: &[QueuedJob]| jobs.iter().map(|job| job.prompt_id.clone()).collect();
+    let (running_ids, pending_ids) = (ids(&running), ids(&pending));
+    let jobs = running.into_iter().chain(pending).collect();
+    Ok(QueueSnapshot { running: running_ids, pending: pending_ids, jobs })
 }
 
-/// The ids of a list of `[number, id, …]` by their numbers. ComfyUI keeps the list as a heap: only its first
+/// A list of `[number, id, graph, extra_data, …]` by the numbers. ComfyUI keeps the list as a heap: only its first
 /// element is sure to be in its place.
-fn ids(answer: &Object<'_>, key: &str) -> Result<Vec<String>, String> {
+fn jobs(answer: &Object<'_>, key: &str) -> Result<Vec<QueuedJob>, String> {
     let mut jobs = Vec::new();
     for job in answer.list(key) {
-        let [number, id, ..] = loose::list(job)[..] else {
+        let [number, id, ref rest @ ..] = loose::list(job)[..] else {
             return Err(format!("an entry of {key} is no job"));
         };
-        let id = loose::text(id).ok_or_else(|| format!("an entry of {key} has no id"))?;
-        jobs.push((loose::number(number).unwrap_or(f64::INFINITY), id));
+        let prompt_id = loose::text(id).ok_or_else(|| format!("an entry of {key} has no id"))?;
+        let extra = rest.get(1).and_then(|extra| Object::parse(extra.get()).ok());
+        let client_id = extra.and_then(|extra| extra.text("client_id"));
+        let place = loose::number(number).unwrap_or(f64::INFINITY);
+        jobs.push((place, QueuedJob { prompt_id, client_id, number: whole(place) }));
     }
     jobs.sort_by(|(one, _), (other, _)| one.total_cmp(other));
-    Ok(jobs.into_iter().map(|(_, id)| id).collect())
+    Ok(jobs.into_iter().map(|(_, job)| job).collect())
+}
+
+/// Numbers come as `7` and as `7.0`; those that callers chose may be anything.
+fn whole(number: f64) -> Option<i64> {
+    format!("{number}").parse().ok()
 }
 
 #[cfg(test)]
@@ -96,6 +121,9 @@ mod tests {
             let queue = read(body).unwrap();
             assert!(queue.running.len() == 1 && queue.pending.len() >= 2, "{queue:?}");
             assert!(queue.running.iter().chain(&queue.pending).all(|id| id.len() == 36), "{queue:?}");
+            let told = |job: &QueuedJob| job.number.is_some() && job.client_id.is_some();
+            assert!(queue.jobs.len() == queue.running.len() + queue.pending.len(), "{queue:?}");
+            assert!(queue.jobs.iter().all(told), "{queue:?}");
         }
     }
 

@@ -13,14 +13,12 @@ use super::kinds::{Kind, Whole, is_web};
 use super::secrets::{self, Wrong};
 use crate::comfy::ComfyEndpoint;
 use crate::domain::id::BackendName;
-use crate::pool::BackendSettings;
+use crate::pool::{self, BackendSettings, DEFAULT_SLOTS};
 
 /// Used when no server is named anywhere.
 pub(super) const DEFAULT_URL: &str = "http://127.0.0.1:8188";
 
-const SLOTS: Whole<usize> = Whole(1, 64);
-
-const DEFAULT_SLOTS: usize = 2;
+const SLOTS: Whole<usize> = Whole(*pool::SLOTS.start(), *pool::SLOTS.end());
 
 /// One key of a `[[backends]]` table.
 #[derive(Debug)]
@@ -263,29 +261,12 @@ pub(super) fn finish(
         let Some(backend) = complete(draft, index, common) else { continue };
         let problem = match backend.endpoint.validate() {
             Err(error) => Some(error.reason),
-            Ok(()) => clash(&done, &backend),
+            Ok(()) => backend.fits_beside(&done).err().map(|clash| clash.to_string()),
         };
         errors.extend(problem.map(|problem| ConfigError::new(key, source, problem)));
         done.push(backend);
     }
     done
-}
-
-fn clash(others: &[BackendSettings], backend: &BackendSettings) -> Option<String> {
-    if others.iter().any(|other| other.name == backend.name) {
-        return Some(format!("the name `{}` is taken by another server; each needs its own", backend.name));
-    }
-    let server = backend.endpoint.server();
-    // A proxy may lead to different servers by a header.
-    let same = others.iter().find(|other| {
-        let (one, two) = (&other.endpoint, &backend.endpoint);
-        let alike = one.server() == server && one.url.query() == two.url.query();
-        alike && one.headers.is_empty() && two.headers.is_empty()
-    })?;
-    Some(format!(
-        "`{}` and `{}` are the same server {server}; raise its `slots` instead",
-        same.name, backend.name
-    ))
 }
 
 fn complete(draft: BackendDraft, index: usize, common: &Common) -> Option<BackendSettings> {

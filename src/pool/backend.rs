@@ -1,93 +1,121 @@
-//! One server: its client, its health, and the feeds of what runs on it.
+//! One server: its client, what an operator wants of it, and what it offers. It must not probe.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 
+use super::breaker::Phase;
 use super::capabilities::Capabilities;
 use super::catalogue::Catalogue;
-use super::feed::{AttemptFeed, Feeds};
+use super::facts::{Facts, Offer, Vram};
+use super::feed::Feeds;
 use super::health::Health;
+use super::mode::Mode;
+use super::settings::BackendSettings;
+use super::standing::Standing;
+use super::totals::Totals;
 use super::turn::{Turn, Turns};
 use crate::clock::Clock;
-use crate::comfy::{ComfyClient, ComfyEndpoint, ComfyError, EndpointError};
-use crate::domain::id::{AttemptId, BackendName, GatewayId};
-use crate::domain::progress::ProgressTracker;
+use crate::comfy::{ComfyClient, EndpointError};
+use crate::domain::id::{BackendName, GatewayId};
+use crate::domain::time::UnixMillis;
+use crate::random::Random;
 
-/// A server as it is configured.
+/// What the servers of a pool share.
 #[derive(Debug, Clone)]
-pub struct BackendSettings {
-    /// Its name; unique in the pool.
-    pub name: BackendName,
-    /// Where it is.
-    pub endpoint: ComfyEndpoint,
-    /// Jobs it is given at once: the running one and those in its own queue.
-    pub slots: usize,
-    /// What it is called besides, for callers that ask for a kind of server.
-    pub labels: Vec<String>,
+pub(super) struct Shared {
+    pub gateway_id: GatewayId,
+    pub clock: Arc<dyn Clock>,
+    /// For jitter.
+    pub random: Arc<Random>,
+    pub catalogue: Arc<Catalogue>,
+    pub changes: watch::Sender<u64>,
 }
 
 /// One server of the pool.
 #[derive(Debug)]
 pub struct Backend {
-    name: BackendName,
+    settings: BackendSettings,
+    configured: bool,
     client: ComfyClient,
-    slots: usize,
-    labels: Vec<String>,
     client_id: String,
-    clock: Arc<dyn Clock>,
+    shared: Shared,
     health: watch::Sender<Health>,
-    pool_changes: watch::Sender<u64>,
-    feeds: Feeds,
+    /// Whether it answers, be it given work or not.
+    answers: watch::Sender<bool>,
+    mode: watch::Sender<Mode>,
+    facts: Mutex<Facts>,
     turns: Turns,
-    in_flight: AtomicUsize,
+    pub(super) feeds: Feeds,
     pub(super) capabilities: Capabilities,
-    pub(super) catalogue: Arc<Catalogue>,
     pub(super) queue_remaining: AtomicU64,
+    /// Times the websocket told the length of the queue.
+    pub(super) statuses: AtomicU64,
     pub(super) listening: AtomicBool,
+    /// Since when, in milliseconds.
+    pub(super) listening_since: AtomicI64,
     /// Something went wrong there: ask at once.
     pub(super) probe_now: Notify,
+    /// Somebody else may have given it a job: ask soon.
+    pub(super) probe_soon: Notify,
     /// The server may have been restarted: ask anew what it can run.
     pub(super) restarts: watch::Sender<u64>,
-    /// The websocket kept silent about what HTTP told: open another.
+    /// The websocket keeps silent about what HTTP tells: open another.
     pub(super) deaf: Notify,
+    /// It was taken out of the pool.
+    pub(super) retired: CancellationToken,
 }
 
 impl Backend {
     pub(super) fn new(
         settings: BackendSettings,
-        gateway_id: GatewayId,
-        clock: Arc<dyn Clock>,
-        pool_changes: watch::Sender<u64>,
-        catalogue: Arc<Catalogue>,
+        configured: bool,
+        shared: Shared,
     ) -> Result<Self, EndpointError> {
         Ok(Self {
-            name: settings.name,
-            client: ComfyClient::new(settings.endpoint, clock.clone())?,
-            slots: settings.slots,
-            labels: settings.labels,
-            client_id: gateway_id.to_string(),
-            clock,
+            client: ComfyClient::new(settings.endpoint.clone(), shared.clock.clone())?,
+            client_id: shared.gateway_id.to_string(),
+            settings,
+            configured,
+            shared,
             health: watch::Sender::new(Health::Starting),
-            pool_changes,
-            feeds: Feeds::default(),
+            answers: watch::Sender::new(false),
+            mode: watch::Sender::new(Mode::Open),
+            facts: Mutex::default(),
             turns: Turns::new(),
-            in_flight: AtomicUsize::new(0),
+            feeds: Feeds::default(),
             capabilities: Capabilities::default(),
-            catalogue,
             queue_remaining: AtomicU64::new(0),
+            statuses: AtomicU64::new(0),
             listening: AtomicBool::new(false),
+            listening_since: AtomicI64::new(0),
             probe_now: Notify::new(),
+            probe_soon: Notify::new(),
             restarts: watch::Sender::new(0),
             deaf: Notify::new(),
+            retired: CancellationToken::new(),
         })
     }
 
     /// Its name.
     #[must_use]
     pub const fn name(&self) -> &BackendName {
-        &self.name
+        &self.settings.name
+    }
+
+    /// How it was set up.
+    #[must_use]
+    pub const fn settings(&self) -> &BackendSettings {
+        &self.settings
+    }
+
+    /// Whether it stands in the configuration, rather than having been added later.
+    #[must_use]
+    pub const fn is_configured(&self) -> bool {
+        self.configured
     }
 
     /// Its client.
@@ -96,16 +124,16 @@ impl Backend {
         &self.client
     }
 
-    /// Jobs it is given at once.
+    /// Jobs it is given at once when all is well.
     #[must_use]
     pub const fn slots(&self) -> usize {
-        self.slots
+        self.settings.slots
     }
 
     /// What it is called besides.
     #[must_use]
     pub fn labels(&self) -> &[String] {
-        &self.labels
+        &self.settings.labels
     }
 
     /// What ComfyUI knows this gateway as.
@@ -120,7 +148,7 @@ impl Backend {
         self.health.borrow().clone()
     }
 
-    /// Whether it may be given work.
+    /// Whether its health lets it have work, whatever its mode.
     #[must_use]
     pub fn is_usable(&self) -> bool {
         self.health.borrow().is_usable()
@@ -130,6 +158,113 @@ impl Backend {
     #[must_use]
     pub fn watch_health(&self) -> watch::Receiver<Health> {
         self.health.subscribe()
+    }
+
+    /// What an operator wants of it.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        *self.mode.borrow()
+    }
+
+    /// A view of its mode that tells of changes.
+    #[must_use]
+    pub fn watch_mode(&self) -> watch::Receiver<Mode> {
+        self.mode.subscribe()
+    }
+
+    /// Changes what is wanted of it. To open it also ends what its circuit breaker holds against it.
+    pub fn set_mode(&self, mode: Mode) {
+        self.mode.send_if_modified(|known| std::mem::replace(known, mode) != mode);
+        self.note(|facts| {
+            if mode == Mode::Open {
+                facts.standing.breaker.success();
+            }
+        });
+    }
+
+    /// Whether it may be given work now: its health allows it and its mode is [`Mode::Open`].
+    #[must_use]
+    pub fn takes_work(&self) -> bool {
+        self.mode() == Mode::Open && self.is_usable()
+    }
+
+    /// Jobs it may have from us at once now: none if it takes no work, one while it is on trial, else its slots.
+    #[must_use]
+    pub fn slots_now(&self) -> usize {
+        if !self.takes_work() {
+            return 0;
+        }
+        let on_trial = self.facts().standing.breaker.phase(self.clock().now()) == Phase::Trial;
+        if on_trial { 1 } else { self.slots() }
+    }
+
+    /// Whether it was told to drain and has done so: nothing of ours is left there.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.mode() == Mode::Draining && self.in_flight() == 0 && self.facts().standing.quarantined.is_empty()
+    }
+
+    /// Jobs of others in its queue, as last seen.
+    #[must_use]
+    pub fn foreign(&self) -> u64 {
+        self.facts().standing.foreign
+    }
+
+    /// Its ComfyUI version, where it told.
+    #[must_use]
+    pub fn version(&self) -> Option<String> {
+        self.facts().version.clone()
+    }
+
+    /// The memory of its first device, where it told.
+    #[must_use]
+    pub fn vram(&self) -> Option<Vram> {
+        self.facts().vram
+    }
+
+    /// The model files that it has loaded, as far as the scheduler knows; empty after a restart.
+    #[must_use]
+    pub fn loaded(&self) -> Vec<String> {
+        self.facts().loaded.clone()
+    }
+
+    /// Says which model files it has loaded.
+    pub fn set_loaded(&self, models: Vec<String>) {
+        self.facts().loaded = models;
+    }
+
+    /// What became of its runs.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.facts().totals.clone()
+    }
+
+    /// Whether it has work of ours that it is to give back unless it runs: it is drained, or runs nothing any more.
+    #[must_use]
+    pub fn gives_back(&self) -> bool {
+        self.mode() == Mode::Draining || self.is_stuck()
+    }
+
+    /// Its mode, if that is not to be open, else its health's name.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        match self.mode() {
+            Mode::Open => self.health.borrow().as_str(),
+            mode => mode.as_str(),
+        }
+    }
+
+    /// Changes whenever it may have been restarted.
+    #[must_use]
+    pub fn restart_count(&self) -> u64 {
+        *self.restarts.borrow()
+    }
+
+    /// Since when its websocket stands; `None` while it does not.
+    #[must_use]
+    pub fn listening_since(&self) -> Option<UnixMillis> {
+        let since = self.listening_since.load(Ordering::Relaxed);
+        (self.is_listening() && since > 0).then(|| UnixMillis::from_millis(since))
     }
 
     /// Whether its websocket stands.
@@ -147,20 +282,7 @@ impl Backend {
     /// Our attempts there.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
-    }
-
-    /// A call found nothing listening there: it gets no work until a probe finds it again.
-    pub fn found_down(&self, reason: &ComfyError) {
-        self.is_down(reason.to_string());
-        self.probe_now.notify_one();
-    }
-
-    /// HTTP told the end of a run of which the websocket had told nothing.
-    pub fn found_deaf(&self) {
-        if self.is_listening() {
-            self.deaf.notify_one();
-        }
+        self.feeds.len()
     }
 
     /// A job's place in the order in which the server is given its jobs.
@@ -169,70 +291,74 @@ impl Backend {
         self.turns.take()
     }
 
-    /// Opens the feed of an attempt, before it is submitted. [`Backend::close_feed`] ends it.
-    #[must_use]
-    pub fn open_feed(&self, attempt: AttemptId, progress: ProgressTracker) -> Arc<AttemptFeed> {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        self.feeds.open(&attempt.to_string(), progress, self.clock.clone())
-    }
-
-    /// Ends the feed of an attempt.
-    pub fn close_feed(&self, attempt: AttemptId) {
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
-        self.feeds.close(&attempt.to_string());
-    }
-
-    /// Whatever was known of what it can run may be over.
-    pub(super) fn may_have_restarted(&self) {
-        self.restarts.send_modify(|count| *count += 1);
-    }
-
-    pub(super) fn feeds(&self) -> &Feeds {
-        &self.feeds
-    }
-
     pub(super) const fn clock(&self) -> &Arc<dyn Clock> {
-        &self.clock
+        &self.shared.clock
     }
 
-    pub(super) fn is_up(&self, version: Option<String>) {
-        let since = self.clock.now();
-        if !self.is_usable() {
-            self.may_have_restarted();
+    pub(super) fn catalogue(&self) -> &Catalogue {
+        &self.shared.catalogue
+    }
+
+    /// A view of whether it answers that tells of changes.
+    pub(super) fn watch_answers(&self) -> watch::Receiver<bool> {
+        self.answers.subscribe()
+    }
+
+    /// About `wait`: servers that went down together are not asked at the same moment for ever.
+    pub(super) fn jittered(&self, wait: Duration) -> Duration {
+        wait.mul_f64(0.9 + self.shared.random.fraction() / 5.0)
+    }
+
+    /// The moment at which its circuit breaker lets it try again, if it must wait for one.
+    pub(super) fn trial_at(&self) -> Option<UnixMillis> {
+        match self.facts().standing.breaker.phase(self.clock().now()) {
+            Phase::Open(until) => Some(until),
+            Phase::Closed | Phase::Trial => None,
         }
-        self.change(|health| match health {
-            Health::Up { version: known, .. } if *known == version => None,
-            Health::Up { since, .. } => Some(Health::Up { since: *since, version }),
-            _ => Some(Health::Up { since, version }),
-        });
     }
 
-    pub(super) fn is_down(&self, reason: String) {
-        let since = self.clock.now();
-        self.change(|health| match health {
-            Health::Down { reason: known, .. } if *known == reason => None,
-            Health::Down { since, .. } => Some(Health::Down { since: *since, reason }),
-            _ => Some(Health::Down { since, reason }),
-        });
+    pub(super) fn facts(&self) -> MutexGuard<'_, Facts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, next: impl FnOnce(&Health) -> Option<Health>) {
-        let was_usable = self.is_usable();
-        let changed = self.health.send_if_modified(|health| match next(health) {
-            Some(next) => {
-                *health = next;
-                true
-            }
-            None => false,
+    /// Changes facts, judges them anew, and tells whoever goes by them.
+    pub(super) fn note<T>(&self, change: impl FnOnce(&mut Facts) -> T) -> T {
+        let now = self.clock().now();
+        let mut facts = self.facts();
+        let value = change(&mut facts);
+        let answers = facts.standing.answers == super::standing::Answers::Yes;
+        self.publish(&facts.standing, now);
+        self.answers.send_if_modified(|known| std::mem::replace(known, answers) != answers);
+        let usable = self.health.borrow().is_usable();
+        let mode = self.mode();
+        let offer = Offer {
+            usable,
+            mode,
+            on_trial: facts.standing.breaker.phase(now) == Phase::Trial,
+            foreign: facts.standing.foreign,
+        };
+        let changed = std::mem::replace(&mut facts.offer, offer) != offer;
+        drop(facts);
+        if changed {
+            self.shared.changes.send_modify(|generation| *generation += 1);
+        }
+        value
+    }
+
+    fn publish(&self, standing: &Standing, now: UnixMillis) {
+        let judged = standing.judge(now);
+        let before = self.health.borrow().as_str();
+        self.health.send_if_modified(|health| {
+            let next = health.followed_by(judged, now);
+            std::mem::replace(health, next) != *health
         });
-        if changed && was_usable != self.is_usable() {
-            let health = self.health();
-            if let Health::Down { reason, .. } = &health {
-                tracing::warn!(backend = %self.name, reason, "the server is down");
-            } else {
-                tracing::info!(backend = %self.name, "the server is {}", health.as_str());
-            }
-            self.pool_changes.send_modify(|generation| *generation += 1);
+        let health = self.health.borrow();
+        let (name, state, reason) = (self.name(), health.as_str(), health.reason().unwrap_or_default());
+        match &*health {
+            _ if state == before => {}
+            Health::Down { .. } => tracing::warn!(backend = %name, reason, "the server is down"),
+            Health::Degraded { .. } => tracing::warn!(backend = %name, reason, "the server is degraded"),
+            Health::Starting | Health::Up { .. } => tracing::info!(backend = %name, "the server is {state}"),
         }
     }
 }

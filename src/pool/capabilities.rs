@@ -88,7 +88,7 @@ impl Backend {
         let before = self.capabilities.get();
         let info = match before.as_ref().filter(|known| known.hash == hash) {
             Some(known) => known.info.clone(),
-            None => match self.catalogue.known(&hash) {
+            None => match self.catalogue().known(&hash) {
                 Some(info) => info,
                 None => self.read(body, hash).await?,
             },
@@ -103,7 +103,7 @@ impl Backend {
         self.capabilities.set(Known { info: info.clone(), replaced, hash, asked_at });
         if changed {
             tracing::debug!(backend = %self.name(), classes = info.len(), "what the server can run has changed");
-            self.catalogue.has_changed();
+            self.catalogue().has_changed();
         }
         Ok(info)
     }
@@ -120,7 +120,7 @@ impl Backend {
             Ok(Err(error)) => return Err(self.client().not_object_info(&error)),
             Err(error) => return Err(self.client().not_object_info(&error)),
         };
-        self.catalogue.share(hash, &info);
+        self.catalogue().share(hash, &info);
         Ok(info)
     }
 }

@@ -1,19 +1,23 @@
-//! What a websocket tells of one attempt, for whoever watches it: hints, never the truth.
+//! What is heard of one attempt, for whoever watches it: hints, never the truth.
 //! It must not talk to any server.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::comfy::{ComfyEvent, NodeProgress};
+use crate::domain::id::PromptId;
 use crate::domain::progress::{Progress, ProgressTracker};
 use crate::domain::time::UnixMillis;
 
 /// What was heard of one attempt so far.
 #[derive(Debug)]
 pub struct AttemptFeed {
+    prompt_id: PromptId,
+    /// Its place among those of its server.
+    place: u64,
     heard: Mutex<Heard>,
     ended: Notify,
     clock: Arc<dyn Clock>,
@@ -28,9 +32,15 @@ struct Heard {
 }
 
 impl AttemptFeed {
-    fn new(progress: ProgressTracker, clock: Arc<dyn Clock>) -> Self {
+    fn new(prompt_id: PromptId, place: u64, progress: ProgressTracker, clock: Arc<dyn Clock>) -> Self {
         let heard = Heard { progress, started_at: None, last_at: None, ended: false };
-        Self { heard: Mutex::new(heard), ended: Notify::new(), clock }
+        Self { prompt_id, place, heard: Mutex::new(heard), ended: Notify::new(), clock }
+    }
+
+    /// The job's public id.
+    #[must_use]
+    pub const fn prompt_id(&self) -> PromptId {
+        self.prompt_id
     }
 
     fn heard(&self) -> MutexGuard<'_, Heard> {
@@ -43,7 +53,7 @@ impl AttemptFeed {
         self.heard().progress.snapshot()
     }
 
-    /// When ComfyUI was heard to begin, by our clock.
+    /// When ComfyUI was heard to begin, or first seen to run it, by our clock.
     #[must_use]
     pub fn started_at(&self) -> Option<UnixMillis> {
         self.heard().started_at
@@ -70,6 +80,12 @@ impl AttemptFeed {
             }
             notified.await;
         }
+    }
+
+    /// The server's queue showed it running, which the websocket may have kept to itself.
+    fn seen_running(&self) {
+        let now = self.clock.now();
+        self.heard().started_at.get_or_insert(now);
     }
 
     fn hear(&self, event: &ComfyEvent) {
@@ -122,30 +138,61 @@ impl Heard {
 
 /// The feeds of one server's attempts, by the id ComfyUI knows them as.
 #[derive(Debug, Default)]
-pub(super) struct Feeds(Mutex<HashMap<String, Arc<AttemptFeed>>>);
+pub(super) struct Feeds(Mutex<Open>);
+
+#[derive(Debug, Default)]
+struct Open {
+    feeds: HashMap<String, Arc<AttemptFeed>>,
+    opened: u64,
+}
 
 impl Feeds {
-    fn all(&self) -> MutexGuard<'_, HashMap<String, Arc<AttemptFeed>>> {
+    fn open_ones(&self) -> MutexGuard<'_, Open> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn open(
         &self,
         attempt_id: &str,
+        prompt_id: PromptId,
         progress: ProgressTracker,
         clock: Arc<dyn Clock>,
     ) -> Arc<AttemptFeed> {
-        let feed = Arc::new(AttemptFeed::new(progress, clock));
-        self.all().insert(attempt_id.to_owned(), feed.clone());
+        let mut open = self.open_ones();
+        open.opened += 1;
+        let feed = Arc::new(AttemptFeed::new(prompt_id, open.opened, progress, clock));
+        open.feeds.insert(attempt_id.to_owned(), feed.clone());
         feed
     }
 
     pub fn close(&self, attempt_id: &str) {
-        self.all().remove(attempt_id);
+        self.open_ones().feeds.remove(attempt_id);
+    }
+
+    pub fn len(&self) -> usize {
+        self.open_ones().feeds.len()
+    }
+
+    /// The ids of the attempts.
+    pub fn ids(&self) -> HashSet<String> {
+        self.open_ones().feeds.keys().cloned().collect()
+    }
+
+    /// All of them, as they were opened.
+    pub fn all(&self) -> Vec<Arc<AttemptFeed>> {
+        let mut all: Vec<_> = self.open_ones().feeds.values().cloned().collect();
+        all.sort_unstable_by_key(|feed| feed.place);
+        all
+    }
+
+    /// The server's queue shows these running.
+    pub fn seen_running(&self, ids: &[String]) {
+        let open = self.open_ones();
+        ids.iter().filter_map(|id| open.feeds.get(id)).for_each(|feed| feed.seen_running());
     }
 
     pub fn hear(&self, event: &ComfyEvent) {
-        let feed = event.prompt_id().and_then(|id| self.all().get(id).cloned());
+        let feed = event.prompt_id().and_then(|id| self.open_ones().feeds.get(id).cloned());
         if let Some(feed) = feed {
             feed.hear(event);
         }
@@ -162,8 +209,35 @@ mod tests {
         let graph = r#"{"1":{"class_type":"A","inputs":{}},"2":{"class_type":"B","inputs":{}}}"#;
         let tracker = ProgressTracker::new(&Workflow::parse(graph).unwrap());
         let feeds = Feeds::default();
-        let feed = feeds.open("x", tracker, Arc::new(ManualClock::new(UnixMillis::from_millis(7))));
+        let clock = Arc::new(ManualClock::new(UnixMillis::from_millis(7)));
+        let feed = feeds.open("x", prompt(1), tracker, clock);
         (feeds, feed)
+    }
+
+    fn prompt(millis: i64) -> PromptId {
+        PromptId::from_parts(UnixMillis::from_millis(millis), [0; 10])
+    }
+
+    #[test]
+    fn a_run_that_the_queue_shows_running_has_started_though_nothing_was_heard_of_it() {
+        let (feeds, feed) = feeds();
+        feeds.seen_running(&["y".to_owned()]);
+        assert_eq!(feed.started_at(), None);
+        feeds.seen_running(&["x".to_owned()]);
+        assert_eq!((feed.started_at(), feed.last_at()), (Some(UnixMillis::from_millis(7)), None));
+    }
+
+    #[test]
+    fn feeds_are_listed_as_they_were_opened() {
+        let (feeds, _) = feeds();
+        let clock = Arc::new(ManualClock::new(UnixMillis::from_millis(7)));
+        for (millis, id) in [(9, "c"), (2, "b"), (5, "a")] {
+            let _feed = feeds.open(id, prompt(millis), ProgressTracker::default(), clock.clone());
+        }
+        feeds.close("b");
+        let ids: Vec<PromptId> = feeds.all().iter().map(|feed| feed.prompt_id()).collect();
+        assert_eq!((ids, feeds.len()), (vec![prompt(1), prompt(9), prompt(5)], 3));
+        assert_eq!(feeds.ids(), ["x", "a", "c"].map(str::to_owned).into());
     }
 
     #[tokio::test]

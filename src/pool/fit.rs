@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::backend::Backend;
-use super::health::Health;
 use crate::domain::check::{Given, GraphFaults, check};
 use crate::domain::workflow::Workflow;
 
@@ -29,9 +28,6 @@ impl Backend {
 
     /// Versions before 0.4 do not look into dynamic inputs; of a server whose version is not known it is not said.
     fn expands_dynamic_inputs(&self) -> bool {
-        match self.health() {
-            Health::Up { version: Some(version), .. } => !version.trim_start_matches('v').starts_with("0.3."),
-            _ => false,
-        }
+        self.version().is_some_and(|version| !version.trim_start_matches('v').starts_with("0.3."))
     }
 }

@@ -1,4 +1,4 @@
-//! What is known of a server's health. It must not probe.
+//! What is known of a server's health, in one word and a reason. It must not probe.
 
 use crate::domain::time::UnixMillis;
 
@@ -7,14 +7,19 @@ use crate::domain::time::UnixMillis;
 pub enum Health {
     /// Not asked yet.
     Starting,
-    /// It answers.
+    /// All is well.
     Up {
         /// Since when.
         since: UnixMillis,
-        /// Its ComfyUI version, where it tells.
-        version: Option<String>,
     },
-    /// It does not answer, or not as ComfyUI does.
+    /// It answers and may be given work, but something is wrong.
+    Degraded {
+        /// Since when.
+        since: UnixMillis,
+        /// What, in words for people.
+        reason: String,
+    },
+    /// It does not answer, not as ComfyUI does, or does not run what it is given.
     Down {
         /// Since when.
         since: UnixMillis,
@@ -27,7 +32,7 @@ impl Health {
     /// Whether it may be given work.
     #[must_use]
     pub const fn is_usable(&self) -> bool {
-        matches!(self, Self::Up { .. })
+        matches!(self, Self::Up { .. } | Self::Degraded { .. })
     }
 
     /// The state's name.
@@ -36,7 +41,72 @@ impl Health {
         match self {
             Self::Starting => "starting",
             Self::Up { .. } => "up",
+            Self::Degraded { .. } => "degraded",
             Self::Down { .. } => "down",
         }
+    }
+
+    /// Since when it is so; `None` before it was asked.
+    #[must_use]
+    pub const fn since(&self) -> Option<UnixMillis> {
+        match self {
+            Self::Starting => None,
+            Self::Up { since } | Self::Degraded { since, .. } | Self::Down { since, .. } => Some(*since),
+        }
+    }
+
+    /// What is wrong, in words for people.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Starting | Self::Up { .. } => None,
+            Self::Degraded { reason, .. } | Self::Down { reason, .. } => Some(reason),
+        }
+    }
+
+    /// What follows on `self` at `now`: the moment it began stays as long as the state's name does.
+    pub(super) fn followed_by(&self, judged: Judged, now: UnixMillis) -> Self {
+        let next = match judged {
+            Judged::Starting => Self::Starting,
+            Judged::Up => Self::Up { since: now },
+            Judged::Degraded(reason) => Self::Degraded { since: now, reason },
+            Judged::Down(reason) => Self::Down { since: now, reason },
+        };
+        match (self, next) {
+            (Self::Up { since }, Self::Up { .. }) => Self::Up { since: *since },
+            (Self::Degraded { since, .. }, Self::Degraded { reason, .. }) => {
+                Self::Degraded { since: *since, reason }
+            }
+            (Self::Down { since, .. }, Self::Down { reason, .. }) => Self::Down { since: *since, reason },
+            (_, next) => next,
+        }
+    }
+}
+
+/// What the facts of a moment come to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Judged {
+    Starting,
+    Up,
+    Degraded(String),
+    Down(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_begins_when_its_name_changes_and_not_with_each_new_reason() {
+        let at = UnixMillis::from_millis;
+        let down = |reason: &str| Judged::Down(reason.to_owned());
+        let first = Health::Starting.followed_by(down("refused"), at(1));
+        let second = first.followed_by(down("500"), at(2));
+        assert_eq!((second.since(), second.reason()), (Some(at(1)), Some("500")));
+        let up = second.followed_by(Judged::Up, at(3)).followed_by(Judged::Up, at(4));
+        assert_eq!((up.since(), up.reason(), up.as_str()), (Some(at(3)), None, "up"));
+        let degraded = up.followed_by(Judged::Degraded("slow".to_owned()), at(5));
+        assert!(degraded.is_usable() && !second.is_usable() && !Health::Starting.is_usable());
+        assert_eq!(degraded.since(), Some(at(5)));
     }
 }

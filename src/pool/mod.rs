@@ -2,44 +2,71 @@
 //! It must not know of the store, of leases, or of who may run what.
 
 mod backend;
+mod breaker;
 mod capabilities;
 mod catalogue;
+mod events;
+mod facts;
 mod feed;
 mod fit;
 mod health;
+mod mode;
 mod monitor;
 mod refresh;
+mod settings;
+mod standing;
+mod totals;
 mod turn;
+mod worker;
 
-use std::sync::Arc;
+use std::convert::Infallible;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 
 use tokio::sync::watch;
 
-pub use backend::{Backend, BackendSettings};
+pub use backend::Backend;
+pub use facts::Vram;
 pub use feed::AttemptFeed;
 pub use health::Health;
+pub use mode::Mode;
+pub use settings::{BackendSettings, Clash, DEFAULT_SLOTS, SLOTS};
+pub use totals::{RunOutcome, Totals};
 pub use turn::Turn;
 
-use self::catalogue::Catalogue;
+use self::backend::Shared;
 use crate::clock::Clock;
 use crate::comfy::EndpointError;
 use crate::domain::id::{BackendName, GatewayId};
 use crate::domain::object_info::ObjectInfo;
 use crate::lifecycle::Tasks;
+use crate::random::Random;
 
-/// All servers, in the order of the configuration.
+/// All servers: those of the configuration in its order, then those added later.
 #[derive(Debug)]
 pub struct Pool {
-    backends: Vec<Arc<Backend>>,
-    changes: watch::Sender<u64>,
-    catalogue: Arc<Catalogue>,
+    backends: RwLock<Arc<[Arc<Backend>]>>,
+    shared: Shared,
+    /// Where the servers are watched, once they are.
+    tasks: OnceLock<Tasks>,
+}
+
+/// Why a server cannot be added.
+#[derive(Debug, thiserror::Error)]
+pub enum AddError {
+    /// It clashes with another.
+    #[error(transparent)]
+    Clash(#[from] Clash),
+    /// Its address or credentials cannot be used.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
 }
 
 impl Pool {
-    /// A pool of the given servers; nothing is asked of them yet. ComfyUI knows the gateway by `gateway_id`.
+    /// A pool of the configured servers; nothing is asked of them yet. ComfyUI knows the gateway by `gateway_id`;
+    /// `random` gives jitter.
     ///
     /// # Errors
     /// A server's address or credentials cannot be used.
@@ -47,45 +74,82 @@ impl Pool {
         settings: Vec<BackendSettings>,
         gateway_id: GatewayId,
         clock: &Arc<dyn Clock>,
+        random: &Arc<Random>,
     ) -> Result<Self, EndpointError> {
-        let changes = watch::Sender::new(0);
-        let catalogue = Arc::new(Catalogue::default());
+        let shared = Shared {
+            gateway_id,
+            clock: clock.clone(),
+            random: random.clone(),
+            catalogue: Arc::default(),
+            changes: watch::Sender::new(0),
+        };
         let backends = settings
             .into_iter()
-            .map(|settings| {
-                let (changes, catalogue) = (changes.clone(), catalogue.clone());
-                Backend::new(settings, gateway_id, clock.clone(), changes, catalogue).map(Arc::new)
-            })
+            .map(|settings| Backend::new(settings, true, shared.clone()).map(Arc::new))
             .collect::<Result<_, _>>()?;
-        Ok(Self { backends, changes, catalogue })
+        Ok(Self { backends: RwLock::new(backends), shared, tasks: OnceLock::new() })
     }
 
-    /// Watches every server on `tasks` until they stop.
+    /// Watches every server on `tasks` until they stop, those that are added later too. To be called once.
     pub fn watch(&self, tasks: &Tasks) {
-        for backend in &self.backends {
-            tasks.spawn("backend health", monitor::health(backend.clone(), tasks.stopping()));
-            tasks.spawn("backend capabilities", refresh::capabilities(backend.clone(), tasks.stopping()));
-            tasks.spawn("backend events", monitor::events(backend.clone(), tasks.stopping()));
-        }
+        // Under the lock, so that a server that is just being added is watched once.
+        let backends = self.backends.write().unwrap_or_else(PoisonError::into_inner);
+        let tasks = self.tasks.get_or_init(|| tasks.clone());
+        backends.iter().for_each(|backend| watch_one(backend, tasks));
     }
 
-    /// The servers.
-    #[must_use]
-    pub fn backends(&self) -> &[Arc<Backend>] {
-        &self.backends
+    /// Adds a server and watches it, if the others are watched.
+    ///
+    /// # Errors
+    /// See [`AddError`].
+    pub fn add(&self, settings: BackendSettings) -> Result<Arc<Backend>, AddError> {
+        let backend = {
+            let mut backends = self.backends.write().unwrap_or_else(PoisonError::into_inner);
+            settings.fits_beside(backends.iter().map(|backend| backend.settings()))?;
+            let backend = Arc::new(Backend::new(settings, false, self.shared.clone())?);
+            *backends = backends.iter().chain([&backend]).cloned().collect();
+            if let Some(tasks) = self.tasks.get() {
+                watch_one(&backend, tasks);
+            }
+            backend
+        };
+        // Another server may have had that name, and jobs that it could not run.
+        self.shared.catalogue.has_changed();
+        self.has_changed();
+        Ok(backend)
     }
 
-    /// The server of that name and its position.
+    /// Takes a server out of the pool and ends its tasks; `None` if there is none of that name. Runs that are watched
+    /// there go on being watched by their attempts.
+    pub fn remove(&self, name: &BackendName) -> Option<Arc<Backend>> {
+        let removed = {
+            let mut backends = self.backends.write().unwrap_or_else(PoisonError::into_inner);
+            let removed = backends.iter().find(|backend| backend.name() == name)?.clone();
+            *backends = backends.iter().filter(|backend| backend.name() != name).cloned().collect();
+            removed
+        };
+        removed.retired.cancel();
+        self.has_changed();
+        Some(removed)
+    }
+
+    /// The servers at this moment.
     #[must_use]
-    pub fn find(&self, name: &BackendName) -> Option<(usize, &Arc<Backend>)> {
-        self.backends.iter().enumerate().find(|(_, backend)| backend.name() == name)
+    pub fn backends(&self) -> Arc<[Arc<Backend>]> {
+        self.backends.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The server of that name.
+    #[must_use]
+    pub fn find(&self, name: &BackendName) -> Option<Arc<Backend>> {
+        self.backends().iter().find(|backend| backend.name() == name).cloned()
     }
 
     /// The node classes of every server that has told them, in the servers' order.
     #[must_use]
     pub fn object_infos(&self) -> Vec<Arc<ObjectInfo>> {
         let mut all: Vec<Arc<ObjectInfo>> = Vec::new();
-        for info in self.backends.iter().filter_map(|backend| backend.object_info()) {
+        for info in self.backends().iter().filter_map(|backend| backend.object_info()) {
             if !all.iter().any(|known| Arc::ptr_eq(known, &info)) {
                 all.push(info);
             }
@@ -96,7 +160,8 @@ impl Pool {
     /// Asks every usable server anew what it can run, unless that is younger than `age`. Those that do not answer keep
     /// what is known of them.
     pub async fn refresh_object_infos(&self, age: Duration) {
-        let asked = self.backends.iter().filter(|backend| backend.is_usable());
+        let backends = self.backends();
+        let asked = backends.iter().filter(|backend| backend.is_usable());
         for answer in join_all(asked.map(|backend| backend.refresh_object_info(age))).await {
             if let Err(error) = answer {
                 tracing::debug!(%error, "a server did not tell what it can run");
@@ -107,12 +172,41 @@ impl Pool {
     /// Changes whenever what a server can run does.
     #[must_use]
     pub fn capability_changes(&self) -> watch::Receiver<u64> {
-        self.catalogue.changes()
+        self.shared.catalogue.changes()
     }
 
-    /// Changes whenever the usability of a server does.
+    /// Changes whenever a server is added or removed, or what it offers does: its usability, its mode, its slots, the
+    /// load that others put on it.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
+        self.shared.changes.subscribe()
     }
+
+    fn has_changed(&self) {
+        self.shared.changes.send_modify(|generation| *generation += 1);
+    }
+}
+
+fn watch_one(backend: &Arc<Backend>, tasks: &Tasks) {
+    watch_by(backend, tasks, "backend health", monitor::health(backend.clone()));
+    watch_by(backend, tasks, "backend capabilities", refresh::capabilities(backend.clone()));
+    watch_by(backend, tasks, "backend events", events::events(backend.clone()));
+}
+
+/// Runs one of a server's tasks until the process stops or the server is removed.
+fn watch_by(
+    backend: &Backend,
+    tasks: &Tasks,
+    name: &'static str,
+    task: impl Future<Output = Infallible> + Send + 'static,
+) {
+    let (stopping, retired) = (tasks.stopping(), backend.retired.clone());
+    tasks.spawn(name, async move {
+        tokio::select! {
+            () = stopping.cancelled() => {}
+            () = retired.cancelled() => {}
+            never = task => match never {},
+        }
+        Ok::<(), Infallible>(())
+    });
 }

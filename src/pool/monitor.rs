@@ -1,39 +1,35 @@
-//! The two tasks of each server: one asks whether it is there, one drains its websocket.
-//! They must never wait for whoever uses what they learn: a slow reader blocks all clients of a ComfyUI.
+//! The task of each server that asks whether it is there, and what is in its queue. It must not judge what it finds.
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
 use super::backend::Backend;
-use crate::comfy::{ComfyEvent, EventStream};
 
-/// Between two probes of a server that is up.
+/// Between two probes of a server that may have work.
 const PROBE_UP: Duration = Duration::from_secs(5);
+/// Between two probes of a server that answers, but is given none.
+const PROBE_IDLE: Duration = Duration::from_secs(2);
 /// Between two probes of a server that is down, at first and at most.
 const PROBE_DOWN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
+/// From a probe to one because somebody else seems to have given the server a job.
+const PROBE_SOON: Duration = Duration::from_secs(1);
 /// Failed probes, other than refused ones, until a server that was up counts as down: loading a large model
 /// can keep ComfyUI from answering for a while.
 const FAILED_PROBES: u32 = 2;
 /// Between two tries to open the websocket.
 pub(super) const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-/// Probes the server until the process stops.
-pub(super) async fn health(backend: Arc<Backend>, stopping: CancellationToken) -> Result<(), Infallible> {
+/// Probes the server for ever.
+pub(super) async fn health(backend: Arc<Backend>) -> Infallible {
     let mut failed = 0;
     loop {
-        let probe = tokio::select! {
-            () = stopping.cancelled() => return Ok(()),
-            probe = backend.client().system_stats() => probe,
-        };
-        let wait = match probe {
+        match backend.client().system_stats().await {
             Ok(stats) => {
                 failed = 0;
-                backend.is_up(stats.version);
-                PROBE_UP
+                backend.is_up(stats);
+                look_at_queue(&backend).await;
+                rest(&backend, if backend.is_usable() { PROBE_UP } else { PROBE_IDLE }).await;
             }
             Err(error) => {
                 failed += 1;
@@ -44,73 +40,52 @@ pub(super) async fn health(backend: Arc<Backend>, stopping: CancellationToken) -
                 {
                     backend.is_down(error.to_string());
                 }
-                back_off(PROBE_DOWN, failed)
+                rest(&backend, back_off(PROBE_DOWN, failed)).await;
             }
-        };
-        tokio::select! {
-            () = stopping.cancelled() => return Ok(()),
-            () = backend.clock().sleep(wait) => {}
-            () = backend.probe_now.notified() => {}
         }
+    }
+}
+
+async fn look_at_queue(backend: &Backend) {
+    let asked_with = backend.quarantined();
+    let answer = tokio::select! {
+        answer = backend.client().queue() => answer,
+        // A queue that hangs must not hide that the server has gone.
+        () = backend.probe_now.notified() => {
+            backend.probe_now.notify_one();
+            return;
+        }
+    };
+    match answer {
+        Ok(queue) => backend.queue_showed(&queue, &asked_with),
+        Err(error) if error.is_unreachable() => backend.is_down(error.to_string()),
+        Err(error) => backend.note(|facts| facts.standing.queue_fault = Some(error.to_string())),
+    }
+}
+
+/// Waits for the next probe: for so long, unless there is cause to ask before.
+async fn rest(backend: &Backend, wait: Duration) {
+    let clock = backend.clock();
+    let soonest = clock.now().plus(PROBE_SOON);
+    let trial = async {
+        match backend.trial_at() {
+            Some(moment) => clock.sleep_until(moment).await,
+            None => std::future::pending().await,
+        }
+    };
+    let soon = async {
+        backend.probe_soon.notified().await;
+        clock.sleep_until(soonest).await;
+    };
+    tokio::select! {
+        () = clock.sleep(backend.jittered(wait)) => {}
+        () = backend.probe_now.notified() => {}
+        () = trial => {}
+        () = soon => {}
     }
 }
 
 /// How long to wait after that many failures: doubled each time, from the first up to the most.
 pub(super) fn back_off((first, most): (Duration, Duration), failed: u32) -> Duration {
     first.saturating_mul(1 << failed.saturating_sub(1).min(16)).min(most)
-}
-
-/// Keeps a websocket open while the server is up, and hands on what it tells.
-pub(super) async fn events(backend: Arc<Backend>, stopping: CancellationToken) -> Result<(), Infallible> {
-    let mut health = backend.watch_health();
-    let mut failed = 0;
-    loop {
-        let connected = tokio::select! {
-            () = stopping.cancelled() => return Ok(()),
-            connected = async {
-                // The sender lives in the backend: waiting ends only with a usable server.
-                drop(health.wait_for(super::Health::is_usable).await);
-                backend.client().events(backend.client_id()).await
-            } => connected,
-        };
-        match connected {
-            Ok(events) => {
-                failed = 0;
-                backend.listening.store(true, Ordering::Relaxed);
-                let reason = listen(&backend, events, &stopping).await;
-                backend.listening.store(false, Ordering::Relaxed);
-                tracing::debug!(backend = %backend.name(), reason, "the websocket ended");
-                // Most often it ends because the server does: ask.
-                backend.probe_now.notify_one();
-                backend.may_have_restarted();
-            }
-            Err(error) => tracing::debug!(backend = %backend.name(), %error, "no websocket"),
-        }
-        failed += 1;
-        tokio::select! {
-            () = stopping.cancelled() => return Ok(()),
-            () = backend.clock().sleep(back_off(RECONNECT, failed)) => {}
-        }
-    }
-}
-
-async fn listen(backend: &Backend, mut events: EventStream, stopping: &CancellationToken) -> String {
-    loop {
-        let event = tokio::select! {
-            () = stopping.cancelled() => return "stopping".to_owned(),
-            () = backend.deaf.notified() => {
-                events.close().await;
-                return "it kept silent about a run that ended".to_owned();
-            }
-            event = events.next() => event,
-        };
-        match event {
-            Some(Ok(ComfyEvent::Status { queue_remaining: Some(remaining), .. })) => {
-                backend.queue_remaining.store(remaining, Ordering::Relaxed);
-            }
-            Some(Ok(event)) => backend.feeds().hear(&event),
-            Some(Err(error)) => return error.to_string(),
-            None => return "closed".to_owned(),
-        }
-    }
 }

@@ -4,8 +4,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
 use super::backend::Backend;
 use super::monitor::{RECONNECT, back_off};
 
@@ -13,24 +11,16 @@ use super::monitor::{RECONNECT, back_off};
 const LOOK_AGAIN: Duration = Duration::from_mins(5);
 
 /// Asks what the server can run whenever that may have changed.
-pub(super) async fn capabilities(
-    backend: Arc<Backend>,
-    stopping: CancellationToken,
-) -> Result<(), Infallible> {
-    let mut health = backend.watch_health();
+pub(super) async fn capabilities(backend: Arc<Backend>) -> Infallible {
+    let mut answers = backend.watch_answers();
     let mut restarts = backend.restarts.subscribe();
     let mut failed = 0;
     loop {
-        let asked = tokio::select! {
-            () = stopping.cancelled() => return Ok(()),
-            asked = async {
-                // The sender lives in the backend: waiting ends only with a usable server.
-                drop(health.wait_for(super::Health::is_usable).await);
-                restarts.mark_unchanged();
-                backend.refresh_object_info(Duration::ZERO).await
-            } => asked,
-        };
-        let wait = if let Err(error) = asked {
+        // The sender lives in the backend: waiting ends only with a server that answers.
+        drop(answers.wait_for(|answers| *answers).await);
+        restarts.mark_unchanged();
+        let asked = backend.refresh_object_info(Duration::ZERO).await;
+        let wait = if let Err(error) = &asked {
             failed += 1;
             tracing::debug!(backend = %backend.name(), %error, "what the server can run is not known");
             back_off(RECONNECT, failed)
@@ -38,9 +28,11 @@ pub(super) async fn capabilities(
             failed = 0;
             LOOK_AGAIN
         };
+        // What it told before is still the best that is known.
+        let unknown = asked.err().filter(|_| backend.object_info().is_none());
+        backend.note(|facts| facts.standing.unknown_classes = unknown.map(|error| error.to_string()));
         tokio::select! {
-            () = stopping.cancelled() => return Ok(()),
-            () = backend.clock().sleep(wait) => {}
+            () = backend.clock().sleep(backend.jittered(wait)) => {}
             _ = restarts.changed() => {}
         }
     }

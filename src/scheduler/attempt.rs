@@ -5,14 +5,16 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::Parts;
+use super::course::EarlyEnd;
 use super::dispatch::Run;
 use super::verdict::{Verdict, dropped_branches};
 use super::watch::Trail;
+use crate::comfy::HistoryStatus;
 use crate::domain::outputs::OutputNames;
 use crate::domain::progress::ProgressTracker;
 use crate::domain::time::UnixMillis;
 use crate::domain::workflow::Workflow;
-use crate::pool::{AttemptFeed, Backend, Turn};
+use crate::pool::{AttemptFeed, Backend, RunOutcome, Turn};
 use crate::store::ClaimedJob;
 
 /// How an attempt comes into this process.
@@ -53,7 +55,7 @@ impl Attempt {
         let workflow = Workflow::parse(job.graph.get()).ok();
         let names = workflow.as_ref().map(OutputNames::of).unwrap_or_default();
         let tracker = workflow.as_ref().map(ProgressTracker::new).unwrap_or_default();
-        let feed = backend.open_feed(job.attempt.id, tracker);
+        let feed = backend.open_feed(job.attempt.id, job.prompt_id, tracker);
         let cancel = CancellationToken::new();
         if job.cancel_requested {
             cancel.cancel();
@@ -77,6 +79,7 @@ impl Attempt {
         self.parts.hub.job_changed(self.job.prompt_id);
         self.clear_leftovers(origin).await;
         let (verdict, trail) = self.drive(origin).await;
+        self.backend.report(outcome(&verdict));
         self.settle(verdict, trail.moments, dropped_branches(&trail.dropped)).await
     }
 
@@ -117,6 +120,18 @@ impl Attempt {
 
     pub fn now(&self) -> UnixMillis {
         self.parts.clock.now()
+    }
+}
+
+/// What a verdict says of the server.
+fn outcome(verdict: &Verdict) -> RunOutcome {
+    match verdict {
+        Verdict::Ended { entry, .. } if entry.status == HistoryStatus::Success => RunOutcome::Completed,
+        Verdict::Ended { early: Some(EarlyEnd::Stall), .. } => {
+            RunOutcome::ServerFault("a run showed no progress".to_owned())
+        }
+        Verdict::Retry(retry) if retry.counts => RunOutcome::ServerFault(retry.reason.clone()),
+        _ => RunOutcome::Failed,
     }
 }
 

@@ -293,7 +293,11 @@ impl Course {
         match sighting {
             Sighting::Ended | Sighting::Running | Sighting::Pending => {
                 self.phase = Phase::Watching;
-                return if sighting == Sighting::Ended { self.ended() } else { Next::Wait(self.patience.poll) };
+                return if sighting == Sighting::Ended {
+                    self.ended()
+                } else {
+                    Next::Wait(self.patience.poll)
+                };
             }
             Sighting::Absent => {
                 self.misses += 1;

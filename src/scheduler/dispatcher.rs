@@ -13,7 +13,7 @@ use super::{Parts, fetching, reaper};
 use crate::domain::id::{BackendName, PromptId};
 use crate::domain::time::UnixMillis;
 use crate::lifecycle::Tasks;
-use crate::pool::Backend;
+use crate::pool::{Backend, Health};
 use crate::store::{Adopt, Claim, ClaimedJob, QueuePlace, Requeue, StoreError};
 
 /// Between two looks at the queue that no wakeup asked for; half of it again as jitter.
@@ -302,7 +302,7 @@ fn view(backend: &Backend) -> ServerView {
         labels: backend.labels().to_vec(),
         vram: backend.vram().map(|vram| vram.total),
         foreign: backend.foreign(),
-        degraded: backend.is_degraded(),
+        degraded: matches!(backend.health(), Health::Degraded { .. }),
         restarts: backend.restart_count(),
     }
 }

@@ -30,9 +30,9 @@ impl Attempt {
             Some(faults) if faults.refused => faults,
             _ => return Ok(()),
         };
-        let others = self.parts.pool.backends().iter().filter(|other| other.name() != self.backend.name());
-        let somebody_may =
-            others.into_iter().any(|other| self.faults_on(other).is_none_or(|faults| !faults.refused));
+        let backends = self.parts.pool.backends();
+        let mut others = backends.iter().filter(|other| other.name() != self.backend.name());
+        let somebody_may = others.any(|other| self.faults_on(other).is_none_or(|faults| !faults.refused));
         let reason = in_words(&faults);
         if somebody_may {
             let reason = format!("the server {} cannot run the workflow: {reason}", self.backend.name());

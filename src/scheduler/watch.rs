@@ -67,7 +67,7 @@ impl Attempt {
     fn signals(&self) -> Signals {
         Signals {
             cancelled: self.cancel.is_cancelled(),
-            wanted_back: self.recall.is_cancelled() || self.backend.is_draining(),
+            wanted_back: self.recall.is_cancelled() || self.backend.gives_back(),
             end_heard: self.feed.has_ended(),
             started_at: self.feed.started_at(),
             heard_at: self.feed.last_at(),
@@ -152,7 +152,9 @@ impl Attempt {
             NotRun::NeverArrived => {
                 format!("{server} (the server no longer knows the job; it was probably restarted)")
             }
-            NotRun::Recalled if self.backend.is_draining() => format!("the server {server} is drained"),
+            NotRun::Recalled if self.backend.gives_back() => {
+                format!("it waited on the server {server}, which is {}", self.backend.state())
+            }
             NotRun::Recalled => format!("it waited on {server} while another server had nothing to do"),
         }
     }
@@ -168,6 +170,9 @@ impl Attempt {
             Loss::WentAway { .. } => "the server went away in mid-job",
             Loss::OutOfReach => "the server could not be reached for too long",
         };
+        if loss == Loss::Forgotten {
+            self.backend.found_restarted();
+        }
         let downed = matches!(loss, Loss::WentAway { running: true });
         Retry { downed, ..Retry::lost(format!("{server} ({how})")) }
     }

@@ -249,7 +249,7 @@ impl Service {
         self.parts
             .metrics
             .set_oldest_queued(stats.oldest_queued.map_or(Duration::ZERO, |since| now.since(since)));
-        for backend in self.parts.pool.backends() {
+        for backend in self.parts.pool.backends().iter() {
             let name = backend.name().as_str();
             self.parts.metrics.set_backend(name, backend.is_usable(), backend.slots(), backend.in_flight());
         }

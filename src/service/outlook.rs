@@ -33,7 +33,8 @@ impl Service {
 
     fn seen(&self, mut record: JobRecord, mut expectation: Option<Expectation>) -> JobView {
         let status = record.state.status();
-        let progress = if status == Status::Running { self.parts.hub.progress(record.prompt_id) } else { None };
+        let progress =
+            if status == Status::Running { self.parts.hub.progress(record.prompt_id) } else { None };
         if status != Status::Queued
             && let Some(expectation) = &mut expectation
         {

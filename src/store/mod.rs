@@ -315,11 +315,7 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
 
     /// Waiting jobs in the order in which they came to wait, those after `after` only, up to `limit`: whoever reads on
     /// from the last place misses none.
-    async fn queued_jobs(
-        &self,
-        after: Option<QueuePlace>,
-        limit: u32,
-    ) -> Result<Vec<QueuedJob>, StoreError>;
+    async fn queued_jobs(&self, after: Option<QueuePlace>, limit: u32) -> Result<Vec<QueuedJob>, StoreError>;
 
     /// Hands jobs to slots. Those that do not wait any more, are not due or have not all their files are left out of
     /// what it returns.

@@ -19,7 +19,8 @@ async fn every_request_carries_the_credentials_below_the_prefix_and_nothing_of_a
     endpoint.cookies = Some("a=1; b=2".into());
     endpoint.headers = vec![("X-Gateway".to_owned(), "yes".into())];
     let queue = client(endpoint).queue().await.unwrap();
-    assert_eq!(queue, QueueSnapshot { running: vec!["a".to_owned()], pending: vec![] });
+    let QueueSnapshot { running, pending, jobs } = queue;
+    assert_eq!((running, pending.len(), jobs.len()), (vec!["a".to_owned()], 0, 1));
     assert_eq!(server.lines(), ["GET /comfy/system_stats", "GET /comfy/queue"]);
     for request in server.requests() {
         for header in ["authorization: bearer t0k", "cookie: a=1; b=2", "x-gateway: yes"] {

@@ -8,8 +8,8 @@ use comfy_gateway::domain::id::{AttemptId, BackendName, LeaseOwner, PromptId};
 use comfy_gateway::domain::input::{JobInput, RemoteInput, StoredInput};
 use comfy_gateway::domain::job::{Ending, Fence, Finish, Lease, NamedText, NewJob, Timings};
 use comfy_gateway::domain::media::{MediaFile, MediaKind};
-use comfy_gateway::domain::time::UnixMillis;
 use comfy_gateway::domain::needs::Needs;
+use comfy_gateway::domain::time::UnixMillis;
 use comfy_gateway::store::{Claim, ClaimedJob, JobRecord, JobStore, Lookup, QueuedJob, Requeue, Store};
 use serde_json::value::RawValue;
 
@@ -63,7 +63,12 @@ pub fn job(n: u8) -> NewJob {
 /// A free slot of owner `who`, whose lease lasts until `who` seconds; [`hand_out`] says for which job.
 pub fn slot(n: u8, who: u8) -> Claim {
     let lease = Lease { owner: owner(who), until: at(i64::from(who) * 1_000) };
-    Claim { prompt_id: id(0), attempt_id: attempt_id(n), backend: BackendName::parse("gpu-1").unwrap(), lease }
+    Claim {
+        prompt_id: id(0),
+        attempt_id: attempt_id(n),
+        backend: BackendName::parse("gpu-1").unwrap(),
+        lease,
+    }
 }
 
 /// A free slot of another server.

@@ -76,7 +76,8 @@ impl GroupKey {
     /// Why none of `servers` may run them now; `None` if one may.
     pub fn blocked<'s>(&self, servers: impl Iterator<Item = &'s Server> + Clone) -> Option<Blocked> {
         let servers = servers.filter(|server| !server.gone);
-        let names = |servers: Vec<&Server>| servers.into_iter().map(|server| server.view.name.clone()).collect();
+        let names =
+            |servers: Vec<&Server>| servers.into_iter().map(|server| server.view.name.clone()).collect();
         let able: Vec<&Server> = servers.clone().filter(|server| self.may_run_on(server)).collect();
         if able.iter().any(|server| server.is_open()) {
             return None;

@@ -299,9 +299,8 @@ impl Level {
         let nobody_waits = self.groups.is_empty();
         if nobody_waits || self.shares.len() > REMEMBERED {
             let clock = self.clock;
-            self.shares.retain(|_, share| {
-                !share.groups.is_empty() || (!nobody_waits && share.virtual_time > clock)
-            });
+            self.shares
+                .retain(|_, share| !share.groups.is_empty() || (!nobody_waits && share.virtual_time > clock));
         }
     }
 }

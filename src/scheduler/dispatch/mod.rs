@@ -133,7 +133,10 @@ impl State {
     /// The jobs that a server was given, in the order in which it runs them.
     #[must_use]
     pub fn given(&self, backend: &BackendName) -> Vec<PromptId> {
-        self.servers.get(backend).map(|server| server.jobs.iter().map(|job| job.id).collect()).unwrap_or_default()
+        self.servers
+            .get(backend)
+            .map(|server| server.jobs.iter().map(|job| job.id).collect())
+            .unwrap_or_default()
     }
 
     /// The models that a server has loaded, as far as its last run tells.
@@ -168,7 +171,14 @@ impl State {
         forecast::forecast(&self.line, &self.servers, &self.times, now)
     }
 
-    fn give(&mut self, id: PromptId, backend: &BackendName, key: Arc<GroupKey>, needs: Arc<Needs>, now: UnixMillis) {
+    fn give(
+        &mut self,
+        id: PromptId,
+        backend: &BackendName,
+        key: Arc<GroupKey>,
+        needs: Arc<Needs>,
+        now: UnixMillis,
+    ) {
         let server = self.servers.entry(backend.clone()).or_insert_with(|| {
             // An attempt may be taken over before the pool has told of its server.
             let mut server = Server::new(ServerView::absent(backend.clone()));

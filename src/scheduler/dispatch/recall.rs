@@ -17,12 +17,13 @@ pub(super) fn recalls(servers: &mut Servers, times: &Times, now: UnixMillis) -> 
     let idle: Vec<&Server> = servers.values().filter(|server| is_idle(server)).collect();
     let mut recalled = Vec::new();
     for server in idle {
-        let found = servers
-            .values()
-            .filter_map(|donor| last_waiting(donor).map(|job| (donor, job)))
-            .find(|(donor, job)| {
-                !recalled.contains(&job.id) && job.key.may_run_on(server) && pays(server, donor, job, times, now)
-            });
+        let found = servers.values().filter_map(|donor| last_waiting(donor).map(|job| (donor, job))).find(
+            |(donor, job)| {
+                !recalled.contains(&job.id)
+                    && job.key.may_run_on(server)
+                    && pays(server, donor, job, times, now)
+            },
+        );
         recalled.extend(found.map(|(_, job)| job.id));
     }
     for job in servers.values_mut().flat_map(|server| &mut server.jobs) {
@@ -53,11 +54,16 @@ fn last_waiting(donor: &Server) -> Option<&Assigned> {
 
 fn pays(server: &Server, donor: &Server, job: &Assigned, times: &Times, now: UnixMillis) -> bool {
     let before = &donor.jobs[..donor.jobs.len() - 1];
-    let ran = donor.jobs.first().and_then(|first| first.first_since).map_or(Duration::ZERO, |since| now.since(since));
+    let ran = donor
+        .jobs
+        .first()
+        .and_then(|first| first.first_since)
+        .map_or(Duration::ZERO, |since| now.since(since));
     let known = donor.view.foreign == 0 && before.iter().all(|job| job.expected.is_some());
     let expected: Duration = before.iter().filter_map(|job| job.expected).sum();
     // What has lasted that long already and is not known to end may last longer.
     let wait = if known && expected > ran { expected.saturating_sub(ran) } else { ran };
-    let load = if server.is_warm_for(&job.needs.models) { Some(Duration::ZERO) } else { times.load(&job.needs) };
+    let load =
+        if server.is_warm_for(&job.needs.models) { Some(Duration::ZERO) } else { times.load(&job.needs) };
     wait >= WORTHWHILE && load.is_none_or(|load| load < wait)
 }

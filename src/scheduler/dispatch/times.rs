@@ -116,7 +116,9 @@ impl Times {
     }
 
     fn nearest(&self, needs: &Needs, good: impl Fn(&Known) -> bool) -> Option<&Known> {
-        [&needs.shape, &needs.family].into_iter().find_map(|key| self.known.get(key).filter(|known| good(known)))
+        [&needs.shape, &needs.family]
+            .into_iter()
+            .find_map(|key| self.known.get(key).filter(|known| good(known)))
     }
 
     fn change(&mut self, needs: &Needs, now: UnixMillis, change: impl Fn(&mut Known)) {
@@ -173,7 +175,12 @@ mod tests {
     use super::*;
 
     fn needs(shape: &str, family: &str) -> Needs {
-        Needs { shape: shape.to_owned(), family: family.to_owned(), models: vec!["m".to_owned()], ..Needs::default() }
+        Needs {
+            shape: shape.to_owned(),
+            family: family.to_owned(),
+            models: vec!["m".to_owned()],
+            ..Needs::default()
+        }
     }
 
     fn at(millis: i64) -> UnixMillis {

@@ -113,13 +113,13 @@ async fn end_attempt(
     sqlx::query(
         "UPDATE attempts SET ended_at = ?3, outcome = ?4, reason = ?5 WHERE seq = ?1 AND number = ?2",
     )
-        .bind(seq)
-        .bind(fence.attempt)
-        .bind(outcome.at.as_millis())
-        .bind(outcome.outcome.to_owned())
-        .bind(outcome.reason.map(str::to_owned))
-        .execute(connection)
-        .await?;
+    .bind(seq)
+    .bind(fence.attempt)
+    .bind(outcome.at.as_millis())
+    .bind(outcome.outcome.to_owned())
+    .bind(outcome.reason.map(str::to_owned))
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

@@ -186,11 +186,7 @@ impl JobStore for SqliteStore {
         self.write(Op::Insert(job)).await.map(|_| ())
     }
 
-    async fn queued_jobs(
-        &self,
-        after: Option<QueuePlace>,
-        limit: u32,
-    ) -> Result<Vec<QueuedJob>, StoreError> {
+    async fn queued_jobs(&self, after: Option<QueuePlace>, limit: u32) -> Result<Vec<QueuedJob>, StoreError> {
         query::queued_jobs(&self.readers, after, limit).await
     }
 

@@ -9,8 +9,8 @@ use comfy_gateway::domain::job::Status;
 use comfy_gateway::store::{FileRecord, Store};
 
 use crate::support::{
-    accept, again, at, claim, completed, ended, found, hand_out, id, job, json, remote_input, running, slot, slot_of,
-    stored_input,
+    accept, again, at, claim, completed, ended, found, hand_out, id, job, json, remote_input, running, slot,
+    slot_of, stored_input,
 };
 
 fn file(n: u8, expires_at: Option<i64>) -> FileRecord {

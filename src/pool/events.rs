@@ -1,0 +1,91 @@
+//! The task of each server that drains its websocket. It must never wait for whoever uses what it hears: a slow reader
+//! blocks all clients of a ComfyUI.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::backend::Backend;
+use super::monitor::{RECONNECT, back_off};
+use crate::comfy::{ComfyEvent, EventStream};
+
+/// ComfyUI greets each websocket at once. One that is not greeted was made deaf by the end of the one before it.
+const FIRST_WORD: Duration = Duration::from_secs(10);
+
+/// How a websocket ended.
+enum End {
+    /// By the server or on the way; most often because the server itself ends.
+    Lost(String),
+    /// By us, because it heard nothing any more.
+    Deaf(&'static str),
+}
+
+/// Keeps a websocket open while the server answers, and hands on what it tells.
+pub(super) async fn events(backend: Arc<Backend>) -> Infallible {
+    let mut answers = backend.watch_answers();
+    let mut failed = 0;
+    loop {
+        // The sender lives in the backend: waiting ends only with a server that answers.
+        drop(answers.wait_for(|answers| *answers).await);
+        match backend.client().events(backend.client_id()).await {
+            Ok(events) => {
+                backend.has_websocket(Ok(()));
+                let (end, greeted) = listen(&backend, events).await;
+                if greeted {
+                    failed = 0;
+                }
+                has_ended(&backend, &end);
+            }
+            Err(error) => {
+                tracing::debug!(backend = %backend.name(), %error, "no websocket");
+                backend.has_websocket(Err(error.to_string()));
+            }
+        }
+        failed += 1;
+        backend.clock().sleep(backend.jittered(back_off(RECONNECT, failed))).await;
+    }
+}
+
+fn has_ended(backend: &Backend, end: &End) {
+    let reason = match end {
+        End::Lost(reason) => reason.as_str(),
+        End::Deaf(reason) => reason,
+    };
+    tracing::debug!(backend = %backend.name(), reason, "the websocket ended");
+    backend.has_websocket(Err(reason.to_owned()));
+    if let End::Lost(_) = end {
+        backend.found_restarted();
+    }
+}
+
+/// Listens until the websocket ends; why, and whether anything was heard at all.
+async fn listen(backend: &Backend, mut events: EventStream) -> (End, bool) {
+    let mut greeted = false;
+    loop {
+        let event = tokio::select! {
+            () = backend.deaf.notified() => {
+                events.close().await;
+                return (End::Deaf("it kept silent about what the server did"), greeted);
+            }
+            () = backend.clock().sleep(FIRST_WORD), if !greeted => {
+                events.close().await;
+                return (End::Deaf("it was not greeted"), greeted);
+            }
+            event = events.next() => event,
+        };
+        greeted = true;
+        match event {
+            Some(Ok(ComfyEvent::Status { queue_remaining: Some(remaining), .. })) => {
+                backend.queue_remaining.store(remaining, Ordering::Relaxed);
+                backend.statuses.fetch_add(1, Ordering::Relaxed);
+                if remaining > backend.in_flight() as u64 || backend.foreign() > 0 {
+                    backend.probe_soon.notify_one();
+                }
+            }
+            Some(Ok(event)) => backend.feeds.hear(&event),
+            Some(Err(error)) => return (End::Lost(error.to_string()), greeted),
+            None => return (End::Lost("closed".to_owned()), greeted),
+        }
+    }
+}

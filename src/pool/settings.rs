@@ -1,0 +1,56 @@
+//! A server as it is set up, in the configuration or later. It must not connect to it.
+
+use crate::comfy::ComfyEndpoint;
+use crate::domain::id::BackendName;
+
+/// Jobs a server may be given at once.
+pub const SLOTS: std::ops::RangeInclusive<usize> = 1..=64;
+/// Jobs a server is given at once unless it is said: the second waits in its own queue, so that the GPU never does.
+pub const DEFAULT_SLOTS: usize = 2;
+
+/// A server as it is set up.
+#[derive(Debug, Clone)]
+pub struct BackendSettings {
+    /// Its name; unique in the pool.
+    pub name: BackendName,
+    /// Where it is.
+    pub endpoint: ComfyEndpoint,
+    /// Jobs it is given at once: the running one and those in its own queue.
+    pub slots: usize,
+    /// What it is called besides, for callers that ask for a kind of server.
+    pub labels: Vec<String>,
+}
+
+/// Why two servers cannot be in one pool.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Clash {
+    /// Both have the same name.
+    #[error("the name `{0}` is taken by another server; each needs its own")]
+    Name(BackendName),
+    /// Both are the same server.
+    #[error("`{0}` and `{1}` are the same server {2}; raise its `slots` instead")]
+    Server(BackendName, BackendName, String),
+}
+
+impl BackendSettings {
+    /// Whether the server can be in one pool with `others`.
+    ///
+    /// # Errors
+    /// It clashes with one of them.
+    pub fn fits_beside<'a>(&self, others: impl IntoIterator<Item = &'a Self> + Clone) -> Result<(), Clash> {
+        if others.clone().into_iter().any(|other| other.name == self.name) {
+            return Err(Clash::Name(self.name.clone()));
+        }
+        let server = self.endpoint.server();
+        // A proxy may lead to different servers by a header.
+        let same = others.into_iter().find(|other| {
+            let (one, two) = (&other.endpoint, &self.endpoint);
+            let alike = one.server() == server && one.url.query() == two.url.query();
+            alike && one.headers.is_empty() && two.headers.is_empty()
+        });
+        match same {
+            Some(same) => Err(Clash::Server(same.name.clone(), self.name.clone(), server)),
+            None => Ok(()),
+        }
+    }
+}
