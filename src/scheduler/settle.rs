@@ -71,9 +71,9 @@ impl Attempt {
             self.retry(Retry { fresh: true, ..Retry::failed(&empty_outputs(reason)) }, moments).await;
             return Run::Nothing;
         }
-        let Collected { texts, media, missing } = self.collect(entry).await;
+        let Collected { texts, media, missing, gone } = self.collect(entry).await;
         let ending = match (ending, missing) {
-            (Ending::Completed { .. }, Some(missing)) if self.may_run_fresh() => {
+            (Ending::Completed { .. }, Some(missing)) if gone && self.may_run_fresh() => {
                 self.retry(Retry { fresh: true, ..Retry::failed(&missing) }, moments).await;
                 return Run::Nothing;
             }
