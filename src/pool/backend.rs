@@ -13,7 +13,6 @@ use super::catalogue::Catalogue;
 use super::facts::{Facts, Offer, Vram};
 use super::feed::Feeds;
 use super::health::Health;
-use super::mode::Mode;
 use super::settings::BackendSettings;
 use super::standing::Standing;
 use super::totals::Totals;
@@ -21,6 +20,7 @@ use super::turn::{Turn, Turns};
 use crate::clock::Clock;
 use crate::comfy::{ComfyClient, EndpointError};
 use crate::domain::id::{BackendName, GatewayId};
+use crate::domain::mode::Mode;
 use crate::domain::time::UnixMillis;
 use crate::random::Random;
 

@@ -10,7 +10,6 @@ mod facts;
 mod feed;
 mod fit;
 mod health;
-mod mode;
 mod monitor;
 mod refresh;
 mod settings;
@@ -31,10 +30,11 @@ pub use backend::Backend;
 pub use facts::Vram;
 pub use feed::AttemptFeed;
 pub use health::Health;
-pub use mode::Mode;
 pub use settings::{BackendSettings, Clash, DEFAULT_SLOTS, SLOTS};
 pub use totals::{RunOutcome, Totals};
 pub use turn::Turn;
+
+pub use crate::domain::mode::Mode;
 
 use self::backend::Shared;
 use crate::clock::Clock;

@@ -1,5 +1,6 @@
 //! The use cases: submit, fetch, list, cancel, delete, and files for later. It must not know of HTTP.
 
+mod backends;
 mod earlier;
 mod files;
 mod fitness;
@@ -10,6 +11,7 @@ mod submit;
 mod validate;
 mod workflows;
 
+pub use backends::{BackendError, restore_backends, unusable};
 pub use files::KeepError;
 pub use fitness::{Fit, Unfit};
 pub use folder::Folder;
