@@ -123,6 +123,11 @@ impl<'a> Fields<'a> {
         self.errors.push(FieldError { pointer: format!("/{name}"), message: message.into(), node_id: None });
     }
 
+    /// Notes a fault of a field of a field.
+    pub fn fault_below(&mut self, name: &str, field: &str, message: impl Into<String>) {
+        self.fault(&format!("{name}/{}", field.replace('~', "~0").replace('/', "~1")), message);
+    }
+
     /// Refuses fields of other names.
     pub fn only(&mut self, known: &[&str]) {
         let unknown: Vec<String> = self

@@ -13,7 +13,9 @@ use crate::domain::job::{JobState, Status};
 use crate::domain::media::{MediaKind, media_path};
 use crate::domain::progress::Progress;
 use crate::domain::time::UnixMillis;
+use crate::scheduler::dispatch::Expectation;
 use crate::service::JobView;
+use crate::store::AttemptRecord;
 
 /// Lists by the `$output.NAME` of the node's title, else by the node's id; in ComfyUI's order.
 type ByVar = IndexMap<String, Vec<String>>;
@@ -65,10 +67,14 @@ pub struct ExecuteResult {
     media: Vec<Media>,
     /// How far a running job has come.
     progress: Option<ProgressBody>,
-    /// Jobs that will be taken before this one, while it is queued; 1000 stands for that many or more.
+    /// Jobs that are due before this one, while it is queued.
     queue_position: Option<u64>,
+    /// When it is expected to start and to end, as far as earlier runs of the kind tell; until it has ended.
+    eta: Option<Eta>,
     /// Attempts so far.
     attempts: u32,
+    /// The last attempts, up to 20, in order.
+    attempt_history: Vec<AttemptBody>,
     /// The server of the latest attempt.
     backend: Option<String>,
     /// The registered workflow it runs, as `name@version`.
@@ -201,6 +207,58 @@ pub struct TimingsBody {
     collecting: Option<f64>,
 }
 
+/// When a job is expected to start and to end.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Eta {
+    /// When it is expected to start, while it is queued.
+    #[schema(format = "date-time")]
+    start: Option<String>,
+    /// When it is expected to end.
+    #[schema(format = "date-time")]
+    end: Option<String>,
+}
+
+impl Eta {
+    fn of(expected: &Expectation) -> Option<Self> {
+        let text = |moment: Option<UnixMillis>| moment.as_ref().map(UnixMillis::to_string);
+        let known = expected.start.is_some() || expected.end.is_some();
+        known.then(|| Self { start: text(expected.start), end: text(expected.end) })
+    }
+}
+
+/// One attempt to run the job.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AttemptBody {
+    /// Its number, from 1.
+    number: u32,
+    /// Its server.
+    backend: String,
+    /// When it started.
+    #[schema(format = "date-time")]
+    started_at: String,
+    /// When it ended.
+    #[schema(format = "date-time")]
+    ended_at: Option<String>,
+    /// What became of it: `completed`, `cancelled`, a code of `error.code`, or why the job went back to the queue
+    /// (`not_run`, `cannot_run`, `stalled`).
+    outcome: Option<String>,
+    /// The same in words.
+    reason: Option<String>,
+}
+
+impl From<&AttemptRecord> for AttemptBody {
+    fn from(attempt: &AttemptRecord) -> Self {
+        Self {
+            number: attempt.number,
+            backend: attempt.backend.to_string(),
+            started_at: attempt.started_at.to_string(),
+            ended_at: attempt.ended_at.as_ref().map(UnixMillis::to_string),
+            outcome: attempt.outcome.clone(),
+            reason: attempt.reason.clone(),
+        }
+    }
+}
+
 /// Where to go from here.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Urls {
@@ -238,7 +296,7 @@ impl ExecuteResult {
     /// The body for a job, with absolute URLs below `base`.
     #[must_use]
     pub fn new(view: JobView, base: &BaseUrl) -> Self {
-        let JobView { record, progress } = view;
+        let JobView { record, progress, expectation } = view;
         let id = record.prompt_id;
         let finished_at = match record.state {
             JobState::Completed { finished_at }
@@ -292,7 +350,9 @@ impl ExecuteResult {
             outputs: record.outputs.unwrap_or_else(empty_object),
             media,
             progress: progress.map(ProgressBody::from),
-            queue_position: record.queue_position,
+            queue_position: expectation.as_ref().and_then(|expected| expected.position),
+            eta: expectation.as_ref().and_then(Eta::of),
+            attempt_history: record.history.iter().map(AttemptBody::from).collect(),
             attempts: record.attempts,
             backend: record.backend.map(|backend| backend.to_string()),
             workflow: record.workflow,

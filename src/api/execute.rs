@@ -1,7 +1,6 @@
 //! `POST /execute`: a workflow in, a job out.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::header::{LOCATION, RETRY_AFTER};
@@ -11,23 +10,19 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::body::{Fields, JsonObject, time};
+use super::body::{Fields, JsonObject};
 use super::dto::ExecuteResult;
 use super::extract::{BaseUrl, Wait, preferred_wait};
 use super::form::JobBody;
+use super::options::{self, RequiresBody};
 use super::problem::{self, Problem, ProblemBody};
 use super::results::POLL_AGAIN;
 use super::state::{ApiLimits, ApiState};
 use crate::domain::binding::Given;
-use crate::domain::workflow::is_deeper_than;
 use crate::service::{Part, Submission, WorkflowSource};
 
-/// The fields of a request.
-const FIELDS: [&str; 6] = ["workflow", "params", "priority", "timeout", "queue_timeout", "metadata"];
-/// The highest priority.
-const HIGHEST: i32 = 1_000;
-/// The largest `metadata`, in bytes and in levels.
-const METADATA: (usize, usize) = (64 * 1024, 32);
+/// The fields of a request besides its options.
+const FIELDS: [&str; 2] = ["workflow", "params"];
 
 /// A workflow to run.
 #[derive(Debug, ToSchema, Deserialize)]
@@ -60,6 +55,15 @@ pub struct ExecuteRequest {
     /// Your own data, given back with the result; up to 64 KiB.
     #[schema(value_type = Option<Object>)]
     metadata: Option<serde_json::Value>,
+    /// Whose job it is, such as your customer's id: the jobs of one priority are shared out fairly between callers, so
+    /// that one's thousand jobs do not hold up another's first.
+    #[schema(max_length = 128)]
+    caller: Option<String>,
+    /// What it asks of its server besides what the workflow needs. While there is no such server it waits.
+    requires: Option<RequiresBody>,
+    /// How many of its attempts may fail; the setting `max_attempts` unless given.
+    #[schema(minimum = 1, maximum = 100)]
+    max_attempts: Option<u32>,
 }
 
 /// A workflow in any of its forms.
@@ -164,17 +168,14 @@ pub(super) fn submission<'a>(
 }
 
 fn read<'a>(mut fields: Fields<'a>, limits: &ApiLimits, own_url: &'a str) -> Result<Submission<'a>, Problem> {
-    fields.only(&FIELDS);
+    fields.only(&[&FIELDS[..], &options::FIELDS].concat());
     let workflow = workflow(&mut fields);
     let submission = Submission {
         workflow: workflow.unwrap_or(WorkflowSource::Inline("")),
         params: given(fields.object("params").unwrap_or_default()),
         parts: Vec::new(),
         own_url,
-        priority: fields.integer("priority", 0..=HIGHEST).unwrap_or(0),
-        timeout: fields.seconds("timeout", limits.max_timeout),
-        queue_timeout: fields.seconds("queue_timeout", limits.max_timeout),
-        metadata: metadata(&mut fields),
+        options: options::of_body(&mut fields, limits),
     };
     fields.finish()?;
     Ok(submission)
@@ -235,26 +236,6 @@ fn add_value<'a>(submission: &mut Submission<'a>, name: String, value: Given<'a>
     }
     submission.params.push((name, value));
     Ok(())
-}
-
-/// The `priority` of a query.
-pub(super) fn read_priority(text: &str) -> Option<i32> {
-    text.parse().ok().filter(|priority| (0..=HIGHEST).contains(priority))
-}
-
-/// A `timeout` of a query.
-pub(super) fn read_seconds(text: &str, most: Duration) -> Option<Duration> {
-    time(text.parse().ok()?, most)
-}
-
-fn metadata(fields: &mut Fields<'_>) -> Option<Box<RawValue>> {
-    let raw = fields.raw("metadata")?;
-    let (bytes, levels) = METADATA;
-    if raw.get().len() > bytes || is_deeper_than(raw.get(), levels) {
-        fields.fault("metadata", format!("metadata may have up to {bytes} bytes and {levels} levels"));
-        return None;
-    }
-    fields.object("metadata").map(|_| raw.to_owned())
 }
 
 pub(super) fn answer(result: &ExecuteResult, location: &str, wait: Wait) -> Response {

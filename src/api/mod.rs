@@ -22,6 +22,7 @@ mod health;
 mod media;
 mod middleware;
 pub mod openapi;
+mod options;
 mod ranges;
 mod refusals;
 mod results;

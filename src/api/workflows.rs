@@ -15,6 +15,7 @@ use super::dto::ExecuteResult;
 use super::execute::{self, add_parts, given};
 use super::extract::{BaseUrl, Query, WorkflowPath, preferred_wait};
 use super::form::JobBody;
+use super::options;
 use super::problem::{self, Problem, ProblemBody};
 use super::state::ApiState;
 use super::validate::BackendFit;
@@ -265,6 +266,10 @@ pub async fn delete(
         ("priority" = Option<i32>, Query, minimum = 0, maximum = 1000, description = "Higher runs first"),
         ("timeout" = Option<f64>, Query, minimum = 0.001, maximum = 604_800, description = "How many seconds the job may run"),
         ("queue_timeout" = Option<f64>, Query, minimum = 0.001, maximum = 604_800, description = "How many seconds the job may wait for a server"),
+        ("caller" = Option<String>, Query, max_length = 128, description = "Whose job it is: the jobs of one priority are shared out fairly between callers"),
+        ("labels" = Option<String>, Query, description = "Labels that the server must all have, separated by commas"),
+        ("backend" = Option<String>, Query, pattern = "^[A-Za-z0-9._-]{1,64}$", description = "The one server that may run it"),
+        ("max_attempts" = Option<u32>, Query, minimum = 1, maximum = 100, description = "How many of its attempts may fail"),
         ("Prefer" = Option<String>, Header, description = "`wait=N`: hold the answer up to N seconds until the job ends"),
     ),
     responses(
@@ -288,12 +293,8 @@ pub async fn execute(
     parts: Parts,
     body: JobBody,
 ) -> Result<Response, Problem> {
-    let mut query = Query::read(&parts, &["priority", "timeout", "queue_timeout"]);
-    let most = state.limits.max_timeout;
-    let priority = query.parse("priority", "a whole number from 0 to 1000", execute::read_priority);
-    let times = format!("a number of seconds from 0.001 to {}", most.as_secs());
-    let timeout = query.parse("timeout", &times, |text| execute::read_seconds(text, most));
-    let queue_timeout = query.parse("queue_timeout", &times, |text| execute::read_seconds(text, most));
+    let mut query = Query::read(&parts, &options::QUERY);
+    let options = options::of_query(&mut query, &state.limits);
     query.finish()?;
     let JobBody { json, texts, files } = body;
     let params = json.as_ref().map(JsonObject::fields).transpose()?.map(Fields::into_entries);
@@ -302,10 +303,7 @@ pub async fn execute(
         params: given(params.unwrap_or_default()),
         parts: Vec::new(),
         own_url: base.as_str(),
-        priority: priority.unwrap_or(0),
-        timeout,
-        queue_timeout,
-        metadata: None,
+        options,
     };
     add_parts(&mut submission, &texts, files)?;
     let wait = preferred_wait(&parts, state.limits.max_wait);

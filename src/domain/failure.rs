@@ -18,6 +18,8 @@ pub enum FailureCode {
     QueueTimeout,
     /// The ComfyUI server went away with the job.
     BackendLost,
+    /// Two servers went down while they ran the job.
+    Poison,
     /// A file that a parameter points at could not be had.
     InputUnavailable,
     /// A file that ComfyUI made could not be fetched.
@@ -30,13 +32,14 @@ pub enum FailureCode {
 
 impl FailureCode {
     /// Every code, in the order of the documentation.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::InvalidWorkflow,
         Self::NodeError,
         Self::OutOfMemory,
         Self::Timeout,
         Self::QueueTimeout,
         Self::BackendLost,
+        Self::Poison,
         Self::InputUnavailable,
         Self::OutputUnavailable,
         Self::Interrupted,
@@ -53,6 +56,7 @@ impl FailureCode {
             Self::Timeout => "timeout",
             Self::QueueTimeout => "queue_timeout",
             Self::BackendLost => "backend_lost",
+            Self::Poison => "poison",
             Self::InputUnavailable => "input_unavailable",
             Self::OutputUnavailable => "output_unavailable",
             Self::Interrupted => "interrupted",

@@ -9,6 +9,7 @@ use super::failure::Failure;
 use super::id::{AttemptId, BackendName, LeaseOwner, PromptId};
 use super::input::JobInput;
 use super::media::MediaFile;
+use super::needs::Needs;
 use super::time::UnixMillis;
 
 /// The right of one gateway process to act on a running job until a moment.
@@ -171,6 +172,14 @@ pub struct NewJob {
     pub workflow: Option<String>,
     /// Servers that cannot run its graph.
     pub not_on: Vec<BackendName>,
+    /// Whose it is: the jobs of one priority are shared out between callers. Empty unless told.
+    pub caller: String,
+    /// What it asks of its server.
+    pub needs: Needs,
+    /// How many of its attempts may fail; as many as the gateway's setting says, if `None`.
+    pub max_attempts: Option<u32>,
+    /// What its result says while it waits, if there is something to say.
+    pub msg: Option<String>,
     /// When it was accepted.
     pub created_at: UnixMillis,
 }

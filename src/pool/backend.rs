@@ -1,6 +1,6 @@
 //! One server: its client, what an operator wants of it, and what it offers. It must not probe.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -55,6 +55,8 @@ pub struct Backend {
     /// Times the websocket told the length of the queue.
     pub(super) statuses: AtomicU64,
     pub(super) listening: AtomicBool,
+    /// Since when, in milliseconds.
+    pub(super) listening_since: AtomicI64,
     /// Something went wrong there: ask at once.
     pub(super) probe_now: Notify,
     /// Somebody else may have given it a job: ask soon.
@@ -89,6 +91,7 @@ impl Backend {
             queue_remaining: AtomicU64::new(0),
             statuses: AtomicU64::new(0),
             listening: AtomicBool::new(false),
+            listening_since: AtomicI64::new(0),
             probe_now: Notify::new(),
             probe_soon: Notify::new(),
             restarts: watch::Sender::new(0),
@@ -234,6 +237,32 @@ impl Backend {
     #[must_use]
     pub fn totals(&self) -> Totals {
         self.facts().totals.clone()
+    }
+
+    /// Whether it has work of ours that it is to give back unless it runs: it is drained, or runs nothing any more.
+    #[must_use]
+    pub fn gives_back(&self) -> bool {
+        self.mode() == Mode::Draining || self.is_stuck()
+    }
+
+    /// Its health's name; its mode's, if that alone keeps it from having work.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        let (health, mode) = (self.health.borrow(), self.mode());
+        if health.is_usable() && mode != Mode::Open { mode.as_str() } else { health.as_str() }
+    }
+
+    /// Changes whenever it may have been restarted.
+    #[must_use]
+    pub fn restart_count(&self) -> u64 {
+        *self.restarts.borrow()
+    }
+
+    /// Since when its websocket stands; `None` while it does not.
+    #[must_use]
+    pub fn listening_since(&self) -> Option<UnixMillis> {
+        let since = self.listening_since.load(Ordering::Relaxed);
+        (self.is_listening() && since > 0).then(|| UnixMillis::from_millis(since))
     }
 
     /// Whether its websocket stands.

@@ -174,6 +174,7 @@ impl Backend {
 
     /// Its websocket stands, or why it does not.
     pub(super) fn has_websocket(&self, stands: Result<(), String>) {
+        self.listening_since.store(self.clock().now().as_millis(), std::sync::atomic::Ordering::Relaxed);
         self.listening.store(stands.is_ok(), std::sync::atomic::Ordering::Relaxed);
         let now = self.clock().now();
         self.note(|facts| {

@@ -1,17 +1,20 @@
-//! One attempt from its claim to its end: submit → watch → collect → settle, under its lease.
+//! One attempt from its claim to its end: prepare → follow its course → collect → settle, under its lease.
 
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
 use super::Parts;
+use super::course::EarlyEnd;
+use super::dispatch::Run;
 use super::verdict::{Verdict, dropped_branches};
-use crate::comfy::NodeErrors;
+use super::watch::Trail;
+use crate::comfy::HistoryStatus;
 use crate::domain::outputs::OutputNames;
 use crate::domain::progress::ProgressTracker;
 use crate::domain::time::UnixMillis;
 use crate::domain::workflow::Workflow;
-use crate::pool::{AttemptFeed, Backend, Turn};
+use crate::pool::{AttemptFeed, Backend, RunOutcome, Turn};
 use crate::store::ClaimedJob;
 
 /// How an attempt comes into this process.
@@ -31,6 +34,8 @@ pub(super) struct Attempt {
     pub job: ClaimedJob,
     pub feed: Arc<AttemptFeed>,
     pub cancel: CancellationToken,
+    /// It is wanted back while it only waits in its server's queue.
+    pub recall: CancellationToken,
     /// Its place among the jobs that its server is to be given.
     pub turn: Turn,
     pub names: OutputNames,
@@ -55,50 +60,57 @@ impl Attempt {
         if job.cancel_requested {
             cancel.cancel();
         }
-        parts.hub.began(job.prompt_id, cancel.clone(), feed.clone());
+        let recall = CancellationToken::new();
+        parts.hub.began(job.prompt_id, cancel.clone(), recall.clone(), feed.clone());
         let turn = backend.take_turn();
-        Self { parts, backend, job, feed, cancel, turn, names }
+        Self { parts, backend, job, feed, cancel, recall, turn, names }
     }
 
     /// Runs it to its end, or until `stopping`: then the job stays as it is for the next start.
-    pub async fn run(self, origin: Origin, stopping: CancellationToken) {
+    pub async fn run(self, origin: Origin, stopping: CancellationToken) -> Run {
         tokio::select! {
             biased;
-            () = stopping.cancelled() => {}
-            () = self.to_its_end(origin) => {}
+            () = stopping.cancelled() => Run::Nothing,
+            run = self.to_its_end(origin) => run,
         }
     }
 
-    async fn to_its_end(&self, origin: Origin) {
+    async fn to_its_end(&self, origin: Origin) -> Run {
         self.parts.hub.job_changed(self.job.prompt_id);
-        let (verdict, moments, dropped) = self.drive(origin).await;
-        self.settle(verdict, moments, dropped_branches(&dropped)).await;
+        self.clear_leftovers(origin).await;
+        let (verdict, trail) = self.drive(origin).await;
+        self.backend.report(outcome(&verdict));
+        self.settle(verdict, trail.moments, dropped_branches(&trail.dropped)).await
     }
 
-    async fn drive(&self, origin: Origin) -> (Verdict, Moments, NodeErrors) {
-        let nothing = NodeErrors::default;
+    async fn drive(&self, origin: Origin) -> (Verdict, Trail) {
         if origin == Origin::Adopted {
             self.turn.pass();
-            return (self.watch(true).await, Moments::default(), nothing());
+            return self.follow(origin).await;
         }
         if self.cancel.is_cancelled() {
             self.turn.pass();
-            return (Verdict::Cancelled, Moments::default(), nothing());
+            return (Verdict::Cancelled, Trail::default());
         }
-        match self.deliver().await {
-            Err(verdict) => (verdict, Moments::default(), nothing()),
-            Ok(dropped) => {
-                let moments = Moments { submitted: Some(self.now()) };
-                (self.watch(false).await, moments, dropped)
-            }
+        match self.prepare().await {
+            Err(verdict) => (verdict, Trail::default()),
+            Ok(()) => self.follow(origin).await,
         }
     }
 
-    /// Brings the job to its server: first its files, then itself.
-    async fn deliver(&self) -> Result<NodeErrors, Verdict> {
+    /// Sees to it that the server can run the job and has its files.
+    async fn prepare(&self) -> Result<(), Verdict> {
         self.suits().await?;
-        self.bring_files().await?;
-        self.submit().await
+        self.bring_files().await
+    }
+
+    /// Removes what an attempt before this one fetched: nothing of it is in any result.
+    async fn clear_leftovers(&self, origin: Origin) {
+        if (origin == Origin::Adopted || self.job.attempt.number > 1)
+            && let Err(error) = self.parts.media.remove(self.job.prompt_id).await
+        {
+            tracing::warn!(%error, "files of an earlier attempt stay behind");
+        }
     }
 
     /// What ComfyUI knows the run as.
@@ -108,6 +120,18 @@ impl Attempt {
 
     pub fn now(&self) -> UnixMillis {
         self.parts.clock.now()
+    }
+}
+
+/// What a verdict says of the server.
+fn outcome(verdict: &Verdict) -> RunOutcome {
+    match verdict {
+        Verdict::Ended { entry, .. } if entry.status == HistoryStatus::Success => RunOutcome::Completed,
+        Verdict::Ended { early: Some(EarlyEnd::Stall), .. } => {
+            RunOutcome::ServerFault("a run showed no progress".to_owned())
+        }
+        Verdict::Retry(retry) if retry.counts => RunOutcome::ServerFault(retry.reason.clone()),
+        _ => RunOutcome::Failed,
     }
 }
 

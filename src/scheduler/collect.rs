@@ -22,6 +22,8 @@ pub(super) struct Collected {
     pub media: Vec<MediaFile>,
     /// The first file that could not be had.
     pub missing: Option<Failure>,
+    /// Whether a file is gone from the server: nothing but another run brings it.
+    pub gone: bool,
 }
 
 /// Why a file could not be had.
@@ -32,6 +34,12 @@ enum Missing {
     Broken(String),
     /// The media store cannot take it.
     Storage(std::io::Error),
+}
+
+/// A file that could not be had.
+struct Unfetched {
+    failure: Failure,
+    gone: bool,
 }
 
 impl Attempt {
@@ -50,10 +58,10 @@ impl Attempt {
             });
         }
         let downloads: Vec<_> = wanted.iter().map(|(file, name)| self.fetch(file, name).boxed()).collect();
-        let fetched: Vec<Result<Stored, Failure>> =
+        let fetched: Vec<Result<Stored, Unfetched>> =
             stream::iter(downloads).buffered(self.parts.settings.downloads.max(1)).collect().await;
         let mut collected = Collected { texts, ..Collected::default() };
-        let fetched: HashMap<&FileRef, Result<Stored, Failure>> =
+        let fetched: HashMap<&FileRef, Result<Stored, Unfetched>> =
             wanted.iter().map(|(file, _)| *file).zip(fetched).collect();
         for OutputFile { var, node_id, kind, file } in &files {
             match fetched.get(file) {
@@ -67,21 +75,26 @@ impl Attempt {
                     bytes: stored.bytes,
                     sha256: stored.sha256.clone(),
                 }),
-                Some(Err(failure)) if collected.missing.is_none() => {
-                    collected.missing = Some(Failure { node_id: Some(node_id.clone()), ..failure.clone() });
+                Some(Err(Unfetched { failure, gone })) => {
+                    collected.gone |= gone;
+                    let failure = || Failure { node_id: Some(node_id.clone()), ..failure.clone() };
+                    collected.missing.get_or_insert_with(failure);
                 }
-                _ => {}
+                None => {}
             }
         }
         collected
     }
 
-    async fn fetch(&self, file: &FileRef, name: &str) -> Result<Stored, Failure> {
+    async fn fetch(&self, file: &FileRef, name: &str) -> Result<Stored, Unfetched> {
         let mut failures = 0;
         loop {
             let why = match self.fetch_once(file, name).await {
                 Ok(stored) => return Ok(stored),
-                Err(Missing::NotThere) => return Err(self.unavailable(file, "the server no longer has it")),
+                Err(Missing::NotThere) => {
+                    let failure = self.unavailable(file, "the server no longer has it");
+                    return Err(Unfetched { failure, gone: true });
+                }
                 Err(Missing::Broken(reason)) => reason,
                 Err(Missing::Storage(error)) => {
                     // A full disk is ours to mend, not the job's fault: its files wait on the server meanwhile.
@@ -92,7 +105,7 @@ impl Attempt {
             };
             failures += 1;
             if failures >= TRIES {
-                return Err(self.unavailable(file, &why));
+                return Err(Unfetched { failure: self.unavailable(file, &why), gone: false });
             }
             tracing::warn!(file = file.filename, why, "fetching an output file again");
             self.pause(failures).await;

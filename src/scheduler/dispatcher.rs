@@ -1,32 +1,49 @@
 //! The dispatcher's task: turns wakeups into events, asks the pure machine, and does what it says.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::attempt::{Attempt, Origin};
-use super::dispatch::{Action, BackendIndex, Event, State, handle};
+use super::dispatch::{Action, Event, Forecast, KEPT_SHAPES, Run, ServerView, State, Times, handle};
+use super::hub::Question;
 use super::{Parts, fetching, reaper};
+use crate::domain::id::{BackendName, PromptId};
+use crate::domain::time::UnixMillis;
 use crate::lifecycle::Tasks;
-use crate::pool::Backend;
-use crate::store::{Adopt, Claim, ClaimedJob, Requeue, StoreError};
+use crate::pool::{Backend, Health};
+use crate::store::{Adopt, Claim, ClaimedJob, QueuePlace, Requeue, StoreError};
 
 /// Between two looks at the queue that no wakeup asked for; half of it again as jitter.
 const POLL: Duration = Duration::from_secs(1);
+/// Between two looks at the whole queue, however sure the dispatcher is of what it knows.
+const WHOLE: Duration = Duration::from_mins(1);
+/// Jobs read at once.
+const PAGE: u32 = 512;
 /// Ended attempts the dispatcher has not heard of yet; more of them wait.
 const ENDINGS: usize = 256;
+/// What is told of more jobs than this may be that old.
+const FEW: usize = 256;
+const STALE: Duration = Duration::from_millis(250);
+
+/// An attempt that ended: its job, its server, and what is to be learned from it.
+pub(super) type Ended = (PromptId, BackendName, Run);
 
 /// The scheduler of one process.
 #[derive(Debug)]
 pub struct Scheduler {
     parts: Arc<Parts>,
     tasks: Tasks,
-    ended: mpsc::Sender<BackendIndex>,
-    /// Every server that ever was in the pool, by its position for the machine.
-    roster: Mutex<Vec<Arc<Backend>>>,
+    ended: mpsc::Sender<Ended>,
+    state: State,
+    /// The last place in the queue that was read.
+    read: Option<QueuePlace>,
+    /// When the whole queue is read again.
+    reread_at: UnixMillis,
+    /// What was last told of the waiting jobs, and when.
+    told: Option<(UnixMillis, Forecast)>,
 }
 
 impl Scheduler {
@@ -38,171 +55,254 @@ impl Scheduler {
         }
         let fetching = fetching::run(parts.clone(), tasks.stopping());
         tasks.spawn("fetching of inputs", fetching);
-        let scheduler = Self { parts, tasks: tasks.clone(), ended, roster: Mutex::default() };
-        tasks.spawn("dispatcher", async move { scheduler.run(endings).await });
+        let reread_at = parts.clock.now();
+        let (state, told) = (State::default(), None);
+        let scheduler = Self { parts, tasks: tasks.clone(), ended, state, read: None, reread_at, told };
+        tasks.spawn("dispatcher", async move {
+            let hub = scheduler.parts.hub.clone();
+            let ended = scheduler.run(endings).await;
+            hub.stop_answering().await;
+            ended
+        });
     }
 
-    async fn run(self, mut endings: mpsc::Receiver<BackendIndex>) -> Result<(), StoreError> {
+    async fn run(mut self, mut endings: mpsc::Receiver<Ended>) -> Result<(), StoreError> {
         let stopping = self.tasks.stopping();
-        let mut state = State::new(self.roster().len());
-        let mut actions = self.take_over(&mut state, Adopt::All).await?;
-        let mut changes = self.parts.pool.changes();
-        let mut capabilities = self.parts.pool.capability_changes();
+        let parts = self.parts.clone();
+        let times = Times::from_records(parts.store.shapes(KEPT_SHAPES).await?);
+        self.state = State::new(parts.settings.dispatch, times);
+        self.take_over(Adopt::All).await?;
+        let mut changes = parts.pool.changes();
+        let mut capabilities = parts.pool.capability_changes();
         // What changed before this start has not been told of.
         capabilities.mark_changed();
-        actions.extend(handle(&mut state, self.pool_event()));
-        let period = self.parts.settings.lease / 3;
-        let mut takeover = self.parts.clock.now().plus(period);
+        self.learn_servers().await;
+        let period = parts.settings.lease / 3;
+        let mut takeover = parts.clock.now().plus(period);
         loop {
-            self.perform(&mut state, actions).await;
-            let event = tokio::select! {
+            self.read_on().await;
+            tokio::select! {
                 // First of all: at a stop attempts end too, and their slots must not be filled again.
                 biased;
-                () = stopping.cancelled() => return Ok(()),
-                () = self.parts.clock.sleep_until(takeover) => {
-                    let now = self.parts.clock.now();
+                () = stopping.cancelled() => {
+                    self.keep_learned().await;
+                    return Ok(());
+                }
+                () = parts.clock.sleep_until(takeover) => {
+                    let now = parts.clock.now();
                     takeover = now.plus(period);
-                    actions = self.take_over(&mut state, Adopt::ExpiredAt(now)).await.unwrap_or_else(|error| {
+                    if let Err(error) = self.take_over(Adopt::ExpiredAt(now)).await {
                         tracing::error!(%error, "expired leases could not be looked for; trying again");
-                        Vec::new()
-                    });
-                    continue;
+                    }
+                    self.keep_learned().await;
                 }
-                Some(index) = endings.recv() => Event::Ended(index),
-                () = self.parts.hub.work() => Event::Work,
-                Ok(()) = changes.changed() => self.pool_event(),
-                Ok(()) = capabilities.changed() => {
-                    self.let_all_run_everywhere().await;
-                    Event::Work
+                Some((id, backend, run)) = endings.recv() => {
+                    self.happen(Event::Ended { id, backend: backend.clone(), run }).await;
+                    self.tell_loaded(&backend);
                 }
-                () = self.poll() => Event::Work,
-            };
-            actions = handle(&mut state, event);
+                question = parts.hub.question() => self.answer(question).await,
+                () = parts.hub.work() => {}
+                Ok(()) = changes.changed() => self.learn_servers().await,
+                Ok(()) = capabilities.changed() => self.let_all_run_everywhere().await,
+                () = self.until_due() => self.happen(Event::Tick).await,
+            }
         }
+    }
+
+    /// Until time alone changes something, or a wakeup may have been missed.
+    async fn until_due(&self) {
+        let now = self.parts.clock.now();
+        let poll = now.plus(POLL.mul_f64(1.0 + self.parts.random.fraction() / 2.0));
+        let due = self.state.next_wake(now).map_or(poll, |due| due.min(poll));
+        self.parts.clock.sleep_until(due).await;
+    }
+
+    /// Lets an event happen and does what follows from it.
+    async fn happen(&mut self, event: Event) {
+        let mut events = vec![event];
+        while let Some(event) = events.pop() {
+            let now = self.parts.clock.now();
+            if self.state.waiting() <= FEW {
+                self.told = None;
+            }
+            for action in handle(&mut self.state, now, event) {
+                match action {
+                    Action::Claim(claims) => events.push(self.claim(claims, now).await),
+                    Action::Recall(id) => self.parts.hub.recall(id),
+                }
+            }
+        }
+    }
+
+    /// Reads what has come to wait, and hears what has left.
+    async fn read_on(&mut self) {
+        let now = self.parts.clock.now();
+        if now >= self.reread_at {
+            (self.read, self.reread_at) = (None, now.plus(WHOLE));
+        }
+        loop {
+            // Before the jobs are read: one that leaves in between is heard of next time.
+            let left = self.parts.hub.take_left();
+            match self.parts.store.queued_jobs(self.read, PAGE).await {
+                Ok(jobs) => {
+                    self.read = jobs.last().map(|job| job.place).or(self.read);
+                    let whole = jobs.len() < PAGE as usize;
+                    if !jobs.is_empty() {
+                        self.happen(Event::Queued(jobs)).await;
+                    }
+                    if !left.is_empty() {
+                        self.happen(Event::Left(left)).await;
+                    }
+                    if whole {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the queue could not be read; trying again");
+                    self.parts.hub.put_left(left);
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn learn_servers(&mut self) {
+        let views = self.parts.pool.backends().iter().map(|backend| view(backend)).collect();
+        self.happen(Event::Servers(views)).await;
     }
 
     /// What a server could not run it may be able to run now; if not, that will show again.
-    async fn let_all_run_everywhere(&self) {
+    async fn let_all_run_everywhere(&mut self) {
         if let Err(error) = self.parts.store.clear_not_on().await {
             tracing::error!(%error, "queued jobs could not be offered to all servers again");
         }
+        self.happen(Event::CapabilitiesChanged).await;
     }
 
-    async fn poll(&self) {
-        self.parts.clock.sleep(POLL.mul_f64(1.0 + self.parts.random.fraction() / 2.0)).await;
-    }
-
-    /// Every server that ever was in the pool; its new ones are put last.
-    fn roster(&self) -> Vec<Arc<Backend>> {
-        let mut roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);
-        for backend in self.parts.pool.backends().iter() {
-            if !roster.iter().any(|known| Arc::ptr_eq(known, backend)) {
-                roster.push(backend.clone());
-            }
+    /// Keeps what was learned of run times; what cannot be kept is learned again.
+    async fn keep_learned(&mut self) {
+        let learned = self.state.take_learned();
+        if learned.is_empty() {
+            return;
         }
-        roster.clone()
-    }
-
-    fn pool_event(&self) -> Event {
-        let present = self.parts.pool.backends();
-        let offer = |backend: &Arc<Backend>| {
-            let is_present = present.iter().any(|other| Arc::ptr_eq(other, backend));
-            (if is_present { backend.slots_now() } else { 0 }, backend.queue_remaining())
-        };
-        Event::Pool(self.roster().iter().map(offer).collect())
-    }
-
-    async fn perform(&self, state: &mut State, mut actions: Vec<Action>) {
-        while let Some(Action::Claim(asked)) = actions.pop() {
-            let roster = self.roster();
-            let mut claimed = self.claim(&roster, &asked).await;
-            let mut slots = Vec::with_capacity(asked.len());
-            for index in asked {
-                let name = roster[index].name();
-                let of_this_server = claimed.iter().position(|job| job.attempt.backend == *name);
-                slots.push((index, of_this_server.is_some()));
-                let Some(job) = of_this_server.map(|at| claimed.remove(at)) else { continue };
-                if self.tasks.stopping().is_cancelled() {
-                    self.put_back(&job, "the gateway was stopped").await;
-                } else {
-                    self.spawn(index, &roster[index], job, Origin::Fresh);
-                }
-            }
-            actions.extend(handle(state, Event::Claimed(slots)));
+        if let Err(error) = self.parts.store.learn(learned, KEPT_SHAPES).await {
+            tracing::warn!(%error, "what runs took could not be kept");
         }
     }
 
-    async fn claim(&self, roster: &[Arc<Backend>], asked: &[BackendIndex]) -> Vec<ClaimedJob> {
+    async fn answer(&mut self, question: Question) {
+        let unknown = |id: &PromptId| !self.state.knows(*id);
+        if question.ids.iter().any(unknown) {
+            self.read_on().await;
+        }
+        let now = self.parts.clock.now();
+        let fresh = |(at, _): &(UnixMillis, Forecast)| now.since(*at) < STALE && self.state.waiting() > FEW;
+        if !self.told.as_ref().is_some_and(fresh) {
+            self.told = Some((now, self.state.forecast(now)));
+        }
+        let told = self.told.as_ref().map(|(_, forecast)| forecast);
+        let answers = question.ids.iter().map(|id| told.and_then(|told| told.expectation(*id))).collect();
+        // Whoever asked may have left.
+        let _: Result<(), _> = question.answer.send(answers);
+    }
+
+    fn tell_loaded(&self, backend: &BackendName) {
+        if let Some(server) = self.parts.pool.find(backend) {
+            server.set_loaded(self.state.loaded(backend));
+        }
+    }
+
+    /// Claims jobs and starts their attempts; what came of it.
+    async fn claim(&mut self, asked: Vec<(PromptId, BackendName)>, now: UnixMillis) -> Event {
         let lease = self.parts.lease();
-        let claims = asked.iter().map(|&index| Claim {
+        let claims = asked.iter().map(|(id, backend)| Claim {
+            prompt_id: *id,
             attempt_id: self.parts.random.attempt_id(),
-            backend: roster[index].name().clone(),
+            backend: backend.clone(),
             lease,
         });
-        match self.parts.store.claim(claims.collect(), self.parts.clock.now()).await {
+        let mut claimed = match self.parts.store.claim(claims.collect(), now).await {
             Ok(jobs) => jobs,
             Err(error) => {
                 tracing::error!(%error, "no job could be claimed; trying again");
+                // They still wait: the whole queue is read again, but not before the next look.
+                self.reread_at = now.plus(POLL);
                 Vec::new()
             }
+        };
+        let mut answers = Vec::with_capacity(asked.len());
+        for (id, backend) in asked {
+            let job = claimed.iter().position(|job| job.prompt_id == id).map(|at| claimed.swap_remove(at));
+            let begun = match job {
+                Some(job) => self.begin(job, Origin::Fresh).await,
+                None => false,
+            };
+            answers.push((id, backend, begun));
         }
+        Event::Claimed(answers)
     }
 
-    fn spawn(&self, index: BackendIndex, backend: &Arc<Backend>, job: ClaimedJob, origin: Origin) {
-        let attempt = Attempt::begin(self.parts.clone(), backend.clone(), job);
-        let stopping: CancellationToken = self.tasks.stopping();
-        let ended = self.ended.clone();
+    /// Starts an attempt, unless there is nobody to run it.
+    async fn begin(&self, job: ClaimedJob, origin: Origin) -> bool {
+        if self.tasks.stopping().is_cancelled() {
+            self.put_back(&job, "the gateway was stopped".to_owned()).await;
+            return false;
+        }
+        let Some(backend) = self.parts.pool.find(&job.attempt.backend) else {
+            self.put_back(&job, format!("there is no server {} any more", job.attempt.backend)).await;
+            return false;
+        };
+        let (id, stopping, ended) = (job.prompt_id, self.tasks.stopping(), self.ended.clone());
+        let attempt = Attempt::begin(self.parts.clone(), backend, job);
         // At the highest level, so that its fields stand in the lines of every log filter.
         let span = tracing::error_span!(
             "attempt",
-            prompt_id = %attempt.job.prompt_id,
+            prompt_id = %id,
             attempt = attempt.job.attempt.number,
             backend = %attempt.backend.name()
         );
         self.tasks.spawn("attempt", async move {
-            attempt.run(origin, stopping).instrument(span).await;
+            let name = attempt.backend.name().clone();
+            let run = attempt.run(origin, stopping).instrument(span).await;
             // The dispatcher is gone only when the process stops.
-            let _: Result<(), _> = ended.send(index).await;
+            let _: Result<(), _> = ended.send((id, name, run)).await;
             Ok::<(), StoreError>(())
         });
+        true
     }
 
-    /// Takes over running jobs of processes that are gone.
-    async fn take_over(&self, state: &mut State, which: Adopt) -> Result<Vec<Action>, StoreError> {
-        let mut actions = Vec::new();
+    /// Takes over running jobs of processes that are gone. One on a server that is not there any more cannot be asked
+    /// for and goes back to the queue.
+    async fn take_over(&mut self, which: Adopt) -> Result<(), StoreError> {
         for job in self.parts.store.adopt(which, self.parts.lease(), self.parts.clock.now()).await? {
-            if let Some(index) = self.adopt(job).await? {
-                actions.extend(handle(state, Event::Adopted(index)));
+            let (id, backend, needs) = (job.prompt_id, job.attempt.backend.clone(), job.needs.clone());
+            tracing::info!(prompt_id = %id, %backend, "a running job is taken over");
+            if self.begin(job, Origin::Adopted).await {
+                self.happen(Event::Adopted { id, backend, needs }).await;
             }
         }
-        Ok(actions)
+        Ok(())
     }
 
-    /// Goes on watching an attempt of an earlier process; one on a server that is not configured any more
-    /// cannot be asked for and goes back to the queue.
-    async fn adopt(&self, job: ClaimedJob) -> Result<Option<BackendIndex>, StoreError> {
-        let roster = self.roster();
-        if let Some(index) = roster.iter().position(|backend| *backend.name() == job.attempt.backend) {
-            tracing::info!(prompt_id = %job.prompt_id, backend = %job.attempt.backend, "a running job is taken over");
-            self.spawn(index, &roster[index], job, Origin::Adopted);
-            return Ok(Some(index));
-        }
-        let reason = format!("the server {} is not configured any more", job.attempt.backend);
-        reaper::give_back(&self.parts, &job, self.requeue(&job, reason)).await?;
-        Ok(None)
-    }
-
-    /// Puts a job back that was claimed when the stop came: no server has heard of it.
-    async fn put_back(&self, job: &ClaimedJob, reason: &str) {
-        let requeue = self.requeue(job, reason.to_owned());
+    /// Puts a job back that nobody watches.
+    async fn put_back(&self, job: &ClaimedJob, reason: String) {
+        let now = self.parts.clock.now();
+        let deadline = job.queue_timeout.map(|timeout| now.plus(timeout));
+        let requeue = Requeue { deadline, ..Requeue::for_free(reason, now) };
         if let Err(error) = reaper::give_back(&self.parts, job, requeue).await {
             tracing::warn!(prompt_id = %job.prompt_id, %error, "a claimed job is left to the next start");
         }
     }
+}
 
-    fn requeue(&self, job: &ClaimedJob, reason: String) -> Requeue {
-        let now = self.parts.clock.now();
-        let deadline = job.queue_timeout.map(|timeout| now.plus(timeout));
-        Requeue { counts: false, not_before: now, deadline, reason, not_on: None, at: now }
+fn view(backend: &Backend) -> ServerView {
+    ServerView {
+        name: backend.name().clone(),
+        slots: backend.slots_now(),
+        labels: backend.labels().to_vec(),
+        vram: backend.vram().map(|vram| vram.total),
+        foreign: backend.foreign(),
+        degraded: matches!(backend.health(), Health::Degraded { .. }),
+        restarts: backend.restart_count(),
     }
 }

@@ -110,6 +110,7 @@ async fn failed(parts: &Parts, id: PromptId, failure: Failure) -> Result<(), Not
     tracing::info!(prompt_id = %id, outcome = failure.code.as_str(), reason = failure.message, "job ended");
     if parts.store.inputs_failed(id, failure, now, parts.expiry(now)).await? {
         parts.metrics.job_finished(Status::Failed);
+        parts.hub.left_queue(id);
         parts.hub.job_changed(id);
     }
     Ok(())

@@ -4,19 +4,49 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::dispatch::Expectation;
 use crate::domain::id::PromptId;
 use crate::domain::progress::Progress;
 use crate::pool::AttemptFeed;
 
+/// Questions that may wait for the dispatcher; more of them wait outside.
+const QUESTIONS: usize = 64;
+
 /// The gateway's wakeups.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Hub {
     work: Notify,
     inputs: Notify,
     jobs: Mutex<Jobs>,
+    /// Jobs that left the queue without being claimed, until the dispatcher has heard of them.
+    left: Mutex<Vec<PromptId>>,
+    asking: mpsc::Sender<Question>,
+    asked: AsyncMutex<mpsc::Receiver<Question>>,
+}
+
+/// What is expected of some jobs.
+#[derive(Debug)]
+pub(super) struct Question {
+    pub ids: Vec<PromptId>,
+    /// In the order of `ids`.
+    pub answer: oneshot::Sender<Vec<Option<Expectation>>>,
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        let (asking, asked) = mpsc::channel(QUESTIONS);
+        Self {
+            work: Notify::default(),
+            inputs: Notify::default(),
+            jobs: Mutex::default(),
+            left: Mutex::default(),
+            asking,
+            asked: AsyncMutex::new(asked),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -30,6 +60,7 @@ struct Jobs {
 #[derive(Debug)]
 struct Running {
     cancel: CancellationToken,
+    recall: CancellationToken,
     feed: Arc<AttemptFeed>,
 }
 
@@ -46,6 +77,54 @@ impl Hub {
     /// Returns when there may be a job to claim.
     pub async fn work(&self) {
         self.work.notified().await;
+    }
+
+    /// A job left the queue without being claimed.
+    pub fn left_queue(&self, id: PromptId) {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).push(id);
+        self.work_came();
+    }
+
+    pub(super) fn take_left(&self) -> Vec<PromptId> {
+        std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What was taken could not be told of.
+    pub(super) fn put_left(&self, mut left: Vec<PromptId>) {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).append(&mut left);
+    }
+
+    /// What is expected of each of these jobs; nothing of those that have ended, or if the dispatcher is gone.
+    pub async fn expectations(&self, ids: Vec<PromptId>) -> Vec<Option<Expectation>> {
+        let nothing = vec![None; ids.len()];
+        let (answer, answered) = oneshot::channel();
+        if self.asking.send(Question { ids, answer }).await.is_err() {
+            return nothing;
+        }
+        answered.await.unwrap_or(nothing)
+    }
+
+    /// The dispatcher ends: nobody is left who could answer.
+    pub(super) async fn stop_answering(&self) {
+        let mut asked = self.asked.lock().await;
+        asked.close();
+        while asked.try_recv().is_ok() {}
+    }
+
+    /// The next question; only the dispatcher asks for one.
+    pub(super) async fn question(&self) -> Question {
+        match self.asked.lock().await.recv().await {
+            Some(question) => question,
+            // The sender is this hub's own.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// A job is wanted back from its server, unless it runs.
+    pub(super) fn recall(&self, id: PromptId) {
+        if let Some(running) = self.jobs().running.get(&id) {
+            running.recall.cancel();
+        }
     }
 
     /// There may be a job with files to fetch.
@@ -95,12 +174,18 @@ impl Hub {
         Some(feed.progress())
     }
 
-    pub(super) fn began(&self, id: PromptId, cancel: CancellationToken, feed: Arc<AttemptFeed>) {
+    pub(super) fn began(
+        &self,
+        id: PromptId,
+        cancel: CancellationToken,
+        recall: CancellationToken,
+        feed: Arc<AttemptFeed>,
+    ) {
         let mut jobs = self.jobs();
         if jobs.early_cancels.remove(&id) {
             cancel.cancel();
         }
-        jobs.running.insert(id, Running { cancel, feed });
+        jobs.running.insert(id, Running { cancel, recall, feed });
     }
 
     pub(super) fn ended(&self, id: PromptId) {

@@ -33,7 +33,8 @@
 
 mod attempt;
 mod collect;
-mod dispatch;
+pub mod course;
+pub mod dispatch;
 mod dispatcher;
 mod fetching;
 mod hub;
@@ -79,6 +80,8 @@ pub struct Settings {
     pub refused_for: Duration,
     /// A cancelled or overdue run that its server does not give up within that time is left to it.
     pub interrupt_grace: Duration,
+    /// A run that shows no progress for that long, although it could be heard, is ended and tried again.
+    pub stall: Duration,
     /// How long a lease lasts unless it is renewed.
     pub lease: Duration,
     /// How long ended jobs are kept; for ever, if `None`.
@@ -87,6 +90,8 @@ pub struct Settings {
     pub downloads: usize,
     /// What one file that a URL points at may take.
     pub inputs: inputs::Limits,
+    /// How jobs are placed.
+    pub dispatch: dispatch::Settings,
 }
 
 impl Default for Settings {
@@ -97,10 +102,12 @@ impl Default for Settings {
             lost_after: Duration::from_mins(1),
             refused_for: Duration::from_secs(3),
             interrupt_grace: Duration::from_mins(1),
+            stall: Duration::from_mins(10),
             lease: Duration::from_mins(1),
             retention: Some(Duration::from_hours(7 * 24)),
             downloads: 4,
             inputs: inputs::Limits::default(),
+            dispatch: dispatch::Settings::default(),
         }
     }
 }

@@ -78,6 +78,7 @@ async fn expire(parts: &Parts) -> Result<(), StoreError> {
     for id in parts.store.expire_queued(now, failure, parts.expiry(now)).await? {
         tracing::info!(prompt_id = %id, outcome = "queue_timeout", "job ended");
         parts.metrics.job_finished(Status::Failed);
+        parts.hub.left_queue(id);
         parts.hub.job_changed(id);
     }
     Ok(())
@@ -152,5 +153,6 @@ pub(super) async fn give_back(parts: &Parts, job: &ClaimedJob, requeue: Requeue)
         other => other?,
     }
     parts.hub.job_changed(job.prompt_id);
+    parts.hub.work_came();
     Ok(())
 }

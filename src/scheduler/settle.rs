@@ -4,20 +4,29 @@ use std::time::Duration;
 
 use super::attempt::{Attempt, Moments};
 use super::collect::Collected;
-use super::verdict::{EarlyEnd, Retry, Verdict, execution_failure};
+use super::course::EarlyEnd;
+use super::dispatch::Run;
+use super::verdict::{Retry, Verdict, execution_failure};
 use crate::comfy::{HistoryEntry, HistoryStatus};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::job::{Ending, Finish, Timings};
 use crate::store::{Requeue, StoreError};
 
+/// A job that brought down that many servers is not given to another.
+const POISON: u32 = 2;
+
 impl Attempt {
-    pub(super) async fn settle(&self, verdict: Verdict, moments: Moments, dropped: Option<String>) {
+    /// Writes down what the attempt came to; what is to be learned from its run.
+    pub(super) async fn settle(&self, verdict: Verdict, moments: Moments, dropped: Option<String>) -> Run {
         match verdict {
-            Verdict::Ended { entry, early } => self.settle_ended(&entry, early, moments, dropped).await,
+            Verdict::Ended { entry, early } => {
+                return self.settle_ended(&entry, early, moments, dropped).await;
+            }
             Verdict::Failed(failure) => self.finish(self.bare(Ending::Failed(failure), moments)).await,
             Verdict::Cancelled => self.finish(self.bare(Ending::Cancelled, moments)).await,
             Verdict::Retry(retry) => self.retry(retry, moments).await,
         }
+        Run::Nothing
     }
 
     async fn settle_ended(
@@ -26,27 +35,48 @@ impl Attempt {
         early: Option<EarlyEnd>,
         moments: Moments,
         dropped: Option<String>,
-    ) {
+    ) -> Run {
         let collecting = self.now();
         let ending = match (&entry.status, early) {
             (HistoryStatus::Success, _) => Ending::Completed { msg: dropped },
             (HistoryStatus::Error(error), _) => Ending::Failed(execution_failure(error)),
             (HistoryStatus::Interrupted, Some(EarlyEnd::Cancel)) => Ending::Cancelled,
             (HistoryStatus::Interrupted, Some(EarlyEnd::Timeout)) => Ending::Failed(self.overdue()),
+            (HistoryStatus::Interrupted, Some(EarlyEnd::Stall)) => {
+                self.retry(self.stalled(), moments).await;
+                return Run::Nothing;
+            }
             (HistoryStatus::Interrupted, None) => {
                 let message = "somebody interrupted the job at its ComfyUI server";
                 Ending::Failed(Failure::new(FailureCode::Interrupted, message))
             }
         };
+        let run = match &ending {
+            Ending::Completed { .. } => execution(entry).map_or(Run::Nothing, Run::Took),
+            Ending::Failed(failure) if failure.code == FailureCode::OutOfMemory => Run::OutOfMemory,
+            _ => Run::Nothing,
+        };
         if let Ending::Failed(failure) = &ending
             && failure.code.is_retryable()
             && self.may_retry(true)
         {
-            let retry = Retry { code: failure.code, ..Retry::lost(failure.message.clone()) };
-            return self.retry(retry, moments).await;
+            if failure.code == FailureCode::OutOfMemory {
+                self.free_memory().await;
+            }
+            self.retry(Retry::failed(failure), moments).await;
+            return run;
         }
-        let Collected { texts, media, missing } = self.collect(entry).await;
+        if self.came_from_cache(&ending, entry) {
+            let reason = "ComfyUI took the outputs from its cache, where they are empty; run again without";
+            self.retry(Retry { fresh: true, ..Retry::failed(&empty_outputs(reason)) }, moments).await;
+            return Run::Nothing;
+        }
+        let Collected { texts, media, missing, gone } = self.collect(entry).await;
         let ending = match (ending, missing) {
+            (Ending::Completed { .. }, Some(missing)) if gone && self.may_run_fresh() => {
+                self.retry(Retry { fresh: true, ..Retry::failed(&missing) }, moments).await;
+                return Run::Nothing;
+            }
             (Ending::Completed { .. }, Some(missing)) => Ending::Failed(missing),
             (ending, _) => ending,
         };
@@ -56,13 +86,30 @@ impl Attempt {
             media,
             ..self.bare(ending, moments)
         };
-        finish.timings.executing_ms =
-            entry.started_at.zip(entry.finished_at).map(|(start, end)| millis(end.since(start)));
+        finish.timings.executing_ms = execution(entry).map(millis);
         finish.timings.collecting_ms = Some(millis(self.now().since(collecting)));
         self.finish(finish).await;
         // By now the websocket has had time to tell of the end, too. Of an adopted run it may have told before.
         if moments.submitted.is_some() && !self.feed.has_ended() {
             self.backend.found_deaf();
+        }
+        run
+    }
+
+    /// Whether one more run without ComfyUI's cache may bring what this one did not.
+    fn may_run_fresh(&self) -> bool {
+        !self.job.defeats_cache && self.may_retry(true)
+    }
+
+    /// A cached expansion of a node can come without the outputs of what it expanded to.
+    fn came_from_cache(&self, ending: &Ending, entry: &HistoryEntry) -> bool {
+        let completed = matches!(ending, Ending::Completed { .. });
+        completed && entry.outputs.is_empty() && !entry.cached_nodes.is_empty() && self.may_run_fresh()
+    }
+
+    async fn free_memory(&self) {
+        if let Err(error) = self.backend.client().free(true, true).await {
+            tracing::warn!(%error, "the server could not be told to free its memory");
         }
     }
 
@@ -93,11 +140,21 @@ impl Attempt {
     }
 
     fn may_retry(&self, counts: bool) -> bool {
-        self.parts.settings.retry.allows(self.job.failures + u32::from(counts))
+        let most = self.job.max_attempts.unwrap_or(self.parts.settings.retry.max_attempts);
+        self.job.failures + u32::from(counts) < most
     }
 
     async fn retry(&self, retry: Retry, moments: Moments) {
         let failures = self.job.failures + u32::from(retry.counts);
+        let downed = self.job.downed + u32::from(retry.downed);
+        if downed >= POISON {
+            let message = format!(
+                "{downed} servers went down while they ran the job, so it is not given to another; the last one: {}",
+                retry.reason
+            );
+            let failure = Failure::new(FailureCode::Poison, message);
+            return self.finish(self.bare(Ending::Failed(failure), moments)).await;
+        }
         if !self.may_retry(retry.counts) {
             let message = format!("given up after {failures} attempts; the last one: {}", retry.reason);
             return self.finish(self.bare(Ending::Failed(Failure::new(retry.code, message)), moments)).await;
@@ -112,7 +169,10 @@ impl Attempt {
             counts: retry.counts,
             not_before: now.plus(wait),
             deadline: self.job.queue_timeout.map(|timeout| now.plus(timeout)),
+            outcome: retry.outcome,
             reason: retry.reason,
+            downed: retry.downed,
+            fresh: retry.fresh,
             not_on: retry.elsewhere.then(|| self.backend.name().clone()),
             at: now,
         };
@@ -121,6 +181,7 @@ impl Attempt {
                 tracing::warn!(reason = requeue.reason, "an attempt came to nothing");
                 self.parts.metrics.attempt_ended(self.backend.name().as_str(), "requeued");
                 self.parts.hub.job_changed(self.job.prompt_id);
+                self.parts.hub.work_came();
             }
             // Refused when a cancel came meanwhile: the server does not have the job, so it is confirmed.
             Err(_) => self.finish(self.bare(Ending::Cancelled, moments)).await,
@@ -182,6 +243,15 @@ impl Attempt {
             }
         }
     }
+}
+
+fn empty_outputs(reason: &str) -> Failure {
+    Failure::new(FailureCode::OutputUnavailable, reason)
+}
+
+/// How long ComfyUI worked on it, by its own clock.
+fn execution(entry: &HistoryEntry) -> Option<Duration> {
+    entry.started_at.zip(entry.finished_at).map(|(start, end)| end.since(start))
 }
 
 fn millis(duration: Duration) -> i64 {

@@ -1,22 +1,35 @@
-//! Handing a job to its server, and finding out whether it arrived when the answer does not tell.
+//! Handing a job to its server, and what the answer tells.
 
-use super::attempt::Attempt;
-use super::verdict::{Retry, Verdict, rejected};
-use super::watch::Sighting;
-use crate::comfy::{NodeErrors, SubmitError};
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use super::attempt::{Attempt, Moments};
+use super::course::Delivery;
+use super::verdict::{Verdict, rejected};
+use super::watch::Trail;
+use crate::comfy::SubmitError;
 use crate::domain::failure::{Failure, FailureCode};
+use crate::domain::rerun::defeat_cache;
 
 impl Attempt {
-    /// Submits the job; the branches ComfyUI dropped, once it surely has it.
-    pub(super) async fn submit(&self) -> Result<NodeErrors, Verdict> {
+    /// Submits the job.
+    ///
+    /// # Errors
+    /// The answer ends the job for good.
+    pub(super) async fn submit(&self, trail: &mut Trail) -> Result<Delivery, Verdict> {
         let id = self.id();
         let client = self.backend.client();
         // Jobs that were claimed together reach the server as they were claimed, and not as their tasks are run.
         self.turn.comes(&*self.parts.clock).await;
-        let answer = client.submit(&id, self.backend.client_id(), &self.job.graph).await;
+        let answer = client.submit(&id, self.backend.client_id(), self.graph(&id).as_ref()).await;
         self.turn.pass();
+        trail.moments = Moments { submitted: Some(self.now()) };
         let error = match answer {
-            Ok(submitted) if submitted.prompt_id == id => return Ok(submitted.node_errors),
+            Ok(submitted) if submitted.prompt_id == id => {
+                trail.dropped = submitted.node_errors;
+                return Ok(Delivery::Accepted);
+            }
             Ok(other) => return Err(self.too_old(&other.prompt_id).await),
             Err(error) => error,
         };
@@ -25,29 +38,27 @@ impl Attempt {
             SubmitError::Rejected(rejection) => Err(Verdict::Failed(rejected(&rejection))),
             SubmitError::NotDelivered(error) => {
                 self.backend.found_down(&error);
-                Err(Verdict::Retry(Retry::not_delivered(format!(
-                    "the server {} could not be reached",
-                    self.backend.name()
-                ))))
+                Ok(Delivery::NotDelivered)
             }
             SubmitError::Denied(error) if error.status() == Some(413) => Err(Verdict::Failed(Failure::new(
                 FailureCode::InvalidWorkflow,
                 format!("the workflow is larger than the server {} takes", self.backend.name()),
             ))),
             SubmitError::Denied(error) => {
-                let reason =
-                    format!("the server {} turned the job away ({})", self.backend.name(), error.fault);
-                Err(Verdict::Retry(Retry::lost(reason)))
+                trail.refusal = Some(format!("turned the job away ({})", error.fault));
+                Ok(Delivery::TurnedAway)
             }
             SubmitError::ServerError(error) | SubmitError::Ambiguous(error) => {
-                if self.has_arrived().await {
-                    return Ok(NodeErrors::default());
-                }
-                let reason =
-                    format!("the server {} did not take the job ({})", self.backend.name(), error.fault);
-                Err(Verdict::Retry(Retry::lost(reason)))
+                trail.refusal = Some(format!("did not take the job ({})", error.fault));
+                Ok(Delivery::Unclear)
             }
         }
+    }
+
+    /// The graph to hand over.
+    fn graph(&self, id: &str) -> Cow<'_, RawValue> {
+        let fresh = self.job.defeats_cache.then(|| defeat_cache(self.job.graph.get(), id)).flatten();
+        fresh.map_or(Cow::Borrowed(&*self.job.graph), Cow::Owned)
     }
 
     /// A ComfyUI that runs jobs under ids of its own making cannot be asked for them after a crash.
@@ -63,34 +74,5 @@ impl Attempt {
             self.backend.name()
         );
         Verdict::Failed(Failure::new(FailureCode::BackendLost, message))
-    }
-
-    /// Whether the server has the job after all. A request that broke off may still be at work there, so a single
-    /// look that does not find it proves nothing.
-    async fn has_arrived(&self) -> bool {
-        let mut unreachable_since = None;
-        let mut absent = 0;
-        loop {
-            match self.look().await {
-                Sighting::Ended(_) | Sighting::Running | Sighting::Pending => return true,
-                Sighting::Absent => {
-                    absent += 1;
-                    if absent >= 3 {
-                        self.withdraw().await;
-                        return false;
-                    }
-                }
-                gone @ (Sighting::Refused | Sighting::Unreachable(_)) => {
-                    let since = *unreachable_since.get_or_insert_with(|| self.now());
-                    let settings = &self.parts.settings;
-                    let refused = matches!(gone, Sighting::Refused);
-                    let patience = if refused { settings.refused_for } else { settings.lost_after };
-                    if self.now().since(since) >= patience {
-                        return false;
-                    }
-                }
-            }
-            self.parts.clock.sleep(self.parts.settings.poll / 2).await;
-        }
     }
 }

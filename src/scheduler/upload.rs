@@ -64,7 +64,7 @@ impl Attempt {
         tracing::warn!(%error, file = file.name, "a file did not reach the server");
         if error.is_unreachable() {
             self.backend.found_down(error);
-            return Verdict::Retry(Retry::not_delivered(format!("the server {server} could not be reached")));
+            return Verdict::Retry(Retry::not_run(format!("the server {server} could not be reached")));
         }
         if error.status() == Some(413) {
             let message = format!(

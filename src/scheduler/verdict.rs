@@ -1,5 +1,6 @@
 //! What an attempt came to, before any of it is written down.
 
+use super::course::EarlyEnd;
 use crate::comfy::{ExecutionError, HistoryEntry, NodeErrors, Rejection};
 use crate::domain::failure::{Failure, FailureCode};
 
@@ -21,42 +22,54 @@ pub(super) enum Verdict {
     Cancelled,
 }
 
-/// Why a run is ended before its time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum EarlyEnd {
-    /// A caller asked for it.
-    Cancel,
-    /// It ran longer than it may.
-    Timeout,
-}
-
 /// Why an attempt came to nothing.
 #[derive(Debug)]
 pub(super) struct Retry {
     /// What the job fails with when it may not be tried again.
     pub code: FailureCode,
+    /// Why, in one word for the attempt's record.
+    pub outcome: &'static str,
     /// In words for the caller.
     pub reason: String,
     /// Whether it counts against the retry budget: it does not when the server never had the job.
     pub counts: bool,
     /// Whether the server cannot run the job at all, so that it must go to another.
     pub elsewhere: bool,
+    /// Whether the server went down while it ran the job.
+    pub downed: bool,
+    /// Whether the next run is not to take anything from ComfyUI's cache.
+    pub fresh: bool,
 }
 
 impl Retry {
     /// The server and with it the run are lost.
     pub fn lost(reason: impl Into<String>) -> Self {
-        Self { code: FailureCode::BackendLost, reason: reason.into(), counts: true, elsewhere: false }
+        let code = FailureCode::BackendLost;
+        Self {
+            code,
+            outcome: code.as_str(),
+            reason: reason.into(),
+            counts: true,
+            elsewhere: false,
+            downed: false,
+            fresh: false,
+        }
     }
 
-    /// The server never had the job.
-    pub fn not_delivered(reason: impl Into<String>) -> Self {
-        Self { counts: false, ..Self::lost(reason) }
+    /// The run itself failed, in a way that another may not.
+    pub fn failed(failure: &Failure) -> Self {
+        let code = failure.code;
+        Self { code, outcome: code.as_str(), ..Self::lost(failure.message.clone()) }
+    }
+
+    /// The server never ran the job.
+    pub fn not_run(reason: impl Into<String>) -> Self {
+        Self { outcome: "not_run", counts: false, ..Self::lost(reason) }
     }
 
     /// The server cannot run it, but another may.
     pub fn elsewhere(reason: impl Into<String>) -> Self {
-        Self { elsewhere: true, ..Self::not_delivered(reason) }
+        Self { outcome: "cannot_run", elsewhere: true, ..Self::not_run(reason) }
     }
 }
 
@@ -262,6 +275,6 @@ mod tests {
     #[test]
     fn only_a_run_the_server_had_counts_against_the_budget() {
         assert!(Retry::lost("x").counts);
-        assert!(!Retry::not_delivered("x").counts);
+        assert!(!Retry::not_run("x").counts);
     }
 }

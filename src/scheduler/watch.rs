@@ -1,245 +1,187 @@
-//! Watching a run until its end is proven. The websocket says when to look; HTTP says what is.
+//! Doing what an attempt's [`Course`] says: one request or one wait after the other, each answer told to it.
 
 use std::time::Duration;
 
-use super::attempt::Attempt;
-use super::verdict::{EarlyEnd, Retry, Verdict};
-use crate::comfy::{ComfyError, HistoryEntry};
-use crate::domain::time::UnixMillis;
+use super::attempt::{Attempt, Moments, Origin};
+use super::course::{Course, EarlyEnd, End, Input, Loss, Next, NotRun, Patience, Sighting, Signals};
+use super::verdict::{Retry, Verdict};
+use crate::comfy::{ComfyError, HistoryEntry, NodeErrors};
 
-/// Silence of the websocket after which the server's queue is asked too.
-const SILENCE: Duration = Duration::from_millis(1_500);
-/// The first wait when the end was heard but the history has no entry yet; it doubles.
-const SETTLING: Duration = Duration::from_millis(5);
-/// Looks in a row that must miss a run before it counts as lost.
-const MISSES: u32 = 2;
-/// Between two interrupts of a run that goes on.
-const INTERRUPT_AGAIN: Duration = Duration::from_secs(2);
-
-/// What one look at the server showed.
-#[derive(Debug)]
-pub(super) enum Sighting {
-    /// It ended.
-    Ended(Box<HistoryEntry>),
-    /// It runs.
-    Running,
-    /// It waits in the server's queue.
-    Pending,
-    /// Neither the queue nor the history has it.
-    Absent,
-    /// Nothing listens: if that stays so, whatever the server had is gone with it.
-    Refused,
-    /// There was no clear answer.
-    Unreachable(ComfyError),
-}
-
-/// What a watch remembers from look to look.
+/// What a course leaves behind besides its end.
 #[derive(Debug, Default)]
-struct Memory {
-    /// The server has or had the run.
-    sighted: bool,
-    misses: u32,
-    refused_since: Option<UnixMillis>,
-    unreachable_since: Option<UnixMillis>,
-    looks_after_end: u32,
-    running_since: Option<UnixMillis>,
-    ending: Option<(EarlyEnd, UnixMillis)>,
-    interrupted_at: Option<UnixMillis>,
+pub(super) struct Trail {
+    pub moments: Moments,
+    /// The branches that ComfyUI dropped.
+    pub dropped: NodeErrors,
+    /// What the server said when it did not take the job.
+    pub refusal: Option<String>,
+    /// The history's entry, if there is one.
+    entry: Option<Box<HistoryEntry>>,
 }
 
 impl Attempt {
-    /// Watches until the run's end is proven. `doubtful`: the server may not have the run at all (adoption).
-    pub(super) async fn watch(&self, doubtful: bool) -> Verdict {
-        let began = self.now();
-        let mut memory = Memory { sighted: !doubtful, ..Memory::default() };
-        let mut wait = if doubtful { Duration::ZERO } else { self.parts.settings.poll };
+    /// Follows the course from the hand-over to the proof of its end.
+    pub(super) async fn follow(&self, origin: Origin) -> (Verdict, Trail) {
+        let mut course = Course::new(self.patience(), origin == Origin::Adopted, self.now());
+        let mut trail = Trail::default();
+        let mut input = Input::Begin;
         loop {
-            self.wait(wait, &memory).await;
-            self.note_ending(&mut memory);
-            let asked_queue =
-                !memory.sighted || memory.ending.is_some() || memory.misses > 0 || self.is_silent(began);
-            let sighting = if asked_queue { self.look().await } else { self.glance().await };
-            if let Some(verdict) = self.judge(sighting, asked_queue, &mut memory).await {
-                return verdict;
-            }
-            wait = self.next_wait(&memory);
+            input = match course.step(self.now(), &self.signals(), input) {
+                Next::Submit => match self.submit(&mut trail).await {
+                    Ok(delivery) => Input::Submitted(delivery),
+                    Err(verdict) => return (verdict, trail),
+                },
+                Next::Look => Input::Seen(self.look(&mut trail).await),
+                Next::Glance => Input::Seen(self.glance(&mut trail).await),
+                Next::Wait(wait) => {
+                    self.wait(wait, &course).await;
+                    Input::Woke
+                }
+                Next::Interrupt => self.ask(self.backend.client().interrupt(&self.id()).await),
+                Next::Withdraw => self.ask(self.backend.client().delete_queued(&self.id()).await),
+                Next::Relisten => {
+                    self.backend.found_deaf();
+                    Input::Asked
+                }
+                Next::End(end) => {
+                    let entry = trail.entry.take();
+                    let verdict = self.verdict(end, entry, trail.refusal.take());
+                    return (verdict, trail);
+                }
+            };
         }
     }
 
-    async fn wait(&self, wait: Duration, memory: &Memory) {
+    fn patience(&self) -> Patience {
+        let settings = &self.parts.settings;
+        Patience {
+            poll: settings.poll,
+            lost_after: settings.lost_after,
+            refused_for: settings.refused_for,
+            interrupt_grace: settings.interrupt_grace,
+            run_timeout: self.job.run_timeout,
+            stall: settings.stall,
+        }
+    }
+
+    fn signals(&self) -> Signals {
+        Signals {
+            cancelled: self.cancel.is_cancelled(),
+            wanted_back: self.recall.is_cancelled() || self.backend.gives_back(),
+            end_heard: self.feed.has_ended(),
+            started_at: self.feed.started_at(),
+            heard_at: self.feed.last_at(),
+            listening_since: self.backend.listening_since(),
+        }
+    }
+
+    async fn wait(&self, wait: Duration, course: &Course) {
         tokio::select! {
             () = self.parts.clock.sleep(wait) => {}
-            () = self.feed.ended(), if memory.looks_after_end == 0 => {}
-            () = self.cancel.cancelled(), if memory.ending.is_none() => {}
+            () = self.feed.ended(), if course.listens_for_end() => {}
+            () = self.cancel.cancelled(), if course.listens_for_cancel() => {}
+            () = self.recall.cancelled(), if course.listens_for_recall() => {}
         }
     }
 
-    fn next_wait(&self, memory: &Memory) -> Duration {
-        let poll = self.parts.settings.poll;
-        if self.feed.has_ended() {
-            return SETTLING.saturating_mul(1 << memory.looks_after_end.min(10)).min(poll);
-        }
-        if memory.ending.is_some() || memory.refused_since.is_some() {
-            return poll / 4;
-        }
-        let running_since = self.feed.started_at().or(memory.running_since);
-        let overdue_at = running_since.map(|since| since.plus(self.job.run_timeout));
-        overdue_at.map_or(poll, |moment| poll.min(moment.since(self.now())))
-    }
-
-    /// Nothing was heard of the run for a while.
-    fn is_silent(&self, began: UnixMillis) -> bool {
-        self.now().since(self.feed.last_at().unwrap_or(began)) >= SILENCE
-    }
-
-    /// Decides whether the run is to be ended early from now on.
-    fn note_ending(&self, memory: &mut Memory) {
-        if memory.ending.is_some() {
-            return;
-        }
-        let now = self.now();
-        memory.running_since = self.feed.started_at().or(memory.running_since);
-        if self.cancel.is_cancelled() {
-            memory.ending = Some((EarlyEnd::Cancel, now));
-        } else if memory.running_since.is_some_and(|since| now.since(since) >= self.job.run_timeout) {
-            memory.ending = Some((EarlyEnd::Timeout, now));
-        }
-    }
-
-    /// Asks the history alone.
-    async fn glance(&self) -> Sighting {
-        match self.backend.client().history(&self.id()).await {
-            Ok(Some(entry)) => Sighting::Ended(Box::new(entry)),
-            // Nothing doubtful was heard: as far as is known, it runs.
-            Ok(None) => Sighting::Running,
-            Err(error) => sighting_of(error),
-        }
-    }
-
-    /// Asks the queue first and the history second: a run that moves from one to the other in between is seen.
-    pub(super) async fn look(&self) -> Sighting {
-        let id = self.id();
-        let queue = match self.backend.client().queue().await {
-            Ok(queue) => queue,
-            Err(error) => return sighting_of(error),
-        };
-        if queue.running.contains(&id) {
-            return Sighting::Running;
-        }
-        if queue.pending.contains(&id) {
-            return Sighting::Pending;
-        }
-        match self.backend.client().history(&id).await {
-            Ok(Some(entry)) => Sighting::Ended(Box::new(entry)),
-            Ok(None) => Sighting::Absent,
-            Err(error) => sighting_of(error),
-        }
-    }
-
-    async fn judge(&self, sighting: Sighting, asked_queue: bool, memory: &mut Memory) -> Option<Verdict> {
-        if self.feed.has_ended() {
-            memory.looks_after_end += 1;
-        }
-        if !matches!(sighting, Sighting::Unreachable(_)) {
-            memory.unreachable_since = None;
-        }
-        if !matches!(sighting, Sighting::Refused) {
-            memory.refused_since = None;
-        }
-        match sighting {
-            Sighting::Ended(entry) => {
-                return Some(Verdict::Ended { entry, early: memory.ending.map(|(why, _)| why) });
-            }
-            Sighting::Running | Sighting::Pending => {
-                (memory.misses, memory.sighted) = (0, true);
-                let running = matches!(sighting, Sighting::Running);
-                if running && asked_queue && memory.running_since.is_none() {
-                    memory.running_since = Some(self.now());
-                }
-                if memory.ending.is_some() {
-                    return self.end_early(running, memory).await;
-                }
-            }
-            Sighting::Absent => {
-                memory.misses += 1;
-                if memory.misses >= MISSES {
-                    return Some(
-                        self.gone(memory, "the server no longer knows the job; it was probably restarted")
-                            .await,
-                    );
-                }
-            }
-            Sighting::Refused => {
-                let since = *memory.refused_since.get_or_insert_with(|| self.now());
-                if self.now().since(since) >= self.parts.settings.refused_for {
-                    return Some(self.gone(memory, "the server went away in mid-job").await);
-                }
-            }
-            Sighting::Unreachable(error) => {
-                let since = *memory.unreachable_since.get_or_insert_with(|| self.now());
-                tracing::debug!(%error, "no answer about a run");
-                if self.now().since(since) >= self.parts.settings.lost_after {
-                    return Some(self.gone(memory, "the server could not be reached for too long").await);
-                }
-            }
-        }
-        None
-    }
-
-    /// The server does not have the run any more.
-    async fn gone(&self, memory: &Memory, reason: &str) -> Verdict {
-        match memory.ending {
-            Some((EarlyEnd::Cancel, _)) => Verdict::Cancelled,
-            Some((EarlyEnd::Timeout, _)) => Verdict::Failed(self.overdue()),
-            None => {
-                self.withdraw().await;
-                let reason = format!("{} ({reason})", self.backend.name());
-                // One that was taken over before it was sent has cost the server nothing.
-                Verdict::Retry(if memory.sighted {
-                    Retry::lost(reason)
-                } else {
-                    Retry::not_delivered(reason)
-                })
-            }
-        }
-    }
-
-    /// Takes the run out of the server's queue, or interrupts it if it is the one running.
-    async fn end_early(&self, running: bool, memory: &mut Memory) -> Option<Verdict> {
-        let (ending, since) = memory.ending?;
-        let now = self.now();
-        if now.since(since) >= self.parts.settings.interrupt_grace {
-            tracing::warn!("the server does not give up a run");
-            return Some(if ending == EarlyEnd::Cancel {
-                Verdict::Cancelled
-            } else {
-                Verdict::Failed(self.overdue())
-            });
-        }
-        if memory.interrupted_at.is_some_and(|at| now.since(at) < INTERRUPT_AGAIN) {
-            return None;
-        }
-        let client = self.backend.client();
-        let sent = if running {
-            memory.interrupted_at = Some(now);
-            client.interrupt(&self.id()).await
-        } else {
-            client.delete_queued(&self.id()).await
-        };
-        if let Err(error) = sent {
+    fn ask(&self, answer: Result<(), ComfyError>) -> Input {
+        if let Err(error) = answer {
             tracing::debug!(%error, "a run could not be ended early yet");
         }
-        None
+        Input::Asked
     }
 
-    /// Makes sure that a run given up cannot start later: a request that broke off may still be under way there.
-    pub(super) async fn withdraw(&self) {
-        if let Err(error) = self.backend.client().delete_queued(&self.id()).await {
-            tracing::debug!(%error, "a lost run could not be withdrawn");
+    async fn glance(&self, trail: &mut Trail) -> Sighting {
+        match self.backend.client().history(&self.id()).await {
+            Ok(Some(entry)) => {
+                trail.entry = Some(Box::new(entry));
+                Sighting::Ended
+            }
+            Ok(None) => Sighting::Absent,
+            Err(error) => sighting_of(&error),
         }
+    }
+
+    async fn look(&self, trail: &mut Trail) -> Sighting {
+        let id = self.id();
+        match self.backend.client().queue().await {
+            Ok(queue) if queue.running.contains(&id) => Sighting::Running,
+            Ok(queue) if queue.pending.contains(&id) => Sighting::Pending,
+            Ok(_) => self.glance(trail).await,
+            Err(error) => sighting_of(&error),
+        }
+    }
+
+    /// What the end of the course means for the job.
+    fn verdict(&self, end: End, entry: Option<Box<HistoryEntry>>, refusal: Option<String>) -> Verdict {
+        match (end, entry) {
+            (End::InHistory(early), Some(entry)) => Verdict::Ended { entry, early },
+            // The course says so only of a run whose entry was read.
+            (End::InHistory(_), None) => Verdict::Retry(self.lost(Loss::Forgotten, refusal)),
+            (End::Stuck(early), _) => {
+                let reason = "a run there does not end although it was interrupted";
+                self.backend.quarantine(reason.to_owned(), self.job.attempt.id);
+                self.ended_early(early)
+            }
+            (End::Gone(early), _) => self.ended_early(early),
+            (End::NotRun(why), _) => Verdict::Retry(Retry::not_run(self.not_run(why))),
+            (End::Lost(loss), _) => Verdict::Retry(self.lost(loss, refusal)),
+        }
+    }
+
+    fn ended_early(&self, early: EarlyEnd) -> Verdict {
+        match early {
+            EarlyEnd::Cancel => Verdict::Cancelled,
+            EarlyEnd::Timeout => Verdict::Failed(self.overdue()),
+            EarlyEnd::Stall => Verdict::Retry(self.stalled()),
+        }
+    }
+
+    /// What is said of a run that showed no progress.
+    pub(super) fn stalled(&self) -> Retry {
+        let limit = self.parts.settings.stall.as_secs_f64();
+        let server = self.backend.name();
+        let reason = format!("the run on {server} showed no progress for {limit} s and was interrupted");
+        Retry { outcome: "stalled", ..Retry::lost(reason) }
+    }
+
+    fn not_run(&self, why: NotRun) -> String {
+        let server = self.backend.name();
+        match why {
+            NotRun::Unreachable => format!("the server {server} could not be reached"),
+            NotRun::NeverArrived => {
+                format!("{server} (the server no longer knows the job; it was probably restarted)")
+            }
+            NotRun::Recalled if self.backend.gives_back() => {
+                format!("it waited on the server {server}, which is {}", self.backend.state())
+            }
+            NotRun::Recalled => format!("it waited on {server} while another server had nothing to do"),
+        }
+    }
+
+    fn lost(&self, loss: Loss, refusal: Option<String>) -> Retry {
+        let server = self.backend.name();
+        let how = match loss {
+            Loss::NotTaken => {
+                let refusal = refusal.unwrap_or_else(|| "did not take the job".to_owned());
+                return Retry::lost(format!("the server {server} {refusal}"));
+            }
+            Loss::Forgotten => "the server no longer knows the job; it was probably restarted",
+            Loss::WentAway { .. } => "the server went away in mid-job",
+            Loss::OutOfReach => "the server could not be reached for too long",
+        };
+        if loss == Loss::Forgotten {
+            self.backend.found_restarted();
+        }
+        let downed = matches!(loss, Loss::WentAway { running: true });
+        Retry { downed, ..Retry::lost(format!("{server} ({how})")) }
     }
 }
 
-fn sighting_of(error: ComfyError) -> Sighting {
-    if error.is_refused() { Sighting::Refused } else { Sighting::Unreachable(error) }
+fn sighting_of(error: &ComfyError) -> Sighting {
+    if error.is_refused() {
+        return Sighting::Refused;
+    }
+    tracing::debug!(%error, "no answer about a run");
+    Sighting::Unreachable
 }

@@ -6,6 +6,7 @@ mod files;
 mod fitness;
 mod folder;
 mod gather;
+mod outlook;
 mod source;
 mod submit;
 mod validate;
@@ -17,7 +18,7 @@ pub use fitness::{Fit, Unfit};
 pub use folder::Folder;
 pub use gather::Part;
 pub use source::WorkflowSource;
-pub use submit::{Submission, SubmitError};
+pub use submit::{JobOptions, Requires, Submission, SubmitError};
 pub use validate::Validation;
 pub use workflows::{NamedOutput, Registration, WorkflowView};
 
@@ -35,6 +36,7 @@ use crate::domain::registered::WorkflowRef;
 use crate::domain::time::UnixMillis;
 use crate::media::{MediaError, Source};
 use crate::scheduler::Parts;
+use crate::scheduler::dispatch::Expectation;
 use crate::store::{CancelOutcome, Cursor, DeleteOutcome, JobRecord, Lookup, StoreError};
 
 /// What callers may ask for.
@@ -83,6 +85,8 @@ pub struct JobView {
     pub record: JobRecord,
     /// How far it has come, while it runs.
     pub progress: Option<Progress>,
+    /// What it may expect, until it has ended.
+    pub expectation: Option<Expectation>,
 }
 
 /// A page of jobs, newest first.
@@ -148,16 +152,10 @@ impl Service {
 
     async fn view(&self, id: PromptId) -> Result<JobView, FetchError> {
         match self.parts.store.get(id).await? {
-            Lookup::Found(record) => Ok(self.with_progress(*record)),
+            Lookup::Found(record) => self.views(vec![*record]).await.pop().ok_or(FetchError::Unknown),
             Lookup::Gone => Err(FetchError::Gone),
             Lookup::Unknown => Err(FetchError::Unknown),
         }
-    }
-
-    fn with_progress(&self, record: JobRecord) -> JobView {
-        let running = record.state.status() == Status::Running;
-        let progress = if running { self.parts.hub.progress(record.prompt_id) } else { None };
-        JobView { record, progress }
     }
 
     /// Jobs newest first.
@@ -172,8 +170,7 @@ impl Service {
         limit: u32,
     ) -> Result<JobPage, FetchError> {
         let page = self.parts.store.list(status, workflow, cursor, limit).await?;
-        let jobs = page.jobs.into_iter().map(|record| self.with_progress(record)).collect();
-        Ok(JobPage { jobs, next: page.next })
+        Ok(JobPage { jobs: self.views(page.jobs).await, next: page.next })
     }
 
     /// Cancels a job: at once if it waits, else as soon as its server confirms. A job that has ended stays as it is.
@@ -187,6 +184,7 @@ impl Service {
             CancelOutcome::Cancelled => {
                 tracing::info!(prompt_id = %id, outcome = "cancelled", "job ended");
                 self.parts.metrics.job_finished(Status::Cancelled);
+                self.parts.hub.left_queue(id);
                 self.parts.hub.job_changed(id);
             }
             CancelOutcome::Requested => self.parts.hub.cancel(id),

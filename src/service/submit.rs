@@ -6,18 +6,20 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use super::Service;
-use super::fitness::{Unfit, nobody_can, unable, unfit};
+use super::fitness::{Fit, Unfit, nobody_can, unable, unfit};
 use super::gather::Part;
 use super::source::{Resolved, WorkflowSource};
 use crate::convert::ConvertFault;
 use crate::domain::binding::{Given, Plan};
 use crate::domain::id::{BackendName, PromptId};
 use crate::domain::job::NewJob;
+use crate::domain::needs::Needs;
 use crate::domain::params::Params;
 use crate::domain::registered::WorkflowName;
 use crate::domain::time::UnixMillis;
 use crate::domain::workflow::{Fault, Workflow};
 use crate::media::MediaError;
+use crate::pool::Backend;
 use crate::store::StoreError;
 
 /// Between two counts of the queue.
@@ -34,14 +36,44 @@ pub struct Submission<'a> {
     pub parts: Vec<Part>,
     /// What the gateway's own media URLs begin with.
     pub own_url: &'a str,
+    /// How it is to be run.
+    pub options: JobOptions,
+}
+
+/// How a caller wants a job run.
+#[derive(Debug, Default)]
+pub struct JobOptions {
     /// Higher runs first.
     pub priority: i32,
     /// How long it may run.
     pub timeout: Option<Duration>,
     /// How long it may wait for a server.
     pub queue_timeout: Option<Duration>,
+    /// Whose it is: the jobs of one priority are shared out between callers.
+    pub caller: String,
+    /// What it asks of its server besides what its workflow needs.
+    pub requires: Requires,
+    /// How many of its attempts may fail.
+    pub max_attempts: Option<u32>,
     /// The caller's own data.
     pub metadata: Option<Box<RawValue>>,
+}
+
+/// What a job asks of its server besides what its workflow needs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Requires {
+    /// Labels that the server must all have.
+    pub labels: Vec<String>,
+    /// The one server that may run it.
+    pub backend: Option<BackendName>,
+}
+
+impl Requires {
+    /// Whether a server is what was asked for.
+    fn accept(&self, backend: &Backend) -> bool {
+        self.backend.as_ref().is_none_or(|name| name == backend.name())
+            && self.labels.iter().all(|label| backend.labels().contains(label))
+    }
 }
 
 /// Why a job was not accepted.
@@ -109,6 +141,12 @@ impl SubmitError {
     }
 }
 
+/// The servers that cannot run a job, and what its caller is told of it.
+struct Unable {
+    not_on: Vec<BackendName>,
+    msg: Option<String>,
+}
+
 impl Service {
     /// Accepts a job: it is on disk when this returns.
     ///
@@ -122,17 +160,24 @@ impl Service {
         let created_at = self.parts.clock.now();
         self.admit(created_at).await?;
         // Judged before any file is kept: what is refused leaves nothing behind.
-        let not_on = self.unable(&plan).await?;
+        let options = submission.options;
+        let Unable { not_on, msg } = self.unable(&plan, &options.requires).await?;
         let prompt_id = self.parts.random.prompt_id(created_at);
         let gathered = self.gather(prompt_id, plan.media(), submission.parts, submission.own_url).await?;
         let bound = plan.bind(&gathered.names, &mut || self.parts.random.seed());
+        let needs = Workflow::parse(&bound.graph).map(|workflow| Needs::of(&workflow)).unwrap_or_default();
+        let Requires { labels, backend } = options.requires;
         let job = NewJob {
             prompt_id,
+            needs: Needs { labels, backend, ..needs },
             graph: bound.graph.into(),
-            priority: submission.priority,
-            run_timeout: submission.timeout.unwrap_or(self.limits.default_timeout),
-            queue_timeout: submission.queue_timeout,
-            metadata: submission.metadata,
+            priority: options.priority,
+            run_timeout: options.timeout.unwrap_or(self.limits.default_timeout),
+            queue_timeout: options.queue_timeout,
+            metadata: options.metadata,
+            caller: options.caller,
+            max_attempts: options.max_attempts,
+            msg,
             seeds: bound.seeds,
             files: gathered.files,
             workflow: label,
@@ -147,17 +192,26 @@ impl Service {
         } else {
             self.parts.hub.work_came();
         }
-        tracing::info!(%prompt_id, priority = submission.priority, "job accepted");
+        tracing::info!(%prompt_id, priority = options.priority, "job accepted");
         Ok(prompt_id)
     }
 
-    /// The servers that cannot run it.
+    /// The servers that cannot run it, and what to say if only absent ones can.
     ///
     /// # Errors
-    /// [`SubmitError::Unfit`] when none can.
-    async fn unable(&self, plan: &Plan<'_, '_>) -> Result<Vec<BackendName>, SubmitError> {
-        let fits = self.fits_of(plan).await.map_err(SubmitError::InvalidWorkflow)?;
-        if nobody_can(&fits) { Err(SubmitError::Unfit(unfit(&fits, plan))) } else { Ok(unable(&fits)) }
+    /// [`SubmitError::Unfit`] when none can, or none of those that were asked for.
+    async fn unable(&self, plan: &Plan<'_, '_>, requires: &Requires) -> Result<Unable, SubmitError> {
+        let mut fits = self.fits_of(plan).await.map_err(SubmitError::InvalidWorkflow)?;
+        let not_on = unable(&fits);
+        let found = |fit: &Fit| self.parts.pool.find(&fit.backend);
+        fits.retain(|fit| found(fit).is_some_and(|backend| requires.accept(&backend)));
+        if nobody_can(&fits) {
+            return Err(SubmitError::Unfit(unfit(&fits, plan)));
+        }
+        fits.retain(|fit| found(fit).is_some_and(|backend| backend.is_usable()));
+        let missing = nobody_can(&fits).then(|| unfit(&fits, plan).faults.into_iter().next()).flatten();
+        let msg = missing.map(|fault| format!("waits for a server that can run it: {}", fault.message));
+        Ok(Unable { not_on, msg })
     }
 
     /// Refuses a job when the queue is full. The queue is counted anew once a second at most; in between, every

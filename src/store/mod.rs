@@ -21,6 +21,7 @@ use crate::domain::id::{AttemptId, BackendName, GatewayId, LeaseOwner, PromptId}
 use crate::domain::input::StoredInput;
 use crate::domain::job::{Attempt, Fence, Finish, JobState, Lease, NamedText, NewJob, Status, Timings};
 use crate::domain::media::MediaFile;
+use crate::domain::needs::Needs;
 use crate::domain::registered::WorkflowRef;
 use crate::domain::time::UnixMillis;
 
@@ -34,12 +35,11 @@ pub trait Store: JobStore + InputStore + WorkflowStore + BackendStore {}
 
 impl<S: JobStore + InputStore + WorkflowStore + BackendStore> Store for S {}
 
-/// Where counting a job's place in the queue stops: asking must not cost more in a longer queue.
-pub const FARTHEST_POSITION: u64 = 1_000;
-
-/// A free slot that asks for a job.
+/// A job for a free slot.
 #[derive(Debug, Clone)]
 pub struct Claim {
+    /// The job.
+    pub prompt_id: PromptId,
     /// The id of the attempt, unless it is the job's first: that one carries the job's own id.
     pub attempt_id: AttemptId,
     /// The server with the free slot.
@@ -69,6 +69,80 @@ pub struct ClaimedJob {
     pub failures: u32,
     /// Whether a caller asked to cancel it.
     pub cancel_requested: bool,
+    /// How many attempts may fail, if it has a number of its own.
+    pub max_attempts: Option<u32>,
+    /// Servers that went down while they ran it, so far.
+    pub downed: u32,
+    /// Whether its run is not to take anything from ComfyUI's cache.
+    pub defeats_cache: bool,
+    /// What it asks of its server.
+    pub needs: Needs,
+}
+
+/// Where a waiting job stands among the changes of the queue: later ones come after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct QueuePlace {
+    /// The revision that let it wait.
+    pub rev: i64,
+    /// Its place in the order of acceptance.
+    pub seq: i64,
+}
+
+/// A waiting job as whoever hands out slots needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueuedJob {
+    /// Where to read on after it.
+    pub place: QueuePlace,
+    /// The job.
+    pub prompt_id: PromptId,
+    /// Higher runs first.
+    pub priority: i32,
+    /// Whose it is.
+    pub caller: String,
+    /// When it was accepted.
+    pub created_at: UnixMillis,
+    /// Not to be claimed before this moment.
+    pub not_before: UnixMillis,
+    /// Whether files of it are still to be fetched.
+    pub awaits_inputs: bool,
+    /// Servers that cannot run it.
+    pub not_on: Vec<BackendName>,
+    /// The server of its last attempt, if that failed: another is preferred.
+    pub failed_on: Option<BackendName>,
+    /// What it asks of its server.
+    pub needs: Needs,
+}
+
+/// One attempt as clients are told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptRecord {
+    /// Its number, from 1.
+    pub number: u32,
+    /// Its server.
+    pub backend: BackendName,
+    /// When it was claimed.
+    pub started_at: UnixMillis,
+    /// When it ended.
+    pub ended_at: Option<UnixMillis>,
+    /// What became of it: `completed`, `cancelled`, a failure's code, or why the job went back to the queue.
+    pub outcome: Option<String>,
+    /// The same in words.
+    pub reason: Option<String>,
+}
+
+/// What runs of one shape took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShapeRecord {
+    /// The shape or family ([`Needs`]).
+    pub shape: String,
+    /// Milliseconds of execution with its models loaded before.
+    pub warm_ms: Option<i64>,
+    /// The same when they had to be loaded.
+    pub cold_ms: Option<i64>,
+    /// The most bytes of memory of a device on which it ran out of memory.
+    pub oom_vram: Option<i64>,
+    /// When it was last run.
+    pub used_at: UnixMillis,
 }
 
 /// How a job goes back to the queue.
@@ -80,12 +154,36 @@ pub struct Requeue {
     pub not_before: UnixMillis,
     /// The new end of the wait.
     pub deadline: Option<UnixMillis>,
+    /// Why, as the attempt's record has it in one word.
+    pub outcome: &'static str,
     /// Why, for the attempt's record and the job's `msg`.
     pub reason: String,
+    /// Whether its server went down while it ran the job.
+    pub downed: bool,
+    /// Whether its next run is not to take anything from ComfyUI's cache.
+    pub fresh: bool,
     /// A server that is not to claim it again, as it cannot run it.
     pub not_on: Option<BackendName>,
     /// When.
     pub at: UnixMillis,
+}
+
+impl Requeue {
+    /// One that costs the job nothing: its server never ran it.
+    #[must_use]
+    pub const fn for_free(reason: String, now: UnixMillis) -> Self {
+        Self {
+            counts: false,
+            not_before: now,
+            deadline: None,
+            outcome: "not_run",
+            reason,
+            downed: false,
+            fresh: false,
+            not_on: None,
+            at: now,
+        }
+    }
 }
 
 /// What a cancel request came to.
@@ -167,8 +265,8 @@ pub struct JobRecord {
     pub texts: Vec<NamedText>,
     /// Its files.
     pub media: Vec<MediaFile>,
-    /// Jobs that will be claimed before it, while it is queued; [`FARTHEST_POSITION`] stands for that many or more.
-    pub queue_position: Option<u64>,
+    /// Its last attempts, in order.
+    pub history: Vec<AttemptRecord>,
 }
 
 impl JobRecord {
@@ -217,9 +315,12 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
     /// Accepts a job: it is queued and on disk.
     async fn insert(&self, job: NewJob) -> Result<(), StoreError>;
 
-    /// Hands the next jobs to `claims`, in order of priority, then acceptance; the first job to the first claim that
-    /// may have it. Jobs whose inputs are still fetched are passed over, and for each claim those that its server
-    /// cannot run. Returns fewer jobs than claims when fewer are due.
+    /// Waiting jobs in the order in which they came to wait, those after `after` only, up to `limit`: whoever reads on
+    /// from the last place misses none.
+    async fn queued_jobs(&self, after: Option<QueuePlace>, limit: u32) -> Result<Vec<QueuedJob>, StoreError>;
+
+    /// Hands jobs to slots. Those that do not wait any more, are not due or have not all their files are left out of
+    /// what it returns.
     async fn claim(&self, claims: Vec<Claim>, now: UnixMillis) -> Result<Vec<ClaimedJob>, StoreError>;
 
     /// Takes over running jobs of other owners under `lease`.
@@ -238,6 +339,12 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
 
     /// Lets every queued job be claimed by any server again: what servers can run has changed.
     async fn clear_not_on(&self) -> Result<(), StoreError>;
+
+    /// Keeps what runs of these shapes took; of all shapes the `keep` that were used last stay.
+    async fn learn(&self, shapes: Vec<ShapeRecord>, keep: u32) -> Result<(), StoreError>;
+
+    /// The shapes that were used last, up to `limit`.
+    async fn shapes(&self, limit: u32) -> Result<Vec<ShapeRecord>, StoreError>;
 
     /// Cancels a queued job, or notes the wish for a running one.
     async fn request_cancel(

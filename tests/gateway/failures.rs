@@ -137,7 +137,7 @@ async fn a_blocked_branch_is_not_the_end() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_gone_fails_the_job_and_is_named() {
+async fn a_file_that_is_gone_is_made_anew_once_and_then_fails_the_job() {
     let comfy = simulator().await;
     let gateway = Gateway::before(&[&comfy]).await;
     std::fs::write(comfy.output_directory().join("there.bin"), "there").unwrap();
@@ -150,7 +150,10 @@ async fn a_file_that_is_gone_fails_the_job_and_is_named() {
     assert_eq!(error["node_id"], "1");
     assert_eq!(gateway.bytes(&result["images"][0]).await, "there");
     assert_eq!((&result["texts"], &result["outputs"]["1"]["text"]), (&json!(["kept"]), &json!(["kept"])));
-    assert_eq!(comfy.requests(Route::View).len(), 2, "a 404 is not asked again");
+    assert_eq!(comfy.requests(Route::View).len(), 4, "a 404 is not asked again, but by the second run");
+    assert_eq!((&result["attempts"], comfy.all_runs().len()), (&json!(2), 2));
+    let history = result["attempt_history"].as_array().unwrap();
+    assert!(history.iter().all(|attempt| attempt["outcome"] == "output_unavailable"), "{history:#?}");
     gateway.finish().await;
 }
 

@@ -24,7 +24,7 @@ async fn with_a_websocket_the_end_is_known_without_polling() {
     let result = gateway.run(text("x", "")).await;
     assert_eq!(result["status"], "completed");
     assert!(comfy.requests(Route::History).len() <= 3, "asked only when the end was heard");
-    assert_eq!(comfy.requests(Route::Queue).len(), 1, "the probe of its start");
+    assert_eq!(comfy.requests(Route::Queue).len(), 1, "by the first probe of its health alone");
     gateway.finish().await;
 }
 

@@ -14,8 +14,10 @@ macro_rules! every_case {
     ($make:path) => {
         $crate::every_case!(@ $make:
             queue::an_accepted_job_waits_at_its_place,
-            queue::jobs_are_claimed_by_priority_then_acceptance,
-            queue::the_first_job_goes_to_the_first_claim,
+            queue::waiting_jobs_are_told_of_with_all_that_placing_them_needs,
+            queue::whoever_reads_on_misses_no_job_that_comes_to_wait,
+            queue::only_the_jobs_that_are_named_are_claimed,
+            queue::what_runs_took_is_kept_for_the_shapes_used_last,
             queue::fewer_jobs_than_claims_are_no_error,
             queue::the_first_attempt_carries_the_jobs_id_and_later_ones_the_given,
             queue::a_job_is_not_claimed_before_its_moment,

@@ -7,7 +7,7 @@ use comfy_gateway::domain::failure::{Failure, FailureCode};
 use comfy_gateway::domain::id::PromptId;
 use comfy_gateway::domain::job::{Attempt, Ending, Fence, JobState, Lease, NewJob, Status};
 use comfy_gateway::domain::transition::{Event, Holder, apply};
-use comfy_gateway::store::{Adopt, CancelOutcome, DeleteOutcome, JobStore, Lookup, StoreError};
+use comfy_gateway::store::{Adopt, CancelOutcome, Claim, DeleteOutcome, JobStore, Lookup, StoreError};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -171,7 +171,8 @@ impl Life<'_> {
         match event {
             Event::Claim { attempt, now } => {
                 let Step::Claim { who, .. } = *step else { unreachable!() };
-                let claimed = store.claim(vec![slot(100, who)], now).await.unwrap();
+                let claim = Claim { prompt_id: id, ..slot(100, who) };
+                let claimed = store.claim(vec![claim], now).await.unwrap();
                 assert!(claimed.iter().all(|job| job.prompt_id == id && job.attempt == attempt));
                 !claimed.is_empty()
             }

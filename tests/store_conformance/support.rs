@@ -8,8 +8,9 @@ use comfy_gateway::domain::id::{AttemptId, BackendName, LeaseOwner, PromptId};
 use comfy_gateway::domain::input::{JobInput, RemoteInput, StoredInput};
 use comfy_gateway::domain::job::{Ending, Fence, Finish, Lease, NamedText, NewJob, Timings};
 use comfy_gateway::domain::media::{MediaFile, MediaKind};
+use comfy_gateway::domain::needs::Needs;
 use comfy_gateway::domain::time::UnixMillis;
-use comfy_gateway::store::{Claim, ClaimedJob, JobRecord, JobStore, Lookup, Requeue, Store};
+use comfy_gateway::store::{Claim, ClaimedJob, JobRecord, JobStore, Lookup, QueuedJob, Requeue, Store};
 use serde_json::value::RawValue;
 
 /// An empty store and what must live as long.
@@ -51,14 +52,23 @@ pub fn job(n: u8) -> NewJob {
         files: Vec::new(),
         workflow: None,
         not_on: Vec::new(),
+        caller: String::new(),
+        needs: Needs::default(),
+        max_attempts: None,
+        msg: None,
         created_at: at(i64::from(n)),
     }
 }
 
-/// A free slot of owner `who`, whose lease lasts until `who` seconds.
+/// A free slot of owner `who`, whose lease lasts until `who` seconds; [`hand_out`] says for which job.
 pub fn slot(n: u8, who: u8) -> Claim {
     let lease = Lease { owner: owner(who), until: at(i64::from(who) * 1_000) };
-    Claim { attempt_id: attempt_id(n), backend: BackendName::parse("gpu-1").unwrap(), lease }
+    Claim {
+        prompt_id: id(0),
+        attempt_id: attempt_id(n),
+        backend: BackendName::parse("gpu-1").unwrap(),
+        lease,
+    }
 }
 
 /// A free slot of another server.
@@ -85,15 +95,36 @@ pub async fn accept(store: &dyn JobStore, numbers: impl IntoIterator<Item = u8>)
     }
 }
 
+/// Gives each slot the next waiting job that its server may have, and claims them all.
+pub async fn hand_out(store: &dyn JobStore, slots: Vec<Claim>, now: UnixMillis) -> Vec<ClaimedJob> {
+    let mut waiting = store.queued_jobs(None, 1_000).await.unwrap();
+    waiting.sort_by_key(|job| job.place.seq);
+    let mut claims = Vec::new();
+    for slot in slots {
+        let due = |job: &QueuedJob| {
+            job.not_before <= now && !job.awaits_inputs && !job.not_on.contains(&slot.backend)
+        };
+        if let Some(at) = waiting.iter().position(due) {
+            claims.push(Claim { prompt_id: waiting.remove(at).prompt_id, ..slot });
+        }
+    }
+    store.claim(claims, now).await.unwrap()
+}
+
+/// Claims the job `n` for owner `who` at `now`.
+pub async fn claim_job(store: &dyn JobStore, n: u8, who: u8, now: UnixMillis) -> Option<ClaimedJob> {
+    store.claim(vec![Claim { prompt_id: id(n), ..slot(200, who) }], now).await.unwrap().pop()
+}
+
 /// Claims one job for owner `who` at 1,000 ms.
 pub async fn claim(store: &dyn JobStore, who: u8) -> Option<ClaimedJob> {
-    store.claim(vec![slot(200, who)], at(1_000)).await.unwrap().pop()
+    hand_out(store, vec![slot(200, who)], at(1_000)).await.pop()
 }
 
 /// Accepts job `n` and claims it for owner 1.
 pub async fn running(store: &dyn JobStore, n: u8) -> Fence {
     accept(store, [n]).await;
-    let claimed = claim(store, 1).await.unwrap();
+    let claimed = claim_job(store, n, 1, at(1_000)).await.unwrap();
     assert_eq!(claimed.prompt_id, id(n));
     claimed.attempt.fence(claimed.prompt_id)
 }
@@ -134,7 +165,10 @@ pub fn again(counts: bool) -> Requeue {
         counts,
         not_before: at(1_000),
         deadline: None,
+        outcome: "backend_lost",
         reason: "the server gpu-1 was lost".to_owned(),
+        downed: false,
+        fresh: false,
         not_on: None,
         at: at(1_500),
     }

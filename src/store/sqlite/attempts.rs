@@ -87,29 +87,39 @@ pub(super) async fn finish(
     .await?;
     let Some(row) = row else { return Err(StoreError::LeaseLost.into()) };
     let seq: i64 = row.try_get("seq")?;
-    let outcome = match &finish.ending {
-        Ending::Failed(failure) => failure.code.as_str(),
-        other => other.status().as_str(),
+    let (outcome, reason) = match &finish.ending {
+        Ending::Failed(failure) => (failure.code.as_str(), Some(failure.summary())),
+        other => (other.status().as_str(), None),
     };
-    end_attempt(connection, seq, fence, finish.finished_at, outcome).await?;
+    let outcome = Outcome { outcome, reason, at: finish.finished_at };
+    end_attempt(connection, seq, fence, outcome).await?;
     keep_outputs(connection, seq, finish).await?;
     Ok(Reply::Done)
+}
+
+/// What became of an attempt.
+struct Outcome<'a> {
+    outcome: &'a str,
+    reason: Option<&'a str>,
+    at: UnixMillis,
 }
 
 async fn end_attempt(
     connection: &mut SqliteConnection,
     seq: i64,
     fence: Fence,
-    at: UnixMillis,
-    outcome: &str,
+    outcome: Outcome<'_>,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE attempts SET ended_at = ?3, outcome = ?4 WHERE seq = ?1 AND number = ?2")
-        .bind(seq)
-        .bind(fence.attempt)
-        .bind(at.as_millis())
-        .bind(outcome.to_owned())
-        .execute(connection)
-        .await?;
+    sqlx::query(
+        "UPDATE attempts SET ended_at = ?3, outcome = ?4, reason = ?5 WHERE seq = ?1 AND number = ?2",
+    )
+    .bind(seq)
+    .bind(fence.attempt)
+    .bind(outcome.at.as_millis())
+    .bind(outcome.outcome.to_owned())
+    .bind(outcome.reason.map(str::to_owned))
+    .execute(connection)
+    .await?;
     Ok(())
 }
 
@@ -149,9 +159,10 @@ pub(super) async fn requeue(
     connection: &mut SqliteConnection,
     fence: Fence,
     requeue: &Requeue,
+    rev: i64,
 ) -> Result<Reply, OpError> {
     let row = sqlx::query(
-        "UPDATE jobs SET state = 'queued', failures = failures + ?4, not_before = ?5, queue_deadline = ?6, msg = ?7,
+        "UPDATE jobs SET state = 'queued', rev = ?9, failures = failures + ?4, downed = downed + ?10, fresh = max(fresh, ?11), not_before = ?5, queue_deadline = ?6, msg = ?7,
              lease_owner = NULL, lease_until = NULL,
              not_on = CASE WHEN ?8 IS NULL THEN not_on ELSE json_insert(coalesce(not_on, '[]'), '$[#]', ?8) END
          WHERE prompt_id = ?1 AND state = 'running' AND attempt = ?2 AND lease_owner = ?3 AND cancel_requested = 0
@@ -165,9 +176,13 @@ pub(super) async fn requeue(
     .bind(requeue.deadline.map(UnixMillis::as_millis))
     .bind(requeue.reason.clone())
     .bind(requeue.not_on.as_ref().map(|name| name.as_str().to_owned()))
+    .bind(rev)
+    .bind(i64::from(requeue.downed))
+    .bind(i64::from(requeue.fresh))
     .fetch_optional(&mut *connection)
     .await?;
     let Some(row) = row else { return Err(StoreError::LeaseLost.into()) };
-    end_attempt(connection, row.try_get("seq")?, fence, requeue.at, &requeue.reason).await?;
+    let outcome = Outcome { outcome: requeue.outcome, reason: Some(&requeue.reason), at: requeue.at };
+    end_attempt(connection, row.try_get("seq")?, fence, outcome).await?;
     Ok(Reply::Done)
 }

@@ -43,11 +43,13 @@ pub(super) async fn ready(
     id: PromptId,
     graph: &RawValue,
     files: &[StoredInput],
+    rev: i64,
 ) -> Result<Reply, OpError> {
     let row = sqlx::query(
-        "UPDATE jobs SET awaits_inputs = 0 WHERE prompt_id = ?1 AND state = 'queued' AND awaits_inputs = 1 RETURNING seq",
+        "UPDATE jobs SET awaits_inputs = 0, rev = ?2 WHERE prompt_id = ?1 AND state = 'queued' AND awaits_inputs = 1 RETURNING seq",
     )
     .bind(id.to_string())
+    .bind(rev)
     .fetch_optional(&mut *connection)
     .await?;
     let Some(row) = row else { return Ok(Reply::Changed(false)) };

@@ -11,6 +11,7 @@ const CHUNKS: [usize; 3] = [64, 8, 1];
 pub(super) async fn insert(
     connection: &mut SqliteConnection,
     first_seq: i64,
+    rev: i64,
     jobs: &[&NewJob],
 ) -> Result<(), sqlx::Error> {
     let mut seq = first_seq;
@@ -18,7 +19,7 @@ pub(super) async fn insert(
     while !rest.is_empty() {
         let size = CHUNKS.into_iter().find(|&size| size <= rest.len()).unwrap_or(1);
         let (chunk, others) = rest.split_at(size);
-        insert_chunk(connection, seq, chunk).await?;
+        insert_chunk(connection, seq, rev, chunk).await?;
         seq += i64::try_from(size).unwrap_or(0);
         rest = others;
     }
@@ -28,10 +29,11 @@ pub(super) async fn insert(
 async fn insert_chunk(
     connection: &mut SqliteConnection,
     first_seq: i64,
+    rev: i64,
     jobs: &[&NewJob],
 ) -> Result<(), sqlx::Error> {
     let mut rows = QueryBuilder::<Sqlite>::new(
-        "INSERT INTO jobs (seq, prompt_id, state, priority, created_at, run_timeout_ms, queue_timeout_ms, not_before, queue_deadline, awaits_inputs, workflow, not_on) ",
+        "INSERT INTO jobs (seq, prompt_id, state, priority, created_at, run_timeout_ms, queue_timeout_ms, not_before, queue_deadline, awaits_inputs, workflow, not_on, rev, caller, max_attempts, needs, msg) ",
     );
     rows.push_values((first_seq..).zip(jobs), |mut row, (seq, job)| {
         let deadline = job.queue_timeout.map(|wait| job.created_at.plus(wait).as_millis());
@@ -46,7 +48,12 @@ async fn insert_chunk(
             .push_bind(deadline)
             .push_bind(job.awaits_inputs())
             .push_bind(job.workflow.clone())
-            .push_bind((!job.not_on.is_empty()).then(|| rows::to_json(&job.not_on)));
+            .push_bind((!job.not_on.is_empty()).then(|| rows::to_json(&job.not_on)))
+            .push_bind(rev)
+            .push_bind(job.caller.clone())
+            .push_bind(job.max_attempts)
+            .push_bind(rows::to_json(&job.needs))
+            .push_bind(job.msg.clone());
     });
     rows.build().execute(&mut *connection).await?;
 

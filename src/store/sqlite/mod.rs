@@ -11,6 +11,7 @@ mod op;
 mod query;
 mod queue;
 mod rows;
+mod shapes;
 mod workflows;
 mod writer;
 
@@ -26,8 +27,8 @@ use tokio::sync::{mpsc, oneshot};
 use self::op::{Envelope, Op, Reply, unavailable};
 use self::writer::{Message, Writer};
 use super::{
-    Adopt, CancelOutcome, Claim, ClaimedJob, Cursor, DeleteOutcome, JobStore, Lookup, Page, QueueStats,
-    Requeue, StoreError,
+    Adopt, CancelOutcome, Claim, ClaimedJob, Cursor, DeleteOutcome, JobStore, Lookup, Page, QueuePlace,
+    QueueStats, QueuedJob, Requeue, ShapeRecord, StoreError,
 };
 use crate::domain::failure::Failure;
 use crate::domain::id::{GatewayId, LeaseOwner, PromptId};
@@ -84,7 +85,7 @@ impl SqliteStore {
             options.clone().journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
         let mut connection = writing.connect().await.map_err(|error| cannot(&error))?;
         MIGRATIONS.run(&mut connection).await.map_err(|error| cannot(&error))?;
-        let (gateway_id, next_seq) =
+        let (gateway_id, next_seq, rev) =
             prepare(&mut connection, fresh_id).await.map_err(|error| cannot(&error))?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
@@ -94,7 +95,7 @@ impl SqliteStore {
             .await
             .map_err(|error| cannot(&error))?;
         let (writer, inbox) = mpsc::channel(WAITING_WRITES);
-        tasks.spawn("store writer", Writer { connection, inbox, observer, next_seq }.run());
+        tasks.spawn("store writer", Writer { connection, inbox, observer, next_seq, rev }.run());
         Ok(Self { readers, writer, gateway_id })
     }
 
@@ -177,7 +178,7 @@ async fn refuse_newer(
 async fn prepare(
     connection: &mut SqliteConnection,
     fresh_id: GatewayId,
-) -> Result<(GatewayId, i64), MigrateError> {
+) -> Result<(GatewayId, i64, i64), MigrateError> {
     let id: String = sqlx::query_scalar(
         "INSERT INTO gateway (only_row, gateway_id) VALUES (1, ?1) ON CONFLICT DO UPDATE SET only_row = 1 RETURNING gateway_id",
     )
@@ -185,8 +186,11 @@ async fn prepare(
     .fetch_one(&mut *connection)
     .await?;
     let id = GatewayId::parse(&id).map_err(|error| MigrateError::Source(Box::new(error)))?;
-    let last: Option<i64> = sqlx::query_scalar("SELECT max(seq) FROM jobs").fetch_one(connection).await?;
-    Ok((id, last.unwrap_or(0) + 1))
+    let last: Option<i64> =
+        sqlx::query_scalar("SELECT max(seq) FROM jobs").fetch_one(&mut *connection).await?;
+    let rev: Option<i64> =
+        sqlx::query_scalar("SELECT max(rev) FROM jobs WHERE state = 'queued'").fetch_one(connection).await?;
+    Ok((id, last.unwrap_or(0) + 1, rev.unwrap_or(0)))
 }
 
 #[async_trait]
@@ -197,6 +201,18 @@ impl JobStore for SqliteStore {
 
     async fn insert(&self, job: NewJob) -> Result<(), StoreError> {
         self.write(Op::Insert(job)).await.map(|_| ())
+    }
+
+    async fn queued_jobs(&self, after: Option<QueuePlace>, limit: u32) -> Result<Vec<QueuedJob>, StoreError> {
+        query::queued_jobs(&self.readers, after, limit).await
+    }
+
+    async fn learn(&self, shapes: Vec<ShapeRecord>, keep: u32) -> Result<(), StoreError> {
+        self.write(Op::Learn { shapes, keep }).await.map(|_| ())
+    }
+
+    async fn shapes(&self, limit: u32) -> Result<Vec<ShapeRecord>, StoreError> {
+        query::shapes(&self.readers, limit).await
     }
 
     async fn claim(&self, claims: Vec<Claim>, now: UnixMillis) -> Result<Vec<ClaimedJob>, StoreError> {

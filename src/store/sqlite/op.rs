@@ -12,7 +12,7 @@ use crate::domain::registered::WorkflowName;
 use crate::domain::time::UnixMillis;
 use crate::store::{
     Adopt, CancelOutcome, Claim, ClaimedJob, DeleteOutcome, FileRecord, NewWorkflow, Registered, Requeue,
-    StoreError, StoredBackend,
+    ShapeRecord, StoreError, StoredBackend,
 };
 
 /// One write.
@@ -28,6 +28,7 @@ pub(super) enum Op {
     ExpireQueued { now: UnixMillis, failure: Box<Failure>, expires_at: Option<UnixMillis> },
     Delete { id: PromptId, at: UnixMillis },
     ClearNotOn,
+    Learn { shapes: Vec<ShapeRecord>, keep: u32 },
     InsertFile(FileRecord),
     DeleteFile(FileId),
     InputsReady { id: PromptId, graph: Box<RawValue>, files: Vec<StoredInput> },

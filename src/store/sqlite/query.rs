@@ -10,24 +10,22 @@ use crate::domain::job::Status;
 use crate::domain::media::MediaFile;
 use crate::domain::registered::WorkflowRef;
 use crate::domain::time::UnixMillis;
-use crate::store::{Cursor, JobRecord, Lookup, Page, QueueStats, StoreError};
+use crate::store::{
+    Cursor, JobRecord, Lookup, Page, QueuePlace, QueueStats, QueuedJob, ShapeRecord, StoreError,
+};
 
-/// A job with everything but its files; a `WHERE` follows. Counting stops at `FARTHEST_POSITION`:
-/// whoever asks for a job far back in a long queue must not walk all of it.
+/// A job with everything but its files and attempts; a `WHERE` follows.
 macro_rules! record {
     () => {
-        "SELECT jobs.*, job_inputs.metadata, job_inputs.seeds, job_outputs.outputs, job_outputs.texts,
-         CASE jobs.state WHEN 'queued' THEN min(1000,
-             (SELECT count(*) FROM (SELECT 1 FROM jobs AS ahead
-              WHERE ahead.state = 'queued' AND ahead.priority > jobs.priority LIMIT 1000))
-           + (SELECT count(*) FROM (SELECT 1 FROM jobs AS ahead
-              WHERE ahead.state = 'queued' AND ahead.priority = jobs.priority AND ahead.seq < jobs.seq LIMIT 1000)))
-         END AS position
+        "SELECT jobs.*, job_inputs.metadata, job_inputs.seeds, job_outputs.outputs, job_outputs.texts
          FROM jobs JOIN job_inputs USING (seq) LEFT JOIN job_outputs USING (seq) "
     };
 }
 
 const GET: &str = concat!(record!(), "WHERE prompt_id = ?1");
+
+/// The last attempts, the latest first.
+const HISTORY: &str = "SELECT * FROM attempts WHERE seq = ?1 ORDER BY number DESC LIMIT 20";
 
 const MEDIA: &str = "SELECT * FROM media WHERE seq = ?1 ORDER BY position";
 
@@ -50,17 +48,53 @@ pub(super) async fn get(pool: &SqlitePool, id: PromptId) -> Result<Lookup, Store
 
 async fn complete(pool: &SqlitePool, row: &SqliteRow) -> Result<JobRecord, StoreError> {
     let mut job = rows::record(row)?;
-    job.queue_position = row
-        .try_get::<Option<i64>, _>("position")
-        .map_err(|error| unavailable(&error))?
-        .and_then(|position| u64::try_from(position).ok());
+    let seq: i64 = row.try_get("seq").map_err(|error| unavailable(&error))?;
+    if job.attempts > 0 {
+        let history = sqlx::query(HISTORY).bind(seq).fetch_all(pool).await;
+        let history = history.map_err(|error| unavailable(&error))?;
+        job.history = history.iter().rev().map(rows::attempt_record).collect::<Result<_, _>>()?;
+    }
     if job.state.status().is_terminal() {
-        let seq: i64 = row.try_get("seq").map_err(|error| unavailable(&error))?;
         let media =
             sqlx::query(MEDIA).bind(seq).fetch_all(pool).await.map_err(|error| unavailable(&error))?;
         job.media = media.iter().map(rows::media).collect::<Result<_, _>>()?;
     }
     Ok(job)
+}
+
+pub(super) async fn queued_jobs(
+    pool: &SqlitePool,
+    after: Option<QueuePlace>,
+    limit: u32,
+) -> Result<Vec<QueuedJob>, StoreError> {
+    let after = after.unwrap_or(QueuePlace { rev: i64::MIN, seq: i64::MIN });
+    let rows = sqlx::query(
+        "SELECT * FROM jobs INDEXED BY jobs_queue
+         WHERE state = 'queued' AND (rev, seq) > (?1, ?2) ORDER BY rev, seq LIMIT ?3",
+    )
+    .bind(after.rev)
+    .bind(after.seq)
+    .bind(limit)
+    .fetch_all(pool)
+    .await
+    .map_err(|error| unavailable(&error))?;
+    let read = |row: &SqliteRow| match rows::queued(row) {
+        Ok(job) => Some(job),
+        Err(error) => {
+            tracing::error!(%error, "a waiting job's row cannot be read; it is passed over");
+            None
+        }
+    };
+    Ok(rows.iter().filter_map(read).collect())
+}
+
+pub(super) async fn shapes(pool: &SqlitePool, limit: u32) -> Result<Vec<ShapeRecord>, StoreError> {
+    let rows = sqlx::query("SELECT * FROM shapes ORDER BY used_at DESC LIMIT ?1")
+        .bind(limit)
+        .fetch_all(pool)
+        .await
+        .map_err(|error| unavailable(&error))?;
+    rows.iter().map(rows::shape).collect()
 }
 
 pub(super) async fn status(pool: &SqlitePool, id: PromptId) -> Result<Option<Status>, StoreError> {

@@ -7,17 +7,14 @@ use sqlx::{Row, SqliteConnection};
 use super::op::{OpError, Reply};
 use super::rows;
 use crate::domain::failure::{Failure, FailureCode};
-use crate::domain::id::{BackendName, PromptId};
+use crate::domain::id::PromptId;
 use crate::domain::time::UnixMillis;
 use crate::store::{CancelOutcome, Claim, ClaimedJob, StoreError};
 
 const CLAIM: &str = "UPDATE jobs SET state = 'running', attempt = attempt + 1, queue_deadline = NULL,
     attempt_id = CASE attempt WHEN 0 THEN prompt_id ELSE ?1 END,
     backend = ?2, lease_owner = ?3, lease_until = ?4, started_at = ?5
-    WHERE seq = (SELECT seq FROM jobs WHERE state = 'queued' AND not_before <= ?5 AND awaits_inputs = 0
-                 AND (not_on IS NULL OR NOT EXISTS (SELECT 1 FROM json_each(not_on) WHERE value = ?2))
-                 ORDER BY priority DESC, seq LIMIT 1)
-      AND state = 'queued'
+    WHERE prompt_id = ?6 AND state = 'queued' AND not_before <= ?5 AND awaits_inputs = 0
     RETURNING *, (SELECT graph FROM job_inputs WHERE job_inputs.seq = jobs.seq) AS graph,
         (SELECT files FROM job_inputs WHERE job_inputs.seq = jobs.seq) AS files";
 
@@ -30,46 +27,27 @@ pub(super) async fn claim(
     now: UnixMillis,
 ) -> Result<Vec<ClaimedJob>, OpError> {
     let mut claimed = Vec::with_capacity(claims.len());
-    // A server for which there was nothing is not asked for again: what one cannot run another may.
-    let mut served: Vec<&BackendName> = Vec::new();
     for claim in claims {
-        if served.contains(&&claim.backend) {
-            continue;
-        }
-        match next(connection, claim, now).await? {
-            Some(job) => claimed.push(job),
-            None => served.push(&claim.backend),
-        }
-    }
-    Ok(claimed)
-}
-
-/// The next job for one slot. A damaged one does not use the slot up: whoever claims takes an empty hand for an empty
-/// queue.
-async fn next(
-    connection: &mut SqliteConnection,
-    claim: &Claim,
-    now: UnixMillis,
-) -> Result<Option<ClaimedJob>, sqlx::Error> {
-    loop {
         let row = sqlx::query(CLAIM)
             .bind(claim.attempt_id.to_string())
             .bind(claim.backend.as_str().to_owned())
             .bind(claim.lease.owner.to_string())
             .bind(claim.lease.until.as_millis())
             .bind(now.as_millis())
+            .bind(claim.prompt_id.to_string())
             .fetch_optional(&mut *connection)
             .await?;
-        let Some(row) = row else { return Ok(None) };
+        let Some(row) = row else { continue };
         let seq: i64 = row.try_get("seq")?;
         match rows::claimed(&row) {
             Ok(job) => {
                 record_attempt(connection, seq, &job).await?;
-                return Ok(Some(job));
+                claimed.push(job);
             }
             Err(error) => condemn(connection, seq, &error, now).await?,
         }
     }
+    Ok(claimed)
 }
 
 async fn record_attempt(

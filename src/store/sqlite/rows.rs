@@ -11,8 +11,11 @@ use crate::domain::id::{AttemptId, BackendName, FileId, LeaseOwner, PromptId};
 use crate::domain::input::{JobInput, StoredInput};
 use crate::domain::job::{Attempt, JobState, Lease, Status, Timings};
 use crate::domain::media::{MediaFile, MediaKind};
+use crate::domain::needs::Needs;
 use crate::domain::time::UnixMillis;
-use crate::store::{ClaimedJob, FileRecord, JobRecord, StoreError};
+use crate::store::{
+    AttemptRecord, ClaimedJob, FileRecord, JobRecord, QueuePlace, QueuedJob, ShapeRecord, StoreError,
+};
 
 /// A column of `jobs` that holds what no valid row holds.
 fn wrong(row: &SqliteRow, column: &'static str, reason: impl Display) -> StoreError {
@@ -125,6 +128,53 @@ fn stored(row: &SqliteRow) -> Result<Vec<StoredInput>, StoreError> {
     files(row)?.into_iter().map(one).collect()
 }
 
+fn needs(row: &SqliteRow) -> Result<Needs, StoreError> {
+    let needs = get::<Option<&str>>(row, "needs")?.map(serde_json::from_str).transpose();
+    Ok(needs.map_err(|error| wrong(row, "needs", error))?.unwrap_or_default())
+}
+
+/// A row of `jobs` that waits.
+pub(super) fn queued(row: &SqliteRow) -> Result<QueuedJob, StoreError> {
+    // What is damaged here shows again when the job is claimed, and fails it then.
+    let not_on = get::<Option<&str>>(row, "not_on")?.and_then(|text| serde_json::from_str(text).ok());
+    let failures: u32 = get(row, "failures")?;
+    Ok(QueuedJob {
+        place: QueuePlace { rev: get(row, "rev")?, seq: get(row, "seq")? },
+        prompt_id: prompt_id(row)?,
+        priority: get(row, "priority")?,
+        caller: get(row, "caller")?,
+        created_at: moment(row, "created_at")?,
+        not_before: moment(row, "not_before")?,
+        awaits_inputs: get(row, "awaits_inputs")?,
+        not_on: not_on.unwrap_or_default(),
+        failed_on: backend(row)?.filter(|_| failures > 0),
+        needs: needs(row).unwrap_or_default(),
+    })
+}
+
+/// A row of `shapes`.
+pub(super) fn shape(row: &SqliteRow) -> Result<ShapeRecord, StoreError> {
+    Ok(ShapeRecord {
+        shape: get(row, "shape")?,
+        warm_ms: get(row, "warm_ms")?,
+        cold_ms: get(row, "cold_ms")?,
+        oom_vram: get(row, "oom_vram")?,
+        used_at: moment(row, "used_at")?,
+    })
+}
+
+/// A row of `attempts`.
+pub(super) fn attempt_record(row: &SqliteRow) -> Result<AttemptRecord, StoreError> {
+    Ok(AttemptRecord {
+        number: get(row, "number")?,
+        backend: backend(row)?.ok_or_else(|| wrong(row, "backend", "missing"))?,
+        started_at: moment(row, "started_at")?,
+        ended_at: moment_maybe(row, "ended_at")?,
+        outcome: get(row, "outcome")?,
+        reason: get(row, "reason")?,
+    })
+}
+
 /// The graph of a row that has one.
 pub(super) fn graph(row: &SqliteRow) -> Result<Box<RawValue>, StoreError> {
     json(row, "graph", required(row, "graph")?)
@@ -157,6 +207,10 @@ pub(super) fn claimed(row: &SqliteRow) -> Result<ClaimedJob, StoreError> {
         queue_timeout: duration(row, "queue_timeout_ms")?,
         failures: get(row, "failures")?,
         cancel_requested: get(row, "cancel_requested")?,
+        max_attempts: get(row, "max_attempts")?,
+        downed: get(row, "downed")?,
+        defeats_cache: get(row, "fresh")?,
+        needs: needs(row)?,
     })
 }
 
@@ -185,7 +239,7 @@ pub(super) fn record(row: &SqliteRow) -> Result<JobRecord, StoreError> {
         outputs: json_maybe(row, "outputs")?,
         texts: texts.map_err(|error| wrong(row, "texts", error))?.unwrap_or_default(),
         media: Vec::new(),
-        queue_position: None,
+        history: Vec::new(),
     })
 }
 

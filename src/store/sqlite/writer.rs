@@ -6,7 +6,7 @@ use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use super::op::{Envelope, Op, OpError, Reply, unavailable};
-use super::{attempts, backends, cleanup, inputs, insert, queue, workflows};
+use super::{attempts, backends, cleanup, inputs, insert, queue, shapes, workflows};
 use crate::store::StoreError;
 
 /// The most writes of one transaction. Larger batches gain little and delay their first caller.
@@ -28,6 +28,8 @@ pub(super) struct Writer {
     pub observer: BatchObserver,
     /// The `seq` of the next accepted job: this task alone inserts.
     pub next_seq: i64,
+    /// The revision of the last transaction that let jobs wait: this task alone writes.
+    pub rev: i64,
 }
 
 impl Writer {
@@ -104,22 +106,24 @@ impl Writer {
     async fn apply_and_commit(&mut self, ops: &[Op]) -> Result<Vec<Result<Reply, StoreError>>, sqlx::Error> {
         let jobs: Vec<_> =
             ops.iter().filter_map(|op| if let Op::Insert(job) = op { Some(job) } else { None }).collect();
-        insert::insert(&mut self.connection, self.next_seq, &jobs).await?;
+        let rev = self.rev + 1;
+        insert::insert(&mut self.connection, self.next_seq, rev, &jobs).await?;
         let mut results = Vec::with_capacity(ops.len());
         for op in ops {
-            match apply(&mut self.connection, op).await {
+            match apply(&mut self.connection, op, rev).await {
                 Ok(reply) => results.push(Ok(reply)),
                 Err(OpError::Refused(error)) => results.push(Err(error)),
                 Err(OpError::Sql(error)) => return Err(error),
             }
         }
         sqlx::query("COMMIT").execute(&mut self.connection).await?;
+        self.rev = rev;
         self.next_seq += i64::try_from(jobs.len()).unwrap_or(i64::MAX);
         Ok(results)
     }
 }
 
-async fn apply(connection: &mut SqliteConnection, op: &Op) -> Result<Reply, OpError> {
+async fn apply(connection: &mut SqliteConnection, op: &Op, rev: i64) -> Result<Reply, OpError> {
     match op {
         // Inserted together with the batch's other jobs.
         Op::Insert(_) => Ok(Reply::Done),
@@ -129,7 +133,7 @@ async fn apply(connection: &mut SqliteConnection, op: &Op) -> Result<Reply, OpEr
         }
         Op::Renew { owner, until } => attempts::renew(connection, *owner, *until).await,
         Op::Finish { fence, finish } => attempts::finish(connection, *fence, finish).await,
-        Op::Requeue { fence, requeue } => attempts::requeue(connection, *fence, requeue).await,
+        Op::Requeue { fence, requeue } => attempts::requeue(connection, *fence, requeue, rev).await,
         Op::RequestCancel { id, at, expires_at } => {
             queue::request_cancel(connection, *id, *at, *expires_at).await.map(Reply::Cancel)
         }
@@ -138,9 +142,10 @@ async fn apply(connection: &mut SqliteConnection, op: &Op) -> Result<Reply, OpEr
         }
         Op::Delete { id, at } => cleanup::delete(connection, *id, *at).await.map(Reply::Delete),
         Op::ClearNotOn => queue::clear_not_on(connection).await,
+        Op::Learn { shapes, keep } => shapes::learn(connection, shapes, *keep).await,
         Op::InsertFile(file) => inputs::insert_file(connection, file).await,
         Op::DeleteFile(id) => inputs::delete_file(connection, *id).await,
-        Op::InputsReady { id, graph, files } => inputs::ready(connection, *id, graph, files).await,
+        Op::InputsReady { id, graph, files } => inputs::ready(connection, *id, graph, files, rev).await,
         Op::InputsFailed { id, failure, at, expires_at } => {
             inputs::failed(connection, *id, failure, *at, *expires_at).await
         }

@@ -89,7 +89,6 @@ pub async fn a_requeued_job_waits_again(store: &dyn JobStore) {
         let record = found(store, 1).await;
         assert_eq!(record.state, JobState::Queued { not_before: at(1_000), deadline: Some(at(8_000)) });
         assert_eq!(record.msg.as_deref(), Some("the server gpu-1 was lost"));
-        assert_eq!(record.queue_position, Some(0));
         let claimed = claim(store, 1).await.unwrap();
         assert_eq!(claimed.failures, failures);
         assert_eq!(claimed.attempt.number, fence.attempt + 1);
@@ -140,7 +139,7 @@ pub async fn adoption_takes_over_what_others_hold(store: &dyn JobStore) {
 
 pub async fn only_expired_leases_are_adopted_when_asked_so(store: &dyn JobStore) {
     accept(store, 1..=3).await;
-    store.claim(vec![slot(1, 1), slot(2, 2), slot(3, 3)], at(500)).await.unwrap();
+    hand_out(store, vec![slot(1, 1), slot(2, 2), slot(3, 3)], at(500)).await;
     let lease = Lease { owner: owner(9), until: at(9_000) };
     let adopted = store.adopt(Adopt::ExpiredAt(at(999)), lease, at(999)).await.unwrap();
     assert!(adopted.is_empty());
@@ -151,7 +150,7 @@ pub async fn only_expired_leases_are_adopted_when_asked_so(store: &dyn JobStore)
 
 pub async fn a_renewed_lease_is_not_expired(store: &dyn JobStore) {
     accept(store, 1..=2).await;
-    store.claim(vec![slot(1, 1), slot(2, 2)], at(500)).await.unwrap();
+    hand_out(store, vec![slot(1, 1), slot(2, 2)], at(500)).await;
     store.renew(owner(1), at(5_000)).await.unwrap();
     store.renew(owner(7), at(5_000)).await.unwrap();
     let lease = Lease { owner: owner(9), until: at(9_000) };
@@ -165,7 +164,7 @@ pub async fn a_dropped_write_happens_wholly_or_not_at_all(store: &dyn JobStore) 
         let _polled_once = poll!(&mut insert);
     }
     store.insert(NewJob { priority: 1, ..job(100) }).await.unwrap();
-    let claimed = claim(store, 1).await.unwrap();
+    let claimed = claim_job(store, 100, 1, at(1_000)).await.unwrap();
     let fence = claimed.attempt.fence(id(100));
     let mut finish = ended(completed());
     finish.texts = vec![text("a", "b")];
@@ -189,5 +188,5 @@ pub async fn a_dropped_write_happens_wholly_or_not_at_all(store: &dyn JobStore) 
         }
     }
     let claims = (0..40).map(|n| slot(n, 1)).collect();
-    assert_eq!(store.claim(claims, at(1_000)).await.unwrap().len(), queued);
+    assert_eq!(hand_out(store, claims, at(1_000)).await.len(), queued);
 }

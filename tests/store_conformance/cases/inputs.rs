@@ -9,8 +9,8 @@ use comfy_gateway::domain::job::Status;
 use comfy_gateway::store::{FileRecord, Store};
 
 use crate::support::{
-    accept, again, at, claim, completed, ended, found, id, job, json, remote_input, running, slot, slot_of,
-    stored_input,
+    accept, again, at, claim, completed, ended, found, hand_out, id, job, json, remote_input, running, slot,
+    slot_of, stored_input,
 };
 
 fn file(n: u8, expires_at: Option<i64>) -> FileRecord {
@@ -114,7 +114,7 @@ pub async fn a_server_that_cannot_run_a_job_is_passed_over(store: &dyn Store) {
     accept(store, [2]).await;
     // One claim's empty hand does not take the next one's job.
     let slots = vec![slot_of(3, "gpu-11"), slot_of(4, "gpu-11"), slot_of(5, "gpu-2")];
-    let claimed = store.claim(slots, at(1_000)).await.unwrap();
+    let claimed = hand_out(store, slots, at(1_000)).await;
     let got: Vec<_> = claimed.iter().map(|job| (job.prompt_id, job.attempt.backend.as_str())).collect();
     assert_eq!(got, [(id(2), "gpu-11"), (id(1), "gpu-2")]);
 }
@@ -126,11 +126,11 @@ pub async fn a_job_that_was_sent_back_for_good_goes_elsewhere(store: &dyn Store)
     store.requeue(fence, requeue).await.unwrap();
     assert!(claim(store, 1).await.is_none());
     let fence = {
-        let [claimed] = store.claim(vec![slot_of(7, "gpu-2")], at(1_000)).await.unwrap().try_into().unwrap();
+        let [claimed] = hand_out(store, vec![slot_of(7, "gpu-2")], at(1_000)).await.try_into().unwrap();
         claimed.attempt.fence(claimed.prompt_id)
     };
     store.requeue(fence, again(false)).await.unwrap();
-    assert!(store.claim(vec![slot(8, 1)], at(1_000)).await.unwrap().is_empty());
+    assert!(hand_out(store, vec![slot(8, 1)], at(1_000)).await.is_empty());
     store.clear_not_on().await.unwrap();
     assert_eq!(claim(store, 1).await.unwrap().prompt_id, id(1));
 }

@@ -4,8 +4,10 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use comfy_gateway::domain::failure::{Failure, FailureCode};
+use comfy_gateway::domain::id::BackendName;
 use comfy_gateway::domain::job::{JobState, NewJob, Status};
-use comfy_gateway::store::{CancelOutcome, JobStore};
+use comfy_gateway::domain::needs::Needs;
+use comfy_gateway::store::{CancelOutcome, Claim, JobStore, ShapeRecord};
 
 use crate::support::*;
 
@@ -16,41 +18,84 @@ pub async fn an_accepted_job_waits_at_its_place(store: &dyn JobStore) {
     assert_eq!(first.state, JobState::Queued { not_before: at(1), deadline: None });
     assert_eq!((first.created_at, first.priority, first.attempts), (at(1), 0, 0));
     assert_eq!((first.backend, first.started_at, first.expires_at, first.msg), (None, None, None, None));
-    let mut places = Vec::new();
-    for n in [1, 2, 3] {
-        places.push(found(store, n).await.queue_position);
-    }
-    assert_eq!(places, [Some(1), Some(2), Some(0)]);
     claim(store, 1).await.unwrap();
-    assert_eq!(found(store, 3).await.queue_position, None);
-    assert_eq!(found(store, 1).await.queue_position, Some(0));
     assert_eq!(store.queued().await.unwrap(), 2);
 }
 
-pub async fn jobs_are_claimed_by_priority_then_acceptance(store: &dyn JobStore) {
-    for (n, priority) in [(9, 0), (2, -7), (3, 7), (4, 0), (5, i32::MAX), (6, i32::MIN)] {
-        store.insert(NewJob { priority, ..job(n) }).await.unwrap();
+pub async fn waiting_jobs_are_told_of_with_all_that_placing_them_needs(store: &dyn JobStore) {
+    let needs = Needs { models: vec!["m.ckpt".to_owned()], shape: "s".to_owned(), ..Needs::default() };
+    let full = NewJob {
+        priority: -7,
+        caller: "ü".to_owned(),
+        needs: needs.clone(),
+        not_on: vec![slot_of(1, "gpu-9").backend],
+        ..job(2)
+    };
+    store.insert(full).await.unwrap();
+    let [told] = store.queued_jobs(None, 10).await.unwrap().try_into().unwrap();
+    assert_eq!((told.prompt_id, told.priority, told.caller.as_str()), (id(2), -7, "ü"));
+    assert_eq!((told.created_at, told.not_before, told.awaits_inputs), (at(2), at(2), false));
+    assert_eq!((told.needs, told.failed_on), (needs, None));
+    assert_eq!(told.not_on, [slot_of(1, "gpu-9").backend]);
+    // Where it failed is told, where it was only handed out is not.
+    for (counts, failed_on) in [(false, None), (true, Some("gpu-1"))] {
+        let fence = claim_job(store, 2, 1, at(1_000)).await.unwrap().attempt.fence(id(2));
+        store.requeue(fence, again(counts)).await.unwrap();
+        let told = store.queued_jobs(None, 10).await.unwrap().pop().unwrap();
+        assert_eq!(told.failed_on.as_ref().map(BackendName::as_str), failed_on);
     }
-    let mut order = Vec::new();
-    while let Some(job) = claim(store, 1).await {
-        order.push(job.prompt_id);
-    }
-    assert_eq!(order, [5, 3, 9, 4, 2, 6].map(id));
 }
 
-pub async fn the_first_job_goes_to_the_first_claim(store: &dyn JobStore) {
+pub async fn whoever_reads_on_misses_no_job_that_comes_to_wait(store: &dyn JobStore) {
+    accept(store, 1..=5).await;
+    let mut seen = Vec::new();
+    let mut after = None;
+    loop {
+        let page = store.queued_jobs(after, 2).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(last.place);
+        seen.extend(page.iter().map(|job| job.prompt_id));
+    }
+    assert_eq!(seen, (1..=5).map(id).collect::<Vec<_>>());
+    // One that comes back waits anew; what was accepted, claimed or cancelled meanwhile stands where it belongs.
+    let fence = claim_job(store, 3, 1, at(1_000)).await.unwrap().attempt.fence(id(3));
+    store.request_cancel(id(4), at(9), None).await.unwrap();
+    store.requeue(fence, again(true)).await.unwrap();
+    accept(store, [6]).await;
+    let news = store.queued_jobs(after, 10).await.unwrap();
+    assert_eq!(news.iter().map(|job| job.prompt_id).collect::<Vec<_>>(), [id(3), id(6)]);
+    let all = store.queued_jobs(None, 10).await.unwrap();
+    assert_eq!(all.len(), 5);
+}
+
+pub async fn only_the_jobs_that_are_named_are_claimed(store: &dyn JobStore) {
     accept(store, 1..=4).await;
-    let claims = (101..=103).map(|n| slot(n, n - 100)).collect();
-    let claimed = store.claim(claims, at(1_000)).await.unwrap();
+    let claims = [3, 1, 3, 9].map(|n| Claim { prompt_id: id(n), ..slot(n, n) });
+    let claimed = store.claim(claims.to_vec(), at(1_000)).await.unwrap();
     let pairs: Vec<_> = claimed.iter().map(|job| (job.prompt_id, job.attempt.lease.owner)).collect();
-    assert_eq!(pairs, [(id(1), owner(1)), (id(2), owner(2)), (id(3), owner(3))]);
+    assert_eq!(pairs, [(id(3), owner(3)), (id(1), owner(1))]);
+}
+
+pub async fn what_runs_took_is_kept_for_the_shapes_used_last(store: &dyn JobStore) {
+    let shape = |n: i64| ShapeRecord {
+        shape: n.to_string(),
+        warm_ms: Some(n),
+        cold_ms: None,
+        oom_vram: (n == 3).then_some(1 << 40),
+        used_at: at(n),
+    };
+    store.learn(vec![shape(1), shape(2), shape(3)], 10).await.unwrap();
+    let again = ShapeRecord { cold_ms: Some(7), used_at: at(9), ..shape(1) };
+    store.learn(vec![again.clone()], 2).await.unwrap();
+    assert_eq!(store.shapes(10).await.unwrap(), [again.clone(), shape(3)]);
+    assert_eq!(store.shapes(1).await.unwrap(), [again]);
 }
 
 pub async fn fewer_jobs_than_claims_are_no_error(store: &dyn JobStore) {
-    assert!(store.claim(vec![slot(1, 1)], at(1_000)).await.unwrap().is_empty());
+    assert!(hand_out(store, vec![slot(1, 1)], at(1_000)).await.is_empty());
     accept(store, [1]).await;
-    assert!(store.claim(Vec::new(), at(1_000)).await.unwrap().is_empty());
-    assert_eq!(store.claim(vec![slot(1, 1), slot(2, 1)], at(1_000)).await.unwrap().len(), 1);
+    assert!(hand_out(store, Vec::new(), at(1_000)).await.is_empty());
+    assert_eq!(hand_out(store, vec![slot(1, 1), slot(2, 1)], at(1_000)).await.len(), 1);
 }
 
 pub async fn the_first_attempt_carries_the_jobs_id_and_later_ones_the_given(store: &dyn JobStore) {
@@ -58,7 +103,7 @@ pub async fn the_first_attempt_carries_the_jobs_id_and_later_ones_the_given(stor
     let JobState::Running { attempt, .. } = found(store, 1).await.state else { panic!() };
     assert_eq!((attempt.number, attempt.id), (1, id(1).first_attempt()));
     store.requeue(fence, again(true)).await.unwrap();
-    let second = store.claim(vec![slot(77, 1)], at(1_000)).await.unwrap().pop().unwrap();
+    let second = hand_out(store, vec![slot(77, 1)], at(1_000)).await.pop().unwrap();
     assert_eq!((second.attempt.number, second.attempt.id), (2, attempt_id(77)));
 }
 
@@ -68,9 +113,9 @@ pub async fn a_job_is_not_claimed_before_its_moment(store: &dyn JobStore) {
     let mut later = again(true);
     later.not_before = at(5_000);
     store.requeue(fence, later).await.unwrap();
-    let early = store.claim(vec![slot(1, 1), slot(2, 1)], at(4_999)).await.unwrap();
+    let early = hand_out(store, vec![slot(1, 1), slot(2, 1)], at(4_999)).await;
     assert_eq!(early.iter().map(|job| job.prompt_id).collect::<Vec<_>>(), [id(2)]);
-    let due = store.claim(vec![slot(3, 1)], at(5_000)).await.unwrap();
+    let due = hand_out(store, vec![slot(3, 1)], at(5_000)).await;
     assert_eq!(due[0].prompt_id, id(1));
 }
 
@@ -104,7 +149,7 @@ pub async fn a_cancel_ends_queued_jobs_and_is_noted_on_running_ones(store: &dyn 
     assert_eq!(cancel(1, Some(at(90))).await.unwrap(), CancelOutcome::Cancelled);
     let record = found(store, 1).await;
     assert_eq!(record.state, JobState::Cancelled { finished_at: at(50) });
-    assert_eq!((record.expires_at, record.queue_position), (Some(at(90)), None));
+    assert_eq!(record.expires_at, Some(at(90)));
     assert!(record.msg.is_some());
     assert_eq!(cancel(1, None).await.unwrap(), CancelOutcome::AlreadyTerminal);
     assert_eq!(found(store, 1).await.expires_at, Some(at(90)));
@@ -140,7 +185,10 @@ pub async fn queued_jobs_expire_at_their_deadline_and_running_ones_do_not(store:
 
 pub async fn two_dispatchers_never_get_the_same_job(store: &dyn JobStore) {
     accept(store, 1..=40).await;
-    let claims = |who| (0..25).map(|n| slot(100 + n, who)).collect();
+    let claims = |who| {
+        let claim = move |n| Claim { prompt_id: id(n), ..slot(100 + n, who) };
+        (1..=40).map(claim).collect::<Vec<_>>()
+    };
     let (one, two) = tokio::join!(store.claim(claims(1), at(1_000)), store.claim(claims(2), at(1_000)));
     let (one, two) = (one.unwrap(), two.unwrap());
     assert_eq!(one.len() + two.len(), 40);

@@ -25,15 +25,29 @@ async fn a_damaged_graph_fails_its_job_and_holds_up_no_other() {
     accept(store, 1..=4).await;
     damage_graph(&database, 1).await;
     damage_graph(&database, 3).await;
-    let claimed = store.claim(vec![slot(1, 1), slot(2, 2)], at(1_000)).await.unwrap();
+    let claimed = hand_out(store, (1..=4).map(|n| slot(n, n)).collect(), at(1_000)).await;
     let pairs: Vec<_> = claimed.iter().map(|job| (job.prompt_id, job.attempt.lease.owner)).collect();
-    assert_eq!(pairs, [(id(2), owner(1)), (id(4), owner(2))], "every free slot gets a job");
+    assert_eq!(pairs, [(id(2), owner(2)), (id(4), owner(4))]);
     for n in [1, 3] {
         let record = found(store, n).await;
         let failure = record.failure().unwrap();
         assert_eq!(failure.code, FailureCode::Internal);
         assert_eq!(record.msg.as_deref(), Some(failure.message.as_str()));
     }
+}
+
+#[tokio::test]
+async fn damage_to_what_a_job_needs_holds_up_no_other_job() {
+    let database = Database::new().await;
+    let store = &database.store;
+    accept(store, 1..=3).await;
+    database.sql("UPDATE jobs SET needs = '{', not_on = '[' WHERE seq = 1").await.unwrap();
+    database.sql("UPDATE jobs SET prompt_id = 'x' WHERE seq = 2").await.unwrap();
+    let told = store.queued_jobs(None, 10).await.unwrap();
+    assert_eq!(told.iter().map(|job| job.prompt_id).collect::<Vec<_>>(), [id(1), id(3)]);
+    assert!(claim_job(store, 1, 1, at(1_000)).await.is_none());
+    assert_eq!(found(store, 1).await.failure().unwrap().code, FailureCode::Internal);
+    assert!(claim_job(store, 3, 1, at(1_000)).await.is_some());
 }
 
 #[tokio::test]

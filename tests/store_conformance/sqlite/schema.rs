@@ -57,7 +57,11 @@ async fn everything_outlives_a_restart() {
     assert_eq!((record.media, record.texts), (vec![picture(1)], vec![text("a", "b")]));
     assert_eq!(found(&database.store, 2).await.state, running_before);
     accept(&database.store, [4]).await;
-    assert_eq!(found(&database.store, 4).await.queue_position, Some(1));
+    let told = database.store.queued_jobs(None, 9).await.unwrap();
+    assert_eq!(told.iter().map(|job| job.prompt_id).collect::<Vec<_>>(), [id(3), id(4)]);
+    // Whoever read on before the restart goes on after it.
+    let news = database.store.queued_jobs(Some(told[0].place), 9).await.unwrap();
+    assert_eq!(news.len(), 1);
 }
 
 #[tokio::test]
@@ -114,8 +118,8 @@ async fn the_schema_refuses_rows_that_no_transition_leads_to() {
         "UPDATE jobs SET priority = 'high'",
         "UPDATE jobs SET prompt_id = 'same'",
         "INSERT INTO job_inputs (seq, graph) VALUES (999, '{}')",
-        "INSERT INTO attempts VALUES (1, 0, 'x', 'gpu', 1, NULL, NULL)",
-        "INSERT INTO attempts VALUES (1, 9, 'x', 'gpu', 1, 2, NULL)",
+        "INSERT INTO attempts VALUES (1, 0, 'x', 'gpu', 1, NULL, NULL, NULL)",
+        "INSERT INTO attempts VALUES (1, 9, 'x', 'gpu', 1, 2, NULL, NULL)",
         "INSERT INTO media VALUES (1, 0, 'v', '1', 'gif', 'a', 'a', 'image/gif', 1, printf('%064d', 0))",
         "INSERT INTO media VALUES (1, 0, 'v', '1', 'image', 'a', 'a', 'image/gif', 1, 'short')",
         "INSERT INTO media VALUES (1, 0, 'v', '1', 'image', 'a', 'a', 'image/gif', -1, printf('%064d', 0))",

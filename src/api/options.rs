@@ -1,0 +1,127 @@
+//! How a caller wants a job run, besides what: from a JSON body or from a query. It must not know of workflows.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::body::{Fields, time};
+use super::extract::Query;
+use super::state::ApiLimits;
+use crate::domain::id::BackendName;
+use crate::domain::workflow::is_deeper_than;
+use crate::service::{JobOptions, Requires};
+
+/// The highest priority.
+const HIGHEST: i32 = 1_000;
+/// The most attempts.
+const MOST_ATTEMPTS: i32 = 100;
+/// The longest name of a caller, in characters.
+const LONGEST_CALLER: usize = 128;
+/// The most labels.
+const MOST_LABELS: usize = 16;
+/// The largest `metadata`, in bytes and in levels.
+const METADATA: (usize, usize) = (64 * 1024, 32);
+
+/// The fields of a body.
+pub(super) const FIELDS: [&str; 7] =
+    ["priority", "timeout", "queue_timeout", "metadata", "caller", "requires", "max_attempts"];
+/// The fields of a query.
+pub(super) const QUERY: [&str; 7] =
+    ["priority", "timeout", "queue_timeout", "caller", "labels", "backend", "max_attempts"];
+
+/// What a job asks of its server besides what its workflow needs.
+#[derive(Debug, ToSchema, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "documents the body, which is read field by field")]
+pub struct RequiresBody {
+    /// Labels that the server must all have.
+    #[schema(max_items = 16)]
+    labels: Option<Vec<String>>,
+    /// The one server that may run it.
+    #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$")]
+    backend: Option<String>,
+}
+
+/// The options in a JSON body.
+pub(super) fn of_body(fields: &mut Fields<'_>, limits: &ApiLimits) -> JobOptions {
+    let attempts = fields.integer("max_attempts", 1..=MOST_ATTEMPTS);
+    JobOptions {
+        priority: fields.integer("priority", 0..=HIGHEST).unwrap_or(0),
+        timeout: fields.seconds("timeout", limits.max_timeout),
+        queue_timeout: fields.seconds("queue_timeout", limits.max_timeout),
+        caller: fields.text("caller", LONGEST_CALLER).unwrap_or_default(),
+        requires: requires(fields),
+        max_attempts: attempts.and_then(|most| u32::try_from(most).ok()),
+        metadata: metadata(fields),
+    }
+}
+
+fn requires(fields: &mut Fields<'_>) -> Requires {
+    let mut requires = Requires::default();
+    for (name, raw) in fields.object("requires").unwrap_or_default() {
+        let read = match name.as_str() {
+            _ if raw.get() == "null" => true,
+            "labels" => serde_json::from_str::<Vec<BackendName>>(raw.get())
+                .ok()
+                .filter(|labels| labels.len() <= MOST_LABELS)
+                .map(|labels| {
+                    requires.labels = labels.iter().map(|label| label.as_str().to_owned()).collect()
+                })
+                .is_some(),
+            "backend" => serde_json::from_str(raw.get()).map(|name| requires.backend = Some(name)).is_ok(),
+            _ => {
+                let known = "known are labels and backend";
+                fields.fault_below("requires", &name, format!("unknown field {name:?}; {known}"));
+                continue;
+            }
+        };
+        if !read {
+            let allowed = match name.as_str() {
+                "labels" => "requires.labels must be a list of up to 16 labels",
+                _ => "requires.backend must be the name of a server",
+            };
+            fields.fault_below("requires", &name, allowed);
+        }
+    }
+    requires
+}
+
+fn metadata(fields: &mut Fields<'_>) -> Option<Box<RawValue>> {
+    let raw = fields.raw("metadata")?;
+    let (bytes, levels) = METADATA;
+    if raw.get().len() > bytes || is_deeper_than(raw.get(), levels) {
+        fields.fault("metadata", format!("metadata may have up to {bytes} bytes and {levels} levels"));
+        return None;
+    }
+    fields.object("metadata").map(|_| raw.to_owned())
+}
+
+/// The options in a query.
+pub(super) fn of_query(query: &mut Query, limits: &ApiLimits) -> JobOptions {
+    let most = limits.max_timeout;
+    let times = format!("a number of seconds from 0.001 to {}", most.as_secs());
+    let seconds = |text: &str| time(text.parse().ok()?, most);
+    let priority = |text: &str| text.parse().ok().filter(|priority| (0..=HIGHEST).contains(priority));
+    let caller = |text: &str| (text.chars().count() <= LONGEST_CALLER).then(|| text.to_owned());
+    let attempts = |text: &str| text.parse().ok().filter(|most| (1..=100).contains(most));
+    JobOptions {
+        priority: query.parse("priority", "a whole number from 0 to 1000", priority).unwrap_or(0),
+        timeout: query.parse("timeout", &times, seconds),
+        queue_timeout: query.parse("queue_timeout", &times, seconds),
+        caller: query.parse("caller", "a text of up to 128 characters", caller).unwrap_or_default(),
+        requires: Requires {
+            labels: query.parse("labels", "up to 16 labels, separated by commas", labels).unwrap_or_default(),
+            backend: query.parse("backend", "the name of a server", |text| BackendName::parse(text).ok()),
+        },
+        max_attempts: query.parse("max_attempts", "a whole number from 1 to 100", attempts),
+        metadata: None,
+    }
+}
+
+fn labels(text: &str) -> Option<Vec<String>> {
+    let labels: Option<Vec<String>> = text
+        .split(',')
+        .map(|label| BackendName::parse(label.trim()).ok().map(|label| label.as_str().to_owned()))
+        .collect();
+    labels.filter(|labels| labels.len() <= MOST_LABELS)
+}

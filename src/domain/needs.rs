@@ -1,0 +1,194 @@
+//! What a job asks of a server, and what tells jobs apart that take as long as each other. It must not know any server.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::id::BackendName;
+use super::workflow::{Input, Workflow};
+
+/// What a job asks of its server, and what it may be expected to cost.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Needs {
+    /// What the server must be called besides; all of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+    /// The one server that may run it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backend: Option<BackendName>,
+    /// The model files that its nodes load; sorted, each once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<String>,
+    /// The same for workflows that differ in texts, seeds and fractions only: they take about as long.
+    pub shape: String,
+    /// The same for workflows that differ in numbers, too: the next best to go by.
+    pub family: String,
+}
+
+/// The endings of model files that ComfyUI's loaders list.
+const MODEL_FILES: [&str; 9] = ["safetensors", "ckpt", "pt", "pt2", "pth", "bin", "sft", "gguf", "onnx"];
+/// Larger numbers are seeds under other names: no size, count or number of steps.
+const LARGEST_SIZE: u64 = 1 << 24;
+
+impl Needs {
+    /// What a workflow with all its parameters bound needs by itself; nothing is required of the server's name.
+    #[must_use]
+    pub fn of(workflow: &Workflow<'_>) -> Self {
+        let mut needs = Self::default();
+        let (mut shape, mut family) = (Sha256::new(), Sha256::new());
+        for node in workflow.nodes() {
+            for hash in [&mut shape, &mut family] {
+                part(hash, b'n', &node.id);
+                part(hash, b'c', &node.class_type);
+            }
+            for input in &node.inputs {
+                let value = workflow.value(input);
+                let told = tell(input, value);
+                if let Told::Model(name) = &told {
+                    needs.models.push(name.clone());
+                }
+                match &told {
+                    Told::Nothing => {}
+                    Told::Number => {
+                        part(&mut shape, b'i', &input.name);
+                        part(&mut shape, b'v', value);
+                    }
+                    Told::Kind | Told::Model(_) => {
+                        for hash in [&mut shape, &mut family] {
+                            part(hash, b'i', &input.name);
+                            part(hash, b'v', value);
+                        }
+                    }
+                }
+            }
+        }
+        needs.models.sort_unstable();
+        needs.models.dedup();
+        needs.shape = short(shape);
+        needs.family = short(family);
+        needs
+    }
+}
+
+/// What an input tells of the work.
+enum Told {
+    /// As good as nothing: a text, a seed, a fraction.
+    Nothing,
+    /// A size, a count, a number of steps.
+    Number,
+    /// How the graph hangs together, or how it works.
+    Kind,
+    /// A model file.
+    Model(String),
+}
+
+fn tell(input: &Input, value: &str) -> Told {
+    if input.link.is_some() || value == "true" || value == "false" {
+        return Told::Kind;
+    }
+    if let Ok(number) = value.parse::<u64>() {
+        let is_seed = input.name.contains("seed") || number > LARGEST_SIZE;
+        return if is_seed { Told::Nothing } else { Told::Number };
+    }
+    if !value.starts_with('"') {
+        return Told::Nothing;
+    }
+    match serde_json::from_str::<String>(value) {
+        Ok(text) if is_model_file(&text) => Told::Model(text),
+        _ => Told::Nothing,
+    }
+}
+
+fn is_model_file(name: &str) -> bool {
+    let ending = name.rsplit_once('.').map(|(_, ending)| ending);
+    !name.contains('\n')
+        && ending.is_some_and(|ending| MODEL_FILES.iter().any(|known| known.eq_ignore_ascii_case(ending)))
+}
+
+/// A part of what is hashed, with its length: no two lists of parts look alike.
+fn part(hash: &mut Sha256, kind: u8, text: &str) {
+    hash.update([kind]);
+    hash.update((text.len() as u64).to_be_bytes());
+    hash.update(text);
+}
+
+fn short(hash: Sha256) -> String {
+    hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn needs(graph: &str) -> Needs {
+        Needs::of(&Workflow::parse(graph).unwrap())
+    }
+
+    fn sampler(seed: u64, steps: u32, cfg: f64, text: &str, model: &str) -> Needs {
+        needs(&format!(
+            r#"{{"1":{{"class_type":"CheckpointLoaderSimple","inputs":{{"ckpt_name":"{model}"}}}},
+                "2":{{"class_type":"CLIPTextEncode","inputs":{{"text":"{text}","clip":["1",1]}}}},
+                "3":{{"class_type":"KSampler","inputs":{{"seed":{seed},"steps":{steps},"cfg":{cfg},"model":["1",0],"positive":["2",0]}}}}}}"#
+        ))
+    }
+
+    #[test]
+    fn texts_seeds_and_fractions_do_not_change_the_shape() {
+        let one = sampler(1, 20, 7.5, "a cat", "a.safetensors");
+        assert_eq!(one.shape, sampler(18_446_744_073_709_551_615, 20, 6.25, "a dog", "a.safetensors").shape);
+        assert_eq!(one.models, ["a.safetensors"]);
+    }
+
+    #[test]
+    fn sizes_and_steps_change_the_shape_but_not_the_family() {
+        let (one, more) = (sampler(1, 20, 7.5, "a", "a.ckpt"), sampler(1, 50, 7.5, "a", "a.ckpt"));
+        assert_ne!(one.shape, more.shape);
+        assert_eq!(one.family, more.family);
+    }
+
+    #[test]
+    fn another_model_or_another_link_is_another_family() {
+        let one = sampler(1, 20, 7.5, "a", "a.ckpt");
+        assert_ne!(one.family, sampler(1, 20, 7.5, "a", "b.ckpt").family);
+        let linked = needs(
+            r#"{"1":{"class_type":"A","inputs":{}},"2":{"class_type":"B","inputs":{"x":["1",0],"tiled":true}}}"#,
+        );
+        let other = needs(
+            r#"{"1":{"class_type":"A","inputs":{}},"2":{"class_type":"B","inputs":{"x":["1",1],"tiled":true}}}"#,
+        );
+        assert_ne!(linked.family, other.family);
+        assert!(linked.models.is_empty());
+    }
+
+    #[test]
+    fn models_are_told_by_their_files_in_any_loader_each_once() {
+        let needs = needs(
+            r#"{"1":{"class_type":"LoraLoader","inputs":{"lora_name":"style/b.SAFETENSORS","model":["2",0]}},
+                "2":{"class_type":"UNETLoader","inputs":{"unet_name":"a.gguf","weight_dtype":"default"}},
+                "3":{"class_type":"UNETLoader","inputs":{"unet_name":"a.gguf","text":"my model.\n.ckpt"}}}"#,
+        );
+        assert_eq!(needs.models, ["a.gguf", "style/b.SAFETENSORS"]);
+    }
+
+    #[test]
+    fn what_is_kept_is_read_again_and_what_an_older_version_kept_too() {
+        let mut needs = sampler(1, 2, 3.0, "x", "m.pth");
+        needs.labels = vec!["big".to_owned()];
+        needs.backend = Some(BackendName::parse("gpu-1").unwrap());
+        let kept = serde_json::to_string(&needs).unwrap();
+        assert_eq!(serde_json::from_str::<Needs>(&kept).unwrap(), needs);
+        assert_eq!(serde_json::from_str::<Needs>("{}").unwrap(), Needs::default());
+        assert!(serde_json::from_str::<Needs>(r#"{"backend":"not a name"}"#).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_two_parts_look_like_one(one in "[a-z]{0,6}", two in "[a-z]{0,6}") {
+            let graph = |a: &str, b: &str| format!(r#"{{"1":{{"class_type":"x{a}","inputs":{{"{b}":true}}}}}}"#);
+            let joined = format!("{one}{two}");
+            prop_assume!(!two.is_empty());
+            prop_assert_ne!(needs(&graph(&one, &two)).shape, needs(&graph(&joined, "")).shape);
+        }
+    }
+}

@@ -1,0 +1,480 @@
+//! The course of one attempt as a pure machine, from the hand-over to the proof of its end: what was asked of the server
+//! next, and what the answers mean. No I/O, no clock, no randomness.
+//!
+//! ```text
+//!  fresh ──▶ Submit ──accepted──▶ watching ◀──────────── adopted (doubtful: the server may never have had it)
+//!               │ unclear            │ Wait, Look, Glance
+//!               ▼                    ▼
+//!            doubting ──found──▶  ended · cancelled · overdue · stalled · wanted back · lost
+//! ```
+//! The websocket says when to look ([`Signals`]); only HTTP says what is ([`Sighting`]).
+
+use std::time::Duration;
+
+use crate::domain::time::UnixMillis;
+
+/// Silence of the websocket after which the server's queue is asked too.
+const SILENCE: Duration = Duration::from_millis(1_500);
+/// The first wait when the end was heard but the history has no entry yet; it doubles.
+const SETTLING: Duration = Duration::from_millis(5);
+/// Looks in a row that must miss a run before it counts as lost.
+const MISSES: u32 = 2;
+/// The same when it is not known that the server ever had it: a request that broke off may still be at work there.
+const DOUBTFUL_MISSES: u32 = 3;
+/// Between two interrupts of a run that goes on.
+const INTERRUPT_AGAIN: Duration = Duration::from_secs(2);
+
+/// How long a course waits for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// Between two looks at a run of which nothing is heard.
+    pub poll: Duration,
+    /// A run whose server gives no answer for that long is lost.
+    pub lost_after: Duration,
+    /// A run whose server refuses connections for that long is lost.
+    pub refused_for: Duration,
+    /// A run that is to end early and is not given up within that time is left to its server.
+    pub interrupt_grace: Duration,
+    /// How long it may run.
+    pub run_timeout: Duration,
+    /// How long it may run without any sign of progress.
+    pub stall: Duration,
+}
+
+/// What is heard and wanted besides the server's answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Signals {
+    /// A caller wants it cancelled.
+    pub cancelled: bool,
+    /// It is wanted back unless it runs: its server is drained, or another has nothing to do.
+    pub wanted_back: bool,
+    /// The websocket told its end.
+    pub end_heard: bool,
+    /// When the websocket told its start.
+    pub started_at: Option<UnixMillis>,
+    /// When the websocket last told anything of it.
+    pub heard_at: Option<UnixMillis>,
+    /// Since when there is a websocket that could tell.
+    pub listening_since: Option<UnixMillis>,
+}
+
+/// What one look at the server showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sighting {
+    /// It ended: the history has it.
+    Ended,
+    /// It runs.
+    Running,
+    /// It waits in the server's queue.
+    Pending,
+    /// Neither the queue nor the history has it; or the history alone was asked and has it not.
+    Absent,
+    /// Nothing listens: if that stays so, whatever the server had is gone with it.
+    Refused,
+    /// There was no clear answer.
+    Unreachable,
+}
+
+/// What came of a submit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// The server has it.
+    Accepted,
+    /// Nothing listens: the server never heard of it.
+    NotDelivered,
+    /// The server did not take it.
+    TurnedAway,
+    /// There was no clear answer: it may have it.
+    Unclear,
+}
+
+/// What the course learns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// It begins.
+    Begin,
+    /// The submit was answered, or not.
+    Submitted(Delivery),
+    /// The look was answered, or not.
+    Seen(Sighting),
+    /// A request that ends the run was answered, or not: only a look tells what came of it.
+    Asked,
+    /// The wait is over, or something was heard or wanted.
+    Woke,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Next {
+    /// Hand it to the server.
+    Submit,
+    /// Ask the queue first and the history second: a run that moves from one to the other in between is seen.
+    Look,
+    /// Ask the history alone.
+    Glance,
+    /// Wait, at most that long, for something to be heard or wanted.
+    Wait(Duration),
+    /// Interrupt the run, if it is the one that runs.
+    Interrupt,
+    /// Take it out of the server's queue.
+    Withdraw,
+    /// Nothing was heard for long: open another websocket.
+    Relisten,
+    /// It is over.
+    End(End),
+}
+
+/// Why a run is ended before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EarlyEnd {
+    /// A caller asked for it.
+    Cancel,
+    /// It ran longer than it may.
+    Timeout,
+    /// It showed no progress for too long.
+    Stall,
+}
+
+/// How a course ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The history has it; perhaps because it was interrupted.
+    InHistory(Option<EarlyEnd>),
+    /// It was ended early and is gone without a trace.
+    Gone(EarlyEnd),
+    /// It was to end early and its server does not give it up.
+    Stuck(EarlyEnd),
+    /// It is not on the server, which has not run it; it was wanted back, or never arrived.
+    NotRun(NotRun),
+    /// The server had it and has it no more.
+    Lost(Loss),
+}
+
+/// Why a run never began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotRun {
+    /// Nothing listened.
+    Unreachable,
+    /// It was taken over from another process, and the server does not have it.
+    NeverArrived,
+    /// It was wanted back.
+    Recalled,
+}
+
+/// How a run was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// The server did not take it.
+    NotTaken,
+    /// The server no longer knows it.
+    Forgotten,
+    /// The server went away; `running` if it is known to have been the one it worked on.
+    WentAway {
+        /// Whether it ran at the time.
+        running: bool,
+    },
+    /// The server could not be reached for too long.
+    OutOfReach,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Submitting,
+    /// The submit had no clear answer.
+    Doubting,
+    Watching,
+    /// The last request before the end: a run that is given up must not start later.
+    Leaving(End),
+}
+
+/// One attempt under way.
+#[derive(Debug, Clone)]
+pub struct Course {
+    patience: Patience,
+    phase: Phase,
+    began: UnixMillis,
+    /// The server has or had the run.
+    sighted: bool,
+    /// The last look asked the queue, too.
+    asked_queue: bool,
+    misses: u32,
+    refused_since: Option<UnixMillis>,
+    unreachable_since: Option<UnixMillis>,
+    looks_after_end: u32,
+    running_since: Option<UnixMillis>,
+    /// Whether it ran when it was last seen.
+    runs: bool,
+    ending: Option<(EarlyEnd, UnixMillis)>,
+    interrupted_at: Option<UnixMillis>,
+    /// It was heard that it is wanted back.
+    recall_heard: bool,
+    /// It was wanted back, but runs.
+    too_late_to_recall: bool,
+    withdrawn: bool,
+    relistened_at: Option<UnixMillis>,
+}
+
+impl Course {
+    /// One that begins `now`: to be submitted, or, if `adopted`, perhaps submitted by another process.
+    #[must_use]
+    pub const fn new(patience: Patience, adopted: bool, now: UnixMillis) -> Self {
+        Self {
+            patience,
+            phase: if adopted { Phase::Watching } else { Phase::Submitting },
+            began: now,
+            sighted: !adopted,
+            asked_queue: false,
+            misses: 0,
+            refused_since: None,
+            unreachable_since: None,
+            looks_after_end: 0,
+            running_since: None,
+            runs: false,
+            ending: None,
+            interrupted_at: None,
+            recall_heard: false,
+            too_late_to_recall: false,
+            withdrawn: false,
+            relistened_at: None,
+        }
+    }
+
+    /// Whether a caller's cancel is news.
+    #[must_use]
+    pub const fn listens_for_cancel(&self) -> bool {
+        self.ending.is_none()
+    }
+
+    /// Whether being wanted back is news.
+    #[must_use]
+    pub const fn listens_for_recall(&self) -> bool {
+        self.ending.is_none() && !self.recall_heard
+    }
+
+    /// Whether hearing the end changes anything: once it was heard, only the history is waited for.
+    #[must_use]
+    pub const fn listens_for_end(&self) -> bool {
+        self.looks_after_end == 0
+    }
+
+    /// Takes in what was learned and says what is to be done next.
+    pub fn step(&mut self, now: UnixMillis, signals: &Signals, input: Input) -> Next {
+        match (self.phase, input) {
+            (Phase::Leaving(end), _) => Next::End(end),
+            (Phase::Submitting, Input::Submitted(delivery)) => self.delivered(delivery),
+            (Phase::Submitting, _) => Next::Submit,
+            (Phase::Doubting, Input::Seen(sighting)) => self.doubt(now, sighting),
+            (Phase::Doubting, _) => Next::Look,
+            // One that was taken over may be anywhere: it is looked for at once.
+            (Phase::Watching, Input::Begin) => self.look(now, signals),
+            (Phase::Watching, Input::Seen(sighting)) => self.judge(now, signals, sighting),
+            (Phase::Watching, Input::Submitted(_) | Input::Asked) => Next::Wait(self.wait(now, signals)),
+            (Phase::Watching, Input::Woke) => self.look(now, signals),
+        }
+    }
+
+    const fn delivered(&mut self, delivery: Delivery) -> Next {
+        match delivery {
+            Delivery::Accepted => {
+                self.phase = Phase::Watching;
+                Next::Wait(self.patience.poll)
+            }
+            Delivery::NotDelivered => Next::End(End::NotRun(NotRun::Unreachable)),
+            Delivery::TurnedAway => Next::End(End::Lost(Loss::NotTaken)),
+            Delivery::Unclear => {
+                self.phase = Phase::Doubting;
+                Next::Look
+            }
+        }
+    }
+
+    fn doubt(&mut self, now: UnixMillis, sighting: Sighting) -> Next {
+        match sighting {
+            Sighting::Ended | Sighting::Running | Sighting::Pending => {
+                self.phase = Phase::Watching;
+                return if sighting == Sighting::Ended {
+                    self.ended()
+                } else {
+                    Next::Wait(self.patience.poll)
+                };
+            }
+            Sighting::Absent => {
+                self.misses += 1;
+                if self.misses >= DOUBTFUL_MISSES {
+                    return self.leave(End::Lost(Loss::NotTaken));
+                }
+            }
+            Sighting::Refused | Sighting::Unreachable => {
+                let since = *self.unreachable_since.get_or_insert(now);
+                let refused = sighting == Sighting::Refused;
+                let patience = if refused { self.patience.refused_for } else { self.patience.lost_after };
+                if now.since(since) >= patience {
+                    return self.leave(End::Lost(Loss::NotTaken));
+                }
+            }
+        }
+        Next::Wait(self.patience.poll / 2)
+    }
+
+    const fn ended(&self) -> Next {
+        Next::End(End::InHistory(match self.ending {
+            Some((early, _)) => Some(early),
+            None => None,
+        }))
+    }
+
+    /// Makes sure that a run given up cannot start later: a request that broke off may still be under way there.
+    const fn leave(&mut self, end: End) -> Next {
+        self.phase = Phase::Leaving(end);
+        Next::Withdraw
+    }
+
+    fn look(&mut self, now: UnixMillis, signals: &Signals) -> Next {
+        self.note_ending(now, signals);
+        self.recall_heard |= signals.wanted_back;
+        if self.is_deaf(now, signals) {
+            self.relistened_at = Some(now);
+            return Next::Relisten;
+        }
+        self.asked_queue = !self.sighted
+            || self.ending.is_some()
+            || self.misses > 0
+            || (signals.wanted_back && !self.too_late_to_recall)
+            || now.since(signals.heard_at.unwrap_or(self.began)) >= SILENCE;
+        if self.asked_queue { Next::Look } else { Next::Glance }
+    }
+
+    /// Decides whether the run is to be ended early from now on.
+    fn note_ending(&mut self, now: UnixMillis, signals: &Signals) {
+        if self.ending.is_some() {
+            return;
+        }
+        self.running_since = signals.started_at.or(self.running_since);
+        let overdue = self.running_since.is_some_and(|since| now.since(since) >= self.patience.run_timeout);
+        let silent = self.silent_since(signals).map(|since| now.since(since));
+        let early = if signals.cancelled {
+            EarlyEnd::Cancel
+        } else if overdue {
+            EarlyEnd::Timeout
+        } else if self.runs && silent.is_some_and(|silence| silence >= self.patience.stall) {
+            EarlyEnd::Stall
+        } else {
+            return;
+        };
+        self.ending = Some((early, now));
+    }
+
+    /// Since when a running job that could be heard was not; `None` if it cannot be heard at all.
+    fn silent_since(&self, signals: &Signals) -> Option<UnixMillis> {
+        let listening = signals.listening_since?;
+        // A websocket that was opened anew because nothing was heard is no progress.
+        let listening = if self.relistened_at.is_some() { self.began } else { listening };
+        let running = self.running_since?;
+        Some(listening.max(running).max(signals.heard_at.unwrap_or(running)))
+    }
+
+    /// Half of the time for a stall has gone in silence: perhaps only the websocket is deaf.
+    fn is_deaf(&self, now: UnixMillis, signals: &Signals) -> bool {
+        let silence = self.silent_since(signals).map_or(Duration::ZERO, |since| now.since(since));
+        let again = self.relistened_at.is_none_or(|at| signals.heard_at.is_some_and(|heard| heard > at));
+        self.ending.is_none() && self.runs && again && silence >= self.patience.stall / 2
+    }
+
+    fn judge(&mut self, now: UnixMillis, signals: &Signals, sighting: Sighting) -> Next {
+        if signals.end_heard {
+            self.looks_after_end += 1;
+        }
+        if sighting != Sighting::Unreachable {
+            self.unreachable_since = None;
+        }
+        if sighting != Sighting::Refused {
+            self.refused_since = None;
+        }
+        match sighting {
+            Sighting::Ended => return self.ended(),
+            // The history alone was asked: as far as is known, it runs.
+            Sighting::Absent if !self.asked_queue => {}
+            Sighting::Running | Sighting::Pending => {
+                let running = sighting == Sighting::Running;
+                (self.misses, self.sighted, self.runs) = (0, true, running);
+                if running {
+                    self.running_since.get_or_insert(now);
+                    self.too_late_to_recall |= signals.wanted_back;
+                }
+                if self.ending.is_some() {
+                    return self.end_early(now, signals, running);
+                }
+                if !running && signals.wanted_back {
+                    self.withdrawn = true;
+                    return Next::Withdraw;
+                }
+                self.withdrawn &= !running;
+            }
+            Sighting::Absent => {
+                self.misses += 1;
+                if self.misses >= MISSES {
+                    return self.gone(Loss::Forgotten);
+                }
+            }
+            Sighting::Refused => {
+                let since = *self.refused_since.get_or_insert(now);
+                if now.since(since) >= self.patience.refused_for {
+                    return self.gone(Loss::WentAway { running: self.was_running(signals) });
+                }
+            }
+            Sighting::Unreachable => {
+                let since = *self.unreachable_since.get_or_insert(now);
+                if now.since(since) >= self.patience.lost_after {
+                    return self.gone(Loss::OutOfReach);
+                }
+            }
+        }
+        Next::Wait(self.wait(now, signals))
+    }
+
+    fn was_running(&self, signals: &Signals) -> bool {
+        (self.runs || signals.started_at.is_some()) && !signals.end_heard
+    }
+
+    /// The server does not have the run any more.
+    fn gone(&mut self, loss: Loss) -> Next {
+        match self.ending {
+            Some((early, _)) => Next::End(End::Gone(early)),
+            None if self.withdrawn => Next::End(End::NotRun(NotRun::Recalled)),
+            // One that was taken over before it was sent has cost the server nothing.
+            None if !self.sighted => self.leave(End::NotRun(NotRun::NeverArrived)),
+            None => self.leave(End::Lost(loss)),
+        }
+    }
+
+    /// Takes the run out of the server's queue, or interrupts it if it is the one running.
+    fn end_early(&mut self, now: UnixMillis, signals: &Signals, running: bool) -> Next {
+        let Some((early, since)) = self.ending else { return Next::Wait(self.wait(now, signals)) };
+        if now.since(since) >= self.patience.interrupt_grace {
+            return Next::End(End::Stuck(early));
+        }
+        if !running {
+            return Next::Withdraw;
+        }
+        if self.interrupted_at.is_some_and(|at| now.since(at) < INTERRUPT_AGAIN) {
+            return Next::Wait(self.wait(now, signals));
+        }
+        self.interrupted_at = Some(now);
+        Next::Interrupt
+    }
+
+    /// How long to wait for the next look.
+    fn wait(&self, now: UnixMillis, signals: &Signals) -> Duration {
+        let poll = self.patience.poll;
+        if signals.end_heard {
+            return SETTLING.saturating_mul(1 << self.looks_after_end.min(10)).min(poll);
+        }
+        if self.ending.is_some() || self.withdrawn || self.refused_since.is_some() {
+            return poll / 4;
+        }
+        let running_since = signals.started_at.or(self.running_since);
+        let overdue_at = running_since.map(|since| since.plus(self.patience.run_timeout));
+        overdue_at.map_or(poll, |moment| poll.min(moment.since(now)))
+    }
+}

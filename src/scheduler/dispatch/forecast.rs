@@ -1,0 +1,92 @@
+//! When each waiting job is expected to be run, as far as earlier runs tell. It must not decide anything.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::group::{Blocked, GroupKey};
+use super::line::Line;
+use super::place::Servers;
+use super::server::Server;
+use super::times::Times;
+use crate::domain::id::PromptId;
+use crate::domain::time::UnixMillis;
+
+/// What a job may expect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expectation {
+    /// Jobs that are due before it, while it waits.
+    pub position: Option<u64>,
+    /// When it is expected to start; `None` while runs like those before it were never seen.
+    pub start: Option<UnixMillis>,
+    /// When it is expected to end.
+    pub end: Option<UnixMillis>,
+    /// Why no server takes it now.
+    pub blocked: Option<Blocked>,
+}
+
+/// What every waiting job, and every one that was handed out, may expect.
+#[derive(Debug, Clone, Default)]
+pub struct Forecast {
+    waiting: HashMap<PromptId, Expectation>,
+    ends: HashMap<PromptId, UnixMillis>,
+}
+
+impl Forecast {
+    /// What is expected of a job, waiting or handed out.
+    #[must_use]
+    pub fn expectation(&self, id: PromptId) -> Option<Expectation> {
+        if let Some(prospect) = self.waiting.get(&id) {
+            return Some(prospect.clone());
+        }
+        let end = self.ends.get(&id)?;
+        Some(Expectation { position: None, start: None, end: Some(*end), blocked: None })
+    }
+}
+
+/// A server, and when it will be through with what it has; unknown if it is not known how long that takes.
+struct Lane<'s> {
+    server: &'s Server,
+    free_at: Option<UnixMillis>,
+}
+
+pub(super) fn forecast(line: &Line, servers: &Servers, times: &Times, now: UnixMillis) -> Forecast {
+    let mut forecast = Forecast::default();
+    let mut lanes: Vec<Lane<'_>> = Vec::new();
+    for server in servers.values() {
+        let mut at = Some(now);
+        for job in &server.jobs {
+            at = at.zip(job.lasts(now)).map(|(at, lasts)| at.plus(lasts));
+            forecast.ends.extend(at.map(|at| (job.id, at)));
+        }
+        if server.is_open() {
+            lanes.push(Lane { server, free_at: at.filter(|_| server.view.foreign == 0) });
+        }
+    }
+    let mut blocked: HashMap<*const GroupKey, Option<Blocked>> = HashMap::new();
+    for (position, entry) in (0u64..).zip(line.in_order(|needs| times.guess(needs))) {
+        let blocked = blocked
+            .entry(std::sync::Arc::as_ptr(&entry.key))
+            .or_insert_with(|| entry.key.blocked(servers.values()))
+            .clone();
+        let lane = lanes
+            .iter_mut()
+            .filter(|lane| entry.key.may_run_on(lane.server))
+            .min_by_key(|lane| (lane.free_at.is_none(), lane.free_at));
+        let expected = times.expect(&entry.needs, false);
+        let (start, end) = lane.map_or((None, None), |lane| take(lane, expected, entry.not_before));
+        forecast.waiting.insert(entry.id, Expectation { position: Some(position), start, end, blocked });
+    }
+    forecast
+}
+
+/// Puts a job at the end of a lane.
+fn take(
+    lane: &mut Lane<'_>,
+    expected: Option<Duration>,
+    not_before: UnixMillis,
+) -> (Option<UnixMillis>, Option<UnixMillis>) {
+    let start = lane.free_at.map(|free| free.max(not_before));
+    let end = start.zip(expected).map(|(start, expected)| start.plus(expected));
+    lane.free_at = end;
+    (start, end)
+}

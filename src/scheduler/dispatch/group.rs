@@ -1,0 +1,99 @@
+//! Jobs that any server treats alike: what they may run on, and what they need loaded.
+
+use super::server::Server;
+use crate::domain::id::BackendName;
+use crate::store::QueuedJob;
+
+/// What is the same for all jobs of a group.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct GroupKey {
+    /// Servers that cannot run them; sorted.
+    pub not_on: Vec<BackendName>,
+    /// The one server that may.
+    pub backend: Option<BackendName>,
+    /// What the server must be called besides.
+    pub labels: Vec<String>,
+    /// The models they load.
+    pub models: Vec<String>,
+    /// Where their last attempt failed.
+    pub failed_on: Option<BackendName>,
+    /// Memory that is known not to be enough.
+    pub outgrown: Option<u64>,
+}
+
+/// Why no server may run a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Blocked {
+    /// There is no server.
+    NoServers,
+    /// The caller asked for a server that there is not.
+    NoSuchBackend(BackendName),
+    /// No server is called all that the caller asked for.
+    NoSuchLabels(Vec<String>),
+    /// None of those that are there has what the workflow needs.
+    Unable(Vec<BackendName>),
+    /// Those that could do not take work now.
+    Away(Vec<BackendName>),
+}
+
+impl GroupKey {
+    pub fn of(job: &QueuedJob, outgrown: Option<u64>) -> Self {
+        let mut not_on = job.not_on.clone();
+        not_on.sort_unstable();
+        Self {
+            not_on,
+            backend: job.needs.backend.clone(),
+            labels: job.needs.labels.clone(),
+            models: job.needs.models.clone(),
+            failed_on: job.failed_on.clone(),
+            outgrown,
+        }
+    }
+
+    /// Whether a server may run them at all.
+    pub fn may_run_on(&self, server: &Server) -> bool {
+        self.is_asked_for(server) && !self.not_on.contains(&server.view.name)
+    }
+
+    fn is_asked_for(&self, server: &Server) -> bool {
+        self.backend.as_ref().is_none_or(|name| *name == server.view.name) && self.has_labels(server)
+    }
+
+    fn has_labels(&self, server: &Server) -> bool {
+        self.labels.iter().all(|label| server.view.labels.contains(label))
+    }
+
+    /// Whether it has the memory they need, as far as is known.
+    pub fn fits(&self, server: &Server) -> bool {
+        self.outgrown.is_none_or(|outgrown| server.view.vram.is_none_or(|vram| vram > outgrown))
+    }
+
+    /// Whether their last attempt failed there.
+    pub fn failed_there(&self, server: &Server) -> bool {
+        self.failed_on.as_ref() == Some(&server.view.name)
+    }
+
+    /// Why none of `servers` may run them now; `None` if one may.
+    pub fn blocked<'s>(&self, servers: impl Iterator<Item = &'s Server> + Clone) -> Option<Blocked> {
+        let servers = servers.filter(|server| !server.gone);
+        let names =
+            |servers: Vec<&Server>| servers.into_iter().map(|server| server.view.name.clone()).collect();
+        let able: Vec<&Server> = servers.clone().filter(|server| self.may_run_on(server)).collect();
+        if able.iter().any(|server| server.is_open()) {
+            return None;
+        }
+        if !able.is_empty() {
+            return Some(Blocked::Away(names(able)));
+        }
+        if servers.clone().next().is_none() {
+            return Some(Blocked::NoServers);
+        }
+        let asked_for: Vec<&Server> = servers.clone().filter(|server| self.is_asked_for(server)).collect();
+        if !asked_for.is_empty() {
+            return Some(Blocked::Unable(names(asked_for)));
+        }
+        let backend = self.backend.clone();
+        let absent = backend.filter(|name| servers.clone().all(|server| server.view.name != *name));
+        Some(absent.map_or_else(|| Blocked::NoSuchLabels(self.labels.clone()), Blocked::NoSuchBackend))
+    }
+}

@@ -1,0 +1,315 @@
+//! The waiting jobs in their order: by priority, then fairly between callers, then first come first served.
+//! It must not know of servers; jobs that every server treats alike stand together in a group.
+//!
+//! Fairness is start-time fair queueing: each caller has a virtual time, the run time that its jobs were expected to
+//! take so far; the caller with the least is next. One who comes (back) starts at the time of whoever was served last,
+//! so that nobody saves up for a rush, and nobody waits behind another's backlog.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::group::GroupKey;
+use crate::domain::id::PromptId;
+use crate::domain::needs::Needs;
+use crate::domain::time::UnixMillis;
+use crate::store::QueuedJob;
+
+/// A caller, as one reference for all its jobs.
+pub(super) type Caller = Arc<str>;
+
+/// What orders the jobs of one priority: the caller's virtual time in microseconds, then their acceptance.
+pub(super) type Tag = (u64, i64);
+
+/// Callers of one priority that are remembered although none of their jobs waits.
+const REMEMBERED: usize = 1_024;
+
+/// A waiting job.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub id: PromptId,
+    pub seq: i64,
+    pub priority: i32,
+    pub caller: Caller,
+    pub needs: Arc<Needs>,
+    pub key: Arc<GroupKey>,
+    pub not_before: UnixMillis,
+    pub awaits_inputs: bool,
+}
+
+/// The jobs of one group and priority that could be claimed now.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Group {
+    jobs: HashMap<Caller, BTreeSet<(i64, PromptId)>>,
+    /// Each caller's virtual time and first job.
+    heads: BTreeSet<(u64, i64, PromptId, Caller)>,
+    /// Since when its first job is passed over in favour of later ones.
+    pub passed_since: Option<UnixMillis>,
+    /// What one of its jobs needs.
+    pub sample: Option<Arc<Needs>>,
+}
+
+impl Group {
+    /// Its first job and what orders it among the other groups'.
+    pub fn head(&self) -> Option<(Tag, PromptId)> {
+        self.heads.first().map(|(virtual_time, seq, id, _)| ((*virtual_time, *seq), *id))
+    }
+
+    fn head_of(&self, caller: &Caller) -> Option<(i64, PromptId)> {
+        self.jobs.get(caller)?.first().copied()
+    }
+
+    /// Lets `change` happen to a caller's jobs or time while its head is out of the order.
+    fn reorder(
+        &mut self,
+        caller: &Caller,
+        (before, after): (u64, u64),
+        change: impl FnOnce(&mut HashMap<Caller, BTreeSet<(i64, PromptId)>>),
+    ) {
+        if let Some((seq, id)) = self.head_of(caller) {
+            self.heads.remove(&(before, seq, id, caller.clone()));
+        }
+        change(&mut self.jobs);
+        if let Some((seq, id)) = self.head_of(caller) {
+            self.heads.insert((after, seq, id, caller.clone()));
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+struct Share {
+    /// Microseconds.
+    virtual_time: u64,
+    /// The groups in which jobs of the caller wait.
+    groups: BTreeSet<Arc<GroupKey>>,
+}
+
+/// The jobs of one priority.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Level {
+    pub groups: BTreeMap<Arc<GroupKey>, Group>,
+    shares: HashMap<Caller, Share>,
+    /// The virtual time of whoever was served last.
+    clock: u64,
+}
+
+/// All waiting jobs.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Line {
+    entries: HashMap<PromptId, Entry>,
+    levels: BTreeMap<Reverse<i32>, Level>,
+    /// Jobs whose moment has not come.
+    delayed: BTreeSet<(UnixMillis, PromptId)>,
+    keys: BTreeSet<Arc<GroupKey>>,
+    callers: BTreeSet<Caller>,
+}
+
+impl Line {
+    /// A job waits, or waits otherwise than before.
+    pub fn put(&mut self, job: &QueuedJob, outgrown: Option<u64>, now: UnixMillis) {
+        self.remove(job.prompt_id);
+        let entry = Entry {
+            id: job.prompt_id,
+            seq: job.place.seq,
+            priority: job.priority,
+            caller: shared(&mut self.callers, Arc::from(job.caller.as_str())),
+            needs: Arc::new(job.needs.clone()),
+            key: shared(&mut self.keys, Arc::new(GroupKey::of(job, outgrown))),
+            not_before: job.not_before,
+            awaits_inputs: job.awaits_inputs,
+        };
+        self.insert(entry, now);
+    }
+
+    fn insert(&mut self, entry: Entry, now: UnixMillis) {
+        if entry.not_before > now {
+            self.delayed.insert((entry.not_before, entry.id));
+        } else if !entry.awaits_inputs {
+            self.level(entry.priority).add(&entry);
+        }
+        self.entries.insert(entry.id, entry);
+    }
+
+    fn level(&mut self, priority: i32) -> &mut Level {
+        self.levels.entry(Reverse(priority)).or_default()
+    }
+
+    /// A job does not wait any more.
+    pub fn remove(&mut self, id: PromptId) -> Option<Entry> {
+        let entry = self.entries.remove(&id)?;
+        if !self.delayed.remove(&(entry.not_before, id)) && !entry.awaits_inputs {
+            self.take_from_level(&entry, None);
+        }
+        self.tidy();
+        Some(entry)
+    }
+
+    /// A job is handed out: its caller is charged `cost`.
+    pub fn serve(&mut self, id: PromptId, cost: Duration) -> Option<Entry> {
+        let entry = self.entries.remove(&id)?;
+        self.take_from_level(&entry, Some(cost));
+        self.tidy();
+        Some(entry)
+    }
+
+    fn take_from_level(&mut self, entry: &Entry, cost: Option<Duration>) {
+        let level = self.level(entry.priority);
+        level.take(entry, cost.map(|cost| u64::try_from(cost.as_micros()).unwrap_or(u64::MAX).max(1)));
+        if level.shares.is_empty() {
+            self.levels.remove(&Reverse(entry.priority));
+        }
+    }
+
+    /// Forgets keys and callers that only this table still holds, once they are many.
+    fn tidy(&mut self) {
+        if self.keys.len() + self.callers.len() > 256 + 4 * self.entries.len() {
+            self.keys.retain(|key| Arc::strong_count(key) > 1);
+            self.callers.retain(|caller| Arc::strong_count(caller) > 1);
+        }
+    }
+
+    /// Lets jobs be claimed whose moment has come.
+    pub fn release(&mut self, now: UnixMillis) {
+        while let Some(&(moment, id)) = self.delayed.first().filter(|(moment, _)| *moment <= now) {
+            self.delayed.remove(&(moment, id));
+            if let Some(entry) = self.entries.get(&id).filter(|entry| !entry.awaits_inputs).cloned() {
+                self.level(entry.priority).add(&entry);
+            }
+        }
+    }
+
+    /// When the next moment comes.
+    pub fn next_release(&self) -> Option<UnixMillis> {
+        self.delayed.first().map(|(moment, _)| *moment)
+    }
+
+    /// Puts every job for which `change` makes another group into that.
+    pub fn regroup(&mut self, now: UnixMillis, change: impl Fn(&Entry) -> Option<GroupKey>) {
+        let changed: Vec<_> =
+            self.entries.values().filter_map(|entry| Some((entry.id, change(entry)?))).collect();
+        for (id, key) in changed {
+            if let Some(entry) = self.remove(id) {
+                let key = shared(&mut self.keys, Arc::new(key));
+                self.insert(Entry { key, ..entry }, now);
+            }
+        }
+    }
+
+    /// The jobs that could be claimed, the highest priority first.
+    pub fn levels_mut(&mut self) -> impl Iterator<Item = &mut Level> {
+        self.levels.values_mut()
+    }
+
+    /// The same, to look at.
+    pub fn levels(&self) -> impl Iterator<Item = &Level> {
+        self.levels.values()
+    }
+
+    pub fn get(&self, id: PromptId) -> Option<&Entry> {
+        self.entries.get(&id)
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// All jobs in the order in which they would be served one after the other, those that wait for files or for their
+    /// moment included.
+    pub fn in_order(&self, cost: impl Fn(&Needs) -> Duration) -> Vec<&Entry> {
+        let mut by_share: BTreeMap<(Reverse<i32>, &Caller), Vec<&Entry>> = BTreeMap::new();
+        for entry in self.entries.values() {
+            by_share.entry((Reverse(entry.priority), &entry.caller)).or_default().push(entry);
+        }
+        let mut tagged: Vec<(Reverse<i32>, u64, i64, &Entry)> = Vec::with_capacity(self.entries.len());
+        for ((priority, caller), mut entries) in by_share {
+            entries.sort_unstable_by_key(|entry| entry.seq);
+            let level = self.levels.get(&priority);
+            let mut virtual_time = level.map_or(0, |level| level.time_of(caller));
+            for entry in entries {
+                tagged.push((priority, virtual_time, entry.seq, entry));
+                let cost = u64::try_from(cost(&entry.needs).as_micros()).unwrap_or(u64::MAX);
+                virtual_time = virtual_time.saturating_add(cost.max(1));
+            }
+        }
+        tagged.sort_unstable_by_key(|(priority, virtual_time, seq, _)| (*priority, *virtual_time, *seq));
+        tagged.into_iter().map(|(.., entry)| entry).collect()
+    }
+}
+
+impl Level {
+    fn time_of(&self, caller: &Caller) -> u64 {
+        self.shares.get(caller).map_or(self.clock, |share| {
+            if share.groups.is_empty() { share.virtual_time.max(self.clock) } else { share.virtual_time }
+        })
+    }
+
+    fn add(&mut self, entry: &Entry) {
+        let virtual_time = self.time_of(&entry.caller);
+        let share = self.shares.entry(entry.caller.clone()).or_default();
+        share.virtual_time = virtual_time;
+        share.groups.insert(entry.key.clone());
+        let group = self.groups.entry(entry.key.clone()).or_default();
+        group.sample = Some(entry.needs.clone());
+        group.reorder(&entry.caller, (virtual_time, virtual_time), |jobs| {
+            jobs.entry(entry.caller.clone()).or_default().insert((entry.seq, entry.id));
+        });
+    }
+
+    /// Takes a job out; its caller's virtual time goes on by `cost`, if it is served.
+    fn take(&mut self, entry: &Entry, cost: Option<u64>) {
+        let Some(share) = self.shares.get_mut(&entry.caller) else { return };
+        let before = share.virtual_time;
+        let after = before.saturating_add(cost.unwrap_or(0));
+        share.virtual_time = after;
+        if cost.is_some() {
+            self.clock = self.clock.max(before);
+        }
+        if cost.is_some()
+            && let Some(group) = self.groups.get_mut(&entry.key)
+        {
+            group.passed_since = None;
+        }
+        let mut emptied = None;
+        for key in &share.groups {
+            let Some(group) = self.groups.get_mut(key) else { continue };
+            group.reorder(&entry.caller, (before, after), |jobs| {
+                if *key == entry.key
+                    && let Some(waiting) = jobs.get_mut(&entry.caller)
+                {
+                    waiting.remove(&(entry.seq, entry.id));
+                    if waiting.is_empty() {
+                        jobs.remove(&entry.caller);
+                        emptied = Some(key.clone());
+                    }
+                }
+            });
+        }
+        if let Some(key) = emptied {
+            share.groups.remove(&key);
+            if self.groups.get(&key).is_some_and(|group| group.heads.is_empty()) {
+                self.groups.remove(&key);
+            }
+        }
+        self.forget_shares();
+    }
+
+    /// A caller without jobs whose time has been reached has nothing left to be remembered for.
+    fn forget_shares(&mut self) {
+        let nobody_waits = self.groups.is_empty();
+        if nobody_waits || self.shares.len() > REMEMBERED {
+            let clock = self.clock;
+            self.shares
+                .retain(|_, share| !share.groups.is_empty() || (!nobody_waits && share.virtual_time > clock));
+        }
+    }
+}
+
+/// The one reference that stands for all values equal to `value`.
+fn shared<T: ?Sized + Ord>(known: &mut BTreeSet<Arc<T>>, value: Arc<T>) -> Arc<T> {
+    if let Some(same) = known.get(&value) {
+        return same.clone();
+    }
+    known.insert(value.clone());
+    value
+}

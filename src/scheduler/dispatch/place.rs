@@ -1,0 +1,182 @@
+//! Which waiting job goes to which free server: first to servers that have its models loaded, but no job waits for that
+//! longer than [`Settings::patience`](super::Settings). It must not hand anything out itself.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Settings;
+use super::group::GroupKey;
+use super::line::{Group, Line, Tag};
+use super::server::Server;
+use super::times::Times;
+use crate::domain::id::{BackendName, PromptId};
+use crate::domain::time::UnixMillis;
+
+/// The servers by name.
+pub(super) type Servers = BTreeMap<BackendName, Server>;
+
+/// What a choice is made by.
+pub(super) struct Choice<'a> {
+    pub servers: &'a Servers,
+    pub times: &'a Times,
+    pub settings: Settings,
+    pub now: UnixMillis,
+}
+
+/// A group whose first job a server could take.
+struct Candidate<'l> {
+    tag: Tag,
+    id: PromptId,
+    key: &'l Arc<GroupKey>,
+    overdue: bool,
+}
+
+impl Choice<'_> {
+    /// The next job to hand out and its server, if a server has room for one that it may run. Groups that are passed
+    /// over are marked.
+    pub fn next(&self, line: &mut Line) -> Option<(PromptId, BackendName)> {
+        let mut free: Vec<&Server> =
+            self.servers.values().filter(|server| server.has_room(self.now)).collect();
+        if free.is_empty() {
+            return None;
+        }
+        free.sort_by_key(|server| (server.load(), server.view.degraded, server.lasts(self.now)));
+        for level in line.levels_mut() {
+            let groups = &mut level.groups;
+            let found = self.without_loading(&free, groups).or_else(|| self.with_loading(&free, groups));
+            if found.is_some() {
+                return found;
+            }
+            self.note_those_left(&free, groups);
+        }
+        None
+    }
+
+    /// Jobs that a free server could take, but was not given because they failed there, wait no longer than others.
+    fn note_those_left(&self, free: &[&Server], groups: &mut BTreeMap<Arc<GroupKey>, Group>) {
+        for (key, group) in groups.iter_mut() {
+            if free.iter().any(|server| key.may_run_on(server) && key.failed_there(server)) {
+                group.passed_since.get_or_insert(self.now);
+            }
+        }
+    }
+
+    /// The jobs that a server could take, in their order.
+    fn candidates<'l>(
+        &self,
+        server: &Server,
+        groups: &'l BTreeMap<Arc<GroupKey>, Group>,
+    ) -> Vec<Candidate<'l>> {
+        let mut candidates: Vec<Candidate<'_>> = groups
+            .iter()
+            .filter_map(|(key, group)| {
+                let (tag, id) = group.head()?;
+                let patience = self.settings.patience;
+                let waited = group.passed_since.map(|since| self.now.since(since));
+                let overdue = patience.is_zero() || waited.is_some_and(|waited| waited >= patience);
+                self.may_take(server, key, overdue).then_some(Candidate { tag, id, key, overdue })
+            })
+            .collect();
+        candidates.sort_unstable_by_key(|candidate| candidate.tag);
+        candidates
+    }
+
+    /// Whether a job may go to a server now: one that failed there, or has outgrown it, goes elsewhere if it can.
+    fn may_take(&self, server: &Server, key: &GroupKey, overdue: bool) -> bool {
+        if !key.may_run_on(server) {
+            return false;
+        }
+        let better = |good: &dyn Fn(&Server) -> bool| {
+            self.servers.values().any(|other| other.is_open() && key.may_run_on(other) && good(other))
+        };
+        let outgrown = !key.fits(server) && better(&|other| key.fits(other));
+        let failed = !overdue && key.failed_there(server) && better(&|other| !key.failed_there(other));
+        !outgrown && !failed
+    }
+
+    /// A job whose models are loaded where it goes, or that needs none; or one that has waited long enough.
+    fn without_loading(
+        &self,
+        free: &[&Server],
+        groups: &mut BTreeMap<Arc<GroupKey>, Group>,
+    ) -> Option<(PromptId, BackendName)> {
+        for server in free {
+            let candidates = self.candidates(server, groups);
+            let Some(first) = candidates.first() else { continue };
+            if first.overdue {
+                return Some((first.id, server.view.name.clone()));
+            }
+            let near = candidates.iter().position(|candidate| server.is_warm_for(&candidate.key.models));
+            if let Some(at) = near {
+                let chosen = (candidates[at].id, server.view.name.clone());
+                let passed: Vec<_> = candidates[..at].iter().map(|candidate| candidate.key.clone()).collect();
+                self.pass_over(groups, &passed);
+                return Some(chosen);
+            }
+        }
+        None
+    }
+
+    /// A job for which its server must load models, unless it starts sooner where they are loaded.
+    fn with_loading(
+        &self,
+        free: &[&Server],
+        groups: &mut BTreeMap<Arc<GroupKey>, Group>,
+    ) -> Option<(PromptId, BackendName)> {
+        let mut free = free.to_vec();
+        // Nothing is lost on a server that has nothing loaded, and least where nobody waits for what it has.
+        free.sort_by_key(|server| (server.load(), server.view.degraded, wanted(server, groups)));
+        for server in free {
+            let mut held = Vec::new();
+            let mut chosen = None;
+            for candidate in self.candidates(server, groups) {
+                if candidate.overdue || !self.starts_sooner_elsewhere(server, candidate.key, groups) {
+                    chosen = Some((candidate.id, server.view.name.clone()));
+                    break;
+                }
+                held.push(candidate.key.clone());
+            }
+            self.pass_over(groups, &held);
+            if chosen.is_some() {
+                return chosen;
+            }
+        }
+        None
+    }
+
+    /// Whether a server that has the models loaded will be ready for the job before `server` has loaded them.
+    fn starts_sooner_elsewhere(
+        &self,
+        server: &Server,
+        key: &Arc<GroupKey>,
+        groups: &BTreeMap<Arc<GroupKey>, Group>,
+    ) -> bool {
+        let Some(needs) = groups.get(key).and_then(|group| group.sample.as_ref()) else { return false };
+        let Some(load) = self.times.load(needs) else { return false };
+        let here = server.lasts(self.now) + load;
+        self.servers.values().any(|other| {
+            other.view.name != server.view.name
+                && other.is_open()
+                && self.may_take(other, key, false)
+                && other.is_warm_for(&key.models)
+                && other.surely_lasts(self.now).is_some_and(|there| there < here)
+        })
+    }
+
+    fn pass_over(&self, groups: &mut BTreeMap<Arc<GroupKey>, Group>, passed: &[Arc<GroupKey>]) {
+        for key in passed {
+            if let Some(group) = groups.get_mut(key) {
+                group.passed_since.get_or_insert(self.now);
+            }
+        }
+    }
+}
+
+/// How many groups wait for what a server has loaded, with one more for having anything loaded.
+fn wanted(server: &Server, groups: &BTreeMap<Arc<GroupKey>, Group>) -> usize {
+    let has = server.will_have();
+    if has.is_empty() {
+        return 0;
+    }
+    1 + groups.keys().filter(|key| !key.models.is_empty() && server.is_warm_for(&key.models)).count()
+}

@@ -1,0 +1,170 @@
+//! One server as the dispatcher sees it: the jobs it was given, when it will have done them, and what it has loaded.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::group::GroupKey;
+use super::times::Times;
+use crate::domain::id::{BackendName, PromptId};
+use crate::domain::time::UnixMillis;
+
+/// A server is given its next job when the one it runs is expected to last no longer than that.
+const AHEAD: Duration = Duration::from_secs(10);
+/// A third job and more are given only if those before are expected to last no longer than that, taken together.
+const SHORT: Duration = Duration::from_millis(250);
+
+/// What the pool says of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerView {
+    /// Its name.
+    pub name: BackendName,
+    /// The most jobs it may have of us; 0 while it takes none.
+    pub slots: usize,
+    /// What it is called besides.
+    pub labels: Vec<String>,
+    /// The bytes of memory of its device, where it tells.
+    pub vram: Option<u64>,
+    /// Jobs of others in its queue.
+    pub foreign: u64,
+    /// Whether something is wrong with it: others are preferred.
+    pub degraded: bool,
+    /// Changes when it was restarted: what it had loaded is gone.
+    pub restarts: u64,
+}
+
+impl ServerView {
+    /// A server of which nothing is known but its name.
+    pub(super) const fn absent(name: BackendName) -> Self {
+        Self { name, slots: 0, labels: Vec::new(), vram: None, foreign: 0, degraded: false, restarts: 0 }
+    }
+}
+
+/// A job that a server was given.
+#[derive(Debug, Clone)]
+pub(super) struct Assigned {
+    pub id: PromptId,
+    pub key: Arc<GroupKey>,
+    pub needs: Arc<crate::domain::needs::Needs>,
+    /// How long it is expected to execute.
+    pub expected: Option<Duration>,
+    /// Whether its models had to be loaded.
+    pub cold: bool,
+    /// When it was the first of those here.
+    pub first_since: Option<UnixMillis>,
+    /// Whether it was asked back already.
+    pub recalled: bool,
+}
+
+impl Assigned {
+    /// How much longer it is expected to take once those before it are done; what takes longer than expected may end
+    /// any moment.
+    pub fn lasts(&self, now: UnixMillis) -> Option<Duration> {
+        let gone = self.first_since.map_or(Duration::ZERO, |since| now.since(since));
+        self.expected.map(|expected| expected.saturating_sub(gone))
+    }
+}
+
+/// A server and what it was given.
+#[derive(Debug, Clone)]
+pub(super) struct Server {
+    pub view: ServerView,
+    /// In the order in which it runs them.
+    pub jobs: Vec<Assigned>,
+    /// The models of its last run.
+    pub loaded: Vec<String>,
+    /// Whether it has left the pool.
+    pub gone: bool,
+}
+
+impl Server {
+    pub fn new(view: ServerView) -> Self {
+        Self { view, jobs: Vec::new(), loaded: Vec::new(), gone: false }
+    }
+
+    /// Takes in what the pool says.
+    pub fn update(&mut self, view: ServerView) {
+        if view.restarts != self.view.restarts {
+            self.loaded.clear();
+        }
+        self.gone = false;
+        self.view = view;
+    }
+
+    /// Whether it takes work at all.
+    pub const fn is_open(&self) -> bool {
+        self.view.slots > 0 && !self.gone
+    }
+
+    /// Everything in its queue, as far as is known.
+    pub fn load(&self) -> u64 {
+        self.view.foreign + self.jobs.len() as u64
+    }
+
+    /// Whether it may be given one more job now.
+    pub fn has_room(&self, now: UnixMillis) -> bool {
+        if !self.is_open() {
+            return false;
+        }
+        match self.jobs.len() {
+            0 => true,
+            count if count as u64 + self.view.foreign >= self.view.slots as u64 => false,
+            1 => self.lasts(now) <= AHEAD,
+            _ => self.lasts(now) <= SHORT,
+        }
+    }
+
+    /// When it may have room again although none of its jobs ends.
+    pub fn room_at(&self, now: UnixMillis) -> Option<UnixMillis> {
+        let room = self.jobs.len() as u64 + self.view.foreign < self.view.slots as u64;
+        let [only] = self.jobs.as_slice() else { return None };
+        let end = only.first_since?.plus(only.expected?);
+        (room && self.is_open() && !self.has_room(now)).then(|| end.minus(AHEAD))
+    }
+
+    /// How long its jobs are expected to keep it busy; those of which nothing is known count for nothing.
+    pub fn lasts(&self, now: UnixMillis) -> Duration {
+        self.jobs.iter().filter_map(|job| job.lasts(now)).sum()
+    }
+
+    /// The same, unless nothing is known of one of them, or others use the server, too.
+    pub fn surely_lasts(&self, now: UnixMillis) -> Option<Duration> {
+        let known = self.view.foreign == 0 && self.jobs.iter().all(|job| job.expected.is_some());
+        known.then(|| self.lasts(now))
+    }
+
+    /// What will be loaded when the jobs it has are done.
+    pub fn will_have(&self) -> &[String] {
+        let last = self.jobs.iter().rev().find(|job| !job.needs.models.is_empty());
+        last.map_or(&self.loaded, |job| &job.needs.models)
+    }
+
+    /// Whether a job would find its models loaded.
+    pub fn is_warm_for(&self, models: &[String]) -> bool {
+        let has = self.will_have();
+        models.iter().all(|model| has.contains(model))
+    }
+
+    pub fn give(
+        &mut self,
+        id: PromptId,
+        key: Arc<GroupKey>,
+        needs: Arc<crate::domain::needs::Needs>,
+        times: &Times,
+        now: UnixMillis,
+    ) {
+        let cold = !self.is_warm_for(&needs.models);
+        let first_since = self.jobs.is_empty().then_some(now);
+        let expected = times.expect(&needs, cold);
+        self.jobs.push(Assigned { id, key, needs, expected, cold, first_since, recalled: false });
+    }
+
+    /// A job is not here any more.
+    pub fn take_back(&mut self, id: PromptId, now: UnixMillis) -> Option<Assigned> {
+        let at = self.jobs.iter().position(|job| job.id == id)?;
+        let job = self.jobs.remove(at);
+        if let Some(first) = self.jobs.first_mut() {
+            first.first_since.get_or_insert(now);
+        }
+        Some(job)
+    }
+}

@@ -1,0 +1,252 @@
+//! What earlier runs took, by the shape of their workflow, and what may be expected of the next. It must not know
+//! where that is kept.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use crate::domain::needs::Needs;
+use crate::domain::time::UnixMillis;
+use crate::store::ShapeRecord;
+
+/// Shapes that are remembered; those that were not used for longest go first.
+pub const KEPT_SHAPES: u32 = 4_096;
+/// How much the latest run weighs against all before it.
+const WEIGHT: f64 = 0.3;
+
+/// What is known of the runs of one shape.
+#[derive(Debug, Clone, Default)]
+struct Known {
+    warm: Option<f64>,
+    cold: Option<f64>,
+    oom_vram: Option<u64>,
+    used_at: Option<UnixMillis>,
+}
+
+/// What runs took, in milliseconds of execution.
+#[derive(Debug, Clone, Default)]
+pub struct Times {
+    known: HashMap<String, Known>,
+    overall: Option<f64>,
+    changed: HashSet<String>,
+}
+
+impl Times {
+    /// What was kept of earlier runs.
+    #[must_use]
+    pub fn from_records(records: Vec<ShapeRecord>) -> Self {
+        let mut times = Self::default();
+        for record in records {
+            let known = Known {
+                warm: record.warm_ms.map(to_float),
+                cold: record.cold_ms.map(to_float),
+                oom_vram: record.oom_vram.and_then(|bytes| u64::try_from(bytes).ok()),
+                used_at: Some(record.used_at),
+            };
+            times.known.insert(record.shape, known);
+        }
+        times
+    }
+
+    /// How long a run is expected to execute, with its models loaded before or not; `None` if nothing like it ran yet.
+    #[must_use]
+    pub fn expect(&self, needs: &Needs, cold: bool) -> Option<Duration> {
+        let known = self.nearest(needs, |known| known.warm.is_some() || known.cold.is_some())?;
+        let millis = if cold { known.cold.or(known.warm) } else { known.warm.or(known.cold) };
+        millis.map(to_duration)
+    }
+
+    /// What a run costs of which nothing is known: as much as the average.
+    #[must_use]
+    pub fn guess(&self, needs: &Needs) -> Duration {
+        let millis = self.overall.unwrap_or(1_000.0);
+        self.expect(needs, false).unwrap_or_else(|| to_duration(millis))
+    }
+
+    /// How much longer a run takes whose models must be loaded first; `None` until both were seen.
+    #[must_use]
+    pub fn load(&self, needs: &Needs) -> Option<Duration> {
+        if needs.models.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let known = self.nearest(needs, |known| known.warm.is_some() && known.cold.is_some())?;
+        Some(to_duration((known.cold? - known.warm?).max(0.0)))
+    }
+
+    /// The memory of the largest device on which such a run ran out of memory: one with more is wanted.
+    #[must_use]
+    pub fn outgrown(&self, needs: &Needs) -> Option<u64> {
+        self.known.get(&needs.shape)?.oom_vram
+    }
+
+    /// A run ended well.
+    pub fn ran(&mut self, needs: &Needs, cold: bool, took: Duration, now: UnixMillis) {
+        let millis = took.as_secs_f64() * 1_000.0;
+        self.overall = Some(blend(self.overall, millis));
+        self.change(needs, now, |known| {
+            let kind = if cold { &mut known.cold } else { &mut known.warm };
+            *kind = Some(blend(*kind, millis));
+        });
+    }
+
+    /// A run ran out of memory on a device with `vram` bytes. Whether that says more than was known.
+    pub fn ran_out(&mut self, needs: &Needs, vram: u64, now: UnixMillis) -> bool {
+        let before = self.outgrown(needs);
+        if before >= Some(vram) {
+            return false;
+        }
+        self.note(&needs.shape, now, |known| known.oom_vram = Some(vram));
+        true
+    }
+
+    /// What has changed since the last call, to be kept.
+    #[must_use]
+    pub fn take_changed(&mut self) -> Vec<ShapeRecord> {
+        let changed = std::mem::take(&mut self.changed);
+        let record = |shape: String| {
+            let known = self.known.get(&shape)?;
+            Some(ShapeRecord {
+                warm_ms: known.warm.map(to_millis),
+                cold_ms: known.cold.map(to_millis),
+                oom_vram: known.oom_vram.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
+                used_at: known.used_at?,
+                shape,
+            })
+        };
+        changed.into_iter().filter_map(record).collect()
+    }
+
+    fn nearest(&self, needs: &Needs, good: impl Fn(&Known) -> bool) -> Option<&Known> {
+        [&needs.shape, &needs.family]
+            .into_iter()
+            .find_map(|key| self.known.get(key).filter(|known| good(known)))
+    }
+
+    fn change(&mut self, needs: &Needs, now: UnixMillis, change: impl Fn(&mut Known)) {
+        self.note(&needs.shape, now, &change);
+        if needs.family != needs.shape {
+            self.note(&needs.family, now, &change);
+        }
+    }
+
+    fn note(&mut self, key: &str, now: UnixMillis, change: impl FnOnce(&mut Known)) {
+        // Jobs of versions that kept no shape are no shape.
+        if key.is_empty() {
+            return;
+        }
+        let known = self.known.entry(key.to_owned()).or_default();
+        change(known);
+        known.used_at = Some(now);
+        self.changed.insert(key.to_owned());
+        if self.known.len() > KEPT_SHAPES as usize {
+            self.forget();
+        }
+    }
+
+    /// Forgets the eighth that was not used for longest, so that this is done seldom.
+    fn forget(&mut self) {
+        let mut ages: Vec<_> = self.known.values().filter_map(|known| known.used_at).collect();
+        ages.sort_unstable();
+        let Some(&oldest) = ages.get(ages.len() / 8) else { return };
+        self.known.retain(|_, known| known.used_at > Some(oldest));
+        self.changed.retain(|shape| self.known.contains_key(shape));
+    }
+}
+
+fn blend(before: Option<f64>, latest: f64) -> f64 {
+    before.map_or(latest, |before| before + WEIGHT * (latest - before))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "milliseconds of a run are far below 2^53")]
+const fn to_float(millis: i64) -> f64 {
+    millis as f64
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "rounded milliseconds of a run")]
+fn to_millis(millis: f64) -> i64 {
+    millis.round() as i64
+}
+
+fn to_duration(millis: f64) -> Duration {
+    Duration::try_from_secs_f64(millis / 1_000.0).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn needs(shape: &str, family: &str) -> Needs {
+        Needs {
+            shape: shape.to_owned(),
+            family: family.to_owned(),
+            models: vec!["m".to_owned()],
+            ..Needs::default()
+        }
+    }
+
+    fn at(millis: i64) -> UnixMillis {
+        UnixMillis::from_millis(millis)
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn the_shape_is_gone_by_first_then_its_family_then_nothing() {
+        let mut times = Times::default();
+        times.ran(&needs("a", "f"), false, SECOND, at(1));
+        times.ran(&needs("b", "f"), false, 3 * SECOND, at(2));
+        assert_eq!(times.expect(&needs("a", "f"), false), Some(SECOND));
+        let family = times.expect(&needs("c", "f"), false).unwrap();
+        assert!(family > SECOND && family < 3 * SECOND, "{family:?}");
+        assert_eq!(times.expect(&needs("c", "g"), false), None);
+        assert!(times.guess(&needs("c", "g")) > SECOND);
+    }
+
+    #[test]
+    fn loading_is_what_cold_runs_take_longer() {
+        let mut times = Times::default();
+        let job = needs("a", "f");
+        times.ran(&job, true, 6 * SECOND, at(1));
+        assert_eq!((times.load(&job), times.expect(&job, false)), (None, Some(6 * SECOND)));
+        times.ran(&job, false, SECOND, at(2));
+        assert_eq!((times.load(&job), times.expect(&job, true)), (Some(5 * SECOND), Some(6 * SECOND)));
+        let without_models = Needs { models: vec![], ..needs("z", "z") };
+        assert_eq!(times.load(&without_models), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn only_more_memory_than_was_too_little_is_news() {
+        let mut times = Times::default();
+        let job = needs("a", "f");
+        assert!(times.ran_out(&job, 8, at(1)));
+        assert!(!times.ran_out(&job, 6, at(2)));
+        assert!(times.ran_out(&job, 12, at(3)));
+        assert_eq!(times.outgrown(&job), Some(12));
+        assert_eq!(times.outgrown(&needs("b", "f")), None);
+    }
+
+    #[test]
+    fn what_was_learned_is_told_once_and_known_again_after_a_restart() {
+        let mut times = Times::default();
+        times.ran(&needs("a", "f"), false, SECOND, at(1));
+        times.ran_out(&needs("a", "f"), 8, at(2));
+        let kept = times.take_changed();
+        assert_eq!(kept.len(), 2);
+        assert!(times.take_changed().is_empty());
+        let again = Times::from_records(kept);
+        assert_eq!(again.expect(&needs("a", "f"), false), Some(SECOND));
+        assert_eq!(again.outgrown(&needs("a", "f")), Some(8));
+    }
+
+    #[test]
+    fn no_more_shapes_are_kept_than_there_is_room_for() {
+        let mut times = Times::default();
+        for n in 0..6_000 {
+            times.ran(&needs(&n.to_string(), "f"), false, SECOND, at(n));
+        }
+        assert!(times.known.len() <= KEPT_SHAPES as usize);
+        assert!(times.expect(&needs("5999", "x"), false).is_some());
+        assert!(times.expect(&needs("0", "x"), false).is_none());
+        times.ran(&needs("", ""), false, SECOND, at(9_000));
+        assert!(!times.known.contains_key(""));
+    }
+}

@@ -1,0 +1,79 @@
+//! What a job that has not ended may expect: its place, its times, and what stands in its way, in words.
+//! It must not decide anything.
+
+use super::{JobView, Service};
+use crate::domain::id::{BackendName, PromptId};
+use crate::domain::job::Status;
+use crate::scheduler::dispatch::{Blocked, Expectation};
+use crate::store::JobRecord;
+
+/// Names told of before the others are only counted.
+const TOLD: usize = 3;
+
+impl Service {
+    /// Jobs as they stand, with what they may expect.
+    pub(super) async fn views(&self, records: Vec<JobRecord>) -> Vec<JobView> {
+        let unfinished: Vec<PromptId> = records
+            .iter()
+            .filter(|record| !record.state.status().is_terminal())
+            .map(|record| record.prompt_id)
+            .collect();
+        let mut expected = Vec::new();
+        if !unfinished.is_empty() {
+            expected = self.parts.hub.expectations(unfinished).await;
+        }
+        let mut expected = expected.into_iter();
+        let view = |record: JobRecord| {
+            let ended = record.state.status().is_terminal();
+            let expectation = if ended { None } else { expected.next().flatten() };
+            self.seen(record, expectation)
+        };
+        records.into_iter().map(view).collect()
+    }
+
+    fn seen(&self, mut record: JobRecord, mut expectation: Option<Expectation>) -> JobView {
+        let status = record.state.status();
+        let progress =
+            if status == Status::Running { self.parts.hub.progress(record.prompt_id) } else { None };
+        if status != Status::Queued
+            && let Some(expectation) = &mut expectation
+        {
+            (expectation.position, expectation.start) = (None, None);
+        }
+        let blocked = expectation.as_ref().and_then(|expectation| expectation.blocked.as_ref());
+        if let (Status::Queued, Some(blocked)) = (status, blocked) {
+            // Why it cannot run anywhere was told in more detail when that was found.
+            let detail = record.msg.take().filter(|_| matches!(blocked, Blocked::Unable(_)));
+            record.msg = Some(detail.unwrap_or_else(|| self.in_words(blocked)));
+        }
+        JobView { record, progress, expectation }
+    }
+
+    fn in_words(&self, blocked: &Blocked) -> String {
+        match blocked {
+            Blocked::NoServers => "waits for a server: there is none".to_owned(),
+            Blocked::NoSuchBackend(name) => format!("waits for the server {name}, which there is not"),
+            Blocked::NoSuchLabels(labels) => {
+                format!("waits for a server with the labels {}; none has them", labels.join(", "))
+            }
+            Blocked::Unable(names) => format!(
+                "waits for a server that has what the workflow needs; {} cannot run it",
+                listed(names.iter().map(BackendName::to_string))
+            ),
+            Blocked::Away(names) => {
+                let states = names.iter().map(|name| match self.parts.pool.find(name) {
+                    Some(backend) => format!("{name} ({})", backend.state()),
+                    None => name.to_string(),
+                });
+                format!("waits for a server that can run it: {}", listed(states))
+            }
+        }
+    }
+}
+
+fn listed(names: impl ExactSizeIterator<Item = String>) -> String {
+    let more = names.len().saturating_sub(TOLD);
+    let named: Vec<String> = names.take(TOLD).collect();
+    let named = named.join(", ");
+    if more > 0 { format!("{named} and {more} more") } else { named }
+}
