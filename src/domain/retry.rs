@@ -2,6 +2,17 @@
 
 use std::time::Duration;
 
+use super::time::UnixMillis;
+
+/// A moment further ahead than this was set by another clock: no wait of ours is that long.
+pub const FARTHEST_WAIT: Duration = Duration::from_mins(10);
+
+/// Whether a wait until `moment` is over at `now`.
+#[must_use]
+pub fn is_due(moment: UnixMillis, now: UnixMillis) -> bool {
+    moment <= now || moment > now.plus(FARTHEST_WAIT)
+}
+
 /// Exponential back-off with a ceiling and full jitter over its upper half.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
@@ -46,6 +57,13 @@ mod tests {
         let policy = RetryPolicy::default();
         let waits: Vec<_> = (1..=8).map(|failures| policy.delay(failures, 1.0).as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+    }
+
+    #[test]
+    fn a_moment_that_a_clock_ahead_of_this_one_has_set_is_due() {
+        let at = UnixMillis::from_millis;
+        assert!(is_due(at(5), at(5)) && !is_due(at(6), at(5)));
+        assert!(!is_due(at(600_005), at(5)) && is_due(at(600_006), at(5)));
     }
 
     #[test]

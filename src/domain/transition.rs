@@ -3,6 +3,7 @@
 
 use super::failure::Failure;
 use super::id::LeaseOwner;
+use super::retry::is_due;
 use super::job::{Attempt, Ending, JobState, Lease};
 use super::time::UnixMillis;
 
@@ -91,7 +92,7 @@ pub fn apply(state: JobState, previous: u32, event: Event) -> Result<JobState, I
     use InvalidTransition::{LeaseLost, State, TooEarly};
     match (state, event) {
         (JobState::Queued { not_before, .. }, Event::Claim { attempt, now }) => {
-            if now < not_before {
+            if !is_due(not_before, now) {
                 return Err(TooEarly);
             }
             if attempt.number != previous + 1 {

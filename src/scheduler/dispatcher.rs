@@ -225,11 +225,13 @@ impl Scheduler {
             Ok(jobs) => jobs,
             Err(error) => {
                 tracing::error!(%error, "no job could be claimed; trying again");
-                // They still wait: the whole queue is read again, but not before the next look.
-                self.reread_at = now.plus(POLL);
                 Vec::new()
             }
         };
+        if claimed.len() < asked.len() {
+            // Most often somebody cancelled; a job that still waits is found when the whole queue is read again.
+            self.reread_at = self.reread_at.min(now.plus(POLL));
+        }
         let mut answers = Vec::with_capacity(asked.len());
         for (id, backend) in asked {
             let job = claimed.iter().position(|job| job.prompt_id == id).map(|at| claimed.swap_remove(at));

@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::group::GroupKey;
 use crate::domain::id::PromptId;
 use crate::domain::needs::Needs;
+use crate::domain::retry::is_due;
 use crate::domain::time::UnixMillis;
 use crate::store::QueuedJob;
 
@@ -26,7 +27,7 @@ pub(super) type Tag = (u64, i64);
 const REMEMBERED: usize = 1_024;
 
 /// A waiting job.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
     pub id: PromptId,
     pub seq: i64,
@@ -46,6 +47,8 @@ pub(super) struct Group {
     heads: BTreeSet<(u64, i64, PromptId, Caller)>,
     /// Since when its first job is passed over in favour of later ones.
     pub passed_since: Option<UnixMillis>,
+    /// Since when its first job is kept from a free server that could take it.
+    pub held_since: Option<UnixMillis>,
     /// What one of its jobs needs.
     pub sample: Option<Arc<Needs>>,
 }
@@ -108,7 +111,6 @@ pub(super) struct Line {
 impl Line {
     /// A job waits, or waits otherwise than before.
     pub fn put(&mut self, job: &QueuedJob, outgrown: Option<u64>, now: UnixMillis) {
-        self.remove(job.prompt_id);
         let entry = Entry {
             id: job.prompt_id,
             seq: job.place.seq,
@@ -119,11 +121,15 @@ impl Line {
             not_before: job.not_before,
             awaits_inputs: job.awaits_inputs,
         };
-        self.insert(entry, now);
+        // The whole queue is read again now and then: what is known keeps its place, and how long it was passed over.
+        if self.entries.get(&entry.id) != Some(&entry) {
+            self.remove(entry.id);
+            self.insert(entry, now);
+        }
     }
 
     fn insert(&mut self, entry: Entry, now: UnixMillis) {
-        if entry.not_before > now {
+        if !is_due(entry.not_before, now) {
             self.delayed.insert((entry.not_before, entry.id));
         } else if !entry.awaits_inputs {
             self.level(entry.priority).add(&entry);
@@ -171,7 +177,8 @@ impl Line {
 
     /// Lets jobs be claimed whose moment has come.
     pub fn release(&mut self, now: UnixMillis) {
-        while let Some(&(moment, id)) = self.delayed.first().filter(|(moment, _)| *moment <= now) {
+        let due = |(moment, _): &&(UnixMillis, PromptId)| is_due(*moment, now);
+        while let Some((moment, id)) = self.delayed.first().filter(due).or(self.delayed.last().filter(due)).copied() {
             self.delayed.remove(&(moment, id));
             if let Some(entry) = self.entries.get(&id).filter(|entry| !entry.awaits_inputs).cloned() {
                 self.level(entry.priority).add(&entry);
@@ -197,8 +204,8 @@ impl Line {
     }
 
     /// The jobs that could be claimed, the highest priority first.
-    pub fn levels_mut(&mut self) -> impl Iterator<Item = &mut Level> {
-        self.levels.values_mut()
+    pub fn levels_mut(&mut self) -> impl Iterator<Item = (i32, &mut Level)> {
+        self.levels.iter_mut().map(|(priority, level)| (priority.0, level))
     }
 
     /// The same, to look at.
@@ -265,7 +272,11 @@ impl Level {
         if cost.is_some() {
             self.clock = self.clock.max(before);
         }
+        // The next of its group finds the models loaded where this one goes. Those that shun a server wait no longer than
+        // the first of them.
+        let finds_its_models = !entry.key.models.is_empty() && entry.key.failed_on.is_none();
         if cost.is_some()
+            && finds_its_models
             && let Some(group) = self.groups.get_mut(&entry.key)
         {
             group.passed_since = None;

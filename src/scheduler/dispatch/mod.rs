@@ -159,7 +159,8 @@ impl State {
             .line
             .levels()
             .flat_map(|level| level.groups.values())
-            .filter_map(|group| Some(group.passed_since?.plus(self.settings.patience)))
+            .filter_map(|group| group.passed_since.into_iter().chain(group.held_since).min())
+            .map(|since| since.plus(self.settings.patience))
             .filter(|moment| *moment > now);
         let due = self.line.next_release().into_iter().chain(rooms).chain(patience);
         due.chain(recall::next(&self.servers, now)).min()
@@ -234,7 +235,11 @@ impl State {
         let mut claims = Vec::new();
         loop {
             let choice = Choice { servers: &self.servers, times: &self.times, settings: self.settings, now };
-            let Some((id, backend)) = choice.next(&mut self.line) else { return claims };
+            let Some((id, backend)) = choice.next(&self.line) else {
+                choice.note_held(&mut self.line);
+                return claims;
+            };
+            choice.note_passed(&mut self.line, id, &backend);
             let cost = self.line.get(id).map(|entry| self.times.guess(&entry.needs)).unwrap_or_default();
             let Some(entry) = self.line.serve(id, cost) else { return claims };
             self.give(id, &backend, entry.key, entry.needs, now);

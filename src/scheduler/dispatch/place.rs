@@ -32,31 +32,51 @@ struct Candidate<'l> {
 }
 
 impl Choice<'_> {
-    /// The next job to hand out and its server, if a server has room for one that it may run. Groups that are passed
-    /// over are marked.
-    pub fn next(&self, line: &mut Line) -> Option<(PromptId, BackendName)> {
+    /// The next job to hand out and its server, if a server has room for one that it may run.
+    pub fn next(&self, line: &Line) -> Option<(PromptId, BackendName)> {
         let mut free: Vec<&Server> =
             self.servers.values().filter(|server| server.has_room(self.now)).collect();
         if free.is_empty() {
             return None;
         }
         free.sort_by_key(|server| (server.load(), server.view.degraded, server.lasts(self.now)));
-        for level in line.levels_mut() {
-            let groups = &mut level.groups;
+        for level in line.levels() {
+            let groups = &level.groups;
             let found = self.without_loading(&free, groups).or_else(|| self.with_loading(&free, groups));
             if found.is_some() {
                 return found;
             }
-            self.note_those_left(&free, groups);
         }
         None
     }
 
-    /// Jobs that a free server could take, but was not given because they failed there, wait no longer than others.
-    fn note_those_left(&self, free: &[&Server], groups: &mut BTreeMap<Arc<GroupKey>, Group>) {
-        for (key, group) in groups.iter_mut() {
-            if free.iter().any(|server| key.may_run_on(server) && key.failed_there(server)) {
-                group.passed_since.get_or_insert(self.now);
+    /// Notes which groups are passed over when the first job of the group `chosen` is given to a server: those with a
+    /// higher priority or an earlier job that could have had it.
+    pub fn note_passed(&self, line: &mut Line, chosen: PromptId, backend: &BackendName) {
+        let (Some(entry), Some(server)) = (line.get(chosen).cloned(), self.servers.get(backend)) else { return };
+        for (priority, level) in line.levels_mut() {
+            let tag = level.groups.get(&entry.key).and_then(Group::head).map(|(tag, _)| tag);
+            for (key, group) in &mut level.groups {
+                let before = priority > entry.priority || group.head().map(|(tag, _)| tag) < tag;
+                if before && key.may_run_on(server) {
+                    group.passed_since.get_or_insert(self.now);
+                }
+            }
+            if priority == entry.priority {
+                return;
+            }
+        }
+    }
+
+    /// Notes which groups are kept from a server that has room, and that the others are not.
+    pub fn note_held(&self, line: &mut Line) {
+        let free: Vec<&Server> =
+            self.servers.values().filter(|server| server.has_room(self.now)).collect();
+        for (key, group) in line.levels_mut().flat_map(|(_, level)| &mut level.groups) {
+            if free.iter().any(|server| key.may_run_on(server)) {
+                group.held_since.get_or_insert(self.now);
+            } else {
+                group.held_since = None;
             }
         }
     }
@@ -72,7 +92,8 @@ impl Choice<'_> {
             .filter_map(|(key, group)| {
                 let (tag, id) = group.head()?;
                 let patience = self.settings.patience;
-                let waited = group.passed_since.map(|since| self.now.since(since));
+                let since = group.passed_since.into_iter().chain(group.held_since).min();
+                let waited = since.map(|since| self.now.since(since));
                 let overdue = patience.is_zero() || waited.is_some_and(|waited| waited >= patience);
                 self.may_take(server, key, overdue).then_some(Candidate { tag, id, key, overdue })
             })
@@ -98,7 +119,7 @@ impl Choice<'_> {
     fn without_loading(
         &self,
         free: &[&Server],
-        groups: &mut BTreeMap<Arc<GroupKey>, Group>,
+        groups: &BTreeMap<Arc<GroupKey>, Group>,
     ) -> Option<(PromptId, BackendName)> {
         for server in free {
             let candidates = self.candidates(server, groups);
@@ -108,10 +129,7 @@ impl Choice<'_> {
             }
             let near = candidates.iter().position(|candidate| server.is_warm_for(&candidate.key.models));
             if let Some(at) = near {
-                let chosen = (candidates[at].id, server.view.name.clone());
-                let passed: Vec<_> = candidates[..at].iter().map(|candidate| candidate.key.clone()).collect();
-                self.pass_over(groups, &passed);
-                return Some(chosen);
+                return Some((candidates[at].id, server.view.name.clone()));
             }
         }
         None
@@ -121,24 +139,18 @@ impl Choice<'_> {
     fn with_loading(
         &self,
         free: &[&Server],
-        groups: &mut BTreeMap<Arc<GroupKey>, Group>,
+        groups: &BTreeMap<Arc<GroupKey>, Group>,
     ) -> Option<(PromptId, BackendName)> {
         let mut free = free.to_vec();
         // Nothing is lost on a server that has nothing loaded, and least where nobody waits for what it has.
         free.sort_by_key(|server| (server.load(), server.view.degraded, wanted(server, groups)));
         for server in free {
-            let mut held = Vec::new();
-            let mut chosen = None;
-            for candidate in self.candidates(server, groups) {
-                if candidate.overdue || !self.starts_sooner_elsewhere(server, candidate.key, groups) {
-                    chosen = Some((candidate.id, server.view.name.clone()));
-                    break;
-                }
-                held.push(candidate.key.clone());
-            }
-            self.pass_over(groups, &held);
-            if chosen.is_some() {
-                return chosen;
+            let mut candidates = self.candidates(server, groups).into_iter();
+            let here = |candidate: &Candidate<'_>| {
+                candidate.overdue || !self.starts_sooner_elsewhere(server, candidate.key, groups)
+            };
+            if let Some(chosen) = candidates.find(here) {
+                return Some((chosen.id, server.view.name.clone()));
             }
         }
         None
@@ -161,14 +173,6 @@ impl Choice<'_> {
                 && other.is_warm_for(&key.models)
                 && other.surely_lasts(self.now).is_some_and(|there| there < here)
         })
-    }
-
-    fn pass_over(&self, groups: &mut BTreeMap<Arc<GroupKey>, Group>, passed: &[Arc<GroupKey>]) {
-        for key in passed {
-            if let Some(group) = groups.get_mut(key) {
-                group.passed_since.get_or_insert(self.now);
-            }
-        }
     }
 }
 

@@ -8,13 +8,14 @@ use super::op::{OpError, Reply};
 use super::rows;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::PromptId;
+use crate::domain::retry::FARTHEST_WAIT;
 use crate::domain::time::UnixMillis;
 use crate::store::{CancelOutcome, Claim, ClaimedJob, StoreError};
 
 const CLAIM: &str = "UPDATE jobs SET state = 'running', attempt = attempt + 1, queue_deadline = NULL,
     attempt_id = CASE attempt WHEN 0 THEN prompt_id ELSE ?1 END,
     backend = ?2, lease_owner = ?3, lease_until = ?4, started_at = ?5
-    WHERE prompt_id = ?6 AND state = 'queued' AND not_before <= ?5 AND awaits_inputs = 0
+    WHERE prompt_id = ?6 AND state = 'queued' AND (not_before <= ?5 OR not_before > ?7) AND awaits_inputs = 0
     RETURNING *, (SELECT graph FROM job_inputs WHERE job_inputs.seq = jobs.seq) AS graph,
         (SELECT files FROM job_inputs WHERE job_inputs.seq = jobs.seq) AS files";
 
@@ -35,6 +36,7 @@ pub(super) async fn claim(
             .bind(claim.lease.until.as_millis())
             .bind(now.as_millis())
             .bind(claim.prompt_id.to_string())
+            .bind(now.plus(FARTHEST_WAIT).as_millis())
             .fetch_optional(&mut *connection)
             .await?;
         let Some(row) = row else { continue };

@@ -1,0 +1,267 @@
+//! One life of the gateway: the dispatcher's machine and its attempts, each thing they do a step that a crash may forestall.
+
+use std::collections::VecDeque;
+
+use comfy_gateway::domain::id::{AttemptId, BackendName, LeaseOwner, PromptId};
+use comfy_gateway::domain::job::{Ending, Lease};
+use comfy_gateway::domain::time::UnixMillis;
+use comfy_gateway::scheduler::course::{Course, Input};
+use comfy_gateway::scheduler::dispatch::{Action, Event, ServerView, Settings, State, Times, handle};
+use comfy_gateway::store::{Adopt, Claim, ClaimedJob, JobStore, QueuePlace, Requeue, StoreError};
+use rand::RngExt;
+use rand::rngs::StdRng;
+use std::time::Duration;
+
+use crate::attempt::{Attempt, Doing, PATIENCE, Settlement, settlement};
+use crate::server::Server;
+
+/// How the dispatcher of the simulation decides.
+pub const SETTINGS: Settings = Settings { patience: Duration::from_secs(4) };
+/// Between two looks that no wakeup asked for.
+pub const POLL: i64 = 1_500;
+const MAX_ATTEMPTS: u32 = 4;
+
+pub struct Gateway {
+    pub state: State,
+    pub attempts: Vec<Attempt>,
+    pub owner: LeaseOwner,
+    read: Option<QueuePlace>,
+    /// The whole queue is to be read again at the next look.
+    reread: bool,
+    /// A wakeup that was not answered yet.
+    pub woken: bool,
+    pub next_poll: i64,
+    /// What the dispatcher decided and has not done yet.
+    pub todo: VecDeque<Decided>,
+    pub left: Vec<PromptId>,
+}
+
+/// Jobs to claim and their servers, and when that was decided.
+type Decided = (UnixMillis, Vec<(PromptId, BackendName)>);
+
+/// What a step changed for a job.
+pub enum Settled {
+    Nothing,
+    /// It ended, under this status.
+    Ended(PromptId),
+    /// It waits again, and is due at that moment.
+    Requeued(PromptId, UnixMillis),
+    /// The store refused: another attempt holds the job.
+    LeaseLost,
+}
+
+fn lease(owner: LeaseOwner, wall: UnixMillis) -> Lease {
+    Lease { owner, until: wall.plus(Duration::from_mins(1)) }
+}
+
+impl Gateway {
+    /// Starts on what an earlier life left behind.
+    pub async fn start(
+        store: &dyn JobStore,
+        random: &mut StdRng,
+        run_of: impl Fn(&ClaimedJob) -> crate::server::Run,
+        servers: &[Server],
+        wall: UnixMillis,
+        now: i64,
+    ) -> Self {
+        let owner = LeaseOwner::from_random(random.random());
+        let times = Times::from_records(store.shapes(100).await.unwrap());
+        let mut gateway = Self {
+            state: State::new(SETTINGS, times),
+            attempts: Vec::new(),
+            owner,
+            read: None,
+            reread: false,
+            woken: true,
+            next_poll: now,
+            todo: VecDeque::new(),
+            left: Vec::new(),
+        };
+        let mut adopted = store.adopt(Adopt::All, lease(owner, wall), wall).await.unwrap();
+        adopted.sort_by_key(|job| job.prompt_id);
+        for job in adopted {
+            let (id, backend, needs) = (job.prompt_id, job.attempt.backend.clone(), job.needs.clone());
+            let run = run_of(&job);
+            gateway.begin(job, run, true, servers, wall, now);
+            gateway.happen(Event::Adopted { id, backend, needs }, wall);
+        }
+        gateway.learn_servers(servers, wall);
+        gateway
+    }
+
+    fn begin(
+        &mut self,
+        job: ClaimedJob,
+        run: crate::server::Run,
+        adopted: bool,
+        servers: &[Server],
+        wall: UnixMillis,
+        now: i64,
+    ) {
+        let mut attempt = Attempt {
+            course: Course::new(PATIENCE, adopted, wall),
+            doing: Doing::Wait(now),
+            cancelled: job.cancel_requested,
+            recalled: false,
+            run,
+            started_at: None,
+            end_heard: false,
+            job,
+        };
+        let server = servers.iter().find(|server| server.name == attempt.job.attempt.backend).unwrap();
+        attempt.take(server, wall, now, Input::Begin);
+        self.attempts.push(attempt);
+    }
+
+    /// Lets an event happen; what is to be done is done later, unless a crash comes first.
+    pub fn happen(&mut self, event: Event, wall: UnixMillis) {
+        for action in handle(&mut self.state, wall, event) {
+            match action {
+                Action::Claim(claims) => self.todo.push_back((wall, claims)),
+                Action::Recall(id) => {
+                    for attempt in self.attempts.iter_mut().filter(|attempt| attempt.job.prompt_id == id) {
+                        attempt.recalled = true;
+                    }
+                }
+            }
+        }
+    }
+
+    pub fn learn_servers(&mut self, servers: &[Server], wall: UnixMillis) {
+        let view = |server: &Server| ServerView {
+            name: server.name.clone(),
+            slots: if server.answers() { 2 } else { 0 },
+            labels: server.labels.clone(),
+            vram: Some(8),
+            foreign: 0,
+            degraded: server.deaf,
+            restarts: server.restarts,
+        };
+        self.happen(Event::Servers(servers.iter().map(view).collect()), wall);
+    }
+
+    /// Reads what has come to wait.
+    pub async fn read_on(&mut self, store: &dyn JobStore, wall: UnixMillis, now: i64) {
+        self.woken = false;
+        if now >= self.next_poll && std::mem::take(&mut self.reread) {
+            self.read = None;
+        }
+        self.next_poll = now + POLL;
+        let left = std::mem::take(&mut self.left);
+        let jobs = store.queued_jobs(self.read, 512).await.unwrap();
+        self.read = jobs.last().map(|job| job.place).or(self.read);
+        self.happen(Event::Queued(jobs), wall);
+        self.happen(Event::Left(left), wall);
+    }
+
+    /// Does the next thing that the dispatcher decided.
+    pub async fn claim(
+        &mut self,
+        store: &dyn JobStore,
+        random: &mut StdRng,
+        run_of: impl Fn(&ClaimedJob) -> crate::server::Run,
+        servers: &[Server],
+        (wall, now): (UnixMillis, i64),
+    ) -> Vec<ClaimedHere> {
+        // As the dispatcher's task does: claimed at the moment for which it was decided.
+        let Some((decided, asked)) = self.todo.pop_front() else { return Vec::new() };
+        let claims = asked.iter().map(|(id, backend)| Claim {
+            prompt_id: *id,
+            attempt_id: AttemptId::from_random(random.random()),
+            backend: backend.clone(),
+            lease: lease(self.owner, decided),
+        });
+        let mut claimed = store.claim(claims.collect(), decided).await.unwrap();
+        let mut answers = Vec::new();
+        let mut here = Vec::new();
+        for (id, backend) in asked {
+            let at = claimed.iter().position(|job| job.prompt_id == id);
+            if let Some(at) = at {
+                let job = claimed.swap_remove(at);
+                here.push(ClaimedHere { id, attempt: job.attempt.id, backend: backend.clone() });
+                let run = run_of(&job);
+                self.begin(job, run, false, servers, wall, now);
+            }
+            answers.push((id, backend, at.is_some()));
+        }
+        if here.len() < answers.len() {
+            // As the dispatcher's task does: a job that still waits is found when the whole queue is read again.
+            self.reread = true;
+        }
+        self.happen(Event::Claimed(answers), wall);
+        here
+    }
+
+    /// Writes down what an attempt came to.
+    pub async fn settle(
+        &mut self,
+        at: usize,
+        store: &dyn JobStore,
+        random: &mut StdRng,
+        wall: UnixMillis,
+    ) -> Settled {
+        let attempt = &self.attempts[at];
+        let Doing::Settle(end, run) = attempt.doing else { return Settled::Nothing };
+        let (settlement, learned) = settlement(end, run, attempt.took());
+        let settled = write(attempt, settlement, store, random, wall).await;
+        let attempt = self.attempts.swap_remove(at);
+        let (id, backend) = (attempt.job.prompt_id, attempt.job.attempt.backend.clone());
+        self.happen(Event::Ended { id, backend, run: learned }, wall);
+        self.woken = true;
+        settled
+    }
+}
+
+/// A job that was claimed, and for which server.
+pub struct ClaimedHere {
+    pub id: PromptId,
+    pub attempt: AttemptId,
+    pub backend: BackendName,
+}
+
+/// What an attempt does to its job; also what one does that everybody has forgotten.
+pub async fn write(
+    attempt: &Attempt,
+    settlement: Settlement,
+    store: &dyn JobStore,
+    random: &mut StdRng,
+    wall: UnixMillis,
+) -> Settled {
+    let (fence, id) = (attempt.fence(), attempt.job.prompt_id);
+    let failures = attempt.job.failures;
+    let settlement = match settlement {
+        Settlement::Requeue { counts, downed }
+            if failures + u32::from(counts) >= MAX_ATTEMPTS || attempt.job.downed + u32::from(downed) >= 2 =>
+        {
+            let failure = crate::world::spent();
+            Settlement::Finish(Ending::Failed(failure))
+        }
+        other => other,
+    };
+    let finish = |ending| crate::world::ended(ending, wall);
+    let written = match settlement {
+        Settlement::Finish(ending) => store.finish(fence, finish(ending)).await.map(|()| Settled::Ended(id)),
+        Settlement::Requeue { counts, downed } => {
+            let wait = if counts { random.random_range(500..3_000) } else { 0 };
+            let not_before = wall.plus(Duration::from_millis(wait));
+            let requeue = Requeue {
+                counts,
+                downed,
+                not_before,
+                ..Requeue::for_free("it was lost".to_owned(), wall)
+            };
+            match store.requeue(fence, requeue).await {
+                // Refused when a cancel came meanwhile: the server does not have the job, so it is confirmed.
+                Err(StoreError::LeaseLost) => {
+                    store.finish(fence, finish(Ending::Cancelled)).await.map(|()| Settled::Ended(id))
+                }
+                other => other.map(|()| Settled::Requeued(id, not_before)),
+            }
+        }
+    };
+    match written {
+        Ok(settled) => settled,
+        Err(StoreError::LeaseLost) => Settled::LeaseLost,
+        Err(other) => panic!("{other}"),
+    }
+}
