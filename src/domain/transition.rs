@@ -3,8 +3,8 @@
 
 use super::failure::Failure;
 use super::id::LeaseOwner;
-use super::retry::is_due;
 use super::job::{Attempt, Ending, JobState, Lease};
+use super::retry::is_due;
 use super::time::UnixMillis;
 
 /// What can happen to a job.

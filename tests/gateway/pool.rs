@@ -456,3 +456,31 @@ async fn the_configuration_takes_a_name_from_a_server_that_was_added_before() {
     assert_eq!(server(&gateway, "gpu-1").await["url"], added.url(), "it was left out, not forgotten");
     gateway.finish().await;
 }
+
+#[tokio::test]
+async fn a_server_that_does_not_give_up_a_run_gets_no_work_until_the_run_is_gone() {
+    let clock = manual();
+    let comfy = simulator().await;
+    let gateway = Gateway::on_clock(clock.clone(), &[&comfy], one_slot).await;
+    until(&gateway, Some(&clock), "gpu-1", |body| body["websocket"] == true).await;
+    comfy.faults().stick_worker();
+    let stuck = gateway.execute(&json!({ "workflow": picture(1), "timeout": 1 })).await;
+    comfy.started(&stuck).await;
+    let body = until(&gateway, Some(&clock), "gpu-1", is("down")).await;
+    let reason = body["reason"].as_str().unwrap();
+    assert!(reason.contains(&stuck) && reason.contains("restart this ComfyUI"), "{reason}");
+    assert_eq!(gateway.result(&stuck).await["error"]["code"], "timeout");
+    assert_eq!((&body["foreign_jobs"], &body["drained"]), (&json!(0), &json!(false)));
+    let next = gateway.submit(picture(2)).await;
+    let probes = comfy.requests(Route::Queue).len();
+    until(&gateway, Some(&clock), "gpu-1", |_| comfy.requests(Route::Queue).len() > probes + 3).await;
+    assert_eq!(
+        (server(&gateway, "gpu-1").await["state"].as_str(), comfy.runs(&next).queued),
+        (Some("down"), 0)
+    );
+    comfy.faults().unstick();
+    until(&gateway, Some(&clock), "gpu-1", is("up")).await;
+    comfy.finished(&next).await;
+    assert_eq!(gateway.result(&next).await["status"], "completed");
+    gateway.finish().await;
+}

@@ -95,7 +95,9 @@ impl Ledger {
     pub fn check_given_up(&self, end: End, server: &Server, run: AttemptId) {
         let findable = server.answers() && (server.has(run) || server.history.contains_key(&run));
         match end {
-            End::Lost(_) | End::NotRun(_) | End::Gone(EarlyEnd::Cancel | EarlyEnd::Timeout | EarlyEnd::Stall) => {
+            End::Lost(_)
+            | End::NotRun(_)
+            | End::Gone(EarlyEnd::Cancel | EarlyEnd::Timeout | EarlyEnd::Stall) => {
                 assert!(!findable, "{run} was given up as {end:?} and is on {}", server.name);
             }
             End::InHistory(_) | End::Stuck(_) => {}
@@ -145,8 +147,7 @@ impl Ledger {
                 .iter()
                 .filter(|attempt| attempt.job.attempt.backend == server.name)
                 .map(|attempt| attempt.job.prompt_id);
-            let asked =
-                gateway.todo.iter().flat_map(|(_, claims)| claims);
+            let asked = gateway.todo.iter().flat_map(|(_, claims)| claims);
             let asked = asked.filter(|(_, backend)| *backend == server.name).map(|(id, _)| *id);
             let mut given: Vec<PromptId> = begun.chain(asked).collect();
             believed.sort_unstable();
@@ -181,11 +182,7 @@ impl Ledger {
     }
 
     /// The jobs that stand in line, with the servers that could run them.
-    pub fn in_line(
-        &self,
-        gateway: &Gateway,
-        servers: &[Server],
-    ) -> Vec<(PromptId, i32, Vec<BackendName>)> {
+    pub fn in_line(&self, gateway: &Gateway, servers: &[Server]) -> Vec<(PromptId, i32, Vec<BackendName>)> {
         let asked = gateway.todo.iter().flat_map(|(_, claims)| claims);
         let asked: HashSet<PromptId> = asked.map(|(id, _)| *id).collect();
         let waiting = self.in_line_since.keys().filter(|id| !asked.contains(*id)).copied();

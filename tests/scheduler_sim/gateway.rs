@@ -231,7 +231,8 @@ pub async fn write(
     let failures = attempt.job.failures;
     let settlement = match settlement {
         Settlement::Requeue { counts, downed }
-            if failures + u32::from(counts) >= MAX_ATTEMPTS || attempt.job.downed + u32::from(downed) >= 2 =>
+            if failures + u32::from(counts) >= MAX_ATTEMPTS
+                || attempt.job.downed + u32::from(downed) >= 2 =>
         {
             let failure = crate::world::spent();
             Settlement::Finish(Ending::Failed(failure))
@@ -244,12 +245,8 @@ pub async fn write(
         Settlement::Requeue { counts, downed } => {
             let wait = if counts { random.random_range(500..3_000) } else { 0 };
             let not_before = wall.plus(Duration::from_millis(wait));
-            let requeue = Requeue {
-                counts,
-                downed,
-                not_before,
-                ..Requeue::for_free("it was lost".to_owned(), wall)
-            };
+            let requeue =
+                Requeue { counts, downed, not_before, ..Requeue::for_free("it was lost".to_owned(), wall) };
             match store.requeue(fence, requeue).await {
                 // Refused when a cancel came meanwhile: the server does not have the job, so it is confirmed.
                 Err(StoreError::LeaseLost) => {

@@ -178,7 +178,9 @@ impl Line {
     /// Lets jobs be claimed whose moment has come.
     pub fn release(&mut self, now: UnixMillis) {
         let due = |(moment, _): &&(UnixMillis, PromptId)| is_due(*moment, now);
-        while let Some((moment, id)) = self.delayed.first().filter(due).or(self.delayed.last().filter(due)).copied() {
+        while let Some((moment, id)) =
+            self.delayed.first().filter(due).or(self.delayed.last().filter(due)).copied()
+        {
             self.delayed.remove(&(moment, id));
             if let Some(entry) = self.entries.get(&id).filter(|entry| !entry.awaits_inputs).cloned() {
                 self.level(entry.priority).add(&entry);

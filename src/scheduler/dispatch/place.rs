@@ -53,7 +53,9 @@ impl Choice<'_> {
     /// Notes which groups are passed over when the first job of the group `chosen` is given to a server: those with a
     /// higher priority or an earlier job that could have had it.
     pub fn note_passed(&self, line: &mut Line, chosen: PromptId, backend: &BackendName) {
-        let (Some(entry), Some(server)) = (line.get(chosen).cloned(), self.servers.get(backend)) else { return };
+        let (Some(entry), Some(server)) = (line.get(chosen).cloned(), self.servers.get(backend)) else {
+            return;
+        };
         for (priority, level) in line.levels_mut() {
             let tag = level.groups.get(&entry.key).and_then(Group::head).map(|(tag, _)| tag);
             for (key, group) in &mut level.groups {
@@ -70,8 +72,7 @@ impl Choice<'_> {
 
     /// Notes which groups are kept from a server that has room, and that the others are not.
     pub fn note_held(&self, line: &mut Line) {
-        let free: Vec<&Server> =
-            self.servers.values().filter(|server| server.has_room(self.now)).collect();
+        let free: Vec<&Server> = self.servers.values().filter(|server| server.has_room(self.now)).collect();
         for (key, group) in line.levels_mut().flat_map(|(_, level)| &mut level.groups) {
             if free.iter().any(|server| key.may_run_on(server)) {
                 group.held_since.get_or_insert(self.now);
