@@ -82,8 +82,8 @@ pub static BACKEND_KEYS: &[BackendKey] = &[
     },
     BackendKey {
         key: "slots",
-        default: "2",
-        help: "How many jobs the server is given at once; the second waits in its own queue, so that the GPU never does.",
+        default: "8",
+        help: "How many jobs the server is given at once, at the most: one while it runs for long, a second that waits in its own queue so that the GPU never does, more where jobs take milliseconds.",
         allowed: "a whole number from 1 to 64",
         read: |draft, value, _| {
             let number = whole_number(value).and_then(|text| SLOTS.read(&text)).ok_or(Wrong::Value)?;

@@ -31,7 +31,7 @@ use self::settings::Draft;
 use crate::domain::retry::RetryPolicy;
 use crate::inputs;
 use crate::pool::BackendSettings;
-use crate::scheduler;
+use crate::scheduler::{self, dispatch};
 
 /// The configuration, valid as a whole. Its `Debug` form shows no secret.
 #[derive(Debug, Clone)]
@@ -119,6 +119,8 @@ impl Config {
             retry: RetryPolicy { max_attempts: settings.max_attempts, ..RetryPolicy::default() },
             poll: settings.poll_interval,
             lost_after: settings.lost_after,
+            stall: settings.stall_timeout,
+            dispatch: dispatch::Settings { patience: settings.affinity_wait },
             retention: settings.retention,
             inputs: self.inputs().limits,
             ..scheduler::Settings::default()

@@ -142,6 +142,10 @@ settings! {
     max_attempts: u32 = "3", Whole(1, 100);
     /// A job whose server cannot be reached for this long is given to another.
     lost_after: Duration = "60s", Time(SECOND, DAY);
+    /// A running job that shows no sign of progress for this long is ended and tried again.
+    stall_timeout: Duration = "10m", Time(SECOND * 10, DAY);
+    /// How long the first job in line may be passed over by jobs whose models a server has loaded; 0 for never.
+    affinity_wait: Duration = "30s", Time(Duration::ZERO, Duration::from_hours(1));
     /// Between two looks at a running job of which nothing is heard.
     poll_interval: Duration = "1s", Time(Duration::from_millis(50), MINUTE);
     /// The longest time a request may wait for a job's end.

@@ -57,7 +57,7 @@ fn shown(secret: Option<&SecretString>) -> &str {
 fn without_anything_given_the_defaults_hold() {
     let config = env(&[]).unwrap();
     let [backend] = config.backends.as_slice() else { panic!("{config}") };
-    assert_eq!((backend.name.as_str(), backend.slots), ("gpu-1", 2));
+    assert_eq!((backend.name.as_str(), backend.slots), ("gpu-1", 8));
     assert_eq!(backend.endpoint.server(), "http://127.0.0.1:8188");
     let settings = &config.settings;
     assert_eq!(settings.listen.to_string(), "127.0.0.1:8080");
@@ -241,7 +241,7 @@ fn a_table_of_the_file_describes_a_server_wholly() {
     assert_eq!(shown(fast.endpoint.cookies.as_ref()), "a=1; b=2");
     assert_eq!(shown(fast.endpoint.api_key.as_ref()), "k3y");
     assert_eq!(fast.endpoint.headers[0].1.expose_secret(), "h3ader");
-    assert_eq!((other.name.as_str(), other.slots), ("gpu-2", 2));
+    assert_eq!((other.name.as_str(), other.slots), ("gpu-2", 8));
     for text in [config.to_string(), format!("{config:?}")] {
         for secret in ["from-a-file", "a=1", "h3ader", "k3y", "pass"] {
             assert!(!text.contains(secret), "{secret} is shown in\n{text}");

@@ -6,7 +6,7 @@ use crate::domain::id::BackendName;
 /// Jobs a server may be given at once.
 pub const SLOTS: std::ops::RangeInclusive<usize> = 1..=64;
 /// Jobs a server is given at once unless it is said: the second waits in its own queue, so that the GPU never does.
-pub const DEFAULT_SLOTS: usize = 2;
+pub const DEFAULT_SLOTS: usize = 8;
 
 /// A server as it is set up.
 #[derive(Debug, Clone)]

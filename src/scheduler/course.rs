@@ -184,7 +184,7 @@ enum Phase {
     /// The submit had no clear answer.
     Doubting,
     Watching,
-    /// The last request before the end: a run that is given up must not start later.
+    /// Given up: it was withdrawn, so that it cannot start later, and is looked for once more.
     Leaving(End),
 }
 
@@ -261,7 +261,8 @@ impl Course {
     /// Takes in what was learned and says what is to be done next.
     pub fn step(&mut self, now: UnixMillis, signals: &Signals, input: Input) -> Next {
         match (self.phase, input) {
-            (Phase::Leaving(end), _) => Next::End(end),
+            (Phase::Leaving(end), Input::Seen(sighting)) => self.last_look(now, signals, end, sighting),
+            (Phase::Leaving(_), _) => Next::Look,
             (Phase::Submitting, Input::Submitted(delivery)) => self.delivered(delivery),
             (Phase::Submitting, _) => Next::Submit,
             (Phase::Doubting, Input::Seen(sighting)) => self.doubt(now, sighting),
@@ -328,6 +329,16 @@ impl Course {
     const fn leave(&mut self, end: End) -> Next {
         self.phase = Phase::Leaving(end);
         Next::Withdraw
+    }
+
+    /// A server that comes back at the last moment, with the run, has not lost it.
+    fn last_look(&mut self, now: UnixMillis, signals: &Signals, end: End, sighting: Sighting) -> Next {
+        if matches!(sighting, Sighting::Absent | Sighting::Refused | Sighting::Unreachable) {
+            return Next::End(end);
+        }
+        self.phase = Phase::Watching;
+        self.asked_queue = true;
+        self.judge(now, signals, sighting)
     }
 
     fn look(&mut self, now: UnixMillis, signals: &Signals) -> Next {

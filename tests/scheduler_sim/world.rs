@@ -366,7 +366,6 @@ impl World {
         let backend = attempt.job.attempt.backend.clone();
         let Some(server) = self.servers.iter_mut().find(|server| server.name == backend) else { return };
         if let Doing::Settle(end, _) = attempt.doing {
-            self.ledger.check_given_up(end, server, run);
             let settled = gateway.settle(at, &*store, &mut self.random, wall).await;
             let word = match settled {
                 Settled::Ended(id) => {
@@ -384,6 +383,9 @@ impl World {
         }
         let doing = attempt.doing;
         attempt.step(server, &mut self.random, now, wall);
+        if let Doing::Settle(end, _) = attempt.doing {
+            self.ledger.check_given_up(end, server, run);
+        }
         self.say(|| format!("{id} on {backend} ({run}): {doing:?}"));
     }
 

@@ -10,7 +10,7 @@ use crate::domain::time::UnixMillis;
 
 /// A server is given its next job when the one it runs is expected to last no longer than that.
 const AHEAD: Duration = Duration::from_secs(10);
-/// A third job and more are given only if those before are expected to last no longer than that, taken together.
+/// A third job and more are given only if those before are known to last no longer than that, taken together.
 const SHORT: Duration = Duration::from_millis(250);
 
 /// What the pool says of a server.
@@ -109,7 +109,7 @@ impl Server {
             0 => true,
             count if count as u64 + self.view.foreign >= self.view.slots as u64 => false,
             1 => self.lasts(now) <= AHEAD,
-            _ => self.lasts(now) <= SHORT,
+            _ => self.jobs.iter().all(|job| job.expected.is_some()) && self.lasts(now) <= SHORT,
         }
     }
 
