@@ -23,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::pool::{BackendSettings, Pool};
 use crate::random::Random;
 use crate::scheduler::{self, Hub, Parts, Scheduler, SweepError, sweep_orphans};
-use crate::service::{Folder, Limits, Service};
+use crate::service::{Folder, Limits, Service, restore_backends};
 use crate::store::sqlite::{BatchObserver, SqliteStore};
 use crate::store::{JobStore, StoreError};
 
@@ -173,6 +173,7 @@ impl App {
         if swept > 0 {
             tracing::info!(jobs = swept, "files that belonged to no job were removed");
         }
+        restore_backends(&parts).await?;
         let workers = Tasks::default();
         pool.watch(&workers);
         Scheduler::start(parts.clone(), &workers);

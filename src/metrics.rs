@@ -80,6 +80,23 @@ pub struct Metrics {
     up: Family<BackendLabel, Gauge>,
     slots: Family<BackendLabel, Gauge>,
     running: Family<BackendLabel, Gauge>,
+    foreign: Family<BackendLabel, Gauge>,
+    faults: Family<BackendLabel, Gauge>,
+}
+
+/// How a server stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BackendFigures {
+    /// Whether its health lets it have work.
+    pub up: bool,
+    /// Jobs it may have from us at once now.
+    pub slots: usize,
+    /// Jobs it has from us.
+    pub running: usize,
+    /// Jobs of others in its queue.
+    pub foreign: u64,
+    /// Runs that it failed since the start.
+    pub faults: u64,
 }
 
 fn seconds(bounds: &'static [f64]) -> Histogram {
@@ -115,6 +132,8 @@ impl Metrics {
             up: Family::default(),
             slots: Family::default(),
             running: Family::default(),
+            foreign: Family::default(),
+            faults: Family::default(),
         };
         registry.register("jobs_accepted", "Jobs answered with 202", this.accepted.clone());
         registry.register("jobs_finished", "Jobs that ended, by status", this.finished.clone());
@@ -137,8 +156,13 @@ impl Metrics {
         let help = "Age of the oldest queued job; 0 when none waits";
         registry.register_with_unit("queue_oldest_age", help, Unit::Seconds, this.oldest.clone());
         registry.register("backend_up", "Whether the server is usable", this.up.clone());
-        registry.register("backend_slots", "Jobs the server is given at once", this.slots.clone());
+        let help = "Jobs the server is given at once; 0 while it is given none";
+        registry.register("backend_slots", help, this.slots.clone());
         registry.register("backend_running", "Jobs the server has from this gateway", this.running.clone());
+        let help = "Jobs of others in the server's queue";
+        registry.register("backend_foreign", help, this.foreign.clone());
+        let help = "Runs that the server failed since the start";
+        registry.register("backend_faults", help, this.faults.clone());
         Self { registry, ..this }
     }
 
@@ -189,12 +213,20 @@ impl Metrics {
         self.oldest.set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
     }
 
-    /// How a server stands now.
-    pub fn set_backend(&self, backend: &str, up: bool, slots: usize, running: usize) {
-        let label = BackendLabel { backend: backend.to_owned() };
-        self.up.get_or_create(&label).set(i64::from(up));
-        self.slots.get_or_create(&label).set(i64::try_from(slots).unwrap_or(i64::MAX));
-        self.running.get_or_create(&label).set(i64::try_from(running).unwrap_or(i64::MAX));
+    /// How the servers stand now; those that are not among them are told of no longer.
+    pub fn set_backends<'a>(&self, backends: impl Iterator<Item = (&'a str, BackendFigures)>) {
+        let families = [&self.up, &self.slots, &self.running, &self.foreign, &self.faults];
+        families.into_iter().for_each(Family::clear);
+        for (backend, figures) in backends {
+            let label = BackendLabel { backend: backend.to_owned() };
+            let whole = |figure: usize| i64::try_from(figure).unwrap_or(i64::MAX);
+            let long = |figure: u64| i64::try_from(figure).unwrap_or(i64::MAX);
+            self.up.get_or_create(&label).set(i64::from(figures.up));
+            self.slots.get_or_create(&label).set(whole(figures.slots));
+            self.running.get_or_create(&label).set(whole(figures.running));
+            self.foreign.get_or_create(&label).set(long(figures.foreign));
+            self.faults.get_or_create(&label).set(long(figures.faults));
+        }
     }
 
     /// All metrics in the OpenMetrics text format.
@@ -222,7 +254,10 @@ mod tests {
         metrics.request("GET", "/results/{prompt_id}", 200, Duration::from_millis(2));
         metrics.set_jobs(Status::Queued, 4);
         metrics.set_oldest_queued(Duration::from_secs(9));
-        metrics.set_backend("gpu-1", true, 2, 1);
+        let removed = BackendFigures { up: true, ..BackendFigures::default() };
+        metrics.set_backends([("removed", removed)].into_iter());
+        let figures = BackendFigures { up: true, slots: 2, running: 1, foreign: 3, faults: 4 };
+        metrics.set_backends([("gpu-1", figures)].into_iter());
         let text = metrics.encode();
         for line in [
             "comfy_gateway_jobs_accepted_total 1",
@@ -237,6 +272,8 @@ mod tests {
             r#"comfy_gateway_backend_up{backend="gpu-1"} 1"#,
             r#"comfy_gateway_backend_slots{backend="gpu-1"} 2"#,
             r#"comfy_gateway_backend_running{backend="gpu-1"} 1"#,
+            r#"comfy_gateway_backend_foreign{backend="gpu-1"} 3"#,
+            r#"comfy_gateway_backend_faults{backend="gpu-1"} 4"#,
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }

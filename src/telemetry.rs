@@ -22,6 +22,9 @@ use tracing_subscriber::{EnvFilter, util::SubscriberInitExt};
 
 use crate::config::{LogFormat, Settings};
 
+/// What no filter brings to light: a websocket's handshake is traced with all its headers, credentials among them.
+const UNSAID: [&str; 2] = ["tungstenite::handshake=debug", "tungstenite::handshake::client=debug"];
+
 /// Why log lines cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
@@ -53,7 +56,11 @@ fn subscriber<W>(
 where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(filter)?).with_writer(writer);
+    let mut filter = EnvFilter::try_new(filter)?;
+    for directive in UNSAID {
+        filter = filter.add_directive(directive.parse()?);
+    }
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     Ok(match format {
         LogFormat::Text => Box::new(builder.with_ansi(colours).finish()),
         LogFormat::Json => Box::new(builder.json().flatten_event(true).finish()),
@@ -108,6 +115,21 @@ mod tests {
         assert_eq!(line["message"], "the job ended");
         assert_eq!(line["backend"], "gpu-1");
         assert_eq!(line["span"]["prompt_id"], "p1");
+    }
+
+    #[test]
+    fn the_headers_of_a_handshake_are_never_told() {
+        for filter in ["trace", "tungstenite=trace", "tungstenite::handshake::client=trace"] {
+            let lines = Lines::default();
+            let writer = lines.clone();
+            let subscriber = subscriber(filter, LogFormat::Text, false, move || writer.clone()).unwrap();
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::trace!(target: "tungstenite::handshake::client", "Request: authorization: s3cret");
+                tracing::debug!(target: "tungstenite::handshake::client", "done");
+            });
+            let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+            assert!(text.contains("done") && !text.contains("s3cret"), "{filter}: {text}");
+        }
     }
 
     #[test]

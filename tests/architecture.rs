@@ -20,7 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("inputs", &["domain"]),
     ("pool", &["domain", "comfy"]),
     ("scheduler", &["domain", "comfy", "inputs", "media", "store", "pool"]),
-    ("service", &["convert", "domain", "inputs", "media", "store", "scheduler"]),
+    ("service", &["comfy", "convert", "domain", "inputs", "media", "store", "pool", "scheduler"]),
     ("api", &["convert", "domain", "media", "store", "pool", "service"]),
     ("simulator", &[]),
     ("data_dir", &[]),

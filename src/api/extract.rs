@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 
 use super::problem::{self, FieldError, Problem};
 use super::state::ApiState;
-use crate::domain::id::{FileId, PromptId};
+use crate::domain::id::{BackendName, FileId, PromptId};
 use crate::domain::params::nearest;
 use crate::domain::registered::WorkflowRef;
 use crate::service::FetchError;
@@ -40,6 +40,22 @@ impl FromRequestParts<ApiState> for WorkflowPath {
         WorkflowRef::parse(&text)
             .map(Self)
             .map_err(|error| Problem::new(problem::INVALID_NAME, error.to_string()))
+    }
+}
+
+/// The `{name}` of the path: a server.
+#[derive(Debug, Clone)]
+pub struct BackendPath(pub BackendName);
+
+impl FromRequestParts<ApiState> for BackendPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
+        let text = path_param(parts, state, "name").await.unwrap_or_default();
+        // What cannot be a name is the name of no server.
+        let unknown =
+            || Problem::new(problem::NOT_FOUND, "there is no server of that name; see GET /backends");
+        BackendName::parse(&text).map(Self).map_err(|_| unknown())
     }
 }
 

@@ -27,7 +27,7 @@ pub async fn alive() -> axum::Json<Healthy> {
     axum::Json(Healthy { status: "ok" })
 }
 
-/// Whether jobs can be accepted and run: the store answers and at least one server is usable.
+/// Whether jobs can be accepted and run: the store answers and at least one server takes work.
 #[utoipa::path(
     get, path = "/readyz", tag = "operation", operation_id = "readyz",
     responses(
@@ -38,10 +38,11 @@ pub async fn alive() -> axum::Json<Healthy> {
 pub async fn ready(State(state): State<ApiState>) -> Result<axum::Json<Healthy>, Problem> {
     let parts = state.service.parts();
     parts.store.ping().await?;
-    if parts.pool.backends().iter().any(|backend| backend.is_usable()) {
+    if parts.pool.backends().iter().any(|backend| backend.takes_work()) {
         return Ok(axum::Json(Healthy { status: "ok" }));
     }
-    let detail = "no ComfyUI server is usable now; GET /backends has the reasons. Jobs are accepted and wait";
+    let detail =
+        "no ComfyUI server takes work now; GET /backends has the reasons. Jobs are accepted and wait";
     Err(Problem::new(problem::NOT_READY, detail).retry_after(Duration::from_secs(2)))
 }
 

@@ -26,6 +26,7 @@ mod options;
 mod ranges;
 mod refusals;
 mod results;
+mod server_body;
 mod signatures;
 mod validate;
 mod workflows;
@@ -58,7 +59,11 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(workflows::execute))
         .routes(routes!(convert::convert))
         .routes(routes!(validate::validate))
-        .routes(routes!(backends::list))
+        .routes(routes!(backends::list, backends::add))
+        .routes(routes!(backends::get, backends::delete))
+        .routes(routes!(backends::cordon))
+        .routes(routes!(backends::uncordon))
+        .routes(routes!(backends::drain))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
         .routes(routes!(health::metrics))

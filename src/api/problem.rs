@@ -51,6 +51,9 @@ kinds! {
     INVALID_WORKFLOW = "invalid_workflow", UNPROCESSABLE_ENTITY, false, "The workflow cannot be run";
     INVALID_PARAMS = "invalid_params", UNPROCESSABLE_ENTITY, false, "The parameters do not fit the workflow";
     FROM_FOLDER = "from_folder", CONFLICT, false, "The workflow comes from a file and is changed there";
+    BACKEND_EXISTS = "backend_exists", CONFLICT, false, "There is such a server already";
+    BACKEND_BUSY = "backend_busy", CONFLICT, true, "The server has jobs";
+    BACKEND_CONFIGURED = "backend_configured", CONFLICT, false, "The server stands in the configuration";
     WORKFLOW_UNAVAILABLE = "workflow_unavailable", BAD_GATEWAY, true, "The workflow could not be fetched";
     SERVERS_UNKNOWN = "servers_unknown", SERVICE_UNAVAILABLE, true, "No server has told its node classes yet";
     INTERNAL = "internal", INTERNAL_SERVER_ERROR, true, "The gateway failed";

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::problem::{
-    BODY_TOO_LARGE, FROM_FOLDER, GONE, INTERNAL, INVALID_PARAMS, INVALID_WORKFLOW, Kind, MALFORMED_FORM,
-    NOT_FOUND, Problem, QUEUE_FULL, SERVERS_UNKNOWN, STORAGE_UNAVAILABLE, STORE_UNAVAILABLE, UNFINISHED,
-    WORKFLOW_UNAVAILABLE, field_errors,
+    BACKEND_BUSY, BACKEND_CONFIGURED, BACKEND_EXISTS, BODY_TOO_LARGE, FROM_FOLDER, GONE, INTERNAL,
+    INVALID_PARAMS, INVALID_REQUEST, INVALID_WORKFLOW, Kind, MALFORMED_FORM, NOT_FOUND, Problem, QUEUE_FULL,
+    SERVERS_UNKNOWN, STORAGE_UNAVAILABLE, STORE_UNAVAILABLE, UNFINISHED, WORKFLOW_UNAVAILABLE, field_errors,
 };
 use crate::convert::ConvertFault;
 use crate::domain::workflow::Fault;
 use crate::media::MediaError;
-use crate::service::{FetchError, KeepError, SubmitError};
+use crate::service::{BackendError, FetchError, KeepError, SubmitError};
 use crate::store::StoreError;
 
 fn several(kind: Kind, below: &str, faults: Vec<Fault>) -> Problem {
@@ -31,6 +31,20 @@ impl Problem {
             SubmitError::UnknownWorkflow(detail) => Self::new(NOT_FOUND, detail),
             other => other.into(),
         }
+    }
+}
+
+impl From<BackendError> for Problem {
+    fn from(error: BackendError) -> Self {
+        let kind = match error {
+            BackendError::Unknown(_) => NOT_FOUND,
+            BackendError::Exists(_) => BACKEND_EXISTS,
+            BackendError::Unusable(_) => INVALID_REQUEST,
+            BackendError::Busy { .. } => BACKEND_BUSY,
+            BackendError::Configured(_) => BACKEND_CONFIGURED,
+            BackendError::Store(error) => return error.into(),
+        };
+        Self::new(kind, error.to_string())
     }
 }
 

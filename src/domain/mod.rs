@@ -10,6 +10,7 @@ pub mod id;
 pub mod input;
 pub mod job;
 pub mod media;
+pub mod mode;
 pub mod needs;
 pub mod object_info;
 pub mod outputs;

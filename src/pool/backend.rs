@@ -13,7 +13,6 @@ use super::catalogue::Catalogue;
 use super::facts::{Facts, Offer, Vram};
 use super::feed::Feeds;
 use super::health::Health;
-use super::mode::Mode;
 use super::settings::BackendSettings;
 use super::standing::Standing;
 use super::totals::Totals;
@@ -21,6 +20,7 @@ use super::turn::{Turn, Turns};
 use crate::clock::Clock;
 use crate::comfy::{ComfyClient, EndpointError};
 use crate::domain::id::{BackendName, GatewayId};
+use crate::domain::mode::Mode;
 use crate::domain::time::UnixMillis;
 use crate::random::Random;
 
@@ -245,13 +245,11 @@ impl Backend {
         self.mode() == Mode::Draining || self.is_stuck()
     }
 
-    /// Its mode, if that is not to be open, else its health's name.
+    /// Its health's name; its mode's, if that alone keeps it from having work.
     #[must_use]
     pub fn state(&self) -> &'static str {
-        match self.mode() {
-            Mode::Open => self.health.borrow().as_str(),
-            mode => mode.as_str(),
-        }
+        let (health, mode) = (self.health.borrow(), self.mode());
+        if health.is_usable() && mode != Mode::Open { mode.as_str() } else { health.as_str() }
     }
 
     /// Changes whenever it may have been restarted.

@@ -10,7 +10,7 @@ use super::backend::Backend;
 use super::monitor::{RECONNECT, back_off};
 use crate::comfy::{ComfyEvent, EventStream};
 
-/// ComfyUI greets each websocket at once. One that is not greeted was made deaf by the end of the one before it.
+/// ComfyUI greets each websocket with a `status` at once. One that is not greeted was made deaf by the end of the one before it.
 const FIRST_WORD: Duration = Duration::from_secs(10);
 
 /// How a websocket ended.
@@ -59,22 +59,24 @@ fn has_ended(backend: &Backend, end: &End) {
     }
 }
 
-/// Listens until the websocket ends; why, and whether anything was heard at all.
+/// Listens until the websocket ends; why, and whether it was greeted.
 async fn listen(backend: &Backend, mut events: EventStream) -> (End, bool) {
     let mut greeted = false;
+    let ungreeted_until = backend.clock().now().plus(FIRST_WORD);
     loop {
         let event = tokio::select! {
             () = backend.deaf.notified() => {
                 events.close().await;
                 return (End::Deaf("it kept silent about what the server did"), greeted);
             }
-            () = backend.clock().sleep(FIRST_WORD), if !greeted => {
+            () = backend.clock().sleep_until(ungreeted_until), if !greeted => {
                 events.close().await;
                 return (End::Deaf("it was not greeted"), greeted);
             }
             event = events.next() => event,
         };
-        greeted = true;
+        // An answer to what we said ourselves is no greeting: only a `status` goes to every socket it knows.
+        greeted |= matches!(event, Some(Ok(ComfyEvent::Status { .. })));
         match event {
             Some(Ok(ComfyEvent::Status { queue_remaining: Some(remaining), .. })) => {
                 backend.queue_remaining.store(remaining, Ordering::Relaxed);

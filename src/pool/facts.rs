@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::backend::Backend;
 use super::feed::AttemptFeed;
-use super::mode::Mode;
 use super::standing::{Answers, Quarantined, Standing};
 use super::totals::{RunOutcome, Totals};
 use crate::comfy::{ComfyError, QueueSnapshot, SystemStats};
 use crate::domain::id::{AttemptId, PromptId};
+use crate::domain::mode::Mode;
 use crate::domain::progress::ProgressTracker;
 
 /// Looks in a row at which the websocket has told another length of the queue than HTTP, and nothing in between.

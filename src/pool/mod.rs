@@ -10,7 +10,6 @@ mod facts;
 mod feed;
 mod fit;
 mod health;
-mod mode;
 mod monitor;
 mod refresh;
 mod settings;
@@ -31,10 +30,11 @@ pub use backend::Backend;
 pub use facts::Vram;
 pub use feed::AttemptFeed;
 pub use health::Health;
-pub use mode::Mode;
 pub use settings::{BackendSettings, Clash, DEFAULT_SLOTS, SLOTS};
 pub use totals::{RunOutcome, Totals};
 pub use turn::Turn;
+
+pub use crate::domain::mode::Mode;
 
 use self::backend::Shared;
 use crate::clock::Clock;
@@ -209,4 +209,125 @@ fn watch_by(
         }
         Ok::<(), Infallible>(())
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::comfy::{ComfyEndpoint, SystemStats};
+    use crate::domain::id::AttemptId;
+    use crate::domain::time::UnixMillis;
+
+    fn settings(name: &str, port: u16) -> BackendSettings {
+        let url = format!("http://127.0.0.1:{port}").parse().unwrap();
+        BackendSettings {
+            name: BackendName::parse(name).unwrap(),
+            endpoint: ComfyEndpoint::new(url),
+            slots: 3,
+            labels: Vec::new(),
+        }
+    }
+
+    fn pool() -> (Pool, Arc<ManualClock>) {
+        let clock = Arc::new(ManualClock::new(UnixMillis::from_millis(1_000_000)));
+        let handed_in: Arc<dyn Clock> = clock.clone();
+        let random = Arc::new(Random::seeded(7));
+        let id = GatewayId::from_random([1; 16]);
+        (Pool::new(vec![settings("a", 1)], id, &handed_in, &random).unwrap(), clock)
+    }
+
+    #[test]
+    fn every_change_of_what_servers_offer_is_told_once_and_nothing_else_is() {
+        let (pool, clock) = pool();
+        let a = pool.find(&BackendName::parse("a").unwrap()).unwrap();
+        let mut changes = pool.changes();
+        let mut told = |what: &str| {
+            let told = changes.has_changed().unwrap();
+            changes.mark_unchanged();
+            (what.to_owned(), told)
+        };
+        let expect = |(what, told): (String, bool), expected: bool| assert_eq!(told, expected, "{what}");
+        a.is_up(SystemStats::default());
+        expect(told("up"), true);
+        a.is_up(SystemStats { version: Some("1".to_owned()), ..SystemStats::default() });
+        a.report(RunOutcome::Failed);
+        a.set_loaded(vec!["x".to_owned()]);
+        expect(told("what nobody gives work by"), false);
+        a.set_mode(Mode::Cordoned);
+        expect(told("cordoned"), true);
+        a.set_mode(Mode::Cordoned);
+        expect(told("cordoned again"), false);
+        a.set_mode(Mode::Open);
+        expect(told("opened"), true);
+        a.note(|facts| facts.standing.foreign = 1);
+        expect(told("load of others"), true);
+        for _ in 0..3 {
+            a.report(RunOutcome::ServerFault("x".to_owned()));
+        }
+        expect(told("out of work"), true);
+        assert_eq!((a.slots_now(), a.takes_work()), (0, false));
+        clock.advance(Duration::from_secs(10));
+        a.note(|_| {});
+        expect(told("on trial"), true);
+        assert_eq!((a.slots_now(), a.slots()), (1, 3));
+        a.report(RunOutcome::Completed);
+        expect(told("as it was"), true);
+        assert_eq!(a.slots_now(), 3);
+        a.quarantine("it stalls".to_owned(), AttemptId::from_random([2; 16]));
+        expect(told("in quarantine"), true);
+        assert!(a.is_stuck() && !a.takes_work());
+    }
+
+    #[test]
+    fn servers_are_found_by_name_and_a_view_of_them_stays_as_it_was() {
+        let (pool, _) = pool();
+        let mut changes = pool.changes();
+        let before = pool.backends();
+        let b = pool.add(settings("b", 2)).unwrap();
+        assert!(changes.has_changed().unwrap() && !b.is_configured() && before[0].is_configured());
+        changes.mark_unchanged();
+        for clash in [settings("b", 3), settings("c", 2)] {
+            assert!(matches!(pool.add(clash), Err(AddError::Clash(_))));
+        }
+        assert!(!changes.has_changed().unwrap());
+        let names = |backends: &[Arc<Backend>]| -> Vec<String> {
+            backends.iter().map(|backend| backend.name().to_string()).collect()
+        };
+        assert_eq!(
+            (names(&before), names(&pool.backends())),
+            (vec!["a".to_owned()], vec!["a".to_owned(), "b".to_owned()])
+        );
+        assert!(pool.remove(b.name()).is_some_and(|removed| Arc::ptr_eq(&removed, &b)));
+        assert!(changes.has_changed().unwrap() && b.retired.is_cancelled());
+        assert!(pool.remove(b.name()).is_none() && pool.find(b.name()).is_none());
+    }
+
+    #[test]
+    fn a_restart_forgets_what_was_loaded_and_asks_for_the_classes_again() {
+        let (pool, _) = pool();
+        let a = pool.backends()[0].clone();
+        a.is_up(SystemStats::default());
+        for restarts in [
+            |a: &Backend| a.found_restarted(),
+            |a: &Backend| {
+                a.is_down("refused".to_owned());
+                a.is_up(SystemStats::default());
+            },
+        ] {
+            a.set_loaded(vec!["model".to_owned()]);
+            let before = a.restart_count();
+            restarts(&a);
+            assert!(a.loaded().is_empty() && a.restart_count() > before);
+        }
+    }
+
+    #[test]
+    fn waits_are_jittered_by_a_tenth_either_way() {
+        let (pool, _) = pool();
+        let a = pool.backends()[0].clone();
+        let waits: Vec<Duration> = (0..100).map(|_| a.jittered(Duration::from_secs(10))).collect();
+        assert!(waits.iter().all(|wait| (9_000..11_000).contains(&wait.as_millis())), "{waits:?}");
+        assert!(waits.windows(2).any(|pair| pair[0] != pair[1]));
+    }
 }

@@ -1,5 +1,6 @@
 //! The use cases: submit, fetch, list, cancel, delete, and files for later. It must not know of HTTP.
 
+mod backends;
 mod earlier;
 mod files;
 mod fitness;
@@ -11,6 +12,7 @@ mod submit;
 mod validate;
 mod workflows;
 
+pub use backends::{BackendError, restore_backends, unusable};
 pub use files::KeepError;
 pub use fitness::{Fit, Unfit};
 pub use folder::Folder;
@@ -33,6 +35,7 @@ use crate::domain::progress::Progress;
 use crate::domain::registered::WorkflowRef;
 use crate::domain::time::UnixMillis;
 use crate::media::{MediaError, Source};
+use crate::metrics::BackendFigures;
 use crate::scheduler::Parts;
 use crate::scheduler::dispatch::Expectation;
 use crate::store::{CancelOutcome, Cursor, DeleteOutcome, JobRecord, Lookup, StoreError};
@@ -249,10 +252,17 @@ impl Service {
         self.parts
             .metrics
             .set_oldest_queued(stats.oldest_queued.map_or(Duration::ZERO, |since| now.since(since)));
-        for backend in self.parts.pool.backends().iter() {
-            let name = backend.name().as_str();
-            self.parts.metrics.set_backend(name, backend.is_usable(), backend.slots(), backend.in_flight());
-        }
+        let backends = self.parts.pool.backends();
+        self.parts.metrics.set_backends(backends.iter().map(|backend| {
+            let figures = BackendFigures {
+                up: backend.is_usable(),
+                slots: backend.slots_now(),
+                running: backend.in_flight(),
+                foreign: backend.foreign(),
+                faults: backend.totals().server_faults,
+            };
+            (backend.name().as_str(), figures)
+        }));
         Ok(())
     }
 }

@@ -5,6 +5,7 @@
 //! Add it to [`JobStore`] with its promise, to `sqlite/op.rs` and a file of `sqlite/` if it writes or to
 //! `sqlite/query.rs` if it reads, and a case to `tests/store_conformance`.
 
+pub mod backends;
 pub mod error;
 pub mod files;
 pub mod sqlite;
@@ -24,14 +25,15 @@ use crate::domain::needs::Needs;
 use crate::domain::registered::WorkflowRef;
 use crate::domain::time::UnixMillis;
 
+pub use backends::{BackendStore, StoredBackend};
 pub use error::StoreError;
 pub use files::{AwaitingJob, FileRecord, InputStore};
 pub use workflows::{NewWorkflow, Registered, WorkflowRecord, WorkflowStore, WorkflowSummary};
 
 /// Everything the gateway keeps.
-pub trait Store: JobStore + InputStore + WorkflowStore {}
+pub trait Store: JobStore + InputStore + WorkflowStore + BackendStore {}
 
-impl<S: JobStore + InputStore + WorkflowStore> Store for S {}
+impl<S: JobStore + InputStore + WorkflowStore + BackendStore> Store for S {}
 
 /// A job for a free slot.
 #[derive(Debug, Clone)]

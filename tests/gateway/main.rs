@@ -15,6 +15,7 @@ mod inputs;
 mod jobs;
 mod outputs;
 mod params;
+mod pool;
 mod recovery;
 mod registered;
 mod retention;

@@ -47,3 +47,37 @@ async fn no_signature_of_a_url_and_no_value_of_a_parameter_is_logged() {
     let told: Vec<&str> = log.lines().filter(|line| line.contains("signature")).collect();
     assert!(told.is_empty(), "{told:#?}");
 }
+
+#[tokio::test]
+async fn no_credential_of_a_server_added_at_run_time_is_logged() {
+    let comfy = simulator().await;
+    let data = tempfile::tempdir().unwrap();
+    let absent = simulator().await;
+    absent.crash().await;
+    let gateway = Process::start_with(data.path(), &[absent.url()], "trace,sqlx=off", &[]).await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let url = comfy.url().replace("http://", "http://user:signature-0@");
+    let server = json!({
+        "name": "late", "url": format!("{url}/?token=signature-1"), "cookies": "a=signature-2",
+        "headers": {"X-A": "signature-3"}, "api_key": "signature-4",
+    });
+    let refused = json!({ "name": "late", "url": "ftp://u:signature-5@h", "bearer": "signature-6\n" });
+    for (body, status) in [(&refused, 422), (&server, 201), (&server, 409)] {
+        let answer = http.post(format!("{}/backends", gateway.base)).json(body).send().await.unwrap();
+        assert_eq!(answer.status(), status);
+        let text = answer.text().await.unwrap();
+        assert!(!text.contains("signature"), "{text}");
+    }
+    let workflow = json!({ "1": {"class_type": "PreviewAny", "inputs": {"source": "x"}} });
+    let run = http.post(format!("{}/execute", gateway.base)).header("prefer", "wait=30");
+    let result: Value =
+        run.json(&json!({ "workflow": workflow })).send().await.unwrap().json().await.unwrap();
+    assert_eq!(result["status"], "completed", "{result:#}");
+    // What goes wrong with it is logged too.
+    comfy.crash().await;
+    while http.get(format!("{}/readyz", gateway.base)).send().await.unwrap().status() != 503 {}
+    let log = gateway.stopped().await;
+    assert!(log.contains("a server was added") && log.contains("the server is down"), "{log}");
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("signature")).collect();
+    assert!(told.is_empty(), "{told:#?}");
+}

@@ -1,6 +1,7 @@
 //! The cases that every store must pass, and the list of them.
 
 pub mod attempts;
+pub mod backends;
 pub mod forgetting;
 pub mod inputs;
 pub mod queue;
@@ -53,6 +54,9 @@ macro_rules! every_case {
             workflows::the_list_has_the_newest_of_each_by_name,
             workflows::a_forgotten_workflow_is_forgotten_with_its_versions,
             workflows::jobs_are_listed_by_their_workflow,
+            backends::an_added_server_is_kept_with_all_it_needs_and_in_its_order,
+            backends::a_name_is_given_once_until_its_server_is_forgotten,
+            backends::modes_are_kept_by_name_until_the_server_is_opened_or_forgotten,
             forgetting::only_ended_jobs_can_be_deleted,
             forgetting::jobs_are_purged_when_their_retention_ends,
             forgetting::tombstones_are_forgotten_in_their_turn,

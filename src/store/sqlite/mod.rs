@@ -2,6 +2,7 @@
 //! It must be the only process on its file: whoever opens it holds the data directory's lock.
 
 mod attempts;
+mod backends;
 mod cleanup;
 mod files;
 mod inputs;
@@ -79,6 +80,7 @@ impl SqliteStore {
             .foreign_keys(true)
             .disable_statement_logging();
         refuse_newer(&options, &cannot).await?;
+        make_private(path).map_err(|error| cannot(&error))?;
         let writing =
             options.clone().journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
         let mut connection = writing.connect().await.map_err(|error| cannot(&error))?;
@@ -132,6 +134,21 @@ impl SqliteStore {
 /// The writer answers each write with the reply of its kind; this is only reached by a fault of ours.
 fn mismatch(reply: &Reply) -> StoreError {
     StoreError::Unavailable(format!("the writer answered with an unexpected {reply:?}"))
+}
+
+/// The database may hold credentials of servers: only its owner may read it. Its companion files go by its own rights.
+#[cfg(unix)]
+fn make_private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    const OWNER_ALONE: u32 = 0o600;
+    let file =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(OWNER_ALONE).open(path)?;
+    file.set_permissions(std::fs::Permissions::from_mode(OWNER_ALONE))
+}
+
+#[cfg(not(unix))]
+fn make_private(_path: &Path) -> std::io::Result<()> {
+    Ok(())
 }
 
 /// Looks at an existing database through a read-only connection before anything is changed.

@@ -4,14 +4,15 @@ use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
 use crate::domain::failure::Failure;
-use crate::domain::id::{FileId, LeaseOwner, PromptId};
+use crate::domain::id::{BackendName, FileId, LeaseOwner, PromptId};
 use crate::domain::input::StoredInput;
 use crate::domain::job::{Fence, Finish, Lease, NewJob};
+use crate::domain::mode::Mode;
 use crate::domain::registered::WorkflowName;
 use crate::domain::time::UnixMillis;
 use crate::store::{
     Adopt, CancelOutcome, Claim, ClaimedJob, DeleteOutcome, FileRecord, NewWorkflow, Registered, Requeue,
-    ShapeRecord, StoreError,
+    ShapeRecord, StoreError, StoredBackend,
 };
 
 /// One write.
@@ -34,6 +35,9 @@ pub(super) enum Op {
     InputsFailed { id: PromptId, failure: Box<Failure>, at: UnixMillis, expires_at: Option<UnixMillis> },
     PutWorkflow(Box<NewWorkflow>),
     DeleteWorkflow(WorkflowName),
+    AddBackend(Box<StoredBackend>),
+    DeleteBackend(BackendName),
+    SetBackendMode { name: BackendName, mode: Mode },
     ReleaseInputs { now: UnixMillis },
     Purge { now: UnixMillis, tombstones_before: UnixMillis, limit: u32 },
 }

@@ -6,7 +6,7 @@ use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use super::op::{Envelope, Op, OpError, Reply, unavailable};
-use super::{attempts, cleanup, inputs, insert, queue, shapes, workflows};
+use super::{attempts, backends, cleanup, inputs, insert, queue, shapes, workflows};
 use crate::store::StoreError;
 
 /// The most writes of one transaction. Larger batches gain little and delay their first caller.
@@ -151,6 +151,9 @@ async fn apply(connection: &mut SqliteConnection, op: &Op, rev: i64) -> Result<R
         }
         Op::PutWorkflow(workflow) => workflows::put(connection, workflow).await,
         Op::DeleteWorkflow(name) => workflows::delete(connection, name).await,
+        Op::AddBackend(backend) => backends::add(connection, backend).await,
+        Op::DeleteBackend(name) => backends::delete(connection, name).await,
+        Op::SetBackendMode { name, mode } => backends::set_mode(connection, name, *mode).await,
         Op::ReleaseInputs { now } => inputs::release(connection, *now).await,
         Op::Purge { now, tombstones_before, limit } => {
             cleanup::purge(connection, *now, *tombstones_before, *limit).await.map(Reply::Ids)

@@ -1,10 +1,7 @@
 //! What an operator wants of a server. It must not know how the server is.
 
-use serde::Serialize;
-
 /// Whether an operator lets a server have work.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Mode {
     /// It gets work.
     #[default]
@@ -24,5 +21,24 @@ impl Mode {
             Self::Cordoned => "cordoned",
             Self::Draining => "draining",
         }
+    }
+
+    /// The mode of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Open, Self::Cordoned, Self::Draining].into_iter().find(|mode| mode.as_str() == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mode_is_read_as_it_is_named() {
+        for mode in [Mode::Open, Mode::Cordoned, Mode::Draining] {
+            assert_eq!(Mode::parse(mode.as_str()), Some(mode));
+        }
+        assert_eq!((Mode::parse("shut"), Mode::default()), (None, Mode::Open));
     }
 }

@@ -1,0 +1,181 @@
+//! The body of `POST /backends`, read field by field. No message of it ever shows a credential.
+
+use std::collections::HashMap;
+
+use axum::http::HeaderName;
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use url::Url;
+use utoipa::ToSchema;
+
+use super::body::{Fields, JsonObject};
+use super::problem::{self, Problem};
+use crate::domain::id::BackendName;
+use crate::domain::time::UnixMillis;
+use crate::pool::{DEFAULT_SLOTS, SLOTS};
+use crate::service::unusable;
+use crate::store::StoredBackend;
+
+const FIELDS: &[&str] = &["name", "url", "slots", "labels", "bearer", "cookies", "headers", "api_key"];
+
+/// The longest URL and the longest credential, in characters.
+const LONGEST: usize = 8_192;
+/// The most labels and the most headers.
+const MOST: usize = 64;
+
+/// A ComfyUI server to add.
+#[derive(Debug, ToSchema, Deserialize)]
+#[expect(dead_code, reason = "documents the body, which is read field by field")]
+pub struct ServerBody {
+    /// What results, logs and metrics call it; unlike any other server's.
+    #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$")]
+    name: String,
+    /// Where it is: http or https. A path is kept as a prefix, a query is sent with every request, a user and password are
+    /// sent as basic authorization.
+    #[schema(example = "http://10.0.0.7:8188", max_length = 8192)]
+    url: String,
+    /// Jobs it is given at once; the second waits in its own queue, so that the GPU never does.
+    #[schema(minimum = 1, maximum = 64, default = 2)]
+    slots: Option<u32>,
+    /// What it is called besides: 1 to 64 letters, digits, `.`, `_` or `-` each.
+    #[schema(max_items = 64)]
+    labels: Option<Vec<String>>,
+    /// Sent as `Authorization: Bearer …`.
+    #[schema(write_only)]
+    bearer: Option<String>,
+    /// Sent as the `Cookie` header, in its form `name=value; name=value`.
+    #[schema(write_only)]
+    cookies: Option<String>,
+    /// Further headers for every request, by name.
+    #[schema(write_only)]
+    headers: Option<HashMap<String, String>>,
+    /// Given to ComfyUI's paid API nodes with each job.
+    #[schema(write_only)]
+    api_key: Option<String>,
+}
+
+/// The server that a body describes, as it is kept from `now` on.
+///
+/// # Errors
+/// `malformed_json`, or `invalid_request` with every fault.
+pub fn read(body: &JsonObject, now: UnixMillis) -> Result<StoredBackend, Problem> {
+    let mut fields = body.fields()?;
+    fields.only(FIELDS);
+    let name = name(&mut fields);
+    let url = url(&mut fields);
+    let slots = slots(&mut fields);
+    let (labels, headers) = (labels(&mut fields), headers(&mut fields));
+    let [bearer, cookies, api_key] = ["bearer", "cookies", "api_key"].map(|name| secret(&mut fields, name));
+    let server = name.zip(url).map(|(name, url)| StoredBackend {
+        name,
+        url,
+        slots,
+        labels,
+        bearer,
+        cookies,
+        headers,
+        api_key,
+        created_at: now,
+    });
+    if let Some(reason) = server.as_ref().and_then(unusable) {
+        fields.fault(field_of(&reason), reason);
+    }
+    fields.finish()?;
+    // Without a name or a URL there was a fault.
+    server.ok_or_else(|| Problem::new(problem::INVALID_REQUEST, "name and url are needed"))
+}
+
+fn name(fields: &mut Fields<'_>) -> Option<BackendName> {
+    if fields.raw("name").is_none() {
+        fields.fault("name", "name is needed: what results, logs and metrics call the server");
+        return None;
+    }
+    let name = fields.text("name", LONGEST)?;
+    BackendName::parse(&name).map_err(|error| fields.fault("name", error.to_string())).ok()
+}
+
+fn url(fields: &mut Fields<'_>) -> Option<SecretString> {
+    let read = |raw: &RawValue| {
+        let text = serde_json::from_str::<String>(raw.get()).ok().filter(|text| text.len() <= LONGEST)?;
+        let url = Url::parse(text.trim()).ok()?;
+        (matches!(url.scheme(), "http" | "https") && url.has_host()).then(|| String::from(url).into())
+    };
+    let url = fields.raw("url").and_then(read);
+    if url.is_none() {
+        // It may hold a password, so it is not repeated.
+        fields.fault(
+            "url",
+            "url must be an http:// or https:// URL, such as http://127.0.0.1:8188 or https://gpu.example/comfy",
+        );
+    }
+    url
+}
+
+fn slots(fields: &mut Fields<'_>) -> u32 {
+    let bound = |slots: usize| i32::try_from(slots).unwrap_or(i32::MAX);
+    let slots = fields.integer("slots", bound(*SLOTS.start())..=bound(*SLOTS.end()));
+    slots
+        .and_then(|slots| u32::try_from(slots).ok())
+        .or_else(|| u32::try_from(DEFAULT_SLOTS).ok())
+        .unwrap_or(1)
+}
+
+fn labels(fields: &mut Fields<'_>) -> Vec<String> {
+    let Some(raw) = fields.raw("labels") else { return Vec::new() };
+    let fits = |label: &String| BackendName::parse(label).is_ok();
+    let labels = serde_json::from_str::<Vec<String>>(raw.get()).ok();
+    labels.filter(|labels| labels.len() <= MOST && labels.iter().all(fits)).unwrap_or_else(|| {
+        fields.fault(
+            "labels",
+            format!(
+                "labels must be a list of up to {MOST} names of 1 to 64 letters, digits, `.`, `_` or `-`"
+            ),
+        );
+        Vec::new()
+    })
+}
+
+/// A text that a header can carry.
+fn carried(raw: &RawValue) -> Option<SecretString> {
+    let text: String = serde_json::from_str(raw.get()).ok()?;
+    let text = text.trim();
+    let fits = (1..=LONGEST).contains(&text.len()) && !text.chars().any(char::is_control);
+    fits.then(|| text.into())
+}
+
+fn secret(fields: &mut Fields<'_>, name: &str) -> Option<SecretString> {
+    let raw = fields.raw(name)?;
+    let secret = carried(raw);
+    if secret.is_none() {
+        fields.fault(name, format!("{name} must be a text of up to {LONGEST} bytes without line breaks"));
+    }
+    secret
+}
+
+fn headers(fields: &mut Fields<'_>) -> Vec<(String, SecretString)> {
+    let given = fields.object("headers").unwrap_or_default();
+    if given.len() > MOST {
+        fields.fault("headers", format!("headers must be up to {MOST}"));
+    }
+    let mut headers = Vec::with_capacity(given.len());
+    for (name, raw) in given {
+        let pointer = format!("headers/{}", name.replace('~', "~0").replace('/', "~1"));
+        match (name.parse::<HeaderName>(), carried(raw)) {
+            (Ok(_), Some(value)) => headers.push((name, value)),
+            (Err(_), _) => fields.fault(&pointer, format!("`{name}` is no header name")),
+            (_, None) => fields.fault(
+                &pointer,
+                format!("the value of `{name}` must be a text of up to {LONGEST} bytes without line breaks"),
+            ),
+        }
+    }
+    headers
+}
+
+/// The field that the connection's own judgement is about.
+fn field_of(reason: &str) -> &'static str {
+    let fields =
+        [("header", "headers"), ("cookies", "cookies"), ("bearer", "bearer"), ("credentials", "bearer")];
+    fields.into_iter().find(|(word, _)| reason.contains(word)).map_or("url", |(_, field)| field)
+}

@@ -1,0 +1,84 @@
+//! Servers that were added at run time, and the modes of servers.
+
+use comfy_gateway::domain::id::BackendName;
+use comfy_gateway::domain::mode::Mode;
+use comfy_gateway::store::{Store, StoredBackend};
+
+use crate::support::at;
+
+fn name(name: &str) -> BackendName {
+    BackendName::parse(name).unwrap()
+}
+
+pub fn server(called: &str) -> StoredBackend {
+    StoredBackend {
+        name: name(called),
+        url: "https://user:s3cret-0@gpu.example/comfy?token=s3cret-1".into(),
+        slots: 3,
+        labels: vec!["fast".to_owned(), "ü \"quoted\"".to_owned()],
+        bearer: Some("s3cret-2".into()),
+        cookies: Some("a=s3cret-3; b=2".into()),
+        headers: vec![("X-B".to_owned(), "s3cret-4".into()), ("x-a".to_owned(), "1".into())],
+        api_key: Some("s3cret-5".into()),
+        created_at: at(5),
+    }
+}
+
+fn bare(called: &str) -> StoredBackend {
+    StoredBackend {
+        labels: vec![],
+        bearer: None,
+        cookies: None,
+        headers: vec![],
+        api_key: None,
+        slots: 1,
+        ..server(called)
+    }
+}
+
+async fn names(store: &dyn Store) -> Vec<String> {
+    store.added_backends().await.unwrap().iter().map(|backend| backend.name.to_string()).collect()
+}
+
+pub async fn an_added_server_is_kept_with_all_it_needs_and_in_its_order(store: &dyn Store) {
+    assert!(names(store).await.is_empty());
+    for backend in [server("z"), bare("a"), server("m")] {
+        assert!(store.add_backend(backend).await.unwrap());
+    }
+    let kept = store.added_backends().await.unwrap();
+    assert_eq!(names(store).await, ["z", "a", "m"]);
+    assert!(kept[0].is_same(&server("z")) && kept[1].is_same(&bare("a")) && kept[2].is_same(&server("m")));
+    assert!(!kept[0].is_same(&bare("z")), "the comparison tells them apart");
+    let shown = format!("{kept:?}");
+    assert!(!shown.contains("s3cret"), "{shown}");
+}
+
+pub async fn a_name_is_given_once_until_its_server_is_forgotten(store: &dyn Store) {
+    assert!(store.add_backend(server("a")).await.unwrap());
+    assert!(!store.add_backend(bare("a")).await.unwrap());
+    assert!(store.added_backends().await.unwrap()[0].is_same(&server("a")), "the first stays as it is");
+    assert!(store.delete_backend(&name("a")).await.unwrap());
+    assert!(!store.delete_backend(&name("a")).await.unwrap());
+    assert!(names(store).await.is_empty());
+    assert!(store.add_backend(bare("a")).await.unwrap());
+}
+
+pub async fn modes_are_kept_by_name_until_the_server_is_opened_or_forgotten(store: &dyn Store) {
+    assert_eq!(store.backend_modes().await.unwrap(), []);
+    store.add_backend(server("b")).await.unwrap();
+    for (called, mode) in [("c", Mode::Draining), ("b", Mode::Cordoned), ("a", Mode::Cordoned)] {
+        store.set_backend_mode(&name(called), mode).await.unwrap();
+    }
+    store.set_backend_mode(&name("a"), Mode::Draining).await.unwrap();
+    let modes = store.backend_modes().await.unwrap();
+    assert_eq!(
+        modes,
+        [(name("a"), Mode::Draining), (name("b"), Mode::Cordoned), (name("c"), Mode::Draining)]
+    );
+    store.set_backend_mode(&name("a"), Mode::Open).await.unwrap();
+    store.set_backend_mode(&name("never-seen"), Mode::Open).await.unwrap();
+    store.delete_backend(&name("b")).await.unwrap();
+    // It is not kept here, so it is not forgotten here.
+    assert!(!store.delete_backend(&name("c")).await.unwrap());
+    assert_eq!(store.backend_modes().await.unwrap(), [(name("c"), Mode::Draining)]);
+}
