@@ -163,7 +163,9 @@ impl State {
             .map(|since| since.plus(self.settings.patience))
             .filter(|moment| *moment > now);
         let due = self.line.next_release().into_iter().chain(rooms).chain(patience);
-        due.chain(recall::next(&self.servers, now)).min()
+        let next = due.chain(recall::next(&self.servers, now)).min();
+        // Moments are whole milliseconds, expectations are not: what is due now may be so only a little later.
+        next.map(|due| due.max(now.plus(Duration::from_millis(1))))
     }
 
     /// When all waiting jobs are expected to be run, and what stands in their way.
