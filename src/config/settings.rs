@@ -144,7 +144,7 @@ settings! {
     lost_after: Duration = "60s", Time(SECOND, DAY);
     /// A running job that shows no sign of progress for this long is ended and tried again.
     stall_timeout: Duration = "10m", Time(SECOND * 10, DAY);
-    /// How long the first job in line may be passed over by jobs whose models a server has loaded; 0 for never.
+    /// How long the first job in line may wait while later ones, whose models a server has loaded, go before it; 0 for never.
     affinity_wait: Duration = "30s", Time(Duration::ZERO, Duration::from_hours(1));
     /// Between two looks at a running job of which nothing is heard.
     poll_interval: Duration = "1s", Time(Duration::from_millis(50), MINUTE);

@@ -19,9 +19,9 @@ pub(super) fn recalls(servers: &mut Servers, times: &Times, now: UnixMillis) -> 
     for server in idle {
         let found = servers.values().filter_map(|donor| last_waiting(donor).map(|job| (donor, job))).find(
             |(donor, job)| {
-                !recalled.contains(&job.id)
-                    && job.key.may_run_on(server)
-                    && pays(server, donor, job, times, now)
+                let key = &job.key;
+                let suits = key.may_run_on(server) && key.fits(server) && !key.failed_there(server);
+                suits && !recalled.contains(&job.id) && pays(server, donor, job, times, now)
             },
         );
         recalled.extend(found.map(|(_, job)| job.id));
