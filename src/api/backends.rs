@@ -105,15 +105,15 @@ pub struct BackendList {
 
 impl From<&Backend> for BackendBody {
     fn from(backend: &Backend) -> Self {
-        let (health, totals) = (backend.health(), backend.totals());
+        let (health, mode, totals) = (backend.health(), backend.mode(), backend.totals());
         let (running_jobs, waiting_jobs) = jobs(&backend.open_feeds());
         Self {
             name: backend.name().to_string(),
             url: backend.client().server().to_owned(),
-            state: backend.state(),
+            state: health.under(mode),
             reason: health.reason().map(str::to_owned),
             since: health.since().map(|since| since.to_string()),
-            mode: backend.mode().as_str(),
+            mode: mode.as_str(),
             drained: backend.is_drained(),
             configured: backend.is_configured(),
             version: backend.version(),

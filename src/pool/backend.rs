@@ -248,8 +248,7 @@ impl Backend {
     /// Its health's name; its mode's, if that alone keeps it from having work.
     #[must_use]
     pub fn state(&self) -> &'static str {
-        let (health, mode) = (self.health.borrow(), self.mode());
-        if health.is_usable() && mode != Mode::Open { mode.as_str() } else { health.as_str() }
+        self.health.borrow().under(self.mode())
     }
 
     /// Changes whenever it may have been restarted.

@@ -1,5 +1,6 @@
 //! What is known of a server's health, in one word and a reason. It must not probe.
 
+use crate::domain::mode::Mode;
 use crate::domain::time::UnixMillis;
 
 /// Whether a server can be given work.
@@ -44,6 +45,12 @@ impl Health {
             Self::Degraded { .. } => "degraded",
             Self::Down { .. } => "down",
         }
+    }
+
+    /// The state's name for a server in that mode: the mode's, if that alone keeps it from having work.
+    #[must_use]
+    pub fn under(&self, mode: Mode) -> &'static str {
+        if self.is_usable() && mode != Mode::Open { mode.as_str() } else { self.as_str() }
     }
 
     /// Since when it is so; `None` before it was asked.
@@ -108,5 +115,7 @@ mod tests {
         let degraded = up.followed_by(Judged::Degraded("slow".to_owned()), at(5));
         assert!(degraded.is_usable() && !second.is_usable() && !Health::Starting.is_usable());
         assert_eq!(degraded.since(), Some(at(5)));
+        let shown = [&degraded, &second].map(|health| health.under(Mode::Draining));
+        assert_eq!((shown, degraded.under(Mode::Open)), (["draining", "down"], "degraded"));
     }
 }

@@ -101,8 +101,9 @@ impl Scheduler {
                     self.tell_loaded(&backend);
                 }
                 question = parts.hub.question() => self.answer(question).await,
-                () = parts.hub.work() => {}
+                // Before the work that a claim for a server which has gone makes by being put back: or it is claimed again.
                 Ok(()) = changes.changed() => self.learn_servers().await,
+                () = parts.hub.work() => {}
                 Ok(()) = capabilities.changed() => self.let_all_run_everywhere().await,
                 () = self.until_due() => self.happen(Event::Tick).await,
             }
