@@ -24,7 +24,9 @@ use trace::{Outcome, Policy, Trace};
 
 fn main() {
     println!("three models, four servers, 5 s to load a model, 1,000 jobs of 1 to 4 s\n");
-    for (title, spread) in [("all at once", 0), ("over ten minutes", 600_000), ("over fifteen minutes", 900_000)] {
+    for (title, spread) in
+        [("all at once", 0), ("over ten minutes", 600_000), ("over fifteen minutes", 900_000)]
+    {
         let trace = Trace::new(7, spread);
         let bound = trace.run(Policy::NeverLoads);
         println!("{title}:");

@@ -64,7 +64,11 @@ impl Trace {
         comes.sort_unstable();
         let job = |comes| {
             let model = random.random_range(0..MODELS);
-            Job { comes, model, runs: 1_000 + 1_000 * i64::try_from(model).unwrap() + random.random_range(0..1_000) }
+            Job {
+                comes,
+                model,
+                runs: 1_000 + 1_000 * i64::try_from(model).unwrap() + random.random_range(0..1_000),
+            }
         };
         Self(comes.into_iter().map(job).collect())
     }
@@ -77,7 +81,9 @@ impl Trace {
         while ended < JOBS {
             while next < JOBS && self.0[next].comes <= now {
                 match &mut dispatcher {
-                    Some(state) => self.tell(state, &mut servers, now, Event::Queued(vec![self.queued(next)])),
+                    Some(state) => {
+                        self.tell(state, &mut servers, now, Event::Queued(vec![self.queued(next)]))
+                    }
                     None => choose(policy, next, &mut servers).queue.push_back(next),
                 }
                 next += 1;
@@ -99,7 +105,8 @@ impl Trace {
             }
             let ends = servers.iter().filter_map(|server| Some(server.running?.2)).min();
             let comes = self.0.get(next).map(|job| job.comes);
-            let wakes = dispatcher.as_ref().and_then(|state| state.next_wake(at(now))).map(|at| at.as_millis());
+            let wakes =
+                dispatcher.as_ref().and_then(|state| state.next_wake(at(now))).map(|at| at.as_millis());
             now = [ends, comes, wakes].into_iter().flatten().min().unwrap_or(now).max(now);
             for index in 0..SERVERS {
                 if let Some((job, begun, end)) = servers[index].running.filter(|(_, _, end)| *end <= now) {

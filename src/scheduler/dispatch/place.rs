@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Settings;
 use super::group::GroupKey;
@@ -128,7 +129,7 @@ impl Choice<'_> {
             if first.overdue {
                 return Some((first.id, server.view.name.clone()));
             }
-            let near = candidates.iter().position(|candidate| server.is_warm_for(&candidate.key.models));
+            let near = candidates.iter().position(|candidate| self.is_near(server, candidate.key, groups));
             if let Some(at) = near {
                 return Some((candidates[at].id, server.view.name.clone()));
             }
@@ -157,6 +158,26 @@ impl Choice<'_> {
         None
     }
 
+    /// Whether a server has what a group needs loaded, and no idle one would have loaded it before this one is ready.
+    fn is_near(&self, server: &Server, key: &Arc<GroupKey>, groups: &BTreeMap<Arc<GroupKey>, Group>) -> bool {
+        if !server.is_warm_for(&key.models) {
+            return false;
+        }
+        let wait = server.wait(server.jobs.len(), self.now);
+        let idle_takes_it = |other: &Server| {
+            other.is_open() && other.load() == 0 && self.may_take(other, key, false) && {
+                let load = self.loading(key, groups);
+                load.is_some_and(|load| load < wait)
+            }
+        };
+        key.models.is_empty() || wait.is_zero() || !self.servers.values().any(idle_takes_it)
+    }
+
+    /// How long loading takes what a group needs.
+    fn loading(&self, key: &Arc<GroupKey>, groups: &BTreeMap<Arc<GroupKey>, Group>) -> Option<Duration> {
+        self.times.load(groups.get(key)?.sample.as_ref()?)
+    }
+
     /// Whether a server that has the models loaded will be ready for the job before `server` has loaded them.
     fn starts_sooner_elsewhere(
         &self,
@@ -164,15 +185,15 @@ impl Choice<'_> {
         key: &Arc<GroupKey>,
         groups: &BTreeMap<Arc<GroupKey>, Group>,
     ) -> bool {
-        let Some(needs) = groups.get(key).and_then(|group| group.sample.as_ref()) else { return false };
-        let Some(load) = self.times.load(needs) else { return false };
-        let here = server.lasts(self.now) + load;
+        let Some(load) = self.loading(key, groups) else { return false };
+        let here = server.wait(server.jobs.len(), self.now) + load;
         self.servers.values().any(|other| {
             other.view.name != server.view.name
                 && other.is_open()
                 && self.may_take(other, key, false)
                 && other.is_warm_for(&key.models)
-                && other.surely_lasts(self.now).is_some_and(|there| there < here)
+                && other.is_foreseeable()
+                && other.wait(other.jobs.len(), self.now) < here
         })
     }
 }

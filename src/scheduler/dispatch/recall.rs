@@ -52,18 +52,11 @@ fn last_waiting(donor: &Server) -> Option<&Assigned> {
     donor.jobs.last().filter(|job| has_another && !job.recalled)
 }
 
+/// Whether the last job of `donor` would start so much sooner on `server`, the loading of its models included, that
+/// asking it back is worth the while. It would be placed by the same measure, and so not come back to where it was.
 fn pays(server: &Server, donor: &Server, job: &Assigned, times: &Times, now: UnixMillis) -> bool {
-    let before = &donor.jobs[..donor.jobs.len() - 1];
-    let ran = donor
-        .jobs
-        .first()
-        .and_then(|first| first.first_since)
-        .map_or(Duration::ZERO, |since| now.since(since));
-    let known = donor.view.foreign == 0 && before.iter().all(|job| job.expected.is_some());
-    let expected: Duration = before.iter().filter_map(|job| job.expected).sum();
-    // What has lasted that long already and is not known to end may last longer.
-    let wait = if known && expected > ran { expected.saturating_sub(ran) } else { ran };
-    let load =
-        if server.is_warm_for(&job.needs.models) { Some(Duration::ZERO) } else { times.load(&job.needs) };
-    wait >= WORTHWHILE && load.is_none_or(|load| load < wait)
+    let wait = donor.wait(donor.jobs.len() - 1, now);
+    let warm = server.is_warm_for(&job.needs.models);
+    let load = if warm { Some(Duration::ZERO) } else { times.load(&job.needs) };
+    load.is_some_and(|load| wait >= load + WORTHWHILE)
 }

@@ -126,10 +126,19 @@ impl Server {
         self.jobs.iter().filter_map(|job| job.lasts(now)).sum()
     }
 
-    /// The same, unless nothing is known of one of them, or others use the server, too.
-    pub fn surely_lasts(&self, now: UnixMillis) -> Option<Duration> {
-        let known = self.view.foreign == 0 && self.jobs.iter().all(|job| job.expected.is_some());
-        known.then(|| self.lasts(now))
+    /// Whether it is known how long its jobs will keep it busy.
+    pub fn is_foreseeable(&self) -> bool {
+        self.view.foreign == 0 && self.jobs.iter().all(|job| job.expected.is_some())
+    }
+
+    /// How long a job would have to wait behind the first `ahead` of its jobs: what has lasted longer than was expected,
+    /// or was not expected at all, may last as long again.
+    pub fn wait(&self, ahead: usize, now: UnixMillis) -> Duration {
+        let jobs = &self.jobs[..ahead.min(self.jobs.len())];
+        let since = jobs.first().and_then(|first| first.first_since);
+        let ran = since.map_or(Duration::ZERO, |since| now.since(since));
+        let expected: Duration = jobs.iter().filter_map(|job| job.expected).sum();
+        if self.is_foreseeable() && expected > ran { expected - ran } else { ran }
     }
 
     /// What will be loaded when the jobs it has are done.
