@@ -54,7 +54,8 @@ const START: UnixMillis = UnixMillis::from_millis(1_000_000);
 
 fn id(n: u32) -> PromptId {
     let mut bytes = [0; 10];
-    bytes[..4].copy_from_slice(&n.to_be_bytes());
+    // The first bytes hold the version.
+    bytes[6..].copy_from_slice(&n.to_be_bytes());
     PromptId::from_parts(START, bytes)
 }
 

@@ -58,6 +58,21 @@ pub struct Signals {
     pub listening_since: Option<UnixMillis>,
 }
 
+impl Signals {
+    /// The same, with nothing later than `now`: the clock may have been set back since.
+    fn until(&self, now: UnixMillis) -> Self {
+        let until = |moment: Option<UnixMillis>| moment.map(|moment| moment.min(now));
+        // What was heard at a moment that is yet to come was heard nobody knows when.
+        let heard_at = self.heard_at.map(|at| if at > now { UnixMillis::from_millis(0) } else { at });
+        Self {
+            heard_at,
+            started_at: until(self.started_at),
+            listening_since: until(self.listening_since),
+            ..*self
+        }
+    }
+}
+
 /// What one look at the server showed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sighting {
@@ -260,6 +275,8 @@ impl Course {
 
     /// Takes in what was learned and says what is to be done next.
     pub fn step(&mut self, now: UnixMillis, signals: &Signals, input: Input) -> Next {
+        self.forget_the_future(now);
+        let signals = &signals.until(now);
         match (self.phase, input) {
             (Phase::Leaving(end), Input::Seen(sighting)) => self.last_look(now, signals, end, sighting),
             (Phase::Leaving(_), _) => Next::Look,
@@ -272,6 +289,21 @@ impl Course {
             (Phase::Watching, Input::Seen(sighting)) => self.judge(now, signals, sighting),
             (Phase::Watching, Input::Submitted(_) | Input::Asked) => Next::Wait(self.wait(now, signals)),
             (Phase::Watching, Input::Woke) => self.look(now, signals),
+        }
+    }
+
+    /// After the clock was set back nothing of before is later than now: what was waited for is waited for anew.
+    fn forget_the_future(&mut self, now: UnixMillis) {
+        self.began = self.began.min(now);
+        self.ending = self.ending.map(|(early, since)| (early, since.min(now)));
+        for moment in [
+            &mut self.refused_since,
+            &mut self.unreachable_since,
+            &mut self.running_since,
+            &mut self.interrupted_at,
+            &mut self.relistened_at,
+        ] {
+            *moment = moment.map(|moment| moment.min(now));
         }
     }
 

@@ -42,9 +42,15 @@ impl Service {
         }
         let blocked = expectation.as_ref().and_then(|expectation| expectation.blocked.as_ref());
         if let (Status::Queued, Some(blocked)) = (status, blocked) {
-            // Why it cannot run anywhere was told in more detail when that was found.
-            let detail = record.msg.take().filter(|_| matches!(blocked, Blocked::Unable(_)));
-            record.msg = Some(detail.unwrap_or_else(|| self.in_words(blocked)));
+            // What those that are there lack was told in more detail when that was found.
+            let detail = record.msg.take();
+            record.msg = Some(match (blocked, detail) {
+                (Blocked::Unable(_), Some(detail)) => detail,
+                (Blocked::Away(_), Some(detail)) if record.attempts == 0 => {
+                    format!("{}; {detail}", self.in_words(blocked))
+                }
+                _ => self.in_words(blocked),
+            });
         }
         JobView { record, progress, expectation }
     }

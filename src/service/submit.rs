@@ -210,7 +210,7 @@ impl Service {
         }
         fits.retain(|fit| found(fit).is_some_and(|backend| backend.is_usable()));
         let missing = nobody_can(&fits).then(|| unfit(&fits, plan).faults.into_iter().next()).flatten();
-        let msg = missing.map(|fault| format!("waits for a server that can run it: {}", fault.message));
+        let msg = missing.map(|fault| format!("the servers that are up cannot run it: {}", fault.message));
         Ok(Unable { not_on, msg })
     }
 

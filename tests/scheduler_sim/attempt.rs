@@ -4,7 +4,7 @@ use comfy_gateway::domain::failure::{Failure, FailureCode};
 use comfy_gateway::domain::job::{Ending, Fence};
 use comfy_gateway::domain::time::UnixMillis;
 use comfy_gateway::scheduler::course::{
-    Course, Delivery, EarlyEnd, End, Input, Loss, Next, NotRun, Patience, Signals,
+    Course, Delivery, EarlyEnd, End, Input, Loss, Next, NotRun, Patience, Sighting, Signals,
 };
 use comfy_gateway::scheduler::dispatch;
 use comfy_gateway::store::ClaimedJob;
@@ -42,6 +42,8 @@ pub struct Attempt {
     /// When the websocket told its start.
     pub started_at: Option<UnixMillis>,
     pub end_heard: bool,
+    /// The last series of looks without an answer: its beginning, its end so far, and whether it goes on.
+    pub silence: (i64, i64, bool),
 }
 
 /// How a settled attempt changes its job.
@@ -113,9 +115,7 @@ impl Attempt {
                     Input::Seen(seen.unwrap_or_else(|| server.in_history(id, now)))
                 }
                 Next::Glance => match server.in_history(id, now) {
-                    comfy_gateway::scheduler::course::Sighting::Running => {
-                        Input::Seen(comfy_gateway::scheduler::course::Sighting::Absent)
-                    }
+                    Sighting::Running => Input::Seen(Sighting::Absent),
                     seen => Input::Seen(seen),
                 },
                 Next::Interrupt => {
@@ -130,6 +130,14 @@ impl Attempt {
                 Next::Wait(_) | Next::End(_) => unreachable!("not kept"),
             },
         };
+        match input {
+            Input::Seen(Sighting::Refused | Sighting::Unreachable) => {
+                let (since, _, goes_on) = self.silence;
+                self.silence = (if goes_on { since } else { now }, now, true);
+            }
+            Input::Seen(_) => self.silence.2 = false,
+            _ => {}
+        }
         self.take(server, wall, now, input);
     }
 

@@ -7,11 +7,12 @@ use comfy_gateway::domain::job::{NewJob, Status};
 use comfy_gateway::domain::needs::Needs;
 use comfy_gateway::domain::retry::is_due;
 use comfy_gateway::domain::time::UnixMillis;
-use comfy_gateway::scheduler::course::{EarlyEnd, End};
+use comfy_gateway::scheduler::course::{EarlyEnd, End, Loss};
 use comfy_gateway::store::JobStore;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
+use crate::attempt::PATIENCE;
 use crate::gateway::{ClaimedHere, Gateway, POLL, SETTINGS};
 use crate::server::Server;
 use crate::world::begun;
@@ -102,6 +103,17 @@ impl Ledger {
             }
             End::InHistory(_) | End::Stuck(_) => {}
         }
+    }
+
+    /// A server that gives no answer is given time before its runs are taken for lost.
+    pub fn check_patience(&self, end: End, silent: i64) {
+        let needed = match end {
+            End::Lost(Loss::OutOfReach) => PATIENCE.lost_after,
+            End::Lost(Loss::WentAway { .. }) => PATIENCE.refused_for,
+            _ => return,
+        };
+        let enough = silent >= i64::try_from(needed.as_millis()).unwrap();
+        assert!(enough, "a run was lost after {silent} ms of silence: {end:?}");
     }
 
     /// No server begins the same run twice.
@@ -196,7 +208,13 @@ impl Ledger {
 
     /// A job was claimed while `others` waited: those of higher priority may be passed over for a while, for the sake of
     /// loaded models or of another server than the one where they failed.
-    pub fn claimed(&mut self, job: &ClaimedHere, others: &[(PromptId, i32, Vec<BackendName>)], now: i64) {
+    pub fn claimed(
+        &mut self,
+        gateway: &Gateway,
+        job: &ClaimedHere,
+        others: &[(PromptId, i32, Vec<BackendName>)],
+        now: i64,
+    ) {
         let patience = i64::try_from(SETTINGS.patience.as_millis()).unwrap();
         let priority = self.jobs[&job.id].priority;
         self.due.remove(&job.id);
@@ -207,7 +225,11 @@ impl Ledger {
             if *theirs > priority && able.contains(&job.backend) {
                 let since = *self.overtaken_since.entry(*id).or_insert(now);
                 let overtaken = now - since > LONG + patience;
-                assert!(!overtaken, "{} overtakes {id} of higher priority on {}", job.id, job.backend);
+                assert!(
+                    !overtaken,
+                    "{} overtakes {id} of higher priority on {} since {since}: {:#?}",
+                    job.id, job.backend, gateway.state
+                );
             }
         }
     }

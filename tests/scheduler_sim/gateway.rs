@@ -106,6 +106,7 @@ impl Gateway {
             run,
             started_at: None,
             end_heard: false,
+            silence: (now, now, false),
             job,
         };
         let server = servers.iter().find(|server| server.name == attempt.job.attempt.backend).unwrap();

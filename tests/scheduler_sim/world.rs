@@ -39,6 +39,7 @@ pub struct World {
     pub now: i64,
     /// What the wall clock is off by.
     offset: i64,
+    jumped_at: i64,
     next_probe: i64,
     jobs: u8,
     calm: bool,
@@ -104,6 +105,7 @@ impl World {
             ledger: Ledger::default(),
             now: 1_000_000,
             offset: 0,
+            jumped_at: 0,
             next_probe: 0,
             jobs: 0,
             calm: false,
@@ -314,6 +316,7 @@ impl World {
     /// The wall clock is set: mostly a little, sometimes by hours.
     fn jump(&mut self) {
         let far = if self.random.random_bool(0.2) { 3 * 3_600_000 } else { 5_000 };
+        self.jumped_at = self.now;
         self.offset += self.random.random_range(-far..=far);
         // Before the epoch of the simulation nothing was.
         self.offset = self.offset.max(-500_000);
@@ -353,8 +356,10 @@ impl World {
         }
         let others = self.ledger.in_line(gateway, &self.servers);
         let claimed = gateway.claim(&*store, &mut self.random, fate, &self.servers, (wall, now)).await;
+        for job in &claimed {
+            self.ledger.claimed(gateway, job, &others, now);
+        }
         for job in claimed {
-            self.ledger.claimed(&job, &others, now);
             self.say(|| format!("{} is claimed for {} as {}", job.id, job.backend, job.attempt));
         }
     }
@@ -386,6 +391,10 @@ impl World {
         attempt.step(server, &mut self.random, now, wall);
         if let Doing::Settle(end, _) = attempt.doing {
             self.ledger.check_given_up(end, server, run);
+            let (since, until, _) = attempt.silence;
+            if self.jumped_at < since {
+                self.ledger.check_patience(end, until - since);
+            }
         }
         self.say(|| format!("{id} on {backend} ({run}): {doing:?}"));
     }

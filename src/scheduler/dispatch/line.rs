@@ -198,11 +198,22 @@ impl Line {
         let changed: Vec<_> =
             self.entries.values().filter_map(|entry| Some((entry.id, change(entry)?))).collect();
         for (id, key) in changed {
+            let passed_since = self.group_of(id).and_then(|group| group.passed_since);
             if let Some(entry) = self.remove(id) {
                 let key = shared(&mut self.keys, Arc::new(key));
                 self.insert(Entry { key, ..entry }, now);
             }
+            // It was passed over all the same.
+            if let (Some(since), Some(group)) = (passed_since, self.group_of(id)) {
+                group.passed_since.get_or_insert(since);
+            }
         }
+    }
+
+    /// The group in which a job stands, if it could be claimed.
+    fn group_of(&mut self, id: PromptId) -> Option<&mut Group> {
+        let entry = self.entries.get(&id)?;
+        self.levels.get_mut(&Reverse(entry.priority))?.groups.get_mut(&entry.key)
     }
 
     /// The jobs that could be claimed, the highest priority first.

@@ -109,6 +109,8 @@ pub struct State {
     line: Line,
     servers: Servers,
     times: Times,
+    /// The moment of the last event.
+    last: UnixMillis,
 }
 
 impl State {
@@ -218,6 +220,18 @@ impl State {
         }
     }
 
+    /// After the clock was set back nothing of before is later than now.
+    fn forget_the_future(&mut self, now: UnixMillis) {
+        for group in self.line.levels_mut().flat_map(|(_, level)| level.groups.values_mut()) {
+            for moment in [&mut group.passed_since, &mut group.held_since] {
+                *moment = moment.map(|moment| moment.min(now));
+            }
+        }
+        for job in self.servers.values_mut().flat_map(|server| &mut server.jobs) {
+            job.first_since = job.first_since.map(|since| since.min(now));
+        }
+    }
+
     fn set_servers(&mut self, views: Vec<ServerView>) {
         let mut views: BTreeMap<_, _> = views.into_iter().map(|view| (view.name.clone(), view)).collect();
         self.servers.retain(|name, server| match views.remove(name) {
@@ -252,6 +266,10 @@ impl State {
 
 /// Takes one event in, at the moment `now`, and says what to do.
 pub fn handle(state: &mut State, now: UnixMillis, event: Event) -> Vec<Action> {
+    if now < state.last {
+        state.forget_the_future(now);
+    }
+    state.last = now;
     match event {
         Event::Queued(jobs) => {
             for job in jobs {
