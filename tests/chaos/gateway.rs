@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -11,6 +12,9 @@ use tokio_util::task::TaskTracker;
 
 /// How many of the gateway's last lines are shown when it does not end as it should.
 const LINES: usize = 20;
+
+/// How long the gateway may take to explain itself.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the gateway waits for a server that does not answer. No trouble but death lasts as long.
 pub const LOST_AFTER: &str = "30s";
@@ -117,6 +121,21 @@ impl Gateway {
         let limit = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
         let args = ["--pid", &pid.to_string(), &format!("--fsize={limit}:")];
         assert!(Command::new("prlimit").args(args).status().await.unwrap().success());
+    }
+
+    /// What is unfinished, what it thinks of its servers, and its last words.
+    pub async fn explain(&self) -> String {
+        let http = crate::server::client();
+        let mut told = String::new();
+        for path in ["/results?status=running&limit=10", "/results?status=queued&limit=10", "/backends"] {
+            let asked = http.get(format!("{}{path}", self.url())).timeout(PATIENCE).send().await;
+            let text = match asked {
+                Ok(response) => response.text().await.unwrap_or_default(),
+                Err(error) => error.to_string(),
+            };
+            told += &format!("{path}: {text}\n");
+        }
+        told + &self.said.lock().unwrap().join("\n")
     }
 
     pub fn pid(&self) -> Option<u32> {

@@ -12,7 +12,7 @@ use crate::server::Server;
 use crate::trouble::Trouble;
 
 /// How long a moment is waited for. With everything broken it may never come.
-const MOMENT: Duration = Duration::from_millis(2_500);
+const MOMENT: Duration = Duration::from_millis(1_500);
 
 /// When the next thing goes wrong.
 #[derive(Debug)]
