@@ -17,6 +17,10 @@ pub struct Job {
     pub state: String,
     /// The failure's code.
     pub code: Option<String>,
+    /// Why it failed, in words.
+    pub msg: Option<String>,
+    /// The code it was to fail with.
+    pub fails: Option<String>,
     pub created: i64,
     pub finished: Option<i64>,
     /// The names of its files as their server had them.
@@ -75,7 +79,7 @@ impl Audit {
 }
 
 async fn jobs(db: &mut SqliteConnection) -> BTreeMap<i64, Job> {
-    let query = "SELECT seq, prompt_id, state, failure, created_at, finished_at, metadata
+    let query = "SELECT seq, prompt_id, state, failure, msg, created_at, finished_at, metadata
                  FROM jobs JOIN job_inputs USING (seq)";
     let rows = sqlx::query(query).fetch_all(db).await.unwrap();
     let json = |text: Option<String>| -> Value {
@@ -84,6 +88,8 @@ async fn jobs(db: &mut SqliteConnection) -> BTreeMap<i64, Job> {
     let job = |row: &sqlx::sqlite::SqliteRow| Job {
         id: row.get("prompt_id"),
         marker: json(row.get("metadata"))["marker"].as_str().unwrap_or_default().to_owned(),
+        fails: json(row.get("metadata"))["fails"].as_str().map(str::to_owned),
+        msg: row.get("msg"),
         state: row.get("state"),
         code: json(row.get("failure"))["code"].as_str().map(str::to_owned),
         created: row.get("created_at"),

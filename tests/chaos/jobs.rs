@@ -51,13 +51,15 @@ pub fn plan(random: &mut StdRng, marker: &str) -> Plan {
         _ => random.random_range(0.8..2.5),
     };
     let mut workflow = sleeping_picture(marker, seconds);
-    let mut body = json!({ "priority": random.random_range(-2..3), "metadata": { "marker": marker } });
+    let mut body = json!({ "priority": random.random_range(0..5), "metadata": { "marker": marker } });
     match random.random_range(0..100) {
         0..2 => {
+            body["metadata"]["fails"] = json!("node_error");
             workflow["4"] = json!({"class_type": "LabFail", "inputs": {"mode": "raise", "message": "as planned", "any": ["2", 0]}});
         }
         2..4 => {
             workflow["1"]["inputs"]["seconds"] = json!(3.0);
+            body["metadata"]["fails"] = json!("timeout");
             body["timeout"] = json!(1);
         }
         _ => {}

@@ -26,8 +26,21 @@ pub struct Known {
     pub accepted: Mutex<Vec<String>>,
     /// Jobs that the gateway denied to know after it had accepted them.
     pub denied: Mutex<Vec<String>>,
-    /// Answers that were neither a job nor its result, by what was asked and the status.
+    /// Answers that were neither a job nor its result, by what was asked, the status and the code.
     pub refused: Mutex<BTreeMap<String, usize>>,
+}
+
+impl Known {
+    /// Counts a refusal; the first of a kind is shown.
+    fn refusal(&self, what: &str, status: StatusCode, body: &Value) {
+        let why = format!("{what} {} {}", status.as_u16(), body["code"].as_str().unwrap_or_default());
+        let mut refused = self.refused.lock().unwrap();
+        let times = refused.entry(why).or_insert(0);
+        *times += 1;
+        if *times == 1 {
+            println!("     the first refusal of its kind: {what} {body}");
+        }
+    }
 }
 
 /// All callers.
@@ -108,9 +121,9 @@ impl Caller {
             return None;
         };
         let status = response.status();
-        let body = response.json().await.ok()?;
+        let body: Value = serde_json::from_str(&response.text().await.ok()?).unwrap_or_default();
         if !status.is_success() {
-            *self.known.refused.lock().unwrap().entry(format!("{what} {status}")).or_default() += 1;
+            self.known.refusal(what, status, &body);
             SystemClock.sleep(PAUSE).await;
         }
         Some((status, body))

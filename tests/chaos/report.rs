@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::{Value, json};
 
-use crate::audit::Audit;
+use crate::audit::{Audit, Job};
 use crate::book::{Book, Outcome};
 use crate::doubles::doubles;
 use crate::figures::{Reruns, busy, idle_share, percentile, reruns};
@@ -61,7 +61,15 @@ impl Report {
             *ends.entry(format!("{}{code}", job.state)).or_default() += 1;
         }
         self.set("ends", json!(ends));
-        self.set("refused", json!(*known.refused.lock().unwrap()));
+        let unplanned = audit.jobs.iter().filter(|job| job.code.is_some() && job.code != job.fails);
+        let told =
+            |job: &Job| format!("{} {}: {}", job.id, job.marker, job.msg.as_deref().unwrap_or_default());
+        self.set("failed_unplanned", unplanned.map(told).collect::<Vec<_>>());
+        let refused = known.refused.lock().unwrap();
+        self.set("refused", json!(*refused));
+        // A gateway without room on its disk says 503; nothing that these callers ask for is wrong.
+        let wrongly = refused.keys().filter(|why| !why.contains(" 503 "));
+        self.never("refused_wrongly", &wrongly.collect::<Vec<_>>());
         self.never("lost", &lost);
         let completed = || audit.jobs.iter().filter(|job| job.state == "completed");
         self.never("without_result", &completed().filter(|job| job.files.is_empty()).collect::<Vec<_>>());

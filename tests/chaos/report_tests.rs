@@ -9,6 +9,8 @@ fn job(id: &str, marker: &str, state: &str) -> Job {
         marker: marker.to_owned(),
         state: state.to_owned(),
         code: None,
+        msg: None,
+        fails: None,
         created: 0,
         finished: ["completed", "failed", "cancelled"].contains(&state).then_some(100),
         files: if state == "completed" { vec![format!("{marker}_00001_.png")] } else { vec![] },
@@ -89,6 +91,14 @@ fn doubles_and_runs_and_results_that_fit_nothing_are_found() {
     found(&foreign, "with_foreign_result", 1);
     let orphan = report(good(), &[("a", 10)], |_, audit| audit.orphans.temporary.push("x".to_owned()));
     found(&orphan, "temporary_files", 1);
+    let refused = report(good(), &[("a", 10)], |known, _| {
+        known
+            .refused
+            .lock()
+            .unwrap()
+            .extend([("submit 503 x".to_owned(), 1), ("submit 500 y".to_owned(), 1)]);
+    });
+    found(&refused, "refused_wrongly", 1);
     let late = report(good(), &[("a", 10), ("b", 200)], |_, _| {});
     assert_eq!(late.figures["runs_begun_after_their_jobs_end"], 1);
 }
