@@ -15,6 +15,7 @@ use crate::load::{Known, Load};
 use crate::report::{CALM, MOVED, Report};
 use crate::schedule::Schedule;
 use crate::server::{Server, book, client};
+use crate::trouble::deck;
 
 const SERVERS: usize = 4;
 const CALLERS: u64 = 24;
@@ -169,7 +170,7 @@ async fn drain(gateway: &Gateway, known: &Known) {
 #[tokio::test(flavor = "multi_thread")]
 async fn short_form_nothing_is_lost_or_doubled_or_left_behind() {
     let now = SystemClock.now();
-    let form = Form { calm_jobs: 160, troubles: 60, until: now, moved_jobs: 2 };
+    let form = Form { calm_jobs: 160, troubles: deck().len(), until: now, moved_jobs: 2 };
     let report = run(form).await;
     report.print();
     report.save("short form");

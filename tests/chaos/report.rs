@@ -62,8 +62,15 @@ impl Report {
         }
         self.set("ends", json!(ends));
         let unplanned = audit.jobs.iter().filter(|job| job.code.is_some() && job.code != job.fails);
-        let told =
-            |job: &Job| format!("{} {}: {}", job.id, job.marker, job.msg.as_deref().unwrap_or_default());
+        let told = |job: &Job| {
+            let planned = job.fails.as_deref().unwrap_or("success");
+            format!(
+                "{} {}, planned {planned}: {}",
+                job.id,
+                job.marker,
+                job.msg.as_deref().unwrap_or_default()
+            )
+        };
         self.set("failed_unplanned", unplanned.map(told).collect::<Vec<_>>());
         let refused = known.refused.lock().unwrap();
         self.set("refused", json!(*refused));

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use rand::RngExt;
 use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
 use tokio::sync::watch;
 
 use crate::gateway::Gateway;
 use crate::server::Server;
-use crate::trouble::Trouble;
+use crate::trouble::{Trouble, deck};
 
 /// How long a moment is waited for. With everything broken it may never come.
 const MOMENT: Duration = Duration::from_millis(1_500);
@@ -58,13 +59,15 @@ impl Moment {
 /// What is scripted and what is not mended yet.
 pub struct Schedule {
     random: StdRng,
+    /// What is still to come before everything comes again.
+    deck: Vec<Trouble>,
     open: VecDeque<Trouble>,
     pub struck: usize,
 }
 
 impl Schedule {
     pub fn new(random: StdRng) -> Self {
-        Self { random, open: VecDeque::new(), struck: 0 }
+        Self { random, deck: Vec::new(), open: VecDeque::new(), struck: 0 }
     }
 
     /// Waits for a moment and lets one thing go wrong; mends the oldest when there is trouble enough.
@@ -82,16 +85,24 @@ impl Schedule {
         while self.open.len() > most {
             self.mend_one(gateway, servers).await;
         }
-        // The draw is made whatever is open, so that a seed means the same schedule.
         let well = self.well(servers.len());
         let server = self.pick(&well);
-        let trouble = Trouble::draw(&mut self.random, server);
+        let trouble = self.next().aimed(server);
         self.struck += 1;
         println!("{:4} {moment:?}{}: {trouble:?}", self.struck, if came { "" } else { " did not come" });
         trouble.strike(gateway, servers).await;
         if trouble.lasts() {
             self.open.push_back(trouble);
         }
+    }
+
+    /// Every trouble of the deck comes once before any comes again.
+    fn next(&mut self) -> Trouble {
+        if self.deck.is_empty() {
+            self.deck = deck();
+            self.deck.shuffle(&mut self.random);
+        }
+        self.deck.pop().unwrap()
     }
 
     /// Mends all that is left.
@@ -122,18 +133,31 @@ mod tests {
     use super::*;
     use rand::SeedableRng;
 
+    fn drawn(seed: u64) -> Vec<String> {
+        let mut schedule = Schedule::new(StdRng::seed_from_u64(seed));
+        (0..deck().len()).map(|_| format!("{:?}", schedule.next())).collect()
+    }
+
     #[test]
-    fn a_seed_means_one_schedule_and_all_kinds_of_trouble_come() {
-        let draw = |seed| {
-            let mut random = StdRng::seed_from_u64(seed);
-            (0..400).map(|_| Trouble::draw(&mut random, 1)).collect::<Vec<_>>()
-        };
-        assert_eq!(draw(5), draw(5));
-        assert_ne!(draw(5), draw(6));
-        let names: std::collections::BTreeSet<String> = draw(5)
-            .iter()
-            .map(|trouble| format!("{trouble:?}").split([' ', '(']).next().unwrap().to_owned())
-            .collect();
+    fn a_seed_means_one_schedule_and_each_has_all_kinds_of_trouble() {
+        assert_eq!(drawn(5), drawn(5));
+        let (mut one, mut other) = (drawn(5), drawn(6));
+        assert_ne!(one, other);
+        one.sort();
+        other.sort();
+        assert_eq!(one, other);
+        let names: std::collections::BTreeSet<&str> =
+            one.iter().filter_map(|trouble| trouble.split([' ', '(']).next()).collect();
         assert_eq!(names.len(), 10, "{names:?}");
+    }
+
+    #[test]
+    fn a_server_in_trouble_gets_no_more_until_it_is_mended() {
+        let mut schedule = Schedule::new(StdRng::seed_from_u64(1));
+        schedule.open.extend([Trouble::Kill(0), Trouble::FullDisk { room: 0 }, Trouble::Freeze(2)]);
+        let well = schedule.well(4);
+        assert_eq!(well, [1, 3]);
+        assert!((0..50).all(|_| well.contains(&schedule.pick(&well))));
+        assert_eq!(Trouble::Freeze(0).aimed(3).server(), Some(3));
     }
 }

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use rand::RngExt;
-use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
 use crate::gateway::Gateway;
@@ -32,62 +30,73 @@ pub enum Trouble {
     /// Its worker takes jobs and does not move them.
     Stick(usize),
     /// Requests for a route meet a fault.
-    Requests { server: usize, route: &'static str, fault: Value, times: Option<u64> },
+    Requests { server: usize, route: &'static str, fault: Value, times: u64 },
     /// Its websockets break, or get nothing any more.
     Sockets(usize, &'static str),
 }
 
-const ROUTES: [&str; 10] = [
-    "prompt",
-    "prompt",
-    "prompt",
-    "history",
-    "history",
-    "queue",
-    "view",
-    "interrupt",
-    "system_stats",
-    "object_info",
+/// How often requests for a route meet which fault. Those of `POST /prompt` that leave open whether the job arrived
+/// are the ones that make doubles.
+const FAULTS: [(&str, &str, u64); 21] = [
+    ("prompt", "drop_after", 3),
+    ("prompt", "drop_after", 2),
+    ("prompt", "truncate", 3),
+    ("prompt", "hang_after", 2),
+    ("prompt", "hang", 2),
+    ("prompt", "drop_before", 3),
+    ("prompt", "garbage", 2),
+    ("prompt", "500", 3),
+    ("history", "truncate", 4),
+    ("history", "garbage", 4),
+    ("history", "503", 6),
+    ("history", "hang", 2),
+    ("queue", "500", 6),
+    ("queue", "garbage", 3),
+    ("view", "truncate", 2),
+    ("view", "500", 2),
+    ("interrupt", "drop_after", 2),
+    ("system_stats", "garbage", 2),
+    ("ws", "503", 50),
+    ("ws", "deaf", 50),
+    ("ws", "hang", 50),
 ];
 
-impl Trouble {
-    /// The next one; `server` is one that is well.
-    pub fn draw(random: &mut StdRng, server: usize) -> Self {
-        match random.random_range(0..100) {
-            0..14 => Self::KillGateway,
-            14..18 => Self::RestartGateway,
-            18..26 => Self::FullDisk { room: [0, 4_096, 65_536][random.random_range(0..3)] },
-            26..36 => Self::Kill(server),
-            36..42 => Self::Bounce(server),
-            42..48 => Self::CrashInJob(server, random.random_range(0..3)),
-            48..55 => Self::Freeze(server),
-            55..59 => Self::Stick(server),
-            59..66 => Self::Sockets(server, ["drop", "deafen"][random.random_range(0..2)]),
-            66..70 => {
-                // Refused, deaf from the beginning, or hanging in the handshake.
-                let fault = [json!({ "status": 503 }), json!("deaf"), json!("hang")];
-                let fault = fault[random.random_range(0..3)].clone();
-                Self::Requests { server, route: "ws", fault, times: None }
-            }
-            _ => Self::requests(random, server),
-        }
-    }
+/// Every trouble there is, the weightier ones several times; the server is still to be chosen.
+pub fn deck() -> Vec<Trouble> {
+    let several = |count: usize, trouble: Trouble| vec![trouble; count];
+    let mut deck = [
+        several(8, Trouble::KillGateway),
+        several(2, Trouble::RestartGateway),
+        several(4, Trouble::Kill(0)),
+        several(3, Trouble::Bounce(0)),
+        several(2, Trouble::Freeze(0)),
+        several(2, Trouble::Stick(0)),
+        (0..3).map(|nodes| Trouble::CrashInJob(0, nodes)).collect(),
+        [0, 4_096, 65_536].map(|room| Trouble::FullDisk { room }).into(),
+        ["drop", "deafen"].map(|how| Trouble::Sockets(0, how)).into(),
+    ]
+    .concat();
+    deck.extend(FAULTS.map(|(route, fault, times)| {
+        let fault = fault.parse().map_or(json!(fault), |status: u16| json!({ "status": status }));
+        Trouble::Requests { server: 0, route, fault, times }
+    }));
+    deck
+}
 
-    fn requests(random: &mut StdRng, server: usize) -> Self {
-        let faults = [
-            json!({ "status": 500 }),
-            json!({ "status": 503 }),
-            json!({ "slow": 300 }),
-            json!("hang"),
-            json!("hang_after"),
-            json!("garbage"),
-            json!("truncate"),
-            json!("drop_before"),
-            json!("drop_after"),
-        ];
-        let fault = faults[random.random_range(0..faults.len())].clone();
-        let times = random.random_bool(0.8).then(|| random.random_range(1..5));
-        Self::Requests { server, route: ROUTES[random.random_range(0..ROUTES.len())], fault, times }
+impl Trouble {
+    /// The same for that server, if it is for any.
+    pub fn aimed(mut self, at: usize) -> Self {
+        match &mut self {
+            Self::Kill(server)
+            | Self::Bounce(server)
+            | Self::CrashInJob(server, _)
+            | Self::Freeze(server)
+            | Self::Stick(server)
+            | Self::Requests { server, .. }
+            | Self::Sockets(server, _) => *server = at,
+            Self::KillGateway | Self::RestartGateway | Self::FullDisk { .. } => {}
+        }
+        self
     }
 
     /// The server it troubles until it is mended.
