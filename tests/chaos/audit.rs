@@ -134,7 +134,7 @@ async fn files(db: &mut SqliteConnection, jobs: &mut BTreeMap<i64, Job>, media: 
         }
         needed.insert(path);
     }
-    let known: HashSet<&str> = jobs.values().map(|job| &*job.id).collect();
+    let known: HashMap<&str, &str> = jobs.values().map(|job| (&*job.id, &*job.state)).collect();
     for shard in entries(media) {
         let name = shard.file_name().unwrap().to_string_lossy().into_owned();
         let inside = entries(&shard);
@@ -148,13 +148,13 @@ async fn files(db: &mut SqliteConnection, jobs: &mut BTreeMap<i64, Job>, media: 
 }
 
 /// Looks at the folder of one job.
-fn look(folder: &Path, known: &HashSet<&str>, needed: &HashSet<PathBuf>, orphans: &mut Orphans) {
+fn look(folder: &Path, known: &HashMap<&str, &str>, needed: &HashSet<PathBuf>, orphans: &mut Orphans) {
     let id = folder.file_name().unwrap().to_string_lossy();
-    if !known.contains(&*id) {
+    let Some(state) = known.get(&*id) else {
         return orphans.folders_without_job.push(folder.display().to_string());
-    }
+    };
     let left = entries(folder).into_iter().filter(|path| !needed.contains(path));
-    orphans.files_without_row.extend(left.map(|path| path.display().to_string()));
+    orphans.files_without_row.extend(left.map(|path| format!("{} of a job that is {state}", path.display())));
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {
@@ -209,7 +209,7 @@ mod tests {
         let orphans = &audit.orphans;
         assert_eq!(orphans.count(), 4, "{orphans:?}");
         assert!(orphans.rows_without_file[0].ends_with("9f02/a.png"));
-        assert!(orphans.files_without_row[0].ends_with("9f01/b.png"));
+        assert!(orphans.files_without_row[0].ends_with("9f01/b.png of a job that is completed"));
         assert!(orphans.folders_without_job[0].ends_with("9f03"));
         assert!(orphans.temporary[0].ends_with("incoming/1"));
         assert_eq!(audit.completed(), HashMap::from([("m".to_owned(), 900)]));

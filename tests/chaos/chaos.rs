@@ -86,10 +86,10 @@ async fn finish(
 
 /// Stops with what the gateway has to say when something never comes.
 async fn within<T>(gateway: &Gateway, what: &str, coming: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(STUCK, coming).await {
-        Ok(value) => value,
-        Err(_) => panic!("it never comes that {what}:\n{}", gateway.explain().await),
+    if let Ok(came) = tokio::time::timeout(STUCK, coming).await {
+        return came;
     }
+    panic!("it never comes that {what}:\n{}", gateway.explain().await);
 }
 
 /// A full queue of 200 ms jobs and nothing that goes wrong: no server may ever wait.

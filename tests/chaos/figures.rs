@@ -57,6 +57,24 @@ pub fn idle_share(window: Span, busy: &[Vec<Span>], queued: &[Span]) -> Option<f
     (all > 0).then(|| idle as f64 / all as f64)
 }
 
+/// When servers had nothing running although work was queued: server, milliseconds since the window's begin, and how
+/// many; the longest first.
+pub fn gaps(window: Span, busy: &[Vec<Span>], queued: &[Span]) -> Vec<(usize, i64, i64)> {
+    let mut gaps = Vec::new();
+    for (server, runs) in busy.iter().enumerate() {
+        for waiting in merged(queued, window) {
+            let mut since = waiting.0;
+            for (from, to) in merged(runs, waiting).into_iter().chain([(waiting.1, waiting.1)]) {
+                gaps.push((server, since - window.0, from - since));
+                since = to;
+            }
+        }
+    }
+    gaps.retain(|(_, _, length)| *length > 0);
+    gaps.sort_by_key(|(_, _, length)| std::cmp::Reverse(*length));
+    gaps
+}
+
 /// Each server's runs within `window`; one that never ended ran until its server's death or the window's end.
 pub fn busy(book: &Book, window: Span) -> Vec<Vec<Span>> {
     let mut busy = vec![Vec::new(); book.lives.len()];

@@ -22,6 +22,8 @@ fn a_server_is_idle_only_while_something_waits() {
     near(idle_share(window, &busy, &[(0, 1_000)]), 0.05);
     near(idle_share(window, &busy, &[(0, 200), (100, 400)]), 0.0);
     near(idle_share(window, &busy, &[(400, 450), (450, 500)]), 0.5);
+    assert_eq!(gaps(window, &busy, &[(0, 450), (900, 1_200)]), [(0, 400, 50)]);
+    assert_eq!(gaps(window, &[vec![(10, 20)]], &[(0, 100)]), [(0, 20, 80), (0, 0, 10)]);
     assert_eq!(idle_share(window, &busy, &[]), None);
     assert_eq!(idle_share(window, &busy, &[(2_000, 3_000)]), None, "outside of the window");
 }

@@ -126,16 +126,17 @@ impl Gateway {
     /// What is unfinished, what it thinks of its servers, and its last words.
     pub async fn explain(&self) -> String {
         let http = crate::server::client();
-        let mut told = String::new();
+        let mut told = Vec::new();
         for path in ["/results?status=running&limit=10", "/results?status=queued&limit=10", "/backends"] {
             let asked = http.get(format!("{}{path}", self.url())).timeout(PATIENCE).send().await;
             let text = match asked {
                 Ok(response) => response.text().await.unwrap_or_default(),
                 Err(error) => error.to_string(),
             };
-            told += &format!("{path}: {text}\n");
+            told.push(format!("{path}: {text}"));
         }
-        told + &self.said.lock().unwrap().join("\n")
+        told.extend(self.said.lock().unwrap().iter().cloned());
+        told.join("\n")
     }
 
     pub fn pid(&self) -> Option<u32> {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::audit::{Audit, Job};
 use crate::book::{Book, Outcome};
 use crate::doubles::doubles;
-use crate::figures::{Reruns, busy, idle_share, percentile, reruns};
+use crate::figures::{Reruns, busy, gaps, idle_share, percentile, reruns};
 use crate::load::Known;
 
 /// The beginning of the markers of jobs that all servers were to be kept busy with.
@@ -128,6 +128,10 @@ impl Report {
         let from = waited.iter().map(|span| span.0).min();
         let until = waited.iter().map(|span| span.1).max();
         let share = from.zip(until).and_then(|window| idle_share(window, &busy(book, window), &waited));
+        let gaps =
+            from.zip(until).map(|window| gaps(window, &busy(book, window), &waited)).unwrap_or_default();
+        // Server, milliseconds since the first job, and how many.
+        self.set("idle_longest", json!(gaps.iter().take(6).collect::<Vec<_>>()));
         self.set("idle_share", share.map(|share| format!("{:.2} %", share * 100.0)));
         self.set("idle_share_parts", share);
     }
