@@ -145,7 +145,7 @@ async fn report(State(server): State<Arc<Server>>) -> Response {
 
 fn report_of(server: &Server) -> Value {
     let world = &server.world;
-    let mut report = world.run_log.report(world.clock.now());
+    let mut report = world.run_log.report(world.clock.now().as_millis());
     world.recorder.read(|record| {
         let runs = record.runs.iter().map(|(id, runs)| {
             let runs = json!({ "queued": runs.queued, "started": runs.started, "succeeded": runs.succeeded, "failed": runs.failed });

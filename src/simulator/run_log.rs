@@ -16,8 +16,6 @@ use serde_json::{Value, json};
 
 use super::faults::lock;
 use super::queue::Job;
-use crate::domain::time::UnixMillis;
-
 /// How many idle times are kept, the oldest going first.
 const SPANS: usize = 4_096;
 
@@ -46,7 +44,7 @@ impl Happened {
     }
 }
 
-/// The log of one server over all its lives.
+/// The log of one server over all its lives. Moments are milliseconds since the Unix epoch.
 #[derive(Debug)]
 pub(super) struct RunLog {
     file: Option<Mutex<File>>,
@@ -72,20 +70,18 @@ impl RunLog {
     }
 
     /// A life begins.
-    pub(super) fn up(&self, at: UnixMillis) {
-        let at = at.as_millis();
+    pub(super) fn up(&self, at: i64) {
         *lock(&self.times) = Times { up_since: at, since: at, ..Times::default() };
         self.write(&json!({ "at": at, "event": "up" }));
     }
 
     /// A life ends as scripted.
-    pub(super) fn down(&self, at: UnixMillis) {
-        self.write(&json!({ "at": at.as_millis(), "event": "down" }));
+    pub(super) fn down(&self, at: i64) {
+        self.write(&json!({ "at": at, "event": "down" }));
     }
 
     /// Something happened to a run.
-    pub(super) fn note(&self, at: UnixMillis, job: &Job, happened: Happened) {
-        let at = at.as_millis();
+    pub(super) fn note(&self, at: i64, job: &Job, happened: Happened) {
         match happened {
             Happened::Queued => {}
             Happened::Started => lock(&self.times).turn(at, Some(&job.id)),
@@ -98,16 +94,15 @@ impl RunLog {
     }
 
     /// `up_since`, `running` (a prompt's id), `busy_ms` and `idle` (pairs of begin and end) of the present life.
-    pub(super) fn report(&self, at: UnixMillis) -> Value {
+    pub(super) fn report(&self, at: i64) -> Value {
         let times = lock(&self.times);
-        let now = at.as_millis();
         let (mut busy, mut idle) = (times.busy, times.idle.clone());
         if times.running.is_some() {
-            busy += now - times.since;
+            busy += at - times.since;
         } else {
-            idle.push_back((times.since, now));
+            idle.push_back((times.since, at));
         }
-        json!({ "up_since": times.up_since, "now": now, "running": times.running, "busy_ms": busy, "idle": idle })
+        json!({ "up_since": times.up_since, "now": at, "running": times.running, "busy_ms": busy, "idle": idle })
     }
 
     /// One write for the whole line: of a killed process there is all of it or nothing.
@@ -161,21 +156,17 @@ mod tests {
         }
     }
 
-    fn at(millis: i64) -> UnixMillis {
-        UnixMillis::from_millis(millis)
-    }
-
     #[test]
     fn the_file_has_every_life_and_the_report_only_the_present_one() {
         let path = std::env::temp_dir().join(format!("run-log-{}", uuid::Uuid::new_v4()));
         for life in [100, 1_000] {
             let log = RunLog::open(Some(&path)).unwrap();
-            log.up(at(life));
-            log.note(at(life + 5), &job("a"), Happened::Queued);
-            log.note(at(life + 10), &job("a"), Happened::Started);
-            log.note(at(life + 40), &job("a"), Happened::Succeeded);
-            log.note(at(life + 41), &job("b"), Happened::Started);
-            let report = log.report(at(life + 50));
+            log.up(life);
+            log.note(life + 5, &job("a"), Happened::Queued);
+            log.note(life + 10, &job("a"), Happened::Started);
+            log.note(life + 40, &job("a"), Happened::Succeeded);
+            log.note(life + 41, &job("b"), Happened::Started);
+            let report = log.report(life + 50);
             assert_eq!((&report["busy_ms"], &report["running"]), (&json!(39), &json!("b")));
             assert_eq!(report["idle"], json!([[life, life + 10], [life + 40, life + 41]]));
         }
@@ -190,8 +181,8 @@ mod tests {
     #[test]
     fn a_server_that_waits_is_idle_up_to_now() {
         let log = RunLog::open(None).unwrap();
-        log.up(at(10));
-        let report = log.report(at(25));
+        log.up(10);
+        let report = log.report(25);
         assert_eq!((&report["busy_ms"], &report["idle"]), (&json!(0), &json!([[10, 25]])));
     }
 }

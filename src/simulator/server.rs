@@ -136,7 +136,7 @@ impl Server {
             running: Mutex::new(None),
         });
         server.world.recorder.note(|record| record.alive = true);
-        server.world.run_log.up(server.world.clock.now());
+        server.world.run_log.up(server.world.clock.now().as_millis());
         server.tasks.spawn(Arc::clone(&server).live(inbox));
         server.tasks.spawn(net::accept(Arc::clone(&server), listener));
         server
@@ -154,7 +154,7 @@ impl Server {
 
     /// Dies as the process would: never returns, and whoever calls it ends with this life.
     pub(super) async fn crash(&self) {
-        self.world.run_log.down(self.world.clock.now());
+        self.world.run_log.down(self.world.clock.now().as_millis());
         self.end.cancel();
         std::future::pending::<()>().await;
     }
@@ -180,7 +180,7 @@ impl Server {
 
     /// Notes what happened to a run.
     pub(super) fn happened(&self, job: &Job, happened: Happened) {
-        self.world.run_log.note(self.world.clock.now(), job, happened);
+        self.world.run_log.note(self.world.clock.now().as_millis(), job, happened);
     }
 
     pub(super) fn interrupt(&self) {
