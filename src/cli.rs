@@ -1,5 +1,7 @@
 //! The command line: which command, with which flags. It must not do what the commands do.
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Flags;
@@ -64,6 +66,15 @@ pub struct SimulateArgs {
     /// The version of ComfyUI it behaves as
     #[arg(long, value_enum)]
     pub version: Option<Version>,
+    /// Let faults be scripted and what was seen be read below `/simulator`
+    #[arg(long, hide = true)]
+    pub control: bool,
+    /// Append the beginning and end of every run to this file
+    #[arg(long, hide = true, value_name = "PATH")]
+    pub run_log: Option<PathBuf>,
+    /// Where its output, temp and input folders are, instead of a temporary folder of its own
+    #[arg(long, hide = true, value_name = "PATH")]
+    pub directory: Option<PathBuf>,
 }
 
 /// The form of the description of the HTTP interface.
@@ -130,6 +141,9 @@ mod tests {
             exec_ms: Some(5),
             name: Some("a".to_owned()),
             version: Some(Version::V0_3_64),
+            control: false,
+            run_log: None,
+            directory: None,
         };
         assert_eq!(args, expected);
         let openapi = command("comfy-gateway openapi --format json").unwrap();

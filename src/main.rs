@@ -88,7 +88,10 @@ fn simulate(args: SimulateArgs) -> Outcome {
         name: args.name.unwrap_or(usual.name),
         version: args.version.unwrap_or_default(),
         exec: args.exec_ms.map_or(usual.exec, Duration::from_millis),
-        ..SimulatorConfig::default()
+        control: args.control,
+        run_log: args.run_log,
+        directory: args.directory,
+        ..usual
     };
     block_on(async {
         let shutdown = signals::shutdown()?;

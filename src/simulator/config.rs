@@ -55,6 +55,10 @@ pub struct SimulatorConfig {
     pub vram_free: u64,
     /// What it has; see [`super::Simulator::install`].
     pub installed: Installed,
+    /// Whether faults can be scripted and the record be read over HTTP, below `/simulator`.
+    pub control: bool,
+    /// The file to which the beginning and end of every run are appended.
+    pub run_log: Option<PathBuf>,
 }
 
 /// What a server has: the files of its model folder, and the packages of nodes.
@@ -92,6 +96,8 @@ impl Default for SimulatorConfig {
             vram_total: 24 << 30,
             vram_free: 22 << 30,
             installed: Installed::default(),
+            control: false,
+            run_log: None,
         }
     }
 }

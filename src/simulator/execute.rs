@@ -16,6 +16,7 @@ use super::order::Order;
 use super::pyjson;
 use super::queue::Job;
 use super::report::{Report, Who};
+use super::run_log::Happened;
 use super::server::Server;
 
 /// Runs jobs until the server's life ends.
@@ -25,7 +26,10 @@ pub(super) async fn work(server: Arc<Server>) {
         server.tell_status();
         tokio::select! {
             () = run(&server, &job) => {}
-            () = job.forgotten.cancelled() => server.now_running(None, None),
+            () = job.forgotten.cancelled() => {
+                server.happened(&job, Happened::Dropped);
+                server.now_running(None, None);
+            }
         }
     }
 }
@@ -34,20 +38,23 @@ async fn run(server: &Server, job: &Job) {
     let world = &server.world;
     server.reset_interrupt();
     server.now_running(job.client_id.as_deref(), None);
+    server.happened(job, Happened::Started);
     world.recorder.note(|record| record.run(&job.id).started += 1);
     world.faults.unstuck().await;
     let mut execution = Execution::new(server, job);
-    let success = match execution.run().await {
+    let happened = match execution.run().await {
         Ok(()) => {
             execution.report.stage("execution_success", json!({}), false);
-            true
+            Happened::Succeeded
         }
         Err((Failure::Crashed, _)) => return server.crash().await,
         Err((failure, at)) => {
+            let interrupted = matches!(failure, Failure::Interrupted);
             execution.tell_failure(failure, &at);
-            false
+            if interrupted { Happened::Interrupted } else { Happened::Failed }
         }
     };
+    let success = happened == Happened::Succeeded;
     if !world.config.history_gap.is_zero() {
         world.clock.sleep(world.config.history_gap).await;
     }
@@ -65,6 +72,7 @@ async fn run(server: &Server, job: &Job) {
     });
     server.now_running(job.client_id.as_deref(), None);
     let kept = server.queue.done(job, entry);
+    server.happened(job, happened);
     server.tell_status();
     if kept {
         over.over();

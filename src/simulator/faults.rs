@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 /// What a request is for, whatever its prefix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Route {
     /// The websocket's handshake.
     Ws,

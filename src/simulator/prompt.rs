@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::config::Version;
 use super::queue::Job;
 use super::routes::{broken, json_body};
+use super::run_log::Happened;
 use super::server::Server;
 use super::validate::{Rejection, refusal, validate};
 use super::{pyjson, replacements};
@@ -77,6 +78,7 @@ fn accept(server: &Arc<Server>, mut envelope: Map<String, Value>) -> Result<Resp
         forgotten: CancellationToken::new(),
     };
     server.world.recorder.note(|record| record.run(&job.id).queued += 1);
+    server.happened(&job, Happened::Queued);
     let clean = server.queue.put(job);
     server.tell_status();
     if client.is_array() || client.is_object() {

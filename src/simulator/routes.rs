@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use super::config::Version;
 use super::guard::{self, Deaf, MAX_BODY};
 use super::server::Server;
-use super::{files_api, jobs, object_info as describe, prompt, pyjson, replacements};
+use super::{control, files_api, jobs, object_info as describe, prompt, pyjson, replacements};
 
 type Shared = State<Arc<Server>>;
 
@@ -38,9 +38,11 @@ pub(super) fn app(server: Arc<Server>) -> Router {
         None | Some("") => all,
         Some(prefix) => Router::new().nest(&format!("/{prefix}"), all),
     };
-    all.layer(DefaultBodyLimit::max(MAX_BODY))
+    let app = all
+        .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(Arc::clone(&server), guard::guard))
-        .with_state(server)
+        .with_state(Arc::clone(&server));
+    if server.world.config.control { app.merge(control::routes(server)) } else { app }
 }
 
 fn routes() -> Router<Arc<Server>> {

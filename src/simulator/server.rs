@@ -20,8 +20,9 @@ use super::faults::{Faults, lock};
 use super::files::Files;
 use super::net;
 use super::object_info::Choices;
-use super::queue::Queue;
+use super::queue::{Job, Queue};
 use super::record::Recorder;
+use super::run_log::{Happened, RunLog};
 use super::ws::{Sockets, To};
 use crate::clock::Clock;
 
@@ -35,6 +36,7 @@ pub(super) struct World {
     pub(super) files: Files,
     pub(super) faults: Faults,
     pub(super) recorder: Recorder,
+    pub(super) run_log: RunLog,
     pub(super) addr: SocketAddr,
     /// Keeps the port while nobody listens on it, so that it refuses and can be had again.
     pub(super) reserved: Mutex<Option<TcpSocket>>,
@@ -44,6 +46,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(config: SimulatorConfig, clock: Arc<dyn Clock>, addr: SocketAddr) -> io::Result<Self> {
         let files = Files::open(config.directory.as_deref())?;
+        let run_log = RunLog::open(config.run_log.as_deref())?;
         Ok(Self {
             installed: Mutex::new(Arc::new(config.installed.clone())),
             config,
@@ -51,6 +54,7 @@ impl World {
             files,
             faults: Faults::new(),
             recorder: Recorder::new(),
+            run_log,
             addr,
             reserved: Mutex::new(None),
             releases: watch::Sender::new(HashMap::new()),
@@ -132,6 +136,7 @@ impl Server {
             running: Mutex::new(None),
         });
         server.world.recorder.note(|record| record.alive = true);
+        server.world.run_log.up(server.world.clock.now().as_millis());
         server.tasks.spawn(Arc::clone(&server).live(inbox));
         server.tasks.spawn(net::accept(Arc::clone(&server), listener));
         server
@@ -149,6 +154,7 @@ impl Server {
 
     /// Dies as the process would: never returns, and whoever calls it ends with this life.
     pub(super) async fn crash(&self) {
+        self.world.run_log.down(self.world.clock.now().as_millis());
         self.end.cancel();
         std::future::pending::<()>().await;
     }
@@ -170,6 +176,11 @@ impl Server {
     /// The node that runs for this client.
     pub(super) fn running_for(&self, client: &str) -> Option<String> {
         lock(&self.running).as_ref().filter(|(of, _)| of == client).map(|(_, node)| node.clone())
+    }
+
+    /// Notes what happened to a run.
+    pub(super) fn happened(&self, job: &Job, happened: Happened) {
+        self.world.run_log.note(self.world.clock.now().as_millis(), job, happened);
     }
 
     pub(super) fn interrupt(&self) {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests, which fail by panicking")]
 
 mod client;
+mod control;
 mod execution;
 mod faults;
 mod files;

@@ -1,0 +1,195 @@
+//! The simulator's own routes, below `/simulator`, for whoever runs it as a process of its own: what goes wrong from
+//! now on, what was seen, and waiting for it. They are there only when [`SimulatorConfig::control`] is set, and no
+//! scripted fault meets them. They must not know how a fault is acted out.
+//!
+//! [`SimulatorConfig::control`]: super::SimulatorConfig::control
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::faults::{Fault, Route};
+use super::record::Record;
+use super::routes::json_body;
+use super::server::Server;
+
+/// `POST /simulator/faults`, `GET /simulator/report` and `GET /simulator/until`.
+pub(super) fn routes(server: Arc<Server>) -> Router {
+    Router::new()
+        .route("/simulator/faults", post(order))
+        .route("/simulator/report", get(report))
+        .route("/simulator/until", get(until))
+        .with_state(server)
+}
+
+/// What is to go wrong; what is not named stays as it is.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Order {
+    /// Everything scripted is taken back first.
+    clear: bool,
+    requests: Vec<Scripted>,
+    jobs: Jobs,
+    /// Whether the worker is stuck.
+    stuck: Option<bool>,
+    sockets: Option<Sockets>,
+}
+
+/// What the next requests for a route meet.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Scripted {
+    route: Route,
+    /// Without it: all until the next `clear`.
+    times: Option<usize>,
+    fault: Kind,
+}
+
+/// A [`Fault`] as JSON has it: `"hang"`, `{"status": 503}`, `{"slow": 200}` in milliseconds.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Status(u16),
+    Hang,
+    HangAfter,
+    Slow(u64),
+    Garbage,
+    Truncate,
+    DropBefore,
+    DropAfter,
+    Deaf,
+}
+
+impl From<Kind> for Fault {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Status(code) => Self::Status(code, "scripted".to_owned()),
+            Kind::Hang => Self::Hang,
+            Kind::HangAfter => Self::HangAfter,
+            Kind::Slow(millis) => Self::Slow(Duration::from_millis(millis)),
+            Kind::Garbage => Self::Garbage,
+            Kind::Truncate => Self::Truncate,
+            Kind::DropBefore => Self::DropBefore,
+            Kind::DropAfter => Self::DropAfter,
+            Kind::Deaf => Self::Deaf,
+        }
+    }
+}
+
+/// What goes wrong with the next jobs.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Jobs {
+    out_of_memory: Option<usize>,
+    node_error: Option<usize>,
+    crash_after: Option<usize>,
+}
+
+/// What happens to the websockets that are open.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Sockets {
+    Drop,
+    Deafen,
+}
+
+async fn order(State(server): State<Arc<Server>>, order: Result<Json<Order>, JsonRejection>) -> Response {
+    let Json(order) = match order {
+        Ok(order) => order,
+        Err(refused) => return (StatusCode::BAD_REQUEST, refused.body_text()).into_response(),
+    };
+    let faults = &server.world.faults;
+    if order.clear {
+        faults.clear();
+    }
+    for Scripted { route, times, fault } in order.requests {
+        match times {
+            Some(times) => faults.next(route, times, fault.into()),
+            None => faults.always(route, fault.into()),
+        }
+    }
+    if let Some(jobs) = order.jobs.out_of_memory {
+        faults.out_of_memory(jobs);
+    }
+    if let Some(jobs) = order.jobs.node_error {
+        faults.node_error(jobs);
+    }
+    if let Some(nodes) = order.jobs.crash_after {
+        faults.crash_after(nodes);
+    }
+    match order.stuck {
+        Some(true) => faults.stick_worker(),
+        Some(false) => faults.unstick(),
+        None => {}
+    }
+    match order.sockets {
+        Some(Sockets::Drop) => server.sockets.drop_all(),
+        Some(Sockets::Deafen) => server.sockets.deafen_all(),
+        None => {}
+    }
+    json_body(&report_of(&server))
+}
+
+async fn report(State(server): State<Arc<Server>>) -> Response {
+    json_body(&report_of(&server))
+}
+
+fn report_of(server: &Server) -> Value {
+    let world = &server.world;
+    let mut report = world.run_log.report(world.clock.now().as_millis());
+    world.recorder.read(|record| {
+        let runs = record.runs.iter().map(|(id, runs)| {
+            let runs = json!({ "queued": runs.queued, "started": runs.started, "succeeded": runs.succeeded, "failed": runs.failed });
+            (id.clone(), runs)
+        });
+        report["runs"] = runs.collect::<serde_json::Map<_, _>>().into();
+        report["sockets_open"] = record.open_sockets.into();
+        report["sockets_opened"] = record.connected.values().sum::<usize>().into();
+        report["requests"] = record.counts.values().sum::<usize>().into();
+        report["hanging"] = record.hanging.into();
+    });
+    report
+}
+
+/// `?route=prompt&more=3`, `?started=2`, `?ended=1`: that many more from now on.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Wait {
+    route: Option<Route>,
+    more: usize,
+    started: usize,
+    ended: usize,
+}
+
+/// Answers when it has come to that; a crash answers nobody.
+async fn until(State(server): State<Arc<Server>>, Query(wait): Query<Wait>) -> Response {
+    let mut begin = None;
+    server
+        .world
+        .recorder
+        .until(|record| {
+            let seen = seen(record, wait.route);
+            let first = *begin.get_or_insert(seen);
+            seen.0 >= first.0 + wait.more
+                && seen.1 >= first.1 + wait.started
+                && seen.2 >= first.2 + wait.ended
+        })
+        .await;
+    json_body(&report_of(&server))
+}
+
+fn seen(record: &Record, route: Option<Route>) -> (usize, usize, usize) {
+    let runs: &HashMap<_, _> = &record.runs;
+    let sum = |count: fn(&super::Runs) -> u32| runs.values().map(|runs| count(runs) as usize).sum();
+    let requests = route.map_or(0, |route| record.requests(route));
+    (requests, sum(|runs| runs.started), sum(|runs| runs.finished()))
+}
