@@ -24,6 +24,8 @@ pub(super) struct Collected {
     pub missing: Option<Failure>,
     /// Whether a file is gone from the server: nothing but another run brings it.
     pub gone: bool,
+    /// Whether the server itself is gone.
+    pub away: bool,
 }
 
 /// Why a file could not be had.
@@ -32,6 +34,8 @@ enum Missing {
     NotThere,
     /// It did not arrive whole.
     Broken(String),
+    /// The server could not be reached.
+    Away(String),
     /// The media store cannot take it.
     Storage(std::io::Error),
 }
@@ -40,6 +44,7 @@ enum Missing {
 struct Unfetched {
     failure: Failure,
     gone: bool,
+    away: bool,
 }
 
 impl Attempt {
@@ -75,8 +80,9 @@ impl Attempt {
                     bytes: stored.bytes,
                     sha256: stored.sha256.clone(),
                 }),
-                Some(Err(Unfetched { failure, gone })) => {
+                Some(Err(Unfetched { failure, gone, away })) => {
                     collected.gone |= gone;
+                    collected.away |= away;
                     let failure = || Failure { node_id: Some(node_id.clone()), ..failure.clone() };
                     collected.missing.get_or_insert_with(failure);
                 }
@@ -89,13 +95,14 @@ impl Attempt {
     async fn fetch(&self, file: &FileRef, name: &str) -> Result<Stored, Unfetched> {
         let mut failures = 0;
         loop {
-            let why = match self.fetch_once(file, name).await {
+            let (why, away) = match self.fetch_once(file, name).await {
                 Ok(stored) => return Ok(stored),
                 Err(Missing::NotThere) => {
                     let failure = self.unavailable(file, "the server no longer has it");
-                    return Err(Unfetched { failure, gone: true });
+                    return Err(Unfetched { failure, gone: true, away: false });
                 }
-                Err(Missing::Broken(reason)) => reason,
+                Err(Missing::Broken(reason)) => (reason, false),
+                Err(Missing::Away(reason)) => (reason, true),
                 Err(Missing::Storage(error)) => {
                     // A full disk is ours to mend, not the job's fault: its files wait on the server meanwhile.
                     tracing::error!(%error, "the media store does not take files; trying again");
@@ -105,7 +112,7 @@ impl Attempt {
             };
             failures += 1;
             if failures >= TRIES {
-                return Err(Unfetched { failure: self.unavailable(file, &why), gone: false });
+                return Err(Unfetched { failure: self.unavailable(file, &why), gone: false, away });
             }
             tracing::warn!(file = file.filename, why, "fetching an output file again");
             self.pause(failures).await;
@@ -129,7 +136,13 @@ impl Attempt {
 
     async fn fetch_once(&self, file: &FileRef, name: &str) -> Result<Stored, Missing> {
         let broken = |error: &ComfyError| {
-            if error.is_not_found() { Missing::NotThere } else { Missing::Broken(error.fault.to_string()) }
+            if error.is_not_found() {
+                Missing::NotThere
+            } else if error.is_unreachable() {
+                Missing::Away(error.fault.to_string())
+            } else {
+                Missing::Broken(error.fault.to_string())
+            }
         };
         let view = self.backend.client().view(file).await.map_err(|error| broken(&error))?;
         let bytes = view.into_stream().map_err(Into::into).boxed();

@@ -100,7 +100,7 @@ impl Default for Settings {
             retry: RetryPolicy::default(),
             poll: Duration::from_secs(1),
             lost_after: Duration::from_mins(1),
-            refused_for: Duration::from_secs(3),
+            refused_for: Duration::from_secs(2),
             interrupt_grace: Duration::from_mins(1),
             stall: Duration::from_mins(10),
             lease: Duration::from_mins(1),

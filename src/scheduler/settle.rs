@@ -46,6 +46,12 @@ impl Attempt {
                 self.retry(self.stalled(), moments).await;
                 return Run::Nothing;
             }
+            // Interrupted by an earlier process, which did not live to say why.
+            (HistoryStatus::Interrupted, None)
+                if execution(entry).is_some_and(|took| took >= self.job.run_timeout) =>
+            {
+                Ending::Failed(self.overdue())
+            }
             (HistoryStatus::Interrupted, None) => {
                 let message = "somebody interrupted the job at its ComfyUI server";
                 Ending::Failed(Failure::new(FailureCode::Interrupted, message))
@@ -71,10 +77,14 @@ impl Attempt {
             self.retry(Retry { fresh: true, ..Retry::failed(&empty_outputs(reason)) }, moments).await;
             return Run::Nothing;
         }
-        let Collected { texts, media, missing, gone } = self.collect(entry).await;
+        let Collected { texts, media, missing, gone, away } = self.collect(entry).await;
         let ending = match (ending, missing) {
             (Ending::Completed { .. }, Some(missing)) if gone && self.may_run_fresh() => {
                 self.retry(Retry { fresh: true, ..Retry::failed(&missing) }, moments).await;
+                return Run::Nothing;
+            }
+            (Ending::Completed { .. }, Some(missing)) if away && self.may_retry(true) => {
+                self.retry(Retry::lost(missing.message), moments).await;
                 return Run::Nothing;
             }
             (Ending::Completed { .. }, Some(missing)) => Ending::Failed(missing),
