@@ -38,6 +38,8 @@ pub struct Ledger {
     due: BTreeMap<PromptId, UnixMillis>,
     /// Since when a job that is due stands in the dispatcher's line.
     in_line_since: HashMap<PromptId, i64>,
+    /// Runs that were given up before they began.
+    never: HashSet<AttemptId>,
     /// When one of lower priority was first given a server that a waiting job could have had.
     overtaken_since: HashMap<PromptId, i64>,
 }
@@ -93,12 +95,15 @@ impl Ledger {
 
     /// A run that is given up as lost, or never begun, is not to be found where it was; one that is left to a server that
     /// does not let go of it is.
-    pub fn check_given_up(&self, end: End, server: &Server, run: AttemptId) {
+    pub fn check_given_up(&mut self, end: End, server: &Server, run: AttemptId) {
         let findable = server.answers() && (server.has(run) || server.history.contains_key(&run));
         match end {
             End::Lost(_)
             | End::NotRun(_)
             | End::Gone(EarlyEnd::Cancel | EarlyEnd::Timeout | EarlyEnd::Stall) => {
+                if !server.begun.contains(&run) {
+                    self.never.insert(run);
+                }
                 assert!(!findable, "{run} was given up as {end:?} and is on {}", server.name);
             }
             End::InHistory(_) | End::Stuck(_) => {}
@@ -116,10 +121,11 @@ impl Ledger {
         assert!(enough, "a run was lost after {silent} ms of silence: {end:?}");
     }
 
-    /// No server begins the same run twice.
+    /// No server begins the same run twice, or one that was given up before it began.
     pub fn check_runs(&self, servers: &[Server]) {
         for (run, times) in begun(servers) {
             assert_eq!(times, 1, "the run {run} was begun {times} times");
+            assert!(!self.never.contains(&run), "{run} was given up and began after that");
         }
     }
 
