@@ -205,6 +205,7 @@ enum Phase {
 
 /// One attempt under way.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not exclude each other, all its own")]
 pub struct Course {
     patience: Patience,
     phase: Phase,
@@ -279,16 +280,14 @@ impl Course {
         let signals = &signals.until(now);
         match (self.phase, input) {
             (Phase::Leaving(end), Input::Seen(sighting)) => self.last_look(now, signals, end, sighting),
-            (Phase::Leaving(_), _) => Next::Look,
             (Phase::Submitting, Input::Submitted(delivery)) => self.delivered(delivery),
             (Phase::Submitting, _) => Next::Submit,
             (Phase::Doubting, Input::Seen(sighting)) => self.doubt(now, sighting),
-            (Phase::Doubting, _) => Next::Look,
-            // One that was taken over may be anywhere: it is looked for at once.
-            (Phase::Watching, Input::Begin) => self.look(now, signals),
+            (Phase::Leaving(_) | Phase::Doubting, _) => Next::Look,
             (Phase::Watching, Input::Seen(sighting)) => self.judge(now, signals, sighting),
             (Phase::Watching, Input::Submitted(_) | Input::Asked) => Next::Wait(self.wait(now, signals)),
-            (Phase::Watching, Input::Woke) => self.look(now, signals),
+            // One that was taken over may be anywhere: it is looked for at once.
+            (Phase::Watching, Input::Begin | Input::Woke) => self.look(now, signals),
         }
     }
 

@@ -37,8 +37,8 @@ impl Attempt {
                     self.wait(wait, &course).await;
                     Input::Woke
                 }
-                Next::Interrupt => self.ask(self.backend.client().interrupt(&self.id()).await),
-                Next::Withdraw => self.ask(self.backend.client().delete_queued(&self.id()).await),
+                Next::Interrupt => asked(self.backend.client().interrupt(&self.id()).await),
+                Next::Withdraw => asked(self.backend.client().delete_queued(&self.id()).await),
                 Next::Relisten => {
                     self.backend.found_deaf();
                     Input::Asked
@@ -82,13 +82,6 @@ impl Attempt {
             () = self.cancel.cancelled(), if course.listens_for_cancel() => {}
             () = self.recall.cancelled(), if course.listens_for_recall() => {}
         }
-    }
-
-    fn ask(&self, answer: Result<(), ComfyError>) -> Input {
-        if let Err(error) = answer {
-            tracing::debug!(%error, "a run could not be ended early yet");
-        }
-        Input::Asked
     }
 
     async fn glance(&self, trail: &mut Trail) -> Sighting {
@@ -176,6 +169,13 @@ impl Attempt {
         let downed = matches!(loss, Loss::WentAway { running: true });
         Retry { downed, ..Retry::lost(format!("{server} ({how})")) }
     }
+}
+
+fn asked(answer: Result<(), ComfyError>) -> Input {
+    if let Err(error) = answer {
+        tracing::debug!(%error, "a run could not be ended early yet");
+    }
+    Input::Asked
 }
 
 fn sighting_of(error: &ComfyError) -> Sighting {

@@ -189,7 +189,7 @@ pub fn settlement(end: End, run: Option<RunEnd>, took: Duration) -> (Settlement,
         (End::InHistory(_), Some(RunEnd::Success)) => Settlement::Finish(Ending::Completed { msg: None }),
         (End::InHistory(_), Some(RunEnd::NodeError)) => failed(FailureCode::NodeError),
         (End::InHistory(_), Some(RunEnd::OutOfMemory)) => Settlement::Requeue { counts: true, downed: false },
-        (End::InHistory(Some(why)), _) | (End::Gone(why) | End::Stuck(why), _) => early(why),
+        (End::InHistory(Some(why)) | End::Gone(why) | End::Stuck(why), _) => early(why),
         (End::InHistory(None), _) => failed(FailureCode::Interrupted),
         (End::NotRun(NotRun::Unreachable | NotRun::NeverArrived | NotRun::Recalled), _) => {
             Settlement::Requeue { counts: false, downed: false }

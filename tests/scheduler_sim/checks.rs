@@ -93,7 +93,7 @@ impl Ledger {
 
     /// A run that is given up as lost, or never begun, is not to be found where it was; one that is left to a server that
     /// does not let go of it is.
-    pub fn check_given_up(&self, end: End, server: &Server, run: AttemptId) {
+    pub fn check_given_up(end: End, server: &Server, run: AttemptId) {
         let findable = server.answers() && (server.has(run) || server.history.contains_key(&run));
         match end {
             End::Lost(_)
@@ -106,7 +106,7 @@ impl Ledger {
     }
 
     /// A server that gives no answer is given time before its runs are taken for lost.
-    pub fn check_patience(&self, end: End, silent: i64) {
+    pub fn check_patience(end: End, silent: i64) {
         let needed = match end {
             End::Lost(Loss::OutOfReach) => PATIENCE.lost_after,
             End::Lost(Loss::WentAway { .. }) => PATIENCE.refused_for,
@@ -117,7 +117,7 @@ impl Ledger {
     }
 
     /// No server begins the same run twice.
-    pub fn check_runs(&self, servers: &[Server]) {
+    pub fn check_runs(servers: &[Server]) {
         for (run, times) in begun(servers) {
             assert_eq!(times, 1, "the run {run} was begun {times} times");
         }
@@ -132,7 +132,7 @@ impl Ledger {
         for attempt in &gateway.attempts {
             assert!(live.insert(attempt.job.prompt_id), "two attempts of {}", attempt.job.prompt_id);
         }
-        self.check_slots(gateway, servers);
+        Self::check_slots(gateway, servers);
         self.note_line(gateway, wall, now);
         if calm {
             self.check_idleness(gateway, servers, wall, now);
@@ -151,7 +151,7 @@ impl Ledger {
     }
 
     /// What the dispatcher believes a server to have is what it was given.
-    fn check_slots(&self, gateway: &Gateway, servers: &[Server]) {
+    fn check_slots(gateway: &Gateway, servers: &[Server]) {
         for server in servers {
             let mut believed = gateway.state.given(&server.name);
             let begun = gateway
