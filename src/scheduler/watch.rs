@@ -110,7 +110,9 @@ impl Attempt {
         match (end, entry) {
             (End::InHistory(early), Some(entry)) => Verdict::Ended { entry, early },
             // The course says so only of a run whose entry was read.
-            (End::InHistory(_), None) => Verdict::Retry(self.lost(Loss::Forgotten, refusal)),
+            (End::InHistory(_), None) => {
+                Verdict::Retry(self.lost(Loss::Forgotten { running: false }, refusal))
+            }
             (End::Stuck(early), _) => {
                 let reason = "a run there does not end although it was interrupted";
                 self.backend.quarantine(reason.to_owned(), self.job.attempt.id);
@@ -159,14 +161,14 @@ impl Attempt {
                 let refusal = refusal.unwrap_or_else(|| "did not take the job".to_owned());
                 return Retry::lost(format!("the server {server} {refusal}"));
             }
-            Loss::Forgotten => "the server no longer knows the job; it was probably restarted",
+            Loss::Forgotten { .. } => "the server no longer knows the job; it was probably restarted",
             Loss::WentAway { .. } => "the server went away in mid-job",
             Loss::OutOfReach => "the server could not be reached for too long",
         };
-        if loss == Loss::Forgotten {
+        if matches!(loss, Loss::Forgotten { .. }) {
             self.backend.found_restarted();
         }
-        let downed = matches!(loss, Loss::WentAway { running: true });
+        let downed = matches!(loss, Loss::WentAway { running: true } | Loss::Forgotten { running: true });
         Retry { downed, ..Retry::lost(format!("{server} ({how})")) }
     }
 }

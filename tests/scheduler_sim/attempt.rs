@@ -194,9 +194,10 @@ pub fn settlement(end: End, run: Option<RunEnd>, took: Duration) -> (Settlement,
         (End::NotRun(NotRun::Unreachable | NotRun::NeverArrived | NotRun::Recalled), _) => {
             Settlement::Requeue { counts: false, downed: false }
         }
-        (End::Lost(loss), _) => {
-            Settlement::Requeue { counts: true, downed: matches!(loss, Loss::WentAway { running: true }) }
-        }
+        (End::Lost(loss), _) => Settlement::Requeue {
+            counts: true,
+            downed: matches!(loss, Loss::WentAway { running: true } | Loss::Forgotten { running: true }),
+        },
     };
     let learned = match run {
         Some(RunEnd::Success) => dispatch::Run::Took(took),
