@@ -4,7 +4,13 @@
 //! with ten thousand jobs in the queue, as a ratio to what it costs with a hundred.
 //!
 //! `cargo bench --bench scheduling`
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stdout, reason = "a benchmark")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    reason = "a benchmark"
+)]
 
 mod trace;
 

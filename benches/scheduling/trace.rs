@@ -82,7 +82,7 @@ impl Trace {
             while next < JOBS && self.0[next].comes <= now {
                 match &mut dispatcher {
                     Some(state) => {
-                        self.tell(state, &mut servers, now, Event::Queued(vec![self.queued(next)]))
+                        self.tell(state, &mut servers, now, Event::Queued(vec![self.queued(next)]));
                     }
                     None => choose(policy, next, &mut servers).queue.push_back(next),
                 }
@@ -106,7 +106,7 @@ impl Trace {
             let ends = servers.iter().filter_map(|server| Some(server.running?.2)).min();
             let comes = self.0.get(next).map(|job| job.comes);
             let wakes =
-                dispatcher.as_ref().and_then(|state| state.next_wake(at(now))).map(|at| at.as_millis());
+                dispatcher.as_ref().and_then(|state| state.next_wake(at(now))).map(UnixMillis::as_millis);
             now = [ends, comes, wakes].into_iter().flatten().min().unwrap_or(now).max(now);
             for index in 0..SERVERS {
                 if let Some((job, begun, end)) = servers[index].running.filter(|(_, _, end)| *end <= now) {
@@ -205,7 +205,7 @@ fn dispatcher() -> State {
     state
 }
 
-fn choose<'s>(policy: Policy, job: usize, servers: &'s mut [Server]) -> &'s mut Server {
+fn choose(policy: Policy, job: usize, servers: &mut [Server]) -> &mut Server {
     if policy == Policy::RoundRobin {
         return &mut servers[job % SERVERS];
     }

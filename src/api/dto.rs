@@ -13,8 +13,7 @@ use crate::domain::job::{JobState, Status};
 use crate::domain::media::{MediaKind, media_path};
 use crate::domain::progress::Progress;
 use crate::domain::time::UnixMillis;
-use crate::scheduler::dispatch::Expectation;
-use crate::service::JobView;
+use crate::service::{Expectation, JobView};
 use crate::store::AttemptRecord;
 
 /// Lists by the `$output.NAME` of the node's title, else by the node's id; in ComfyUI's order.

@@ -65,7 +65,7 @@ fn requires(fields: &mut Fields<'_>) -> Requires {
                 .ok()
                 .filter(|labels| labels.len() <= MOST_LABELS)
                 .map(|labels| {
-                    requires.labels = labels.iter().map(|label| label.as_str().to_owned()).collect()
+                    requires.labels = labels.iter().map(|label| label.as_str().to_owned()).collect();
                 })
                 .is_some(),
             "backend" => serde_json::from_str(raw.get()).map(|name| requires.backend = Some(name)).is_ok(),

@@ -1,5 +1,7 @@
 //! What a job asks of a server, and what tells jobs apart that take as long as each other. It must not know any server.
 
+use std::fmt::{self, Write};
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -113,7 +115,11 @@ fn part(hash: &mut Sha256, kind: u8, text: &str) {
 }
 
 fn short(hash: Sha256) -> String {
-    hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    hash.finalize().iter().take(8).fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _: fmt::Result = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub fn defeat_cache(graph: &str, run: &str) -> Option<Box<RawValue>> {
     for (end, is_first) in nodes {
         text.push_str(&graph[copied..end]);
         let comma = if is_first { "" } else { "," };
-        text.push_str(&format!("{comma}\"{UNKNOWN_INPUT}\":{run}"));
+        text.extend([comma, "\"", UNKNOWN_INPUT, "\":", &run]);
         copied = end;
     }
     text.push_str(&graph[copied..]);

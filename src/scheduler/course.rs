@@ -54,6 +54,8 @@ pub struct Signals {
     pub started_at: Option<UnixMillis>,
     /// When the websocket last told anything of it.
     pub heard_at: Option<UnixMillis>,
+    /// No other run is known to be before it on its server.
+    pub at_front: bool,
     /// Since when there is a websocket that could tell.
     pub listening_since: Option<UnixMillis>,
 }
@@ -182,9 +184,12 @@ pub enum NotRun {
 pub enum Loss {
     /// The server did not take it.
     NotTaken,
-    /// The server no longer knows it.
-    Forgotten,
-    /// The server went away; `running` if it is known to have been the one it worked on.
+    /// The server no longer knows it; `running` if it is known to have been the one it worked on.
+    Forgotten {
+        /// Whether it ran when it was last seen or heard of.
+        running: bool,
+    },
+    /// The server went away; `running` as above.
     WentAway {
         /// Whether it ran at the time.
         running: bool,
@@ -203,8 +208,15 @@ enum Phase {
     Leaving(End),
 }
 
+/// How a server is silent for too long.
+enum Silence {
+    Refusing,
+    Unreachable,
+}
+
 /// One attempt under way.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not exclude each other, all its own")]
 pub struct Course {
     patience: Patience,
     phase: Phase,
@@ -220,6 +232,8 @@ pub struct Course {
     running_since: Option<UnixMillis>,
     /// Whether it ran when it was last seen.
     runs: bool,
+    /// Whether no other run was before it when the server last answered.
+    at_front: bool,
     ending: Option<(EarlyEnd, UnixMillis)>,
     interrupted_at: Option<UnixMillis>,
     /// It was heard that it is wanted back.
@@ -246,6 +260,7 @@ impl Course {
             looks_after_end: 0,
             running_since: None,
             runs: false,
+            at_front: false,
             ending: None,
             interrupted_at: None,
             recall_heard: false,
@@ -258,13 +273,14 @@ impl Course {
     /// Whether a caller's cancel is news.
     #[must_use]
     pub const fn listens_for_cancel(&self) -> bool {
-        self.ending.is_none()
+        // While it is not known whether the server has it, there is nothing to be ended yet.
+        matches!(self.phase, Phase::Watching) && self.ending.is_none()
     }
 
     /// Whether being wanted back is news.
     #[must_use]
     pub const fn listens_for_recall(&self) -> bool {
-        self.ending.is_none() && !self.recall_heard
+        matches!(self.phase, Phase::Watching) && self.ending.is_none() && !self.recall_heard
     }
 
     /// Whether hearing the end changes anything: once it was heard, only the history is waited for.
@@ -277,18 +293,20 @@ impl Course {
     pub fn step(&mut self, now: UnixMillis, signals: &Signals, input: Input) -> Next {
         self.forget_the_future(now);
         let signals = &signals.until(now);
+        // Once the server gives no answer, who was before it may be given up first.
+        if self.misses == 0 && self.unreachable_since.is_none() {
+            self.at_front = signals.at_front;
+        }
         match (self.phase, input) {
             (Phase::Leaving(end), Input::Seen(sighting)) => self.last_look(now, signals, end, sighting),
-            (Phase::Leaving(_), _) => Next::Look,
             (Phase::Submitting, Input::Submitted(delivery)) => self.delivered(delivery),
             (Phase::Submitting, _) => Next::Submit,
-            (Phase::Doubting, Input::Seen(sighting)) => self.doubt(now, sighting),
-            (Phase::Doubting, _) => Next::Look,
-            // One that was taken over may be anywhere: it is looked for at once.
-            (Phase::Watching, Input::Begin) => self.look(now, signals),
+            (Phase::Doubting, Input::Seen(sighting)) => self.doubt(now, signals, sighting),
+            (Phase::Leaving(_) | Phase::Doubting, _) => Next::Look,
             (Phase::Watching, Input::Seen(sighting)) => self.judge(now, signals, sighting),
             (Phase::Watching, Input::Submitted(_) | Input::Asked) => Next::Wait(self.wait(now, signals)),
-            (Phase::Watching, Input::Woke) => self.look(now, signals),
+            // One that was taken over may be anywhere: it is looked for at once.
+            (Phase::Watching, Input::Begin | Input::Woke) => self.look(now, signals),
         }
     }
 
@@ -322,32 +340,30 @@ impl Course {
         }
     }
 
-    fn doubt(&mut self, now: UnixMillis, sighting: Sighting) -> Next {
-        match sighting {
-            Sighting::Ended | Sighting::Running | Sighting::Pending => {
-                self.phase = Phase::Watching;
-                return if sighting == Sighting::Ended {
-                    self.ended()
-                } else {
-                    Next::Wait(self.patience.poll)
-                };
-            }
-            Sighting::Absent => {
-                self.misses += 1;
-                if self.misses >= DOUBTFUL_MISSES {
-                    return self.leave(End::Lost(Loss::NotTaken));
-                }
-            }
-            Sighting::Refused | Sighting::Unreachable => {
-                let since = *self.unreachable_since.get_or_insert(now);
-                let refused = sighting == Sighting::Refused;
-                let patience = if refused { self.patience.refused_for } else { self.patience.lost_after };
-                if now.since(since) >= patience {
-                    return self.leave(End::Lost(Loss::NotTaken));
-                }
-            }
+    fn doubt(&mut self, now: UnixMillis, signals: &Signals, sighting: Sighting) -> Next {
+        let heard = signals.started_at.is_some() || signals.end_heard;
+        if heard || matches!(sighting, Sighting::Ended | Sighting::Running | Sighting::Pending) {
+            (self.phase, self.misses, self.asked_queue) = (Phase::Watching, 0, true);
+            return self.judge(now, signals, sighting);
+        }
+        self.misses += u32::from(sighting == Sighting::Absent);
+        if self.misses >= DOUBTFUL_MISSES || self.silence(now, sighting).is_some() {
+            return self.leave(End::Lost(Loss::NotTaken));
         }
         Next::Wait(self.patience.poll / 2)
+    }
+
+    /// Whether a server that gives no answer has given none for too long.
+    fn silence(&mut self, now: UnixMillis, sighting: Sighting) -> Option<Silence> {
+        let refused = sighting == Sighting::Refused;
+        let silent = refused || sighting == Sighting::Unreachable;
+        self.unreachable_since = silent.then(|| self.unreachable_since.unwrap_or(now));
+        self.refused_since = refused.then(|| self.refused_since.unwrap_or(now));
+        let over = |since: Option<UnixMillis>, patience| since.is_some_and(|at| now.since(at) >= patience);
+        if over(self.refused_since, self.patience.refused_for) {
+            return Some(Silence::Refusing);
+        }
+        over(self.unreachable_since, self.patience.lost_after).then_some(Silence::Unreachable)
     }
 
     const fn ended(&self) -> Next {
@@ -412,7 +428,8 @@ impl Course {
     fn silent_since(&self, signals: &Signals) -> Option<UnixMillis> {
         let listening = signals.listening_since?;
         // A websocket that was opened anew because nothing was heard is no progress.
-        let listening = if self.relistened_at.is_some() { self.began } else { listening };
+        let in_vain = self.relistened_at.is_some_and(|at| signals.heard_at.is_none_or(|heard| heard <= at));
+        let listening = if in_vain { self.began } else { listening };
         let running = self.running_since?;
         Some(listening.max(running).max(signals.heard_at.unwrap_or(running)))
     }
@@ -428,11 +445,13 @@ impl Course {
         if signals.end_heard {
             self.looks_after_end += 1;
         }
-        if sighting != Sighting::Unreachable {
-            self.unreachable_since = None;
-        }
-        if sighting != Sighting::Refused {
-            self.refused_since = None;
+        match self.silence(now, sighting) {
+            Some(Silence::Refusing) => {
+                let running = self.was_running(signals);
+                return self.gone(Loss::WentAway { running });
+            }
+            Some(Silence::Unreachable) => return self.gone(Loss::OutOfReach),
+            None => {}
         }
         match sighting {
             Sighting::Ended => return self.ended(),
@@ -441,6 +460,7 @@ impl Course {
             Sighting::Running | Sighting::Pending => {
                 let running = sighting == Sighting::Running;
                 (self.misses, self.sighted, self.runs) = (0, true, running);
+                self.at_front &= running;
                 if running {
                     self.running_since.get_or_insert(now);
                     self.too_late_to_recall |= signals.wanted_back;
@@ -456,37 +476,30 @@ impl Course {
             }
             Sighting::Absent => {
                 self.misses += 1;
-                if self.misses >= MISSES {
-                    return self.gone(Loss::Forgotten);
+                let enough = if self.sighted { MISSES } else { DOUBTFUL_MISSES };
+                if self.misses >= enough {
+                    return self.gone(Loss::Forgotten { running: self.was_running(signals) });
                 }
             }
-            Sighting::Refused => {
-                let since = *self.refused_since.get_or_insert(now);
-                if now.since(since) >= self.patience.refused_for {
-                    return self.gone(Loss::WentAway { running: self.was_running(signals) });
-                }
-            }
-            Sighting::Unreachable => {
-                let since = *self.unreachable_since.get_or_insert(now);
-                if now.since(since) >= self.patience.lost_after {
-                    return self.gone(Loss::OutOfReach);
-                }
-            }
+            Sighting::Refused | Sighting::Unreachable => {}
         }
         Next::Wait(self.wait(now, signals))
     }
 
+    /// Whether it was the run that the server worked on when it was last heard of.
     fn was_running(&self, signals: &Signals) -> bool {
-        (self.runs || signals.started_at.is_some()) && !signals.end_heard
+        (self.runs || signals.started_at.is_some() || self.at_front) && !signals.end_heard
     }
 
     /// The server does not have the run any more.
     fn gone(&mut self, loss: Loss) -> Next {
         match self.ending {
             Some((early, _)) => Next::End(End::Gone(early)),
-            None if self.withdrawn => Next::End(End::NotRun(NotRun::Recalled)),
+            None if self.withdrawn => self.leave(End::NotRun(NotRun::Recalled)),
             // One that was taken over before it was sent has cost the server nothing.
-            None if !self.sighted => self.leave(End::NotRun(NotRun::NeverArrived)),
+            None if !self.sighted && loss != Loss::OutOfReach => {
+                self.leave(End::NotRun(NotRun::NeverArrived))
+            }
             None => self.leave(End::Lost(loss)),
         }
     }

@@ -24,6 +24,7 @@ pub(super) enum Verdict {
 
 /// Why an attempt came to nothing.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not exclude each other")]
 pub(super) struct Retry {
     /// What the job fails with when it may not be tried again.
     pub code: FailureCode,

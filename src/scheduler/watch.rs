@@ -1,5 +1,6 @@
 //! Doing what an attempt's [`Course`] says: one request or one wait after the other, each answer told to it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::attempt::{Attempt, Moments, Origin};
@@ -37,8 +38,8 @@ impl Attempt {
                     self.wait(wait, &course).await;
                     Input::Woke
                 }
-                Next::Interrupt => self.ask(self.backend.client().interrupt(&self.id()).await),
-                Next::Withdraw => self.ask(self.backend.client().delete_queued(&self.id()).await),
+                Next::Interrupt => asked(self.backend.client().interrupt(&self.id()).await),
+                Next::Withdraw => asked(self.backend.client().delete_queued(&self.id()).await),
                 Next::Relisten => {
                     self.backend.found_deaf();
                     Input::Asked
@@ -71,8 +72,15 @@ impl Attempt {
             end_heard: self.feed.has_ended(),
             started_at: self.feed.started_at(),
             heard_at: self.feed.last_at(),
+            at_front: self.is_at_front(),
             listening_since: self.backend.listening_since(),
         }
+    }
+
+    /// Whether no run that the server has, of ours or of others, is known to be before this one.
+    fn is_at_front(&self) -> bool {
+        let first = self.backend.open_feeds().into_iter().next();
+        self.backend.foreign() == 0 && first.is_some_and(|first| Arc::ptr_eq(&first, &self.feed))
     }
 
     async fn wait(&self, wait: Duration, course: &Course) {
@@ -82,13 +90,6 @@ impl Attempt {
             () = self.cancel.cancelled(), if course.listens_for_cancel() => {}
             () = self.recall.cancelled(), if course.listens_for_recall() => {}
         }
-    }
-
-    fn ask(&self, answer: Result<(), ComfyError>) -> Input {
-        if let Err(error) = answer {
-            tracing::debug!(%error, "a run could not be ended early yet");
-        }
-        Input::Asked
     }
 
     async fn glance(&self, trail: &mut Trail) -> Sighting {
@@ -117,7 +118,9 @@ impl Attempt {
         match (end, entry) {
             (End::InHistory(early), Some(entry)) => Verdict::Ended { entry, early },
             // The course says so only of a run whose entry was read.
-            (End::InHistory(_), None) => Verdict::Retry(self.lost(Loss::Forgotten, refusal)),
+            (End::InHistory(_), None) => {
+                Verdict::Retry(self.lost(Loss::Forgotten { running: false }, refusal))
+            }
             (End::Stuck(early), _) => {
                 let reason = "a run there does not end although it was interrupted";
                 self.backend.quarantine(reason.to_owned(), self.job.attempt.id);
@@ -166,16 +169,23 @@ impl Attempt {
                 let refusal = refusal.unwrap_or_else(|| "did not take the job".to_owned());
                 return Retry::lost(format!("the server {server} {refusal}"));
             }
-            Loss::Forgotten => "the server no longer knows the job; it was probably restarted",
+            Loss::Forgotten { .. } => "the server no longer knows the job; it was probably restarted",
             Loss::WentAway { .. } => "the server went away in mid-job",
             Loss::OutOfReach => "the server could not be reached for too long",
         };
-        if loss == Loss::Forgotten {
+        if matches!(loss, Loss::Forgotten { .. }) {
             self.backend.found_restarted();
         }
-        let downed = matches!(loss, Loss::WentAway { running: true });
+        let downed = matches!(loss, Loss::WentAway { running: true } | Loss::Forgotten { running: true });
         Retry { downed, ..Retry::lost(format!("{server} ({how})")) }
     }
+}
+
+fn asked(answer: Result<(), ComfyError>) -> Input {
+    if let Err(error) = answer {
+        tracing::debug!(%error, "a run could not be ended early yet");
+    }
+    Input::Asked
 }
 
 fn sighting_of(error: &ComfyError) -> Sighting {

@@ -37,7 +37,7 @@ use crate::domain::time::UnixMillis;
 use crate::media::{MediaError, Source};
 use crate::metrics::BackendFigures;
 use crate::scheduler::Parts;
-use crate::scheduler::dispatch::Expectation;
+pub use crate::scheduler::dispatch::Expectation;
 use crate::store::{CancelOutcome, Cursor, DeleteOutcome, JobRecord, Lookup, StoreError};
 
 /// What callers may ask for.

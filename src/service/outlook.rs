@@ -79,7 +79,6 @@ impl Service {
 
 fn listed(names: impl ExactSizeIterator<Item = String>) -> String {
     let more = names.len().saturating_sub(TOLD);
-    let named: Vec<String> = names.take(TOLD).collect();
-    let named = named.join(", ");
-    if more > 0 { format!("{named} and {more} more") } else { named }
+    let told = names.take(TOLD).collect::<Vec<_>>().join(", ");
+    if more > 0 { format!("{told} and {more} more") } else { told }
 }

@@ -80,6 +80,7 @@ impl Attempt {
             end_heard: self.end_heard,
             started_at: self.started_at,
             heard_at: self.started_at,
+            at_front: server.is_running(self.job.attempt.id),
             listening_since: (!server.deaf && server.answers()).then(|| UnixMillis::from_millis(0)),
         }
     }
@@ -189,14 +190,15 @@ pub fn settlement(end: End, run: Option<RunEnd>, took: Duration) -> (Settlement,
         (End::InHistory(_), Some(RunEnd::Success)) => Settlement::Finish(Ending::Completed { msg: None }),
         (End::InHistory(_), Some(RunEnd::NodeError)) => failed(FailureCode::NodeError),
         (End::InHistory(_), Some(RunEnd::OutOfMemory)) => Settlement::Requeue { counts: true, downed: false },
-        (End::InHistory(Some(why)), _) | (End::Gone(why) | End::Stuck(why), _) => early(why),
+        (End::InHistory(Some(why)) | End::Gone(why) | End::Stuck(why), _) => early(why),
         (End::InHistory(None), _) => failed(FailureCode::Interrupted),
         (End::NotRun(NotRun::Unreachable | NotRun::NeverArrived | NotRun::Recalled), _) => {
             Settlement::Requeue { counts: false, downed: false }
         }
-        (End::Lost(loss), _) => {
-            Settlement::Requeue { counts: true, downed: matches!(loss, Loss::WentAway { running: true }) }
-        }
+        (End::Lost(loss), _) => Settlement::Requeue {
+            counts: true,
+            downed: matches!(loss, Loss::WentAway { running: true } | Loss::Forgotten { running: true }),
+        },
     };
     let learned = match run {
         Some(RunEnd::Success) => dispatch::Run::Took(took),

@@ -111,7 +111,7 @@ impl Ledger {
     }
 
     /// A server that gives no answer is given time before its runs are taken for lost.
-    pub fn check_patience(&self, end: End, silent: i64) {
+    pub fn check_patience(end: End, silent: i64) {
         let needed = match end {
             End::Lost(Loss::OutOfReach) => PATIENCE.lost_after,
             End::Lost(Loss::WentAway { .. }) => PATIENCE.refused_for,
@@ -138,7 +138,7 @@ impl Ledger {
         for attempt in &gateway.attempts {
             assert!(live.insert(attempt.job.prompt_id), "two attempts of {}", attempt.job.prompt_id);
         }
-        self.check_slots(gateway, servers);
+        Self::check_slots(gateway, servers);
         self.note_line(gateway, wall, now);
         if calm {
             self.check_idleness(gateway, servers, wall, now);
@@ -157,7 +157,7 @@ impl Ledger {
     }
 
     /// What the dispatcher believes a server to have is what it was given.
-    fn check_slots(&self, gateway: &Gateway, servers: &[Server]) {
+    fn check_slots(gateway: &Gateway, servers: &[Server]) {
         for server in servers {
             let mut believed = gateway.state.given(&server.name);
             let begun = gateway

@@ -134,15 +134,15 @@ impl World {
         for _ in 0..STEPS {
             match self.random.random_range(0..100) {
                 0..52 => self.progress().await,
-                52..72 => self.advance(500).await,
+                52..72 => self.advance(500),
                 72..86 => self.submit().await,
                 86..90 => self.cancel().await,
-                90..95 => self.befall_a_server().await,
+                90..95 => self.befall_a_server(),
                 95..97 => self.kill_gateway().await,
                 97 => self.jump(),
                 _ => self.zombie_writes().await,
             }
-            self.check().await;
+            self.check();
         }
     }
 
@@ -170,11 +170,11 @@ impl World {
         while !self.ledger.all_ended() {
             while self.is_ready() {
                 self.progress().await;
-                self.check().await;
+                self.check();
             }
             assert!(self.now < end, "jobs do not end: {:?}", self.ledger.unfinished());
-            self.advance(10_000).await;
-            self.check().await;
+            self.advance(10_000);
+            self.check();
         }
         // What was written is what is to be found, and no slot is held any more.
         self.ledger.check_ends(&*self.store).await;
@@ -288,15 +288,14 @@ impl World {
         }
     }
 
-    async fn befall_a_server(&mut self) {
+    fn befall_a_server(&mut self) {
         let at = self.random.random_range(0..self.servers.len());
         let what = self.random.random_range(0..9);
         let lag = self.random.random_range(0..400);
         let server = &mut self.servers[at];
         match what {
             0 | 1 if server.up => server.crash(),
-            0 | 1 => server.up = true,
-            2 => server.up = true,
+            0..=2 => server.up = true,
             3 => server.partitioned = !server.partitioned,
             4 => server.partitioned = false,
             5 => server.deaf = !server.deaf,
@@ -393,14 +392,14 @@ impl World {
             self.ledger.check_given_up(end, server, run);
             let (since, until, _) = attempt.silence;
             if self.jumped_at < since {
-                self.ledger.check_patience(end, until - since);
+                Ledger::check_patience(end, until - since);
             }
         }
         self.say(|| format!("{id} on {backend} ({run}): {doing:?}"));
     }
 
     /// Time goes on to the next thing that happens by itself, at most by `most`.
-    async fn advance(&mut self, most: i64) {
+    fn advance(&mut self, most: i64) {
         let wall = self.wall();
         let mut next = self.now + most;
         for server in &self.servers {
@@ -441,7 +440,7 @@ impl World {
         }
     }
 
-    async fn check(&mut self) {
+    fn check(&mut self) {
         let wall = self.wall();
         if let Some(gateway) = &self.gateway {
             self.ledger.check(gateway, &self.servers, wall, self.now, self.calm);

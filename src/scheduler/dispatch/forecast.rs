@@ -68,12 +68,12 @@ pub(super) fn forecast(line: &Line, servers: &Servers, times: &Times, now: UnixM
             .entry(std::sync::Arc::as_ptr(&entry.key))
             .or_insert_with(|| entry.key.blocked(servers.values()))
             .clone();
-        let lane = lanes
+        let first_free = lanes
             .iter_mut()
             .filter(|lane| entry.key.may_run_on(lane.server))
             .min_by_key(|lane| (lane.free_at.is_none(), lane.free_at));
         let expected = times.expect(&entry.needs, false);
-        let (start, end) = lane.map_or((None, None), |lane| take(lane, expected, entry.not_before));
+        let (start, end) = first_free.map_or((None, None), |lane| take(lane, expected, entry.not_before));
         forecast.waiting.insert(entry.id, Expectation { position: Some(position), start, end, blocked });
     }
     forecast

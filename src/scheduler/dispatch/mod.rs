@@ -234,15 +234,13 @@ impl State {
 
     fn set_servers(&mut self, views: Vec<ServerView>) {
         let mut views: BTreeMap<_, _> = views.into_iter().map(|view| (view.name.clone(), view)).collect();
-        self.servers.retain(|name, server| match views.remove(name) {
-            Some(view) => {
+        self.servers.retain(|name, server| {
+            if let Some(view) = views.remove(name) {
                 server.update(view);
-                true
+                return true;
             }
-            None => {
-                server.gone = true;
-                !server.jobs.is_empty()
-            }
+            server.gone = true;
+            !server.jobs.is_empty()
         });
         self.servers.extend(views.into_iter().map(|(name, view)| (name, Server::new(view))));
     }

@@ -138,7 +138,10 @@ impl Server {
         let since = jobs.first().and_then(|first| first.first_since);
         let ran = since.map_or(Duration::ZERO, |since| now.since(since));
         let expected: Duration = jobs.iter().filter_map(|job| job.expected).sum();
-        if self.is_foreseeable() && expected > ran { expected - ran } else { ran }
+        match expected.checked_sub(ran) {
+            Some(left) if self.is_foreseeable() && !left.is_zero() => left,
+            _ => ran,
+        }
     }
 
     /// What will be loaded when the jobs it has are done.

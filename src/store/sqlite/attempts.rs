@@ -91,14 +91,14 @@ pub(super) async fn finish(
         Ending::Failed(failure) => (failure.code.as_str(), Some(failure.summary())),
         other => (other.status().as_str(), None),
     };
-    let outcome = Outcome { outcome, reason, at: finish.finished_at };
-    end_attempt(connection, seq, fence, outcome).await?;
+    let end = AttemptEnd { outcome, reason, at: finish.finished_at };
+    end_attempt(connection, seq, fence, end).await?;
     keep_outputs(connection, seq, finish).await?;
     Ok(Reply::Done)
 }
 
 /// What became of an attempt.
-struct Outcome<'a> {
+struct AttemptEnd<'a> {
     outcome: &'a str,
     reason: Option<&'a str>,
     at: UnixMillis,
@@ -108,16 +108,16 @@ async fn end_attempt(
     connection: &mut SqliteConnection,
     seq: i64,
     fence: Fence,
-    outcome: Outcome<'_>,
+    end: AttemptEnd<'_>,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "UPDATE attempts SET ended_at = ?3, outcome = ?4, reason = ?5 WHERE seq = ?1 AND number = ?2",
     )
     .bind(seq)
     .bind(fence.attempt)
-    .bind(outcome.at.as_millis())
-    .bind(outcome.outcome.to_owned())
-    .bind(outcome.reason.map(str::to_owned))
+    .bind(end.at.as_millis())
+    .bind(end.outcome.to_owned())
+    .bind(end.reason.map(str::to_owned))
     .execute(connection)
     .await?;
     Ok(())
@@ -182,7 +182,7 @@ pub(super) async fn requeue(
     .fetch_optional(&mut *connection)
     .await?;
     let Some(row) = row else { return Err(StoreError::LeaseLost.into()) };
-    let outcome = Outcome { outcome: requeue.outcome, reason: Some(&requeue.reason), at: requeue.at };
-    end_attempt(connection, row.try_get("seq")?, fence, outcome).await?;
+    let end = AttemptEnd { outcome: requeue.outcome, reason: Some(&requeue.reason), at: requeue.at };
+    end_attempt(connection, row.try_get("seq")?, fence, end).await?;
     Ok(Reply::Done)
 }

@@ -200,7 +200,7 @@ impl JobStore for SqliteStore {
     }
 
     async fn insert(&self, job: NewJob) -> Result<(), StoreError> {
-        self.write(Op::Insert(job)).await.map(|_| ())
+        self.write(Op::Insert(Box::new(job))).await.map(|_| ())
     }
 
     async fn queued_jobs(&self, after: Option<QueuePlace>, limit: u32) -> Result<Vec<QueuedJob>, StoreError> {

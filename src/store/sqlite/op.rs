@@ -18,7 +18,7 @@ use crate::store::{
 /// One write.
 #[derive(Debug)]
 pub(super) enum Op {
-    Insert(NewJob),
+    Insert(Box<NewJob>),
     Claim { claims: Vec<Claim>, now: UnixMillis },
     Adopt { which: Adopt, lease: Lease, now: UnixMillis },
     Renew { owner: LeaseOwner, until: UnixMillis },

@@ -105,7 +105,7 @@ impl Writer {
 
     async fn apply_and_commit(&mut self, ops: &[Op]) -> Result<Vec<Result<Reply, StoreError>>, sqlx::Error> {
         let jobs: Vec<_> =
-            ops.iter().filter_map(|op| if let Op::Insert(job) = op { Some(job) } else { None }).collect();
+            ops.iter().filter_map(|op| if let Op::Insert(job) = op { Some(&**job) } else { None }).collect();
         let rev = self.rev + 1;
         insert::insert(&mut self.connection, self.next_seq, rev, &jobs).await?;
         let mut results = Vec::with_capacity(ops.len());

@@ -1,0 +1,41 @@
+//! Tests of ranges.
+
+use super::*;
+
+fn asked(range: &str, if_range: Option<&str>) -> Part {
+    let mut headers = HeaderMap::new();
+    insert(&mut headers, RANGE, range);
+    if let Some(tag) = if_range {
+        insert(&mut headers, IF_RANGE, tag);
+    }
+    part(&headers, "\"a\"", 100)
+}
+
+#[test]
+fn ranges_as_the_standard_has_them() {
+    assert_eq!(part(&HeaderMap::new(), "\"a\"", 100), Part::Whole);
+    assert_eq!(asked("bytes=0-9", None), Part::Range(0..10));
+    assert_eq!(asked("bytes=90-", None), Part::Range(90..100));
+    assert_eq!(asked("bytes=-10", None), Part::Range(90..100));
+    assert_eq!(asked("bytes=90-200", None), Part::Range(90..100));
+    assert_eq!(asked("bytes=0-1,5-6", None), Part::Whole);
+    assert_eq!(asked("lines=0-1", None), Part::Whole);
+    for bad in ["bytes=100-", "bytes=5-1", "bytes=x", "bytes=", "bytes"] {
+        assert_eq!(asked(bad, None), Part::Unsatisfiable, "{bad}");
+    }
+}
+
+#[test]
+fn an_empty_file_has_no_part() {
+    let mut headers = HeaderMap::new();
+    for range in ["bytes=0-", "bytes=-5", "bytes=0-0"] {
+        insert(&mut headers, RANGE, range);
+        assert_eq!(part(&headers, "\"a\"", 0), Part::Unsatisfiable, "{range}");
+    }
+}
+
+#[test]
+fn a_range_of_another_version_is_the_whole_file() {
+    assert_eq!(asked("bytes=0-9", Some("\"a\"")), Part::Range(0..10));
+    assert_eq!(asked("bytes=0-9", Some("\"b\"")), Part::Whole);
+}
