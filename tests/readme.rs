@@ -90,6 +90,7 @@ fn links_between_documents_lead_somewhere() {
         ("docs/LOGGING.md", "docs"),
         ("docs/WORKFLOWS.md", "docs"),
         ("docs/CONVERSION.md", "docs"),
+        ("docs/RELIABILITY.md", "docs"),
         ("examples/README.md", "examples"),
     ] {
         for link in links(&text(document)) {

@@ -5,7 +5,7 @@ use crate::domain::id::BackendName;
 
 /// Jobs a server may be given at once.
 pub const SLOTS: std::ops::RangeInclusive<usize> = 1..=64;
-/// Jobs a server is given at once unless it is said: the second waits in its own queue, so that the GPU never does.
+/// The most jobs a server is given at once unless it is said; how many it really gets goes by how long they run.
 pub const DEFAULT_SLOTS: usize = 8;
 
 /// A server as it is set up.

@@ -49,6 +49,8 @@ pub(super) struct Standing {
     pub quarantined: Vec<Quarantined>,
     /// Jobs of others in its queue.
     pub foreign: u64,
+    /// Runs of ours in its queue that nobody watched when it was last seen.
+    strays: HashSet<String>,
     /// The highest running number of a job of ours, and the ids seen with it.
     numbers: (i64, HashSet<String>),
 }
@@ -126,7 +128,22 @@ impl Standing {
         };
         let foreign = queue.jobs.iter().filter(|job| !is_ours(&job.prompt_id, job.client_id.as_deref()));
         self.foreign = foreign.count() as u64;
+        self.see_strays(queue, client_id, open);
         self.has_counted_anew(queue, client_id)
+    }
+
+    /// Runs of ours that nobody watches, as a killed process may have left them, are load like those of others. One that
+    /// has just ended may still be listed, once.
+    fn see_strays(&mut self, queue: &QueueSnapshot, client_id: &str, open: &HashSet<String>) {
+        let held = |id: &str| self.quarantined.iter().any(|held| held.run == id);
+        let ours = queue.jobs.iter().filter(|job| job.client_id.as_deref() == Some(client_id));
+        let strays: HashSet<String> = ours
+            .map(|job| &*job.prompt_id)
+            .filter(|id| !open.contains(*id) && !held(id))
+            .map(str::to_owned)
+            .collect();
+        self.foreign += strays.intersection(&self.strays).count() as u64;
+        self.strays = strays;
     }
 
     /// The server numbers its jobs from 0 after each start. Only our own jobs tell: others may choose their numbers.
@@ -236,6 +253,9 @@ mod tests {
         ]);
         assert!(!see(&mut standing, &queue, &["open"], &["held"]));
         assert_eq!(standing.foreign, 2);
+        // Seen again, it has not just ended: nobody watches it.
+        assert!(!see(&mut standing, &queue, &["open"], &["held"]));
+        assert_eq!(standing.foreign, 3);
         assert!(!see(&mut standing, &QueueSnapshot::default(), &[], &[]));
         assert_eq!(standing.foreign, 0);
     }

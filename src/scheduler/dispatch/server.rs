@@ -135,7 +135,10 @@ impl Server {
     /// or was not expected at all, may last as long again.
     pub fn wait(&self, ahead: usize, now: UnixMillis) -> Duration {
         let jobs = &self.jobs[..ahead.min(self.jobs.len())];
-        let since = jobs.first().and_then(|first| first.first_since);
+        if jobs.is_empty() && self.view.foreign == 0 {
+            return Duration::ZERO;
+        }
+        let since = self.jobs.first().and_then(|first| first.first_since);
         let ran = since.map_or(Duration::ZERO, |since| now.since(since));
         let expected: Duration = jobs.iter().filter_map(|job| job.expected).sum();
         match expected.checked_sub(ran) {

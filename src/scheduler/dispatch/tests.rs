@@ -357,6 +357,16 @@ fn a_waiting_job_is_asked_back_when_another_server_has_nothing_to_do() {
 }
 
 #[test]
+fn a_job_behind_somebody_elses_is_asked_back_too() {
+    let mut state = state();
+    let shared = || ServerView { foreign: 1, ..server("a") };
+    claims(&mut state, START, Event::Servers(vec![shared()]));
+    assert_eq!(given(&claims(&mut state, START, Event::Queued(vec![job(1)]))), [(1, "a")]);
+    assert!(recalls(&mut state, START, Event::Servers(vec![shared(), server("b")])).is_empty());
+    assert_eq!(recalls(&mut state, after(2_000), Event::Tick), [id(1)]);
+}
+
+#[test]
 fn a_forecast_goes_by_what_earlier_runs_took() {
     let mut times = Times::default();
     times.ran(&job(1).needs, false, Duration::from_secs(20), START);
