@@ -26,8 +26,13 @@ async fn up(servers: &[&Simulator]) {
 
 /// A server with so many gigabytes.
 async fn with_memory(gigabytes: u64) -> Simulator {
-    let vram_total = gigabytes << 30;
-    let config = SimulatorConfig { history_gap: Duration::ZERO, vram_total, ..SimulatorConfig::default() };
+    let bytes = gigabytes << 30;
+    let config = SimulatorConfig {
+        history_gap: Duration::ZERO,
+        vram_total: bytes,
+        vram_free: bytes,
+        ..SimulatorConfig::default()
+    };
     Simulator::start_local(config).await.unwrap()
 }
 
