@@ -535,3 +535,7 @@ impl Course {
         overdue_at.map_or(poll, |moment| poll.min(moment.since(now)))
     }
 }
+
+#[cfg(test)]
+#[path = "course_tests.rs"]
+mod tests;

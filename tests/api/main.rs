@@ -15,6 +15,7 @@ mod forms;
 mod listing;
 mod media;
 mod operation;
+mod options;
 mod params;
 mod paths;
 mod registry;

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod attempts;
 mod cancel;
 mod capabilities;
 mod failures;
@@ -15,6 +16,7 @@ mod inputs;
 mod jobs;
 mod outputs;
 mod params;
+mod placing;
 mod pool;
 mod recovery;
 mod registered;
