@@ -43,7 +43,10 @@ pub struct Patience {
 
 /// What is heard and wanted besides the server's answers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "facts of one moment that have nothing to do with each other")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts of one moment that have nothing to do with each other"
+)]
 pub struct Signals {
     /// A caller wants it cancelled.
     pub cancelled: bool,
