@@ -231,7 +231,7 @@ fn a_server_that_answers_in_between_is_given_all_the_time_again() {
     let mut scene = Scene::running();
     for sighting in [Sighting::Refused, Sighting::Unreachable] {
         let Next::Wait(_) = scene.seen(sighting) else { panic!("at once") };
-        scene.pass(PATIENCE.refused_for - Duration::from_millis(1));
+        scene.pass(Duration::from_millis(2_999));
         assert_eq!(scene.seen(Sighting::Running), Next::Wait(POLL));
     }
     let (_, took) = scene.until_decided(Sighting::Unreachable);
@@ -303,104 +303,8 @@ fn a_history_that_is_later_than_the_end_is_waited_for() {
     assert_eq!(scene.seen(Sighting::Ended), ended(None));
 }
 
-mod early {
-    //! Ended before its time.
-
-    use super::*;
-
-    #[test]
-    fn a_cancel_takes_a_waiting_run_out_of_the_queue() {
-        let mut scene = Scene::taken();
-        scene.signals.cancelled = true;
-        assert!(scene.course.listens_for_cancel());
-        assert_eq!(scene.seen(Sighting::Pending), Next::Withdraw);
-        assert!(!scene.course.listens_for_cancel());
-        assert_eq!(scene.step(Input::Asked), Next::Wait(POLL / 4));
-        assert_eq!(scene.seen(Sighting::Absent), Next::Wait(POLL / 4));
-        assert_eq!(scene.seen(Sighting::Absent), Next::End(End::Gone(EarlyEnd::Cancel)));
-    }
-
-    #[test]
-    fn a_cancel_interrupts_a_run_until_it_is_in_the_history() {
-        let mut scene = Scene::running();
-        scene.signals.cancelled = true;
-        assert_eq!(scene.seen(Sighting::Running), Next::Interrupt);
-        assert_eq!(scene.step(Input::Asked), Next::Wait(POLL / 4));
-        assert_eq!(scene.seen(Sighting::Running), Next::Wait(POLL / 4), "not so soon again");
-        scene.pass(INTERRUPT_AGAIN);
-        assert_eq!(scene.seen(Sighting::Running), Next::Interrupt);
-        assert_eq!(scene.seen(Sighting::Ended), ended(Some(EarlyEnd::Cancel)));
-    }
-
-    #[test]
-    fn a_run_that_begins_between_the_look_and_the_withdrawal_is_interrupted() {
-        let mut scene = Scene::taken();
-        scene.signals.cancelled = true;
-        assert_eq!(scene.seen(Sighting::Pending), Next::Withdraw);
-        assert_eq!(scene.seen(Sighting::Running), Next::Interrupt);
-    }
-
-    #[test]
-    fn a_cancel_that_comes_while_nothing_answers_ends_with_the_patience() {
-        let mut scene = Scene::running();
-        scene.signals.cancelled = true;
-        let (next, took) = scene.until_decided(Sighting::Refused);
-        assert_eq!(next, Next::End(End::Gone(EarlyEnd::Cancel)));
-        assert!(took < PATIENCE.refused_for + POLL);
-    }
-
-    #[test]
-    fn a_cancel_of_a_run_that_is_over_changes_nothing() {
-        let mut scene = Scene::running();
-        scene.signals.cancelled = true;
-        assert_eq!(scene.seen(Sighting::Ended), ended(Some(EarlyEnd::Cancel)));
-    }
-
-    #[test]
-    fn a_run_is_timed_from_its_start_and_not_from_its_wait() {
-        let mut scene = Scene::taken();
-        scene.pass(PATIENCE.run_timeout);
-        assert_eq!(scene.seen(Sighting::Pending), Next::Wait(POLL));
-        scene.hear();
-        scene.pass(PATIENCE.run_timeout - POLL / 2);
-        scene.signals.heard_at = Some(scene.now);
-        assert_eq!(scene.seen(Sighting::Absent), Next::Wait(POLL / 2), "up to the limit and no longer");
-        scene.pass(POLL / 2);
-        assert_eq!(scene.seen(Sighting::Running), Next::Interrupt);
-        assert_eq!(scene.seen(Sighting::Ended), ended(Some(EarlyEnd::Timeout)));
-    }
-
-    #[test]
-    fn without_a_websocket_a_run_is_timed_from_when_it_was_first_seen_running() {
-        let mut scene = Scene::running();
-        scene.signals.listening_since = None;
-        scene.pass(PATIENCE.run_timeout - Duration::from_secs(1));
-        assert_eq!(scene.seen(Sighting::Running), Next::Wait(POLL));
-        scene.pass(POLL);
-        assert_eq!(scene.seen(Sighting::Running), Next::Interrupt);
-    }
-
-    #[test]
-    fn a_run_that_is_not_given_up_is_left_to_its_server() {
-        for (want, early) in [(true, EarlyEnd::Cancel), (false, EarlyEnd::Timeout)] {
-            let mut scene = Scene::running();
-            scene.signals.cancelled = want;
-            scene.pass(PATIENCE.run_timeout);
-            scene.signals.heard_at = Some(scene.now);
-            let (mut interrupts, since) = (0, scene.now);
-            let end = loop {
-                match scene.seen(Sighting::Running) {
-                    Next::Wait(wait) => scene.pass(wait),
-                    Next::Interrupt => interrupts += 1,
-                    next => break next,
-                }
-            };
-            assert_eq!(end, Next::End(End::Stuck(early)));
-            assert_eq!(scene.now.since(since), PATIENCE.interrupt_grace);
-            assert_eq!(interrupts, 10, "one every two seconds");
-        }
-    }
-}
+#[path = "course_early_tests.rs"]
+mod early;
 
 mod stalled {
     //! Without progress.
@@ -452,7 +356,7 @@ mod stalled {
         let mut scene = Scene::running();
         for _ in 0..10 {
             scene.hear();
-            scene.pass(PATIENCE.stall / 2 - POLL);
+            scene.pass((PATIENCE.stall / 2).saturating_sub(POLL));
             assert_eq!(scene.seen(Sighting::Running), Next::Wait(POLL));
         }
     }

@@ -162,6 +162,12 @@ impl Attempt {
         }
     }
 
+    /// Whether its server has been up all the time since the run began: its websocket is older and still stands.
+    fn has_outlived_the_run(&self) -> bool {
+        let since = self.backend.listening_since().zip(self.feed.started_at());
+        since.is_some_and(|(listening, started)| listening <= started)
+    }
+
     fn lost(&self, loss: Loss, refusal: Option<String>) -> Retry {
         let server = self.backend.name();
         let how = match loss {
@@ -176,7 +182,11 @@ impl Attempt {
         if matches!(loss, Loss::Forgotten { .. }) {
             self.backend.found_restarted();
         }
-        let downed = matches!(loss, Loss::WentAway { running: true } | Loss::Forgotten { running: true });
+        let downed = match loss {
+            Loss::WentAway { running } => running,
+            Loss::Forgotten { running } => running && !self.has_outlived_the_run(),
+            Loss::NotTaken | Loss::OutOfReach => false,
+        };
         Retry { downed, ..Retry::lost(format!("{server} ({how})")) }
     }
 }

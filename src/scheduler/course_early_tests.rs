@@ -1,0 +1,96 @@
+//! Tests of courses that are ended before their time.
+
+use super::*;
+
+#[test]
+fn a_cancel_takes_a_waiting_run_out_of_the_queue() {
+    let mut scene = Scene::taken();
+    scene.signals.cancelled = true;
+    assert!(scene.course.listens_for_cancel());
+    assert_eq!(scene.seen(Sighting::Pending), Next::Withdraw);
+    assert!(!scene.course.listens_for_cancel());
+    assert_eq!(scene.step(Input::Asked), Next::Wait(POLL / 4));
+    assert_eq!(scene.seen(Sighting::Absent), Next::Wait(POLL / 4));
+    assert_eq!(scene.seen(Sighting::Absent), Next::End(End::Gone(EarlyEnd::Cancel)));
+}
+
+#[test]
+fn a_cancel_interrupts_a_run_until_it_is_in_the_history() {
+    let mut scene = Scene::running();
+    scene.signals.cancelled = true;
+    assert_eq!(scene.seen(Sighting::Running), Next::Interrupt);
+    assert_eq!(scene.step(Input::Asked), Next::Wait(POLL / 4));
+    assert_eq!(scene.seen(Sighting::Running), Next::Wait(POLL / 4), "not so soon again");
+    scene.pass(INTERRUPT_AGAIN);
+    assert_eq!(scene.seen(Sighting::Running), Next::Interrupt);
+    assert_eq!(scene.seen(Sighting::Ended), ended(Some(EarlyEnd::Cancel)));
+}
+
+#[test]
+fn a_run_that_begins_between_the_look_and_the_withdrawal_is_interrupted() {
+    let mut scene = Scene::taken();
+    scene.signals.cancelled = true;
+    assert_eq!(scene.seen(Sighting::Pending), Next::Withdraw);
+    assert_eq!(scene.seen(Sighting::Running), Next::Interrupt);
+}
+
+#[test]
+fn a_cancel_that_comes_while_nothing_answers_ends_with_the_patience() {
+    let mut scene = Scene::running();
+    scene.signals.cancelled = true;
+    let (next, took) = scene.until_decided(Sighting::Refused);
+    assert_eq!(next, Next::End(End::Gone(EarlyEnd::Cancel)));
+    assert!(took < PATIENCE.refused_for + POLL);
+}
+
+#[test]
+fn a_cancel_of_a_run_that_is_over_changes_nothing() {
+    let mut scene = Scene::running();
+    scene.signals.cancelled = true;
+    assert_eq!(scene.seen(Sighting::Ended), ended(Some(EarlyEnd::Cancel)));
+}
+
+#[test]
+fn a_run_is_timed_from_its_start_and_not_from_its_wait() {
+    let mut scene = Scene::taken();
+    scene.pass(PATIENCE.run_timeout);
+    assert_eq!(scene.seen(Sighting::Pending), Next::Wait(POLL));
+    scene.hear();
+    scene.pass(PATIENCE.run_timeout.saturating_sub(POLL / 2));
+    scene.signals.heard_at = Some(scene.now);
+    assert_eq!(scene.seen(Sighting::Absent), Next::Wait(POLL / 2), "up to the limit and no longer");
+    scene.pass(POLL / 2);
+    assert_eq!(scene.seen(Sighting::Running), Next::Interrupt);
+    assert_eq!(scene.seen(Sighting::Ended), ended(Some(EarlyEnd::Timeout)));
+}
+
+#[test]
+fn without_a_websocket_a_run_is_timed_from_when_it_was_first_seen_running() {
+    let mut scene = Scene::running();
+    scene.signals.listening_since = None;
+    scene.pass(PATIENCE.run_timeout.saturating_sub(POLL));
+    assert_eq!(scene.seen(Sighting::Running), Next::Wait(POLL));
+    scene.pass(POLL);
+    assert_eq!(scene.seen(Sighting::Running), Next::Interrupt);
+}
+
+#[test]
+fn a_run_that_is_not_given_up_is_left_to_its_server() {
+    for (want, early) in [(true, EarlyEnd::Cancel), (false, EarlyEnd::Timeout)] {
+        let mut scene = Scene::running();
+        scene.signals.cancelled = want;
+        scene.pass(PATIENCE.run_timeout);
+        scene.signals.heard_at = Some(scene.now);
+        let (mut interrupts, since) = (0, scene.now);
+        let end = loop {
+            match scene.seen(Sighting::Running) {
+                Next::Wait(wait) => scene.pass(wait),
+                Next::Interrupt => interrupts += 1,
+                next => break next,
+            }
+        };
+        assert_eq!(end, Next::End(End::Stuck(early)));
+        assert_eq!(scene.now.since(since), PATIENCE.interrupt_grace);
+        assert_eq!(interrupts, 10, "one every two seconds");
+    }
+}
