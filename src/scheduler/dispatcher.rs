@@ -18,15 +18,16 @@ use crate::store::{Adopt, Claim, ClaimedJob, QueuePlace, Requeue, StoreError};
 
 /// Between two looks at the queue that no wakeup asked for; half of it again as jitter.
 const POLL: Duration = Duration::from_secs(1);
-/// Between two looks at the whole queue, however sure the dispatcher is of what it knows.
-const WHOLE: Duration = Duration::from_mins(1);
+/// Between two looks at the whole queue, however sure the dispatcher is of what it knows: nothing is handed out while a
+/// long one is read.
+const WHOLE: Duration = Duration::from_mins(10);
 /// Jobs read at once.
 const PAGE: u32 = 512;
 /// Ended attempts the dispatcher has not heard of yet; more of them wait.
 const ENDINGS: usize = 256;
-/// What is told of more jobs than this may be that old.
+/// What is told of more jobs than this may be so old for every so many of them: to foretell them all takes time.
 const FEW: usize = 256;
-const STALE: Duration = Duration::from_millis(250);
+const STALE: (Duration, usize) = (Duration::from_millis(250), 10_000);
 
 /// An attempt that ended: its job, its server, and what is to be learned from it.
 pub(super) type Ended = (PromptId, BackendName, Run);
@@ -197,7 +198,10 @@ impl Scheduler {
             self.read_on().await;
         }
         let now = self.parts.clock.now();
-        let fresh = |(at, _): &(UnixMillis, Forecast)| now.since(*at) < STALE && self.state.waiting() > FEW;
+        let waiting = self.state.waiting();
+        let (age, jobs) = STALE;
+        let age = age.saturating_mul(u32::try_from(1 + waiting / jobs).unwrap_or(u32::MAX));
+        let fresh = |(at, _): &(UnixMillis, Forecast)| waiting > FEW && now.since(*at) < age;
         if !self.told.as_ref().is_some_and(fresh) {
             self.told = Some((now, self.state.forecast(now)));
         }
