@@ -8,8 +8,8 @@ ALTER TABLE jobs ADD COLUMN caller TEXT NOT NULL DEFAULT '';
 ALTER TABLE jobs ADD COLUMN max_attempts INTEGER CHECK (max_attempts > 0);
 -- What it asks of its server, as JSON (domain::needs::Needs).
 ALTER TABLE jobs ADD COLUMN needs TEXT;
--- Servers that went down while they ran it.
-ALTER TABLE jobs ADD COLUMN downed INTEGER NOT NULL DEFAULT 0 CHECK (downed >= 0 AND downed <= attempt);
+-- The servers that went down while they ran it, as a JSON array of their names.
+ALTER TABLE jobs ADD COLUMN downed TEXT;
 -- Whether its next run is not to take anything from ComfyUI's cache.
 ALTER TABLE jobs ADD COLUMN fresh INTEGER NOT NULL DEFAULT 0 CHECK (fresh IN (0, 1));
 -- Why the attempt ended as it did, in words.

@@ -9,11 +9,12 @@ use super::dispatch::Run;
 use super::verdict::{Retry, Verdict, execution_failure};
 use crate::comfy::{HistoryEntry, HistoryStatus};
 use crate::domain::failure::{Failure, FailureCode};
+use crate::domain::id::BackendName;
 use crate::domain::job::{Ending, Finish, Timings};
 use crate::store::{Requeue, StoreError};
 
 /// A job that brought down that many servers is not given to another.
-const POISON: u32 = 2;
+const POISON: usize = 2;
 
 impl Attempt {
     /// Writes down what the attempt came to; what is to be learned from its run.
@@ -149,6 +150,15 @@ impl Attempt {
         }
     }
 
+    /// The servers that went down while they ran the job, each once.
+    fn downed(&self, here: bool) -> Vec<&str> {
+        let this = here.then(|| self.backend.name());
+        let mut downed: Vec<&str> = self.job.downed.iter().chain(this).map(BackendName::as_str).collect();
+        downed.sort_unstable();
+        downed.dedup();
+        downed
+    }
+
     fn may_retry(&self, counts: bool) -> bool {
         let most = self.job.max_attempts.unwrap_or(self.parts.settings.retry.max_attempts);
         self.job.failures + u32::from(counts) < most
@@ -156,10 +166,11 @@ impl Attempt {
 
     async fn retry(&self, retry: Retry, moments: Moments) {
         let failures = self.job.failures + u32::from(retry.counts);
-        let downed = self.job.downed + u32::from(retry.downed);
-        if downed >= POISON {
+        let downed = self.downed(retry.downed);
+        if downed.len() >= POISON {
             let message = format!(
-                "{downed} servers went down while they ran the job, so it is not given to another; the last one: {}",
+                "the servers {} went down while they ran the job, so it is not given to another; the last one: {}",
+                downed.join(" and "),
                 retry.reason
             );
             let failure = Failure::new(FailureCode::Poison, message);

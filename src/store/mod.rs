@@ -72,7 +72,7 @@ pub struct ClaimedJob {
     /// How many attempts may fail, if it has a number of its own.
     pub max_attempts: Option<u32>,
     /// Servers that went down while they ran it, so far.
-    pub downed: u32,
+    pub downed: Vec<BackendName>,
     /// Whether its run is not to take anything from ComfyUI's cache.
     pub defeats_cache: bool,
     /// What it asks of its server.

@@ -219,15 +219,17 @@ async fn empty_and_large_files_arrive_whole() {
 }
 
 #[tokio::test]
-async fn a_server_that_dies_with_the_last_attempt_loses_the_job_for_good() {
+async fn a_server_that_dies_at_every_try_loses_the_job_for_good() {
     let comfy = simulator().await;
-    let gateway = Gateway::with(&[&comfy], |settings| settings.scheduler.retry.max_attempts = 1).await;
+    let gateway = Gateway::with(&[&comfy], |settings| settings.scheduler.retry.max_attempts = 2).await;
     let id = gateway.submit(fails("exit")).await;
     comfy.crashed().await;
+    comfy.restart().await.unwrap();
+    comfy.until(|record| record.requests(Route::Prompt) >= 2).await;
     let result = gateway.result(&id).await;
     assert_eq!(
         (&result["error"]["code"], &result["attempts"]),
-        (&json!("backend_lost"), &json!(1)),
+        (&json!("backend_lost"), &json!(2)),
         "{result:#}"
     );
     assert!(result["msg"].as_str().unwrap().contains("gpu-1"), "{result:#}");

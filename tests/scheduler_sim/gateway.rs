@@ -233,7 +233,7 @@ pub async fn write(
     let settlement = match settlement {
         Settlement::Requeue { counts, downed }
             if failures + u32::from(counts) >= MAX_ATTEMPTS
-                || attempt.job.downed + u32::from(downed) >= 2 =>
+                || attempt.job.downed.len() + usize::from(downed) >= 2 =>
         {
             let failure = crate::world::spent();
             Settlement::Finish(Ending::Failed(failure))

@@ -133,6 +133,11 @@ fn needs(row: &SqliteRow) -> Result<Needs, StoreError> {
     Ok(needs.map_err(|error| wrong(row, "needs", error))?.unwrap_or_default())
 }
 
+fn downed(row: &SqliteRow) -> Result<Vec<BackendName>, StoreError> {
+    let downed = get::<Option<&str>>(row, "downed")?.map(serde_json::from_str).transpose();
+    Ok(downed.map_err(|error| wrong(row, "downed", error))?.unwrap_or_default())
+}
+
 /// A row of `jobs` that waits.
 pub(super) fn queued(row: &SqliteRow) -> Result<QueuedJob, StoreError> {
     // What is damaged here shows again when the job is claimed, and fails it then.
@@ -208,7 +213,7 @@ pub(super) fn claimed(row: &SqliteRow) -> Result<ClaimedJob, StoreError> {
         failures: get(row, "failures")?,
         cancel_requested: get(row, "cancel_requested")?,
         max_attempts: get(row, "max_attempts")?,
-        downed: get(row, "downed")?,
+        downed: downed(row)?,
         defeats_cache: get(row, "fresh")?,
         needs: needs(row)?,
     })
