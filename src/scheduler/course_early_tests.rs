@@ -83,6 +83,7 @@ fn a_run_that_is_not_given_up_is_left_to_its_server() {
         scene.signals.heard_at = Some(scene.now);
         let (mut interrupts, since) = (0, scene.now);
         let end = loop {
+            assert!(scene.now.since(since) <= PATIENCE.interrupt_grace, "it waits for ever");
             match scene.seen(Sighting::Running) {
                 Next::Wait(wait) => scene.pass(wait),
                 Next::Interrupt => interrupts += 1,

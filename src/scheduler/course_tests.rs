@@ -63,12 +63,13 @@ impl Scene {
     /// Looks and sees the same until something else than a wait follows; how long that took.
     fn until_decided(&mut self, sighting: Sighting) -> (Next, Duration) {
         let since = self.now;
-        loop {
+        while self.now.since(since) < Duration::from_hours(1) {
             match self.seen(sighting) {
                 Next::Wait(wait) => self.pass(wait),
                 next => return (next, self.now.since(since)),
             }
         }
+        panic!("it waits for ever")
     }
 
     /// It has been given up: it is withdrawn, looked for once more, and that is seen.
@@ -164,6 +165,16 @@ fn a_submit_in_doubt_that_was_heard_of_has_arrived() {
         assert_eq!(scene.step(Input::Woke), Next::Glance);
     }
     assert_eq!(scene.step(Input::Seen(Sighting::Ended)), ended(None));
+}
+
+#[test]
+fn what_a_submit_in_doubt_was_missed_before_it_was_heard_of_does_not_count() {
+    let mut scene = in_doubt();
+    assert_eq!(scene.step(Input::Seen(Sighting::Absent)), Next::Wait(POLL / 2));
+    assert_eq!(scene.seen(Sighting::Absent), Next::Wait(POLL / 2));
+    scene.hear();
+    assert_eq!(scene.seen(Sighting::Absent), Next::Wait(POLL), "one miss is none");
+    assert_eq!(scene.seen(Sighting::Ended), ended(None));
 }
 
 #[test]
