@@ -59,16 +59,13 @@ impl Scheduler {
         let reread_at = parts.clock.now();
         let (state, told) = (State::default(), None);
         let scheduler = Self { parts, tasks: tasks.clone(), ended, state, read: None, reread_at, told };
-        tasks.spawn("dispatcher", async move {
-            let hub = scheduler.parts.hub.clone();
-            let ended = scheduler.run(endings).await;
-            hub.stop_answering().await;
-            ended
-        });
+        tasks.spawn("dispatcher", async move { scheduler.run(endings).await });
     }
 
     async fn run(mut self, mut endings: mpsc::Receiver<Ended>) -> Result<(), StoreError> {
         let stopping = self.tasks.stopping();
+        // Nobody asks a second dispatcher.
+        let mut questions = self.parts.hub.take_questions().unwrap_or_else(|| mpsc::channel(1).1);
         let parts = self.parts.clone();
         let times = Times::from_records(parts.store.shapes(KEPT_SHAPES).await?);
         self.state = State::new(parts.settings.dispatch, times);
@@ -101,7 +98,7 @@ impl Scheduler {
                     self.happen(Event::Ended { id, backend: backend.clone(), run }).await;
                     self.tell_loaded(&backend);
                 }
-                question = parts.hub.question() => self.answer(question).await,
+                Some(question) = questions.recv() => self.answer(question).await,
                 // Before the work that a claim for a server which has gone makes by being put back: or it is claimed again.
                 Ok(()) = changes.changed() => self.learn_servers().await,
                 () = parts.hub.work() => {}

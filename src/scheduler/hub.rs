@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::dispatch::Expectation;
@@ -24,7 +24,7 @@ pub struct Hub {
     /// Jobs that left the queue without being claimed, until the dispatcher has heard of them.
     left: Mutex<Vec<PromptId>>,
     asking: mpsc::Sender<Question>,
-    asked: AsyncMutex<mpsc::Receiver<Question>>,
+    asked: Mutex<Option<mpsc::Receiver<Question>>>,
 }
 
 /// What is expected of some jobs.
@@ -44,7 +44,7 @@ impl Default for Hub {
             jobs: Mutex::default(),
             left: Mutex::default(),
             asking,
-            asked: AsyncMutex::new(asked),
+            asked: Mutex::new(Some(asked)),
         }
     }
 }
@@ -104,20 +104,9 @@ impl Hub {
         answered.await.unwrap_or(nothing)
     }
 
-    /// The dispatcher ends: nobody is left who could answer.
-    pub(super) async fn stop_answering(&self) {
-        let mut asked = self.asked.lock().await;
-        asked.close();
-        while asked.try_recv().is_ok() {}
-    }
-
-    /// The next question; only the dispatcher asks for one.
-    pub(super) async fn question(&self) -> Question {
-        match self.asked.lock().await.recv().await {
-            Some(question) => question,
-            // The sender is this hub's own.
-            None => std::future::pending().await,
-        }
+    /// The questions, for the dispatcher: once it drops them, nothing is expected of any job.
+    pub(super) fn take_questions(&self) -> Option<mpsc::Receiver<Question>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// A job is wanted back from its server, unless it runs.
