@@ -42,16 +42,16 @@ pub struct ServerBody {
     #[schema(max_items = 64)]
     labels: Option<Vec<String>>,
     /// Sent as `Authorization: Bearer …`.
-    #[schema(write_only)]
+    #[schema(write_only, min_length = 1, max_length = 8192)]
     bearer: Option<String>,
     /// Sent as the `Cookie` header, in its form `name=value; name=value`.
-    #[schema(write_only)]
+    #[schema(write_only, min_length = 1, max_length = 8192)]
     cookies: Option<String>,
     /// Further headers for every request, by name.
     #[schema(write_only)]
     headers: Option<HashMap<String, String>>,
     /// Given to ComfyUI's paid API nodes with each job.
-    #[schema(write_only)]
+    #[schema(write_only, min_length = 1, max_length = 8192)]
     api_key: Option<String>,
 }
 
