@@ -197,7 +197,7 @@ impl<'p, 'v> Plan<'p, 'v> {
     fn assign(&mut self, name: &str, param: &'p Param, value: &Given<'v>) -> Option<Fault> {
         for target in &param.targets {
             let json = match value {
-                Given::Json(raw) => target.kind.accept(raw.get().trim()).map(Cow::Borrowed),
+                Given::Json(raw) => target.kind.accept(raw.get().trim()),
                 Given::Text(text) => accept_text(target.kind, text),
                 Given::Parts(_) => {
                     return Some(param_fault(
@@ -301,9 +301,9 @@ fn media_values<'v>(name: &str, value: &Given<'v>) -> Result<(Vec<MediaValue<'v>
 fn accept_text<'v>(kind: ParamType, text: &'v str) -> Option<Cow<'v, str>> {
     match kind {
         ParamType::String | ParamType::Untyped => Some(serde_json::Value::from(text).to_string().into()),
-        ParamType::Bool | ParamType::Int | ParamType::Float => {
+        ParamType::Bool | ParamType::Int | ParamType::Number => {
             let json: &'v RawValue = serde_json::from_str(text.trim()).ok()?;
-            kind.accept(json.get()).map(Cow::Borrowed)
+            kind.accept(json.get())
         }
     }
 }

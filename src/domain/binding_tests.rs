@@ -1,6 +1,7 @@
 //! Tests of parameter binding.
 
 use super::*;
+use crate::domain::object_info::ObjectInfo;
 use crate::domain::workflow::Workflow;
 use proptest::prelude::*;
 
@@ -14,7 +15,7 @@ fn bind(graph: &str, params: &str) -> Result<Bound, Vec<Fault>> {
     let values: Vec<(String, Given<'_>)> =
         raw.iter().map(|(name, value)| (name.clone(), Given::Json(value))).collect();
     let mut next = 100;
-    let params = Params::declared_in(&workflow)?;
+    let params = Params::declared_in(&workflow, &ObjectInfo::parse(CLASSES).unwrap())?;
     let plan = params.plan(&values)?;
     let names: Vec<String> = plan
         .media()
@@ -38,6 +39,9 @@ fn messages(graph: &str, params: &str) -> Vec<String> {
         .collect()
 }
 
+/// The class of the first node of [`TWO`]; the others are not known.
+const CLASSES: &str =
+    r#"{"A":{"input":{"required":{"text":["STRING",{}],"n":["INT",{}]}},"output":[],"name":"A"}}"#;
 const TWO: &str = r#"{"1":{"class_type":"A","inputs":{ "text" : "old", "n":7, "f":1.0,"on":false},"_meta":{"title":"$prompt.text!, $n, $f, $on"}},
  "2":{"class_type":"B","inputs":{"text":"x","seed":18446744073709551615},"_meta":{"title":"$prompt.text"}}}"#;
 
@@ -75,7 +79,14 @@ fn all_faults_of_the_values_are_told_at_once() {
 
 #[test]
 fn whole_floats_are_whole_numbers_and_null_is_no_value() {
-    assert!(bind(TWO, r#"{"prompt":"x","n":20.0}"#).unwrap().graph.contains("\"n\":20,"));
+    for whole in ["20", "20.0", "2e1", "2000e-2", "0.2E+2"] {
+        let bound = bind(TWO, &format!(r#"{{"prompt":"x","n":{whole}}}"#)).unwrap();
+        assert!(bound.graph.contains("\"n\":20,"), "{whole}: {}", bound.graph);
+    }
+    for fraction in ["20.5", "2e-1", "1e400", "0.2e-9999999999999999999"] {
+        let found = messages(TWO, &format!(r#"{{"prompt":"x","n":{fraction}}}"#));
+        assert!(found[0].contains("must be a whole number"), "{fraction}: {found:?}");
+    }
     for value in ["null", "[1]", "{}"] {
         assert_eq!(messages(TWO, &format!(r#"{{"prompt":{value}}}"#)).len(), 1, "{value}");
     }
@@ -83,11 +94,28 @@ fn whole_floats_are_whole_numbers_and_null_is_no_value() {
 
 #[test]
 fn an_optional_parameter_needs_a_literal() {
-    let linked = r#"{"1":{"class_type":"A","inputs":{"x":["2",0]},"_meta":{"title":"$x"}},"2":{"class_type":"B","inputs":{},"_meta":{"title":"$y.z"}}}"#;
+    let linked = r#"{"1":{"class_type":"Q","inputs":{"x":["2",0]},"_meta":{"title":"$x"}},"2":{"class_type":"B","inputs":{},"_meta":{"title":"$y.z"}}}"#;
     let found = messages(linked, "{}");
     assert_eq!(found.len(), 2);
     assert!(found[0].starts_with("/1/inputs/x") && found[0].contains("needs a default"), "{found:?}");
     assert!(found[1].starts_with("/2/inputs/z"));
+}
+
+#[test]
+fn an_integer_literal_of_an_unknown_class_takes_any_number() {
+    let graph = r#"{"1":{"class_type":"Unknown","inputs":{"cfg":8},"_meta":{"title":"$cfg"}}}"#;
+    assert!(bind(graph, r#"{"cfg":7.5}"#).unwrap().graph.contains("\"cfg\":7.5"));
+    assert!(messages(graph, r#"{"cfg":"7.5"}"#)[0].contains("must be a number"));
+}
+
+#[test]
+fn a_marker_for_an_input_that_the_class_has_not_is_told_the_inputs_it_has() {
+    let graph = r#"{"1":{"class_type":"A","inputs":{"text":"x","n":1},"_meta":{"title":"$prompt.txt"}}}"#;
+    let found = messages(graph, "{}");
+    assert!(
+        found[0].contains("sets the input \"txt\", which the class A does not have; it has text"),
+        "{found:?}"
+    );
 }
 
 #[test]
@@ -128,7 +156,7 @@ fn media_fields_take_a_file_name() {
 /// The files that values point at, and the graph with the names 0.png, 1.png … for them.
 fn files(graph: &str, values: &[(&str, Given<'_>)]) -> Result<(Vec<String>, serde_json::Value), Vec<String>> {
     let workflow = Workflow::parse(graph).unwrap();
-    let params = Params::declared_in(&workflow).unwrap();
+    let params = Params::declared_in(&workflow, &ObjectInfo::default()).unwrap();
     let values: Vec<_> = values.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     let told = |faults: Vec<Fault>| faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>();
     let plan = params.plan(&values).map_err(told)?;
@@ -184,11 +212,11 @@ fn parts_of_a_form_are_files_or_texts_as_the_parameter_has_it() {
     let (_, graph) = files(PHOTOS, &[("set", text("a.png")), ("n", text(" 12 "))]).unwrap();
     assert_eq!(graph["3"]["inputs"]["n"], serde_json::json!(12));
     let told = files(PHOTOS, &[("set", text("a.png")), ("n", text("twelve"))]).unwrap_err();
-    assert!(told[0].contains("must be a whole number"), "{told:?}");
+    assert!(told[0].contains("must be a number"), "{told:?}");
     let told = files(PHOTOS, &[("set", text("a.png")), ("n", Given::Parts(vec![0]))]).unwrap_err();
     assert!(told[0].contains("takes no file; mark it as `$~n`"), "{told:?}");
     let told = files(PHOTOS, &[("set", text("a.png")), ("odd", text("a.png"))]).unwrap_err();
-    assert!(told[0].contains("marked as media, but it sets a whole number"), "{told:?}");
+    assert!(told[0].contains("marked as media, but it sets a number"), "{told:?}");
     let words = r#"{"1":{"class_type":"A","inputs":{"text":"x"},"_meta":{"title":"$text"}}}"#;
     let (_, graph) = files(words, &[("text", text("12 \"cats\""))]).unwrap();
     assert_eq!(graph["1"]["inputs"]["text"], "12 \"cats\"");
@@ -215,7 +243,7 @@ proptest! {
 #[test]
 fn files_that_are_on_the_server_are_known_before_the_others_come() {
     let workflow = Workflow::parse(PHOTOS).unwrap();
-    let params = Params::declared_in(&workflow).unwrap();
+    let params = Params::declared_in(&workflow, &ObjectInfo::default()).unwrap();
     let known = |photos: &str, set: &str| {
         let (photos, set) = (raw(photos), raw(set));
         let values = [("photos".to_owned(), Given::Json(&photos)), ("set".to_owned(), Given::Json(&set))];

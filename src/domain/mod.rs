@@ -23,3 +23,6 @@ pub mod schema;
 pub mod time;
 pub mod transition;
 pub mod workflow;
+
+#[cfg(test)]
+mod param_agreement_tests;

@@ -1,38 +1,73 @@
-//! The parameters a workflow declares in its titles. What becomes of a caller's values stands in `binding`.
+//! The parameters a workflow declares in its titles, and the types of their values. What becomes of a caller's values stands in `binding`.
 //! It must not know where values come from.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::dsl::{self, Title};
-use super::workflow::{Fault, Workflow};
+use super::object_info::{Classes, InputKind, InputSpec};
+use super::workflow::{Fault, Node, Workflow};
 
 /// Node classes whose fields name media files whether or not the marker says `~`.
 const MEDIA_CLASSES: [&str; 6] =
     ["LoadImage", "LoadImageMask", "LoadAudio", "LoadVideo", "VHS_LoadAudioUpload", "VHS_LoadVideo"];
 
-/// What values a field takes, told by the literal that stands in it.
+/// The type of the values that an input takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParamType {
     /// `true` or `false`.
     Bool,
-    /// A whole number of any size.
+    /// A whole number of any size, in any notation: `20`, `20.0` and `2e1` are the same.
     Int,
     /// Any number.
-    Float,
+    Number,
     /// A text.
     String,
-    /// The field holds no literal to tell by: any text, number or boolean.
+    /// Neither the class nor a literal tells the type: any text, number or boolean.
     Untyped,
 }
 
 impl ParamType {
-    fn of(literal: &str) -> Self {
+    /// The type by the node class, where a backend tells one, else by the literal that the workflow has there.
+    fn of(spec: Option<&InputSpec>, literal: Option<&str>) -> Self {
+        spec.and_then(Self::of_spec).or_else(|| literal.map(Self::of_literal)).unwrap_or(Self::Untyped)
+    }
+
+    /// `None` for inputs whose class does not restrict them to one type, such as sockets and empty combos.
+    fn of_spec(spec: &InputSpec) -> Option<Self> {
+        match &spec.kind {
+            InputKind::Int(_) => Some(Self::Int),
+            InputKind::Float(_) => Some(Self::Number),
+            InputKind::String { .. } | InputKind::DynamicCombo(_) => Some(Self::String),
+            InputKind::Boolean => Some(Self::Bool),
+            InputKind::Combo { .. } if spec.options.upload.is_some() => Some(Self::String),
+            InputKind::Combo { choices, multiselect: false, .. } => {
+                let mut types = choices.iter().map(|choice| Self::of_literal(&choice.to_string()));
+                let first = types.next()?;
+                Some(if types.all(|other| other == first) { first } else { Self::Untyped })
+            }
+            _ => None,
+        }
+    }
+
+    /// An integer literal takes any number, because JavaScript writes `1.0` as `1`.
+    fn of_literal(literal: &str) -> Self {
         match literal.as_bytes().first() {
             Some(b't' | b'f') => Self::Bool,
-            Some(b'-' | b'0'..=b'9') if literal.contains(['.', 'e', 'E']) => Self::Float,
-            Some(b'-' | b'0'..=b'9') => Self::Int,
+            Some(b'-' | b'0'..=b'9') => Self::Number,
             Some(b'"') => Self::String,
             _ => Self::Untyped,
+        }
+    }
+
+    /// The type whose values both types take; `None` when no value is of both.
+    #[must_use]
+    pub fn meet(self, other: Self) -> Option<Self> {
+        match (self, other) {
+            (one, other) if one == other => Some(one),
+            (Self::Untyped, known) | (known, Self::Untyped) => Some(known),
+            (Self::Int, Self::Number) | (Self::Number, Self::Int) => Some(Self::Int),
+            _ => None,
         }
     }
 
@@ -42,22 +77,42 @@ impl ParamType {
         match self {
             Self::Bool => "a boolean",
             Self::Int => "a whole number",
-            Self::Float => "a number",
+            Self::Number => "a number",
             Self::String => "a text",
             Self::Untyped => "a text, number or boolean",
         }
     }
 
-    /// The JSON to put into the field for `value`, or `None` if its type is wrong.
-    pub(super) fn accept(self, value: &str) -> Option<&str> {
-        let given = Self::of(value);
-        match (self, given) {
-            (Self::Int, Self::Float) => value.strip_suffix(".0"),
-            (Self::Float, Self::Int) => Some(value),
-            (Self::Untyped, given) => (given != Self::Untyped).then_some(value),
-            (wanted, given) => (wanted == given).then_some(value),
+    /// The JSON to put into the input for `value`, or `None` if its type is wrong.
+    pub(super) fn accept(self, value: &str) -> Option<Cow<'_, str>> {
+        let given = Self::of_literal(value);
+        match self {
+            Self::Int if given == Self::Number => whole_number(value),
+            Self::Untyped => (given != Self::Untyped).then_some(value.into()),
+            wanted => (wanted == given).then_some(value.into()),
         }
     }
+}
+
+/// A JSON number without a fraction, written with digits alone, as ComfyUI's INT inputs take it exactly.
+fn whole_number(json: &str) -> Option<Cow<'_, str>> {
+    /// Zeros that an exponent may add: more than any input of ComfyUI takes.
+    const MOST_ZEROS: usize = 40;
+    if !json.contains(['.', 'e', 'E']) {
+        return Some(json.into());
+    }
+    let (mantissa, exponent) = json.split_once(['e', 'E']).unwrap_or((json, "0"));
+    let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |rest| ("-", rest));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    if digits.bytes().all(|digit| digit == b'0') {
+        return Some("0".into());
+    }
+    let significant = digits.trim_end_matches('0');
+    let zeros = i64::try_from(digits.len() - significant.len()).ok()?;
+    let shift = exponent.parse::<i64>().ok()?.checked_sub(i64::try_from(fraction.len()).ok()?)?;
+    let zeros = usize::try_from(shift.checked_add(zeros)?).ok().filter(|zeros| *zeros <= MOST_ZEROS)?;
+    Some(format!("{sign}{}{}", significant.trim_start_matches('0'), "0".repeat(zeros)).into())
 }
 
 /// One input that a parameter sets.
@@ -114,11 +169,11 @@ pub struct Params<'w, 'a> {
 }
 
 impl<'w, 'a> Params<'w, 'a> {
-    /// Reads the markers of all titles.
+    /// Reads the markers of all titles; `classes` are the node classes that the backends have told, perhaps none.
     ///
     /// # Errors
     /// A fault for each broken marker and each optional parameter without a default.
-    pub fn declared_in(workflow: &'w Workflow<'a>) -> Result<Self, Vec<Fault>> {
+    pub fn declared_in(workflow: &'w Workflow<'a>, classes: &dyn Classes) -> Result<Self, Vec<Fault>> {
         let mut declared: BTreeMap<String, Param> = BTreeMap::new();
         let mut faults = Vec::new();
         for (at, node) in workflow.nodes().iter().enumerate() {
@@ -127,7 +182,7 @@ impl<'w, 'a> Params<'w, 'a> {
                 Ok(Title::Output(_)) => {}
                 Ok(Title::Params(markers)) => {
                     for marker in markers {
-                        declare(workflow, at, &marker, &mut declared);
+                        declare(workflow, at, &marker, classes, &mut declared);
                     }
                 }
                 Err(invalid) => {
@@ -135,7 +190,7 @@ impl<'w, 'a> Params<'w, 'a> {
                 }
             }
         }
-        faults.extend(without_default(workflow, &declared));
+        faults.extend(without_default(workflow, classes, &declared));
         if faults.is_empty() { Ok(Self { workflow, declared }) } else { Err(faults) }
     }
 
@@ -156,12 +211,14 @@ fn declare(
     workflow: &Workflow<'_>,
     at: usize,
     marker: &dsl::ParamMarker<'_>,
+    classes: &dyn Classes,
     declared: &mut BTreeMap<String, Param>,
 ) {
     let node = &workflow.nodes()[at];
     let literal = node.input(marker.field).filter(|input| input.link.is_none());
     let literal = literal.map(|input| workflow.value(input));
-    let kind = literal.map_or(ParamType::Untyped, ParamType::of);
+    let spec = classes.class(&node.class_type).and_then(|class| class.input(marker.field));
+    let kind = ParamType::of(spec, literal);
     let list = literal.and_then(ListForm::of);
     let param = declared.entry(marker.name.to_owned()).or_insert_with(|| Param {
         targets: Vec::new(),
@@ -177,21 +234,43 @@ fn declare(
     }
 }
 
-fn without_default(workflow: &Workflow<'_>, declared: &BTreeMap<String, Param>) -> Vec<Fault> {
+fn without_default(
+    workflow: &Workflow<'_>,
+    classes: &dyn Classes,
+    declared: &BTreeMap<String, Param>,
+) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (name, param) in declared.iter().filter(|(_, param)| !param.required) {
         for target in &param.targets {
             let node = &workflow.nodes()[target.node];
             if node.input(&target.field).is_none_or(|input| input.link.is_some()) {
-                let message = format!(
-                    "the optional parameter {name:?} needs a default: put a literal into input {:?}, or mark it required as `${name}.{}!`",
-                    target.field, target.field
-                );
+                let message = unknown_input(name, target, node, classes).unwrap_or_else(|| {
+                    format!(
+                        "the optional parameter {name:?} needs a default: put a literal into input {:?}, or mark it required as `${name}.{}!`",
+                        target.field, target.field
+                    )
+                });
                 faults.push(Fault::at_node(&node.id, &["inputs", &target.field], message));
             }
         }
     }
     faults
+}
+
+/// The message for a marker that names an input which the node's class does not have.
+fn unknown_input(name: &str, target: &Target, node: &Node, classes: &dyn Classes) -> Option<String> {
+    let class = classes.class(&node.class_type)?;
+    if class.input(&target.field).is_some() {
+        return None;
+    }
+    let known = class.inputs.iter().map(|input| input.name.as_str());
+    let near = nearest(&target.field, known.clone());
+    let known = if near.is_empty() { known.take(10).collect() } else { near };
+    let hint = if known.is_empty() { "no input".to_owned() } else { known.join(", ") };
+    Some(format!(
+        "the parameter {name:?} sets the input {:?}, which the class {} does not have; it has {hint}: name one of them as `${name}.input`",
+        target.field, class.name
+    ))
 }
 
 /// Up to three known names that `name` may have been meant as, the nearest first.

@@ -98,43 +98,38 @@ fn of_media(param: &Param, spec: Option<&InputSpec>, media: &str) -> Value {
 
 fn of_value<'c>(param: &Param, specs: impl Iterator<Item = &'c InputSpec>) -> Value {
     let mut schema = Map::new();
+    let mut choices: Option<Vec<Value>> = None;
     for spec in specs {
         match &spec.kind {
-            InputKind::Int(range) => {
-                schema.insert("type".to_owned(), "integer".into());
-                narrow(&mut schema, range);
-            }
-            InputKind::Float(range) => {
-                schema.entry("type").or_insert_with(|| "number".into());
-                narrow(&mut schema, range);
-            }
-            InputKind::Boolean => {
-                schema.insert("type".to_owned(), "boolean".into());
-            }
-            InputKind::Combo { choices, remote: false, multiselect: false, .. } => {
-                choose(&mut schema, choices);
+            InputKind::Int(range) | InputKind::Float(range) => narrow(&mut schema, range),
+            // A file may be uploaded, so that those which are there are not the only choices.
+            InputKind::Combo { choices: listed, remote: false, multiselect: false, .. }
+                if spec.options.upload.is_none() =>
+            {
+                choose(&mut choices, listed);
             }
             InputKind::DynamicCombo(options) => {
                 let keys: Vec<Value> = options.iter().map(|option| option.key.as_str().into()).collect();
-                choose(&mut schema, &keys);
-            }
-            InputKind::String { .. } => {
-                schema.entry("type").or_insert_with(|| "string".into());
+                choose(&mut choices, &keys);
             }
             _ => {}
         }
     }
-    if !schema.contains_key("type") && !schema.contains_key("enum") {
-        let kind = param.targets.iter().map(|target| target.kind).find(|kind| *kind != ParamType::Untyped);
-        let name = match kind {
-            Some(ParamType::Bool) => json!("boolean"),
-            Some(ParamType::Int) => json!("integer"),
-            Some(ParamType::Float) => json!("number"),
-            Some(ParamType::String) => json!("string"),
-            Some(ParamType::Untyped) | None => json!(["string", "number", "boolean"]),
-        };
-        schema.insert("type".to_owned(), name);
-    }
+    let kinds = param.targets.iter().map(|target| target.kind);
+    let kind = kinds.map(Some).reduce(|one, other| one?.meet(other?)).flatten();
+    let name = match kind {
+        Some(ParamType::Bool) => json!("boolean"),
+        Some(ParamType::Int) => json!("integer"),
+        Some(ParamType::Number) => json!("number"),
+        Some(ParamType::String) => json!("string"),
+        Some(ParamType::Untyped) => json!(["string", "number", "boolean"]),
+        None => return json!({ "not": {} }),
+    };
+    match choices {
+        Some(choices) if choices.is_empty() => return json!({ "not": {} }),
+        Some(choices) => schema.insert("enum".to_owned(), Value::Array(choices)),
+        None => schema.insert("type".to_owned(), name),
+    };
     Value::Object(schema)
 }
 
@@ -156,15 +151,15 @@ fn narrow(schema: &mut Map<String, Value>, range: &NumberRange) {
     }
 }
 
-fn choose(schema: &mut Map<String, Value>, choices: &[Value]) {
+/// Several fields of one parameter: the choices that all of them have.
+fn choose(common: &mut Option<Vec<Value>>, choices: &[Value]) {
     if choices.is_empty() || choices.len() > MOST_CHOICES {
         return;
     }
-    let both = match schema.get("enum").and_then(Value::as_array) {
-        Some(known) => known.iter().filter(|choice| choices.contains(choice)).cloned().collect(),
-        None => choices.to_vec(),
-    };
-    schema.insert("enum".to_owned(), Value::Array(both));
+    match common {
+        Some(common) => common.retain(|choice| choices.contains(choice)),
+        None => *common = Some(choices.to_vec()),
+    }
 }
 
 #[cfg(test)]
@@ -184,8 +179,9 @@ mod tests {
 
     fn schema(graph: &str, info: &str) -> Value {
         let workflow = Workflow::parse(graph).unwrap();
-        let params = Params::declared_in(&workflow).unwrap();
-        of_params(&params, &ObjectInfo::parse(info).unwrap(), "#/$defs/media")
+        let info = ObjectInfo::parse(info).unwrap();
+        let params = Params::declared_in(&workflow, &info).unwrap();
+        of_params(&params, &info, "#/$defs/media")
     }
 
     const GRAPH: &str = r#"{"1":{"class_type":"KSampler","_meta":{"title":"$steps, $cfg:how strong, $sampler.sampler_name!, $on"},
@@ -218,7 +214,7 @@ mod tests {
         let types = |name: &str| schema["properties"][name]["type"].clone();
         assert_eq!(
             [types("steps"), types("cfg"), types("sampler"), types("on")],
-            ["integer", "number", "string", "boolean"]
+            ["number", "number", "string", "boolean"]
         );
     }
 

@@ -155,7 +155,8 @@ impl Service {
     pub async fn submit(&self, submission: Submission<'_>) -> Result<PromptId, SubmitError> {
         let Resolved { graph, label } = self.resolve(submission.workflow).await?;
         let workflow = Workflow::parse(&graph).map_err(SubmitError::InvalidWorkflow)?;
-        let params = Params::declared_in(&workflow).map_err(SubmitError::InvalidWorkflow)?;
+        let params = Params::declared_in(&workflow, &self.parts.pool.object_infos())
+            .map_err(SubmitError::InvalidWorkflow)?;
         let plan = params.plan(&submission.params).map_err(SubmitError::InvalidParams)?;
         let created_at = self.parts.clock.now();
         self.admit(created_at).await?;

@@ -37,7 +37,7 @@ impl Service {
             Ok(workflow) => workflow,
             Err(faults) => return Ok(bad("/workflow", faults)),
         };
-        let params = match Params::declared_in(&workflow) {
+        let params = match Params::declared_in(&workflow, &self.parts.pool.object_infos()) {
             Ok(params) => params,
             Err(faults) => return Ok(bad("/workflow", faults)),
         };

@@ -72,7 +72,8 @@ impl Service {
             None => (new.text.to_owned(), None, Vec::new()),
         };
         let workflow = Workflow::parse(&graph).map_err(SubmitError::InvalidWorkflow)?;
-        Params::declared_in(&workflow).map_err(SubmitError::InvalidWorkflow)?;
+        Params::declared_in(&workflow, &self.parts.pool.object_infos())
+            .map_err(SubmitError::InvalidWorkflow)?;
         links_hold(&workflow, &self.known_fits(&workflow, &[])).map_err(SubmitError::InvalidWorkflow)?;
         let workflow = NewWorkflow {
             name: new.name,
@@ -108,7 +109,7 @@ impl Service {
         let versions = self.parts.store.versions(&which.name).await?;
         let classes = self.parts.pool.object_infos();
         let workflow = Workflow::parse(&record.workflow.graph).map_err(SubmitError::InvalidWorkflow)?;
-        let declared = Params::declared_in(&workflow).map_err(SubmitError::InvalidWorkflow)?;
+        let declared = Params::declared_in(&workflow, &classes).map_err(SubmitError::InvalidWorkflow)?;
         let mut params = schema::of_params(&declared, &classes, "#/$defs/media");
         if declared.declared().values().any(|param| param.media) {
             params["$defs"] = serde_json::json!({ "media": schema::media_value() });
@@ -136,7 +137,7 @@ impl Service {
             let Some(record) = self.parts.store.workflow(&which).await? else { continue };
             // Only what was valid is registered.
             let Ok(workflow) = Workflow::parse(&record.workflow.graph) else { continue };
-            let Ok(declared) = Params::declared_in(&workflow) else { continue };
+            let Ok(declared) = Params::declared_in(&workflow, &classes) else { continue };
             all.push((summary, schema::of_params(&declared, &classes, media)));
         }
         Ok(all)

@@ -1,5 +1,7 @@
 //! Parameters that do not fit the workflow.
 
+use reqwest::Method;
+use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
 use crate::scene::{Refusal, Scene};
@@ -42,6 +44,7 @@ async fn a_missing_one_that_is_required() {
 #[tokio::test]
 async fn values_of_a_wrong_type() {
     let scene = Scene::new().await;
+    scene.gateway.told(1).await;
     let cases = [
         ("prompt", json!([7, true, null, [], {}])),
         ("steps", json!([1.5, "1", true, null, []])),
@@ -57,6 +60,30 @@ async fn values_of_a_wrong_type() {
             assert_eq!(refusal.pointers(), [format!("/params/{name}")], "{value}");
         }
     }
+    scene.finish().await;
+}
+
+#[tokio::test]
+async fn a_float_input_with_a_whole_literal_takes_fractions() {
+    let scene = Scene::new().await;
+    scene.gateway.told(1).await;
+    // As JavaScript writes 0.0.
+    let mut graph = workflow();
+    graph["1"]["_meta"] = json!({});
+    graph["2"]["inputs"]["seconds"] = json!(0);
+    graph.as_object_mut().unwrap().remove("3");
+    let registered = scene
+        .request(Method::PUT, "/workflows/sleepy")
+        .header(CONTENT_TYPE, "application/json")
+        .body(graph.to_string());
+    assert_eq!(registered.send().await.unwrap().status(), 201);
+    let described: Value = scene.gateway.get("/workflows/sleepy").await.json().await.unwrap();
+    assert_eq!(described["params"]["properties"]["seconds"]["type"], "number");
+    assert_eq!(described["params"]["properties"]["steps"]["type"], "integer");
+    let body = json!({ "workflow": graph, "params": {"seconds": 0.001} });
+    assert_eq!(scene.gateway.validate(&body).await["ok"], true);
+    let result = scene.gateway.result(&scene.gateway.execute(&body).await).await;
+    assert_eq!(result["status"], "completed", "{result:#}");
     scene.finish().await;
 }
 

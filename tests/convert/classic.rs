@@ -260,12 +260,13 @@ fn all_of_it_in_a_subgraph_is_the_same_with_longer_ids() {
 
 #[test]
 fn the_graph_is_one_the_gateway_reads_with_its_markers() {
+    use comfy_gateway::domain::object_info::ObjectInfo;
     use comfy_gateway::domain::params::Params;
     use comfy_gateway::domain::workflow::Workflow;
 
     let text = converted(&classic()).to_string();
     let workflow = Workflow::parse(&text).unwrap();
-    let params = Params::declared_in(&workflow).unwrap();
+    let params = Params::declared_in(&workflow, &ObjectInfo::default()).unwrap();
     assert!(params.declared()["prompt"].required);
     assert_eq!(workflow.nodes().len(), 7);
 }
