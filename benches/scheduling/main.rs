@@ -190,6 +190,7 @@ fn new_job(n: u32) -> NewJob {
         caller: format!("caller-{}", n % 50),
         needs: needs(n),
         max_attempts: None,
+        partial: false,
         msg: None,
         created_at: START,
     }

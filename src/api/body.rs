@@ -150,6 +150,16 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// `true` or `false`.
+    pub fn boolean(&mut self, name: &str) -> Option<bool> {
+        let raw = self.raw(name)?;
+        let value = raw.get().parse().ok();
+        if value.is_none() {
+            self.fault(name, format!("{name} must be true or false"));
+        }
+        value
+    }
+
     /// A text of up to so many characters.
     pub fn text(&mut self, name: &str, most: usize) -> Option<String> {
         let raw = self.raw(name)?;

@@ -9,7 +9,7 @@ use utoipa::openapi::{ObjectBuilder, Schema};
 
 use super::extract::BaseUrl;
 use crate::domain::failure::{Failure, FailureCode};
-use crate::domain::job::{JobState, Status};
+use crate::domain::job::{DroppedOutput, JobState, Status};
 use crate::domain::media::{MediaKind, media_path};
 use crate::domain::progress::Progress;
 use crate::domain::time::UnixMillis;
@@ -64,6 +64,8 @@ pub struct ExecuteResult {
     error: Option<JobError>,
     /// Every file with all that is known of it.
     media: Vec<Media>,
+    /// Outputs of the workflow that were not made: refused by ComfyUI (only with `partial`), or blocked by a node.
+    dropped_outputs: Vec<DroppedOutputBody>,
     /// How far a running job has come.
     progress: Option<ProgressBody>,
     /// Jobs that are due before this one, while it is queued.
@@ -172,6 +174,23 @@ pub struct Media {
     bytes: u64,
     /// The SHA-256 of its bytes.
     sha256: String,
+}
+
+/// An output of the workflow that was not made.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DroppedOutputBody {
+    /// The output node.
+    node_id: String,
+    /// The `$output.NAME` of its title, else its id.
+    var: String,
+    /// Why it was not made.
+    reason: String,
+}
+
+impl From<DroppedOutput> for DroppedOutputBody {
+    fn from(output: DroppedOutput) -> Self {
+        Self { node_id: output.node_id, var: output.var, reason: output.reason }
+    }
 }
 
 /// How far a running job has come.
@@ -348,6 +367,7 @@ impl ExecuteResult {
             msg: record.msg,
             outputs: record.outputs.unwrap_or_else(empty_object),
             media,
+            dropped_outputs: record.dropped_outputs.into_iter().map(Into::into).collect(),
             progress: progress.map(ProgressBody::from),
             queue_position: expectation.as_ref().and_then(|expected| expected.position),
             eta: expectation.as_ref().and_then(Eta::of),

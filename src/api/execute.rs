@@ -49,7 +49,8 @@ pub struct ExecuteRequest {
     /// How many seconds the job may run; at most `max_timeout`, which is 7 days unless configured.
     #[schema(minimum = 0.001, maximum = 604_800)]
     timeout: Option<f64>,
-    /// How many seconds the job may wait for a server; at most `max_timeout`.
+    /// How many seconds the job may wait in the gateway's queue, each time it waits there; at most `max_timeout`. The wait
+    /// in the queue of a ComfyUI, where the job is `running` already, is not counted.
     #[schema(minimum = 0.001, maximum = 604_800)]
     queue_timeout: Option<f64>,
     /// Your own data, given back with the result; up to 64 KiB.
@@ -64,6 +65,10 @@ pub struct ExecuteRequest {
     /// How many of its attempts may fail; the setting `max_attempts` unless given.
     #[schema(minimum = 1, maximum = 100)]
     max_attempts: Option<u32>,
+    /// Whether the job may run although some of its outputs cannot. Without it a workflow is refused as soon as one of its
+    /// outputs cannot run; with it the result's `dropped_outputs` says which outputs are missing and why.
+    #[schema(default = false)]
+    partial: Option<bool>,
 }
 
 /// A workflow in any of its forms.

@@ -23,11 +23,11 @@ const MOST_LABELS: usize = 16;
 const METADATA: (usize, usize) = (64 * 1024, 32);
 
 /// The fields of a body.
-pub(super) const FIELDS: [&str; 7] =
-    ["priority", "timeout", "queue_timeout", "metadata", "caller", "requires", "max_attempts"];
+pub(super) const FIELDS: [&str; 8] =
+    ["priority", "timeout", "queue_timeout", "metadata", "caller", "requires", "max_attempts", "partial"];
 /// The fields of a query.
-pub(super) const QUERY: [&str; 7] =
-    ["priority", "timeout", "queue_timeout", "caller", "labels", "backend", "max_attempts"];
+pub(super) const QUERY: [&str; 8] =
+    ["priority", "timeout", "queue_timeout", "caller", "labels", "backend", "max_attempts", "partial"];
 
 /// What a job asks of its server besides what its workflow needs.
 #[derive(Debug, ToSchema, Deserialize)]
@@ -52,6 +52,7 @@ pub(super) fn of_body(fields: &mut Fields<'_>, limits: &ApiLimits) -> JobOptions
         caller: fields.text("caller", LONGEST_CALLER).unwrap_or_default(),
         requires: requires(fields),
         max_attempts: attempts.and_then(|most| u32::try_from(most).ok()),
+        partial: fields.boolean("partial").unwrap_or_default(),
         metadata: metadata(fields),
     }
 }
@@ -114,6 +115,7 @@ pub(super) fn of_query(query: &mut Query, limits: &ApiLimits) -> JobOptions {
             backend: query.parse("backend", "the name of a server", |text| BackendName::parse(text).ok()),
         },
         max_attempts: query.parse("max_attempts", "a whole number from 1 to 100", attempts),
+        partial: query.parse("partial", "true or false", |text| text.parse().ok()).unwrap_or_default(),
         metadata: None,
     }
 }

@@ -265,11 +265,12 @@ pub async fn delete(
         ("name" = String, Path, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[1-9][0-9]{0,8})?$", description = "Its name; with `@version`, that version"),
         ("priority" = Option<i32>, Query, minimum = 0, maximum = 1000, description = "Higher runs first"),
         ("timeout" = Option<f64>, Query, minimum = 0.001, maximum = 604_800, description = "How many seconds the job may run"),
-        ("queue_timeout" = Option<f64>, Query, minimum = 0.001, maximum = 604_800, description = "How many seconds the job may wait for a server"),
+        ("queue_timeout" = Option<f64>, Query, minimum = 0.001, maximum = 604_800, description = "How many seconds the job may wait in the gateway's queue, each time it waits there"),
         ("caller" = Option<String>, Query, max_length = 128, description = "Whose job it is: the jobs of one priority are shared out fairly between callers"),
         ("labels" = Option<String>, Query, description = "Labels that the server must all have, separated by commas"),
         ("backend" = Option<String>, Query, pattern = "^[A-Za-z0-9._-]{1,64}$", description = "The one server that may run it"),
         ("max_attempts" = Option<u32>, Query, minimum = 1, maximum = 100, description = "How many of its attempts may fail"),
+        ("partial" = Option<bool>, Query, description = "Whether the job may run although some of its outputs cannot"),
         ("Prefer" = Option<String>, Header, description = "`wait=N`: hold the answer up to N seconds until the job ends"),
     ),
     responses(

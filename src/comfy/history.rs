@@ -24,6 +24,8 @@ pub struct HistoryEntry {
     pub started_at: Option<UnixMillis>,
     /// When it ended, by the same clock.
     pub finished_at: Option<UnixMillis>,
+    /// The output nodes that it was accepted for: the others of its graph were refused. `None` when not said.
+    pub accepted_outputs: Option<Vec<String>>,
     /// The nodes that were not run because their results were still there. Their files can be older ones.
     pub cached_nodes: Vec<String>,
 }
@@ -95,10 +97,17 @@ fn read(body: &str, prompt_id: &str) -> Result<Option<HistoryEntry>, serde_json:
         outputs: Outputs::read(&entry),
         started_at: moment(&["execution_start"]),
         finished_at: moment(&["execution_success", "execution_error", "execution_interrupted"]),
+        accepted_outputs: entry.raw("prompt").and_then(accepted_outputs),
         cached_nodes: last(&messages, &["execution_cached"])
             .map(|(_, data)| data.texts("nodes"))
             .unwrap_or_default(),
     }))
+}
+
+/// The last part of `prompt`: `[number, id, graph, extra_data, [output ids]]`.
+fn accepted_outputs(prompt: &RawValue) -> Option<Vec<String>> {
+    let parts = loose::list(prompt);
+    serde_json::from_str(parts.get(4)?.get()).ok()
 }
 
 type Message<'a> = (String, Object<'a>);

@@ -178,6 +178,8 @@ pub struct NewJob {
     pub needs: Needs,
     /// How many of its attempts may fail; as many as the gateway's setting says, if `None`.
     pub max_attempts: Option<u32>,
+    /// Whether it may run although some of its outputs cannot.
+    pub partial: bool,
     /// What its result says while it waits, if there is something to say.
     pub msg: Option<String>,
     /// When it was accepted.
@@ -208,7 +210,7 @@ pub struct Timings {
 /// How a running job ended.
 #[derive(Debug, Clone)]
 pub enum Ending {
-    /// All went well; `msg` tells of dropped branches, where there were any.
+    /// All went well; `msg` tells of dropped outputs, where there were any.
     Completed {
         /// What the caller should know besides.
         msg: Option<String>,
@@ -242,12 +244,25 @@ pub struct Finish {
     pub texts: Vec<NamedText>,
     /// Files in order; they lie in the media store already.
     pub media: Vec<MediaFile>,
+    /// Outputs of the workflow that were not made, in the workflow's order.
+    pub dropped_outputs: Vec<DroppedOutput>,
     /// Where the time went.
     pub timings: Timings,
     /// When.
     pub finished_at: UnixMillis,
     /// When the job may be forgotten; never, if `None`.
     pub expires_at: Option<UnixMillis>,
+}
+
+/// An output of a workflow that was not made although the job completed.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct DroppedOutput {
+    /// The output node.
+    pub node_id: String,
+    /// The `$output.NAME` that its outputs go by, or the node's id.
+    pub var: String,
+    /// Why it was not made, as a sentence for people.
+    pub reason: String,
 }
 
 /// A text output and the name it goes by.

@@ -1,8 +1,7 @@
 //! What a run made: files and texts found in ComfyUI's `outputs`, with the names they go by.
 //! It must not fetch anything; any shape of `outputs` is taken, none is an error.
 
-use std::collections::HashMap;
-
+use indexmap::IndexMap;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -13,7 +12,7 @@ use super::workflow::Workflow;
 
 /// The `$output.NAME` of each node that has one, and the nodes' classes.
 #[derive(Debug, Clone, Default)]
-pub struct OutputNames(HashMap<String, String>);
+pub struct OutputNames(IndexMap<String, String>);
 
 impl OutputNames {
     /// The names that the titles of `workflow` give.
@@ -24,6 +23,11 @@ impl OutputNames {
             _ => None,
         });
         Self(named.collect())
+    }
+
+    /// The nodes that have a name, by id, in the workflow's order.
+    pub fn nodes(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
     }
 
     /// The name for outputs of `node_id`: its own, else that of the node it was expanded from (`5` for

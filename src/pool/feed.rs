@@ -12,6 +12,9 @@ use crate::domain::id::PromptId;
 use crate::domain::progress::{Progress, ProgressTracker};
 use crate::domain::time::UnixMillis;
 
+/// Blocked nodes of one attempt that are remembered.
+pub const MOST_BLOCKED: usize = 100;
+
 /// What was heard of one attempt so far.
 #[derive(Debug)]
 pub struct AttemptFeed {
@@ -28,12 +31,13 @@ struct Heard {
     progress: ProgressTracker,
     started_at: Option<UnixMillis>,
     last_at: Option<UnixMillis>,
+    blocked: Vec<(String, String)>,
     ended: bool,
 }
 
 impl AttemptFeed {
     fn new(prompt_id: PromptId, place: u64, progress: ProgressTracker, clock: Arc<dyn Clock>) -> Self {
-        let heard = Heard { progress, started_at: None, last_at: None, ended: false };
+        let heard = Heard { progress, started_at: None, last_at: None, blocked: Vec::new(), ended: false };
         Self { prompt_id, place, heard: Mutex::new(heard), ended: Notify::new(), clock }
     }
 
@@ -69,6 +73,13 @@ impl AttemptFeed {
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.heard().ended
+    }
+
+    /// The nodes that were blocked from running with a message, by id, each with its message; at most
+    /// [`MOST_BLOCKED`].
+    #[must_use]
+    pub fn blocked(&self) -> Vec<(String, String)> {
+        self.heard().blocked.clone()
     }
 
     /// Returns once the end is heard, at once if it was before; hearing it is no proof of a history entry.
@@ -116,6 +127,11 @@ impl Heard {
             }
             ComfyEvent::ProgressState { nodes, .. } => nodes.iter().for_each(|node| self.take_node(node)),
             ComfyEvent::Executed { node, .. } => self.progress.finished(node),
+            ComfyEvent::Blocked { error, .. } if self.blocked.len() < MOST_BLOCKED => {
+                if let Some(node) = &error.node_id {
+                    self.blocked.push((node.clone(), error.exception_message.clone()));
+                }
+            }
             ComfyEvent::Executing { node: None, .. }
             | ComfyEvent::Success { .. }
             | ComfyEvent::Error { .. }

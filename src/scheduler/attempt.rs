@@ -1,5 +1,6 @@
 //! One attempt from its claim to its end: prepare → follow its course → collect → settle, under its lease.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -7,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::Parts;
 use super::course::EarlyEnd;
 use super::dispatch::Run;
-use super::verdict::{Verdict, dropped_branches};
+use super::verdict::Verdict;
 use super::watch::Trail;
 use crate::comfy::HistoryStatus;
 use crate::domain::outputs::OutputNames;
@@ -39,6 +40,8 @@ pub(super) struct Attempt {
     /// Its place among the jobs that its server is to be given.
     pub turn: Turn,
     pub names: OutputNames,
+    /// As [`Attempt::output_nodes`], if the classes were known when it began.
+    known_output_nodes: Vec<String>,
 }
 
 /// Moments of an attempt, for its timings.
@@ -55,6 +58,8 @@ impl Attempt {
         let workflow = Workflow::parse(job.graph.get()).ok();
         let names = workflow.as_ref().map(OutputNames::of).unwrap_or_default();
         let tracker = workflow.as_ref().map(ProgressTracker::new).unwrap_or_default();
+        let known_output_nodes =
+            workflow.as_ref().map(|workflow| output_nodes(workflow, &backend)).unwrap_or_default();
         let feed = backend.open_feed(job.attempt.id, job.prompt_id, tracker);
         let cancel = CancellationToken::new();
         if job.cancel_requested {
@@ -63,7 +68,7 @@ impl Attempt {
         let recall = CancellationToken::new();
         parts.hub.began(job.prompt_id, cancel.clone(), recall.clone(), feed.clone());
         let turn = backend.take_turn();
-        Self { parts, backend, job, feed, cancel, recall, turn, names }
+        Self { parts, backend, job, feed, cancel, recall, turn, names, known_output_nodes }
     }
 
     /// Runs it to its end, or until `stopping`: then the job stays as it is for the next start.
@@ -80,7 +85,7 @@ impl Attempt {
         self.clear_leftovers(origin).await;
         let (verdict, trail) = self.drive(origin).await;
         self.backend.report(outcome(&verdict));
-        self.settle(verdict, trail.moments, dropped_branches(&trail.dropped)).await
+        self.settle(verdict, &trail).await
     }
 
     async fn drive(&self, origin: Origin) -> (Verdict, Trail) {
@@ -113,6 +118,19 @@ impl Attempt {
         }
     }
 
+    /// The nodes, by id, whose classes are outputs on its server, in the workflow's order; empty if the server does not
+    /// tell its classes. An attempt that was adopted at a start may have begun before they were known.
+    pub async fn output_nodes(&self) -> Cow<'_, [String]> {
+        if !self.known_output_nodes.is_empty() {
+            return Cow::Borrowed(&self.known_output_nodes);
+        }
+        if self.backend.object_info().is_none() {
+            self.ask_again().await;
+        }
+        let workflow = Workflow::parse(self.job.graph.get()).ok();
+        workflow.map(|workflow| output_nodes(&workflow, &self.backend)).unwrap_or_default().into()
+    }
+
     /// What ComfyUI knows the run as.
     pub fn id(&self) -> String {
         self.job.attempt.id.to_string()
@@ -121,6 +139,13 @@ impl Attempt {
     pub fn now(&self) -> UnixMillis {
         self.parts.clock.now()
     }
+}
+
+fn output_nodes(workflow: &Workflow<'_>, backend: &Backend) -> Vec<String> {
+    let Some(classes) = backend.object_info() else { return Vec::new() };
+    let is_output = |class: &str| classes.class(class).is_some_and(|class| class.output_node);
+    let outputs = workflow.nodes().iter().filter(|node| is_output(&node.class_type));
+    outputs.map(|node| node.id.clone()).collect()
 }
 
 /// What a verdict says of the server.

@@ -101,6 +101,8 @@ pub enum Sighting {
 pub enum Delivery {
     /// The server has it.
     Accepted,
+    /// The server has it, but runs only a part of it, which is not wanted.
+    InPart,
     /// Nothing listens: the server never heard of it.
     NotDelivered,
     /// The server did not take it.
@@ -155,6 +157,8 @@ pub enum EarlyEnd {
     Timeout,
     /// It showed no progress for too long.
     Stall,
+    /// The server accepted only a part of it.
+    InPart,
 }
 
 /// How a course ended.
@@ -303,7 +307,7 @@ impl Course {
         }
         match (self.phase, input) {
             (Phase::Leaving(end), Input::Seen(sighting)) => self.last_look(now, signals, end, sighting),
-            (Phase::Submitting, Input::Submitted(delivery)) => self.delivered(delivery),
+            (Phase::Submitting, Input::Submitted(delivery)) => self.delivered(now, delivery),
             (Phase::Submitting, _) => Next::Submit,
             (Phase::Doubting, Input::Seen(sighting)) => self.doubt(now, signals, sighting),
             (Phase::Leaving(_) | Phase::Doubting, _) => Next::Look,
@@ -329,11 +333,16 @@ impl Course {
         }
     }
 
-    const fn delivered(&mut self, delivery: Delivery) -> Next {
+    const fn delivered(&mut self, now: UnixMillis, delivery: Delivery) -> Next {
         match delivery {
             Delivery::Accepted => {
                 self.phase = Phase::Watching;
                 Next::Wait(self.patience.poll)
+            }
+            Delivery::InPart => {
+                self.phase = Phase::Watching;
+                self.ending = Some((EarlyEnd::InPart, now));
+                Next::Withdraw
             }
             Delivery::NotDelivered => Next::End(End::NotRun(NotRun::Unreachable)),
             Delivery::TurnedAway => Next::End(End::Lost(Loss::NotTaken)),

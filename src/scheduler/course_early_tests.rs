@@ -15,6 +15,24 @@ fn a_cancel_takes_a_waiting_run_out_of_the_queue() {
 }
 
 #[test]
+fn what_was_accepted_only_in_part_is_withdrawn_at_once_or_interrupted() {
+    let in_part = || {
+        let mut scene = Scene::new(false);
+        assert_eq!(scene.step(Input::Begin), Next::Submit);
+        assert_eq!(scene.step(Input::Submitted(Delivery::InPart)), Next::Withdraw);
+        assert_eq!(scene.step(Input::Asked), Next::Wait(POLL / 4));
+        scene
+    };
+    let mut waiting = in_part();
+    assert_eq!(waiting.seen(Sighting::Absent), Next::Wait(POLL / 4));
+    assert_eq!(waiting.seen(Sighting::Absent), Next::End(End::Gone(EarlyEnd::InPart)));
+    let mut running = in_part();
+    assert_eq!(running.seen(Sighting::Running), Next::Interrupt);
+    assert_eq!(running.seen(Sighting::Ended), ended(Some(EarlyEnd::InPart)));
+    assert_eq!(in_part().seen(Sighting::Ended), ended(Some(EarlyEnd::InPart)));
+}
+
+#[test]
 fn a_cancel_interrupts_a_run_until_it_is_in_the_history() {
     let mut scene = Scene::running();
     scene.signals.cancelled = true;

@@ -36,6 +36,7 @@ mod collect;
 pub mod course;
 pub mod dispatch;
 mod dispatcher;
+mod dropped;
 mod fetching;
 mod hub;
 mod orphans;

@@ -141,6 +141,7 @@ pub(super) async fn give_back(parts: &Parts, job: &ClaimedJob, requeue: Requeue)
                 outputs: None,
                 texts: Vec::new(),
                 media: Vec::new(),
+                dropped_outputs: Vec::new(),
                 timings: Timings::default(),
                 finished_at: at,
                 expires_at: parts.expiry(at),

@@ -6,11 +6,13 @@ use super::attempt::{Attempt, Moments};
 use super::collect::Collected;
 use super::course::EarlyEnd;
 use super::dispatch::Run;
-use super::verdict::{Retry, Verdict, execution_failure};
+use super::dropped;
+use super::verdict::{Retry, Verdict, execution_failure, refused_in_part};
+use super::watch::Trail;
 use crate::comfy::{HistoryEntry, HistoryStatus};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::BackendName;
-use crate::domain::job::{Ending, Finish, Timings};
+use crate::domain::job::{DroppedOutput, Ending, Finish, Timings};
 use crate::store::{Requeue, StoreError};
 
 /// A job that brought down that many servers is not given to another.
@@ -18,10 +20,11 @@ const POISON: usize = 2;
 
 impl Attempt {
     /// Writes down what the attempt came to; what is to be learned from its run.
-    pub(super) async fn settle(&self, verdict: Verdict, moments: Moments, dropped: Option<String>) -> Run {
+    pub(super) async fn settle(&self, verdict: Verdict, trail: &Trail) -> Run {
+        let moments = trail.moments;
         match verdict {
             Verdict::Ended { entry, early } => {
-                return self.settle_ended(&entry, early, moments, dropped).await;
+                return self.settle_ended(&entry, early, trail).await;
             }
             Verdict::Failed(failure) => self.finish(self.bare(Ending::Failed(failure), moments)).await,
             Verdict::Cancelled => self.finish(self.bare(Ending::Cancelled, moments)).await,
@@ -30,33 +33,22 @@ impl Attempt {
         Run::Nothing
     }
 
-    async fn settle_ended(
-        &self,
-        entry: &HistoryEntry,
-        early: Option<EarlyEnd>,
-        moments: Moments,
-        dropped: Option<String>,
-    ) -> Run {
-        let collecting = self.now();
-        let ending = match (&entry.status, early) {
-            (HistoryStatus::Success, _) => Ending::Completed { msg: dropped },
-            (HistoryStatus::Error(error), _) => Ending::Failed(execution_failure(error)),
-            (HistoryStatus::Interrupted, Some(EarlyEnd::Cancel)) => Ending::Cancelled,
-            (HistoryStatus::Interrupted, Some(EarlyEnd::Timeout)) => Ending::Failed(self.overdue()),
-            (HistoryStatus::Interrupted, Some(EarlyEnd::Stall)) => {
-                self.retry(self.stalled(), moments).await;
-                return Run::Nothing;
-            }
-            // Interrupted by an earlier process, which did not live to say why.
-            (HistoryStatus::Interrupted, None)
-                if execution(entry).is_some_and(|took| took >= self.job.run_timeout) =>
-            {
-                Ending::Failed(self.overdue())
-            }
-            (HistoryStatus::Interrupted, None) => {
-                let message = "somebody interrupted the job at its ComfyUI server";
-                Ending::Failed(Failure::new(FailureCode::Interrupted, message))
-            }
+    async fn settle_ended(&self, entry: &HistoryEntry, early: Option<EarlyEnd>, trail: &Trail) -> Run {
+        let (collecting, moments) = (self.now(), trail.moments);
+        if (&entry.status, early) == (&HistoryStatus::Interrupted, Some(EarlyEnd::Stall)) {
+            self.retry(self.stalled(), moments).await;
+            return Run::Nothing;
+        }
+        let output_nodes = self.output_nodes().await;
+        let mut dropped_outputs = self.refused_outputs(&trail.refused_nodes, &output_nodes, entry);
+        let unwanted = !self.job.partial && !dropped_outputs.is_empty();
+        if matches!(entry.status, HistoryStatus::Success) {
+            dropped_outputs.append(&mut self.missing_outputs(&dropped_outputs, &output_nodes, entry));
+        }
+        let ending = if unwanted || early == Some(EarlyEnd::InPart) {
+            Ending::Failed(refused_in_part(&trail.refused_nodes, &dropped_outputs))
+        } else {
+            self.ending(entry, early, &dropped_outputs)
         };
         let run = match &ending {
             Ending::Completed { .. } => execution(entry).map_or(Run::Nothing, Run::Took),
@@ -95,6 +87,7 @@ impl Attempt {
             outputs: Some(entry.outputs.raw().to_owned()),
             texts,
             media,
+            dropped_outputs,
             ..self.bare(ending, moments)
         };
         finish.timings.executing_ms = execution(entry).map(millis);
@@ -105,6 +98,31 @@ impl Attempt {
             self.backend.found_deaf();
         }
         run
+    }
+
+    /// How the job ends by its history entry, unless it is to be tried again.
+    fn ending(
+        &self,
+        entry: &HistoryEntry,
+        early: Option<EarlyEnd>,
+        dropped_outputs: &[DroppedOutput],
+    ) -> Ending {
+        match (&entry.status, early) {
+            (HistoryStatus::Success, _) => Ending::Completed { msg: dropped::in_words(dropped_outputs) },
+            (HistoryStatus::Error(error), _) => Ending::Failed(execution_failure(error)),
+            (HistoryStatus::Interrupted, Some(EarlyEnd::Cancel)) => Ending::Cancelled,
+            (HistoryStatus::Interrupted, Some(EarlyEnd::Timeout)) => Ending::Failed(self.overdue()),
+            // Interrupted by an earlier process, which did not live to say why.
+            (HistoryStatus::Interrupted, _)
+                if execution(entry).is_some_and(|took| took >= self.job.run_timeout) =>
+            {
+                Ending::Failed(self.overdue())
+            }
+            (HistoryStatus::Interrupted, _) => {
+                let message = "somebody interrupted the job at its ComfyUI server";
+                Ending::Failed(Failure::new(FailureCode::Interrupted, message))
+            }
+        }
     }
 
     /// Whether one more run without ComfyUI's cache may bring what this one did not.
@@ -140,6 +158,7 @@ impl Attempt {
             outputs: None,
             texts: Vec::new(),
             media: Vec::new(),
+            dropped_outputs: Vec::new(),
             timings: Timings {
                 queued_ms: Some(millis(started.since(self.job.created_at))),
                 preparing_ms: moments.submitted.map(|submitted| millis(submitted.since(started))),

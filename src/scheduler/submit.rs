@@ -27,8 +27,9 @@ impl Attempt {
         trail.moments = Moments { submitted: Some(self.now()) };
         let error = match answer {
             Ok(submitted) if submitted.prompt_id == id => {
-                trail.dropped = submitted.node_errors;
-                return Ok(Delivery::Accepted);
+                trail.refused_nodes = submitted.node_errors;
+                let unwanted = !self.job.partial && !trail.refused_nodes.is_empty();
+                return Ok(if unwanted { Delivery::InPart } else { Delivery::Accepted });
             }
             Ok(other) => return Err(self.too_old(&other.prompt_id).await),
             Err(error) => error,

@@ -21,18 +21,20 @@ impl Attempt {
             self.ask_again().await;
         }
         let Some(faults) = self.faults_on(&self.backend) else { return Ok(()) };
-        if !faults.refused {
+        let partial = self.job.partial;
+        if !faults.refuses(partial) {
             return Ok(());
         }
         self.turn.pass();
         self.ask_again().await;
         let faults = match self.faults_on(&self.backend) {
-            Some(faults) if faults.refused => faults,
+            Some(faults) if faults.refuses(partial) => faults,
             _ => return Ok(()),
         };
         let backends = self.parts.pool.backends();
         let mut others = backends.iter().filter(|other| other.name() != self.backend.name());
-        let somebody_may = others.any(|other| self.faults_on(other).is_none_or(|faults| !faults.refused));
+        let somebody_may =
+            others.any(|other| self.faults_on(other).is_none_or(|faults| !faults.refuses(partial)));
         let reason = in_words(&faults);
         if somebody_may {
             let reason = format!("the server {} cannot run the workflow: {reason}", self.backend.name());
@@ -45,7 +47,7 @@ impl Attempt {
         }))
     }
 
-    async fn ask_again(&self) {
+    pub(super) async fn ask_again(&self) {
         if let Err(error) = self.backend.refresh_object_info(FRESH).await {
             tracing::debug!(%error, "the server did not tell what it can run");
         }

@@ -1,8 +1,9 @@
 //! What an attempt came to, before any of it is written down.
 
 use super::course::EarlyEnd;
-use crate::comfy::{ExecutionError, HistoryEntry, NodeErrors, Rejection};
+use crate::comfy::{ExecutionError, HistoryEntry, NodeError, NodeErrors, Rejection};
 use crate::domain::failure::{Failure, FailureCode};
+use crate::domain::job::DroppedOutput;
 
 /// What an attempt came to.
 #[derive(Debug)]
@@ -131,29 +132,33 @@ pub(super) fn execution_failure(error: &ExecutionError) -> Failure {
     }
 }
 
-/// What a completed job says of the branches that ComfyUI dropped.
-pub(super) fn dropped_branches(dropped: &NodeErrors) -> Option<String> {
-    if dropped.is_empty() {
-        return None;
+/// The failure of a job whose backend accepted only a part of its workflow, which it does not want.
+pub(super) fn refused_in_part(refused: &NodeErrors, dropped: &[DroppedOutput]) -> Failure {
+    let node = refused.nodes.first();
+    let reason = node.map(refusal_of).or_else(|| dropped.first().map(|output| output.reason.clone()));
+    let reason = reason.unwrap_or_else(|| "it did not say why".to_owned());
+    let message = format!(
+        "ComfyUI refused a part of the workflow: {reason}; send \"partial\": true to run the rest of it"
+    );
+    Failure {
+        node_id: node.map(|node| node.node_id.clone()).or_else(|| Some(dropped.first()?.node_id.clone())),
+        node_type: node.and_then(|node| node.class_type.clone()),
+        node_errors: refused.raw.as_ref().map(|raw| raw.get().into()),
+        ..Failure::new(FailureCode::InvalidWorkflow, message)
     }
-    let nodes: Vec<String> = dropped
-        .nodes
-        .iter()
-        .map(|node| {
-            let why =
-                node.errors.first().map(|error| sentence(&error.message, &error.details)).unwrap_or_default();
-            let outputs = node.dependent_outputs.join(", ");
-            let class = node.class_type.as_deref().unwrap_or("node");
-            format!("outputs {outputs} because of {class} (node {}): {why}", node.node_id)
-        })
-        .collect();
-    Some(format!("ComfyUI ran a part of the workflow only; it dropped {}", nodes.join("; ")))
+}
+
+/// The first thing that ComfyUI has against a node.
+pub(super) fn refusal_of(node: &NodeError) -> String {
+    let class = node.class_type.as_deref().unwrap_or("node");
+    let why = node.errors.first().map(|error| sentence(&error.message, &error.details)).unwrap_or_default();
+    format!("{class} (node {}): {why}", node.node_id)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::comfy::{InputError, NodeError};
+    use crate::comfy::InputError;
     use serde_json::value::RawValue;
 
     fn input_error(message: &str, details: &str) -> InputError {
@@ -259,18 +264,6 @@ mod tests {
             failure.message
         );
         assert_eq!(failure.exception_type, None);
-    }
-
-    #[test]
-    fn dropped_branches_are_named_with_their_outputs_and_reasons() {
-        assert_eq!(dropped_branches(&NodeErrors::default()), None);
-        let nodes = vec![
-            node("8", Some("Loader"), vec![input_error("Value not in list", "x")]),
-            node("11", None, vec![]),
-        ];
-        let told = dropped_branches(&NodeErrors { nodes, raw: None }).unwrap();
-        assert!(told.starts_with("ComfyUI ran a part of the workflow only; it dropped outputs 9, 12 because of Loader (node 8): Value not in list: x; "), "{told}");
-        assert!(told.contains("node (node 11)"), "{told}");
     }
 
     #[test]

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use super::attempt::{Attempt, Moments, Origin};
 use super::course::{Course, EarlyEnd, End, Input, Loss, Next, NotRun, Patience, Sighting, Signals};
-use super::verdict::{Retry, Verdict};
+use super::verdict::{Retry, Verdict, refused_in_part};
 use crate::comfy::{ComfyError, HistoryEntry, NodeErrors};
 
 /// What a course leaves behind besides its end.
 #[derive(Debug, Default)]
 pub(super) struct Trail {
     pub moments: Moments,
-    /// The branches that ComfyUI dropped.
-    pub dropped: NodeErrors,
+    /// The nodes for which ComfyUI refused a part of the workflow.
+    pub refused_nodes: NodeErrors,
     /// What the server said when it did not take the job.
     pub refusal: Option<String>,
     /// The history's entry, if there is one.
@@ -46,7 +46,7 @@ impl Attempt {
                 }
                 Next::End(end) => {
                     let entry = trail.entry.take();
-                    let verdict = self.verdict(end, entry, trail.refusal.take());
+                    let verdict = self.verdict(end, entry, &mut trail);
                     return (verdict, trail);
                 }
             };
@@ -114,29 +114,28 @@ impl Attempt {
     }
 
     /// What the end of the course means for the job.
-    fn verdict(&self, end: End, entry: Option<Box<HistoryEntry>>, refusal: Option<String>) -> Verdict {
+    fn verdict(&self, end: End, entry: Option<Box<HistoryEntry>>, trail: &mut Trail) -> Verdict {
         match (end, entry) {
             (End::InHistory(early), Some(entry)) => Verdict::Ended { entry, early },
             // The course says so only of a run whose entry was read.
-            (End::InHistory(_), None) => {
-                Verdict::Retry(self.lost(Loss::Forgotten { running: false }, refusal))
-            }
+            (End::InHistory(_), None) => Verdict::Retry(self.lost(Loss::Forgotten { running: false }, None)),
             (End::Stuck(early), _) => {
                 let reason = "a run there does not end although it was interrupted";
                 self.backend.quarantine(reason.to_owned(), self.job.attempt.id);
-                self.ended_early(early)
+                self.ended_early(early, trail)
             }
-            (End::Gone(early), _) => self.ended_early(early),
+            (End::Gone(early), _) => self.ended_early(early, trail),
             (End::NotRun(why), _) => Verdict::Retry(Retry::not_run(self.not_run(why))),
-            (End::Lost(loss), _) => Verdict::Retry(self.lost(loss, refusal)),
+            (End::Lost(loss), _) => Verdict::Retry(self.lost(loss, trail.refusal.take())),
         }
     }
 
-    fn ended_early(&self, early: EarlyEnd) -> Verdict {
+    fn ended_early(&self, early: EarlyEnd, trail: &Trail) -> Verdict {
         match early {
             EarlyEnd::Cancel => Verdict::Cancelled,
             EarlyEnd::Timeout => Verdict::Failed(self.overdue()),
             EarlyEnd::Stall => Verdict::Retry(self.stalled()),
+            EarlyEnd::InPart => Verdict::Failed(refused_in_part(&trail.refused_nodes, &[])),
         }
     }
 

@@ -18,13 +18,15 @@ pub struct Fit {
     pub backend: BackendName,
     /// What it would say against the workflow; `None` while it has not told what it can run.
     pub faults: Option<GraphFaults>,
+    /// Whether it is enough that one of the outputs can run.
+    pub partial: bool,
 }
 
 impl Fit {
     /// Whether it can run the workflow; `None` while that is not known.
     #[must_use]
     pub fn can_run(&self) -> Option<bool> {
-        self.faults.as_ref().map(|faults| !faults.refused)
+        self.faults.as_ref().map(|faults| !faults.refuses(self.partial))
     }
 }
 
@@ -42,26 +44,31 @@ impl Service {
     ///
     /// # Errors
     /// Broken links and cycles; what else keeps servers from running it stands in the answer.
-    pub(super) async fn fits_of(&self, plan: &Plan<'_, '_>) -> Result<Vec<Fit>, Vec<Fault>> {
+    pub(super) async fn fits_of(&self, plan: &Plan<'_, '_>, partial: bool) -> Result<Vec<Fit>, Vec<Fault>> {
         let bound = plan.bind(&plan.known_names(), &mut || 1);
         let workflow = Workflow::parse(&bound.graph)?;
         let to_come: Vec<(&str, &str)> = plan.files_to_come().collect();
-        let fits = self.fits(&workflow, &to_come).await;
+        let fits = self.fits(&workflow, &to_come, partial).await;
         links_hold(&workflow, &fits)?;
         Ok(fits)
     }
 
     /// Holds a workflow against every server. When none could run it, they are first asked anew what they have.
-    async fn fits(&self, workflow: &Workflow<'_>, supplied: &[(&str, &str)]) -> Vec<Fit> {
-        let fits = self.known_fits(workflow, supplied);
+    async fn fits(&self, workflow: &Workflow<'_>, supplied: &[(&str, &str)], partial: bool) -> Vec<Fit> {
+        let fits = self.known_fits(workflow, supplied, partial);
         if !nobody_can(&fits) {
             return fits;
         }
         self.parts.pool.refresh_object_infos(FRESH).await;
-        self.known_fits(workflow, supplied)
+        self.known_fits(workflow, supplied, partial)
     }
 
-    pub(super) fn known_fits(&self, workflow: &Workflow<'_>, supplied: &[(&str, &str)]) -> Vec<Fit> {
+    pub(super) fn known_fits(
+        &self,
+        workflow: &Workflow<'_>,
+        supplied: &[(&str, &str)],
+        partial: bool,
+    ) -> Vec<Fit> {
         let backends = self.parts.pool.backends();
         let mut fits: Vec<Fit> = Vec::with_capacity(backends.len());
         for (at, backend) in backends.iter().enumerate() {
@@ -71,7 +78,7 @@ impl Service {
                 Some(earlier) => fits[earlier].faults.clone(),
                 None => backend.check(workflow, supplied),
             };
-            fits.push(Fit { backend: backend.name().clone(), faults });
+            fits.push(Fit { backend: backend.name().clone(), faults, partial });
         }
         fits
     }

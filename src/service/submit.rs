@@ -55,6 +55,8 @@ pub struct JobOptions {
     pub requires: Requires,
     /// How many of its attempts may fail.
     pub max_attempts: Option<u32>,
+    /// Whether it may run although some of its outputs cannot.
+    pub partial: bool,
     /// The caller's own data.
     pub metadata: Option<Box<RawValue>>,
 }
@@ -162,7 +164,7 @@ impl Service {
         self.admit(created_at).await?;
         // Judged before any file is kept: what is refused leaves nothing behind.
         let options = submission.options;
-        let Unable { not_on, msg } = self.unable(&plan, &options.requires).await?;
+        let Unable { not_on, msg } = self.unable(&plan, &options).await?;
         let prompt_id = self.parts.random.prompt_id(created_at);
         let gathered = self.gather(prompt_id, plan.media(), submission.parts, submission.own_url).await?;
         let bound = plan.bind(&gathered.names, &mut || self.parts.random.seed());
@@ -178,6 +180,7 @@ impl Service {
             metadata: options.metadata,
             caller: options.caller,
             max_attempts: options.max_attempts,
+            partial: options.partial,
             msg,
             seeds: bound.seeds,
             files: gathered.files,
@@ -201,11 +204,11 @@ impl Service {
     ///
     /// # Errors
     /// [`SubmitError::Unfit`] when none can, or none of those that were asked for.
-    async fn unable(&self, plan: &Plan<'_, '_>, requires: &Requires) -> Result<Unable, SubmitError> {
-        let mut fits = self.fits_of(plan).await.map_err(SubmitError::InvalidWorkflow)?;
+    async fn unable(&self, plan: &Plan<'_, '_>, options: &JobOptions) -> Result<Unable, SubmitError> {
+        let mut fits = self.fits_of(plan, options.partial).await.map_err(SubmitError::InvalidWorkflow)?;
         let not_on = unable(&fits);
         let found = |fit: &Fit| self.parts.pool.find(&fit.backend);
-        fits.retain(|fit| found(fit).is_some_and(|backend| requires.accept(&backend)));
+        fits.retain(|fit| found(fit).is_some_and(|backend| options.requires.accept(&backend)));
         if nobody_can(&fits) {
             return Err(SubmitError::Unfit(unfit(&fits, plan)));
         }

@@ -45,7 +45,7 @@ impl Service {
             Ok(plan) => plan,
             Err(faults) => return Ok(bad("/params", faults)),
         };
-        let fits = match self.fits_of(&plan).await {
+        let fits = match self.fits_of(&plan, submission.options.partial).await {
             Ok(fits) => fits,
             Err(faults) => return Ok(bad("/workflow", faults)),
         };
@@ -53,7 +53,10 @@ impl Service {
             let unfit = unfit(&fits, &plan);
             return Ok(Validation { ok: false, faults: unfit.faults, node_errors: unfit.node_errors, fits });
         }
-        let partly = fits.iter().filter_map(|fit| fit.faults.as_ref()).find(|faults| !faults.refused);
+        let partly = fits
+            .iter()
+            .filter_map(|fit| fit.faults.as_ref())
+            .find(|faults| !faults.refuses(submission.options.partial));
         let node_errors = partly.map_or_else(|| json!({}), |faults: &GraphFaults| node_errors(faults));
         Ok(Validation { ok: true, faults: Vec::new(), node_errors, fits })
     }

@@ -74,7 +74,8 @@ impl Service {
         let workflow = Workflow::parse(&graph).map_err(SubmitError::InvalidWorkflow)?;
         Params::declared_in(&workflow, &self.parts.pool.object_infos())
             .map_err(SubmitError::InvalidWorkflow)?;
-        links_hold(&workflow, &self.known_fits(&workflow, &[])).map_err(SubmitError::InvalidWorkflow)?;
+        links_hold(&workflow, &self.known_fits(&workflow, &[], false))
+            .map_err(SubmitError::InvalidWorkflow)?;
         let workflow = NewWorkflow {
             name: new.name,
             title: new.title,
@@ -121,7 +122,7 @@ impl Service {
             .flat_map(|param| &param.targets)
             .map(|target| (workflow.nodes()[target.node].id.as_str(), target.field.as_str()))
             .collect();
-        let fits = self.known_fits(&workflow, &supplied);
+        let fits = self.known_fits(&workflow, &supplied, false);
         Ok(WorkflowView { record, versions, params, outputs, fits })
     }
 

@@ -19,7 +19,9 @@ use serde_json::value::RawValue;
 use crate::domain::failure::Failure;
 use crate::domain::id::{AttemptId, BackendName, GatewayId, LeaseOwner, PromptId};
 use crate::domain::input::StoredInput;
-use crate::domain::job::{Attempt, Fence, Finish, JobState, Lease, NamedText, NewJob, Status, Timings};
+use crate::domain::job::{
+    Attempt, DroppedOutput, Fence, Finish, JobState, Lease, NamedText, NewJob, Status, Timings,
+};
 use crate::domain::media::MediaFile;
 use crate::domain::needs::Needs;
 use crate::domain::registered::WorkflowRef;
@@ -75,6 +77,8 @@ pub struct ClaimedJob {
     pub downed: Vec<BackendName>,
     /// Whether its run is not to take anything from ComfyUI's cache.
     pub defeats_cache: bool,
+    /// Whether it may run although some of its outputs cannot.
+    pub partial: bool,
     /// What it asks of its server.
     pub needs: Needs,
 }
@@ -265,6 +269,8 @@ pub struct JobRecord {
     pub texts: Vec<NamedText>,
     /// Its files.
     pub media: Vec<MediaFile>,
+    /// Outputs that were not made.
+    pub dropped_outputs: Vec<DroppedOutput>,
     /// Its last attempts, in order.
     pub history: Vec<AttemptRecord>,
 }

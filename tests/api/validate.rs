@@ -69,7 +69,9 @@ async fn a_workflow_of_which_a_part_would_be_left_out() {
     let mut workflow = picture(1);
     workflow["8"] = with_model(NONE)["1"].clone();
     workflow["9"] = json!({"class_type": "PreviewAny", "inputs": {"source": ["8", 0]}});
-    let said = said(&scene, &json!({ "workflow": workflow })).await;
+    let whole = said(&scene, &json!({ "workflow": workflow })).await;
+    assert_eq!(pointers(&whole), ["/workflow/8/inputs/ckpt_name"]);
+    let said = said(&scene, &json!({ "workflow": workflow, "partial": true })).await;
     assert_eq!((&said["ok"], &said["errors"]), (&json!(true), &json!([])), "{said:#}");
     assert_eq!(said["node_errors"]["8"]["errors"][0]["type"], "value_not_in_list");
     let backend = &said["backends"][0];

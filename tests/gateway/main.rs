@@ -16,6 +16,7 @@ mod inputs;
 mod jobs;
 mod outputs;
 mod params;
+mod partial;
 mod placing;
 mod pool;
 mod recovery;

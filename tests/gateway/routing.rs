@@ -8,9 +8,7 @@ use comfy_gateway::domain::time::UnixMillis;
 use comfy_gateway::simulator::{Fault, Installed, Route, Simulator};
 use serde_json::{Value, json};
 
-use crate::support::{
-    Gateway, Settings, color_of, data_url, hold, picture, simulator, simulator_with, with_model,
-};
+use crate::support::{Gateway, Settings, data_url, hold, picture, simulator, simulator_with, with_model};
 
 const FLUX: &str = "flux1-dev.safetensors";
 
@@ -443,24 +441,7 @@ async fn a_server_that_tells_nothing_may_have_what_the_others_lack() {
 }
 
 #[tokio::test]
-async fn a_workflow_of_which_a_part_can_run_is_accepted_and_says_what_was_left_out() {
-    let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
-    gateway.told(1).await;
-    let mut workflow = picture(0x01_02_03);
-    let model = with_model("none.safetensors");
-    workflow["8"] = model["1"].clone();
-    workflow["9"] = json!({"class_type": "PreviewAny", "inputs": {"source": ["8", 0]}});
-    let result = gateway.run(workflow).await;
-    assert_eq!(result["status"], "completed", "{result:#}");
-    let message = result["msg"].as_str().unwrap();
-    assert!(message.contains("outputs 9") && message.contains("none.safetensors"), "{message}");
-    assert_eq!(color_of(&gateway.bytes(&result["images_by_var"]["cover"][0]).await), [1, 2, 3]);
-    gateway.finish().await;
-}
-
-#[tokio::test]
-async fn a_server_that_would_run_all_of_it_is_as_good_as_one_that_runs_a_part() {
+async fn for_a_partial_job_a_server_that_runs_a_part_is_as_good_as_one_that_runs_all_of_it() {
     let (one, two) = (simulator().await, simulator_with(without("LabUI")).await);
     one.install(with_flux);
     let gateway = Gateway::before(&[&one, &two]).await;
@@ -468,9 +449,11 @@ async fn a_server_that_would_run_all_of_it_is_as_good_as_one_that_runs_a_part() 
     let mut workflow = with_model(FLUX);
     workflow["3"] = json!({"class_type": "SimHold", "inputs": {"name": "x"}});
     let said = gateway.validate(&json!({ "workflow": workflow })).await;
+    assert_eq!(said["backends"][1]["can_run"], false, "gpu-2 would not run all of it: {said:#}");
+    let said = gateway.validate(&json!({ "workflow": workflow, "partial": true })).await;
     assert_eq!(said["backends"][1]["can_run"], true, "gpu-2 runs the part with node 3: {said:#}");
     workflow["4"] = json!({"class_type": "LabUI", "inputs": {"ui_json": "{}"}});
-    let said = gateway.validate(&json!({ "workflow": workflow })).await;
+    let said = gateway.validate(&json!({ "workflow": workflow, "partial": true })).await;
     assert_eq!(said["backends"][1]["can_run"], false, "a missing class refuses all of it: {said:#}");
     gateway.finish().await;
 }

@@ -170,6 +170,10 @@ impl Attempt {
                 server.accept(self.run, now);
                 Delivery::Unclear
             }
+            3 => {
+                server.accept(self.run, now);
+                Delivery::InPart
+            }
             _ => {
                 server.accept(self.run, now);
                 Delivery::Accepted
@@ -185,8 +189,10 @@ pub fn settlement(end: End, run: Option<RunEnd>, took: Duration) -> (Settlement,
         EarlyEnd::Cancel => Settlement::Finish(Ending::Cancelled),
         EarlyEnd::Timeout => failed(FailureCode::Timeout),
         EarlyEnd::Stall => Settlement::Requeue { counts: true, downed: false },
+        EarlyEnd::InPart => failed(FailureCode::InvalidWorkflow),
     };
     let settled = match (end, run) {
+        (End::InHistory(Some(EarlyEnd::InPart)), _) => early(EarlyEnd::InPart),
         (End::InHistory(_), Some(RunEnd::Success)) => Settlement::Finish(Ending::Completed { msg: None }),
         (End::InHistory(_), Some(RunEnd::NodeError)) => failed(FailureCode::NodeError),
         (End::InHistory(_), Some(RunEnd::OutOfMemory)) => Settlement::Requeue { counts: true, downed: false },

@@ -100,7 +100,7 @@ impl Ledger {
         match end {
             End::Lost(_)
             | End::NotRun(_)
-            | End::Gone(EarlyEnd::Cancel | EarlyEnd::Timeout | EarlyEnd::Stall) => {
+            | End::Gone(EarlyEnd::Cancel | EarlyEnd::Timeout | EarlyEnd::Stall | EarlyEnd::InPart) => {
                 if !server.begun.contains(&run) {
                     self.never.insert(run);
                 }

@@ -59,6 +59,7 @@ pub fn ended(ending: Ending, at: UnixMillis) -> Finish {
         outputs: None,
         texts: Vec::new(),
         media: Vec::new(),
+        dropped_outputs: Vec::new(),
         timings: Timings::default(),
         finished_at: at,
         expires_at: None,
@@ -258,6 +259,7 @@ impl World {
             caller: format!("caller-{}", self.random.random_range(0..3)),
             needs: Needs { labels, backend: None, models: model, shape: shape.to_string(), family },
             max_attempts: None,
+            partial: false,
             msg: None,
             created_at: self.wall(),
         };

@@ -55,6 +55,7 @@ pub fn job(n: u8) -> NewJob {
         caller: String::new(),
         needs: Needs::default(),
         max_attempts: None,
+        partial: false,
         msg: None,
         created_at: at(i64::from(n)),
     }
@@ -154,6 +155,7 @@ pub fn ended(ending: Ending) -> Finish {
         outputs: None,
         texts: Vec::new(),
         media: Vec::new(),
+        dropped_outputs: Vec::new(),
         timings: Timings::default(),
         finished_at: at(2_000),
         expires_at: None,

@@ -45,10 +45,16 @@ pub(super) fn check(workflow: &Workflow<'_>, info: &ObjectInfo, given: Given<'_>
     // A class that the server replaces may be an output.
     let no_outputs = outputs.peek().is_none() && unknown == Unknown::None;
     let mut all_bad = unknown != Unknown::Replaced;
+    let mut refused_outputs = Vec::new();
     for output in outputs {
-        all_bad &= walk.is_refused(output);
+        if walk.is_refused(output) {
+            refused_outputs.push(context.node(output).id.clone());
+        } else {
+            all_bad = false;
+        }
     }
-    GraphFaults { refused: unknown == Unknown::Missing || all_bad, no_outputs, nodes: walk.faults() }
+    let refused = unknown == Unknown::Missing || all_bad;
+    GraphFaults { refused, no_outputs, refused_outputs, nodes: walk.faults() }
 }
 
 /// Nodes whose classes the server does not list.

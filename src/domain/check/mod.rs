@@ -37,6 +37,8 @@ pub struct GraphFaults {
     pub refused: bool,
     /// The workflow has no output node, so there is nothing to run.
     pub no_outputs: bool,
+    /// The output nodes, by id, that the server would not run for sure.
+    pub refused_outputs: Vec<String>,
     /// The nodes at fault, in the workflow's order.
     pub nodes: Vec<NodeFaults>,
 }
@@ -154,6 +156,12 @@ impl GraphFaults {
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.nodes.is_empty() && !self.no_outputs
+    }
+
+    /// Whether the server would not run the job: all of its outputs or, if `partial`, at least one of them.
+    #[must_use]
+    pub const fn refuses(&self, partial: bool) -> bool {
+        self.refused || (!partial && !self.refused_outputs.is_empty())
     }
 
     /// What the workflow names and the server does not have.

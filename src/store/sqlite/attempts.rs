@@ -124,11 +124,12 @@ async fn end_attempt(
 }
 
 async fn keep_outputs(connection: &mut SqliteConnection, seq: i64, finish: &Finish) -> Result<(), OpError> {
-    if finish.outputs.is_some() || !finish.texts.is_empty() {
-        sqlx::query("INSERT INTO job_outputs (seq, outputs, texts) VALUES (?1, ?2, ?3)")
+    if finish.outputs.is_some() || !finish.texts.is_empty() || !finish.dropped_outputs.is_empty() {
+        sqlx::query("INSERT INTO job_outputs (seq, outputs, texts, dropped_outputs) VALUES (?1, ?2, ?3, ?4)")
             .bind(seq)
             .bind(finish.outputs.as_ref().map(|json| json.get().to_owned()))
             .bind((!finish.texts.is_empty()).then(|| rows::to_json(&finish.texts)))
+            .bind((!finish.dropped_outputs.is_empty()).then(|| rows::to_json(&finish.dropped_outputs)))
             .execute(&mut *connection)
             .await?;
     }

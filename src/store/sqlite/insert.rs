@@ -33,7 +33,7 @@ async fn insert_chunk(
     jobs: &[&NewJob],
 ) -> Result<(), sqlx::Error> {
     let mut rows = QueryBuilder::<Sqlite>::new(
-        "INSERT INTO jobs (seq, prompt_id, state, priority, created_at, run_timeout_ms, queue_timeout_ms, not_before, queue_deadline, awaits_inputs, workflow, not_on, rev, caller, max_attempts, needs, msg) ",
+        "INSERT INTO jobs (seq, prompt_id, state, priority, created_at, run_timeout_ms, queue_timeout_ms, not_before, queue_deadline, awaits_inputs, workflow, not_on, rev, caller, max_attempts, needs, partial, msg) ",
     );
     rows.push_values((first_seq..).zip(jobs), |mut row, (seq, job)| {
         let deadline = job.queue_timeout.map(|wait| job.created_at.plus(wait).as_millis());
@@ -53,6 +53,7 @@ async fn insert_chunk(
             .push_bind(job.caller.clone())
             .push_bind(job.max_attempts)
             .push_bind(rows::to_json(&job.needs))
+            .push_bind(job.partial)
             .push_bind(job.msg.clone());
     });
     rows.build().execute(&mut *connection).await?;

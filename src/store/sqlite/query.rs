@@ -17,7 +17,8 @@ use crate::store::{
 /// A job with everything but its files and attempts; a `WHERE` follows.
 macro_rules! record {
     () => {
-        "SELECT jobs.*, job_inputs.metadata, job_inputs.seeds, job_outputs.outputs, job_outputs.texts
+        "SELECT jobs.*, job_inputs.metadata, job_inputs.seeds, job_outputs.outputs, job_outputs.texts,
+             job_outputs.dropped_outputs
          FROM jobs JOIN job_inputs USING (seq) LEFT JOIN job_outputs USING (seq) "
     };
 }

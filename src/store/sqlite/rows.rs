@@ -54,6 +54,12 @@ fn json_maybe(row: &SqliteRow, column: &'static str) -> Result<Option<Box<RawVal
     get::<Option<String>>(row, column)?.map(|text| json(row, column, text)).transpose()
 }
 
+/// A list of plain data of ours; `NULL` is an empty one.
+fn list<T: serde::de::DeserializeOwned>(row: &SqliteRow, column: &'static str) -> Result<Vec<T>, StoreError> {
+    let list = get::<Option<&str>>(row, column)?.map(serde_json::from_str).transpose();
+    Ok(list.map_err(|error| wrong(row, column, error))?.unwrap_or_default())
+}
+
 /// Plain data of ours as JSON text.
 pub(super) fn to_json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
@@ -215,13 +221,13 @@ pub(super) fn claimed(row: &SqliteRow) -> Result<ClaimedJob, StoreError> {
         max_attempts: get(row, "max_attempts")?,
         downed: downed(row)?,
         defeats_cache: get(row, "fresh")?,
+        partial: get(row, "partial")?,
         needs: needs(row)?,
     })
 }
 
 /// A row of `jobs` with the columns of its inputs and outputs; media and queue position come apart.
 pub(super) fn record(row: &SqliteRow) -> Result<JobRecord, StoreError> {
-    let texts = get::<Option<&str>>(row, "texts")?.map(serde_json::from_str).transpose();
     Ok(JobRecord {
         prompt_id: prompt_id(row)?,
         state: state(row)?,
@@ -242,8 +248,9 @@ pub(super) fn record(row: &SqliteRow) -> Result<JobRecord, StoreError> {
         metadata: json_maybe(row, "metadata")?,
         seeds: json_maybe(row, "seeds")?,
         outputs: json_maybe(row, "outputs")?,
-        texts: texts.map_err(|error| wrong(row, "texts", error))?.unwrap_or_default(),
+        texts: list(row, "texts")?,
         media: Vec::new(),
+        dropped_outputs: list(row, "dropped_outputs")?,
         history: Vec::new(),
     })
 }

@@ -1,6 +1,6 @@
 //! Results as they are read back.
 
-use comfy_gateway::domain::job::{Ending, NewJob, Status, Timings};
+use comfy_gateway::domain::job::{DroppedOutput, Ending, NewJob, Status, Timings};
 use comfy_gateway::store::{Cursor, JobStore, Lookup};
 
 use crate::support::*;
@@ -22,6 +22,9 @@ pub async fn what_was_made_is_read_back_byte_for_byte(store: &dyn JobStore) {
     finish.outputs = Some(json(outputs));
     finish.texts = vec![text("caption", "line\nnul\u{0} \u{1f408}"), text("caption", ""), text("5", "x")];
     finish.media = vec![picture(2), picture(1)];
+    let dropped =
+        |var: &str| DroppedOutput { node_id: "9".to_owned(), var: var.to_owned(), reason: "ü\n".to_owned() };
+    finish.dropped_outputs = vec![dropped("b"), dropped("a")];
     finish.timings = Timings {
         queued_ms: Some(999),
         preparing_ms: Some(0),
@@ -37,7 +40,16 @@ pub async fn what_was_made_is_read_back_byte_for_byte(store: &dyn JobStore) {
     assert_eq!(record.seeds.unwrap().get(), r#"{"9":18446744073709551615,"1":0}"#);
     assert_eq!(record.outputs.unwrap().get(), outputs);
     assert_eq!((record.texts, record.media), (expected.texts, expected.media));
+    assert_eq!(record.dropped_outputs, expected.dropped_outputs);
     assert_eq!((record.timings, record.expires_at), (expected.timings, Some(at(77))));
+}
+
+pub async fn whether_a_part_is_enough_is_told_with_each_claim(store: &dyn JobStore) {
+    for (n, partial) in [(1, false), (2, true)] {
+        store.insert(NewJob { partial, ..job(n) }).await.unwrap();
+        let claimed = claim(store, n).await.unwrap();
+        assert_eq!((claimed.prompt_id, claimed.partial), (id(n), partial));
+    }
 }
 
 pub async fn thousands_of_files_keep_their_order(store: &dyn JobStore) {

@@ -1,0 +1,147 @@
+//! Which outputs of a workflow a completed run did not make, and why.
+//!
+//! Three sources tell it: `node_errors` in the answer to the submit, with reasons; the history entry's list of accepted
+//! outputs, which outlives a restart of the gateway; and the websocket's messages of blocked nodes.
+
+use std::collections::{HashMap, HashSet};
+
+use super::attempt::Attempt;
+use super::verdict::refusal_of;
+use crate::comfy::{HistoryEntry, NodeErrors};
+use crate::domain::job::DroppedOutput;
+use crate::domain::workflow::Workflow;
+
+/// What is said of a named output that was accepted and not made, where no message says more.
+const NOTHING_MADE: &str = "the node made no output; a node before it may have blocked it";
+/// Outputs that are named in the job's `msg`.
+const NAMED: usize = 5;
+
+impl Attempt {
+    /// The outputs that ComfyUI refused when it accepted the rest, in its order.
+    pub(super) fn refused_outputs(
+        &self,
+        refused: &NodeErrors,
+        output_nodes: &[String],
+        entry: &HistoryEntry,
+    ) -> Vec<DroppedOutput> {
+        let mut reasons: Vec<(&str, String)> = Vec::new();
+        for node in &refused.nodes {
+            for output in &node.dependent_outputs {
+                if reasons.iter().all(|(known, _)| known != output) {
+                    reasons.push((output, refusal_of(node)));
+                }
+            }
+        }
+        if let Some(accepted) = &entry.accepted_outputs {
+            for output in output_nodes {
+                if !accepted.contains(output) && reasons.iter().all(|(known, _)| known != output) {
+                    reasons.push((output, "ComfyUI refused this output when it accepted the job".to_owned()));
+                }
+            }
+        }
+        reasons.into_iter().map(|(node_id, reason)| self.dropped(node_id, reason)).collect()
+    }
+
+    /// The outputs that were accepted and not made: those that depend on a node which was blocked with a message, and
+    /// those that have a name. Other output nodes may have nothing to show.
+    pub(super) fn missing_outputs(
+        &self,
+        refused: &[DroppedOutput],
+        output_nodes: &[String],
+        entry: &HistoryEntry,
+    ) -> Vec<DroppedOutput> {
+        let outputs = entry.outputs.nodes();
+        // What a node was expanded to has ids of its own (`5.0.0.2`).
+        let made: HashSet<&str> =
+            outputs.iter().flat_map(|(id, _)| [&**id, id.split('.').next().unwrap_or(id)]).collect();
+        let is_missing = |id: &&str| !made.contains(id) && refused.iter().all(|output| output.node_id != *id);
+        let named: Vec<&str> = self.names.nodes().filter(is_missing).collect();
+        let blocked = self.feed.blocked();
+        if named.is_empty() && blocked.is_empty() {
+            return Vec::new();
+        }
+        let Ok(workflow) = Workflow::parse(self.job.graph.get()) else { return Vec::new() };
+        let reasons = reasons_downstream(&workflow, &blocked);
+        let unnamed = output_nodes.iter().map(String::as_str).filter(is_missing);
+        let unnamed = unnamed.filter(|id| !named.contains(id) && reasons.contains_key(id));
+        let reason = |id: &str| reasons.get(id).copied().unwrap_or(NOTHING_MADE).to_owned();
+        named.iter().copied().chain(unnamed).map(|id| self.dropped(id, reason(id))).collect()
+    }
+
+    fn dropped(&self, node_id: &str, reason: String) -> DroppedOutput {
+        DroppedOutput { node_id: node_id.to_owned(), var: self.names.of_node(node_id), reason }
+    }
+}
+
+/// For each node that depends on a blocked one, and the blocked ones themselves, the message. Nodes that a blocked node
+/// was expanded to have ids of their own (`5.0.0.2`): the node they came from counts.
+fn reasons_downstream<'w>(
+    workflow: &'w Workflow<'_>,
+    blocked: &'w [(String, String)],
+) -> HashMap<&'w str, &'w str> {
+    let mut dependents: HashMap<&str, Vec<&str>> = HashMap::new();
+    for node in workflow.nodes() {
+        for link in node.inputs.iter().filter_map(|input| input.link.as_ref()) {
+            dependents.entry(link.node_id.as_str()).or_default().push(node.id.as_str());
+        }
+    }
+    let known: HashSet<&str> = workflow.nodes().iter().map(|node| node.id.as_str()).collect();
+    let mut reasons: HashMap<&str, &str> = HashMap::new();
+    let mut reached: Vec<(&str, &str)> = Vec::new();
+    for (id, message) in blocked {
+        let origin = if known.contains(id.as_str()) { id } else { id.split('.').next().unwrap_or(id) };
+        reached.push((origin, message));
+    }
+    while let Some((id, message)) = reached.pop() {
+        if reasons.contains_key(id) {
+            continue;
+        }
+        reasons.insert(id, message);
+        reached.extend(dependents.get(id).into_iter().flatten().map(|next| (*next, message)));
+    }
+    reasons
+}
+
+/// What a completed job says of outputs that were not made; `None` when all were.
+pub(super) fn in_words(dropped: &[DroppedOutput]) -> Option<String> {
+    let first = dropped.first()?;
+    let mut names: Vec<&str> = dropped.iter().take(NAMED).map(|output| output.var.as_str()).collect();
+    names.dedup();
+    let more = dropped.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Some(format!(
+        "ComfyUI ran only a part of the workflow: the outputs {}{more} were not made (see dropped_outputs): {}",
+        names.join(", "),
+        first.reason
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dropped(var: &str) -> DroppedOutput {
+        DroppedOutput { node_id: "9".to_owned(), var: var.to_owned(), reason: "no model".to_owned() }
+    }
+
+    #[test]
+    fn a_message_reaches_everything_downstream_and_nothing_else() {
+        let graph = r#"{"1":{"class_type":"A","inputs":{}},"2":{"class_type":"B","inputs":{"x":["1",0],"y":["4",0]}},
+            "3":{"class_type":"C","inputs":{"x":["2",0]}},"4":{"class_type":"D","inputs":{"x":["3",0]}},"5":{"class_type":"E","inputs":{}}}"#;
+        let workflow = Workflow::parse(graph).unwrap();
+        let blocked = [("2.0.0.1".to_owned(), "no".to_owned())];
+        let reasons = reasons_downstream(&workflow, &blocked);
+        let mut reached: Vec<&str> = reasons.keys().copied().collect();
+        reached.sort_unstable();
+        assert_eq!(reached, ["2", "3", "4"]);
+    }
+
+    #[test]
+    fn what_was_dropped_is_told_in_one_sentence() {
+        assert_eq!(in_words(&[]), None);
+        let one = in_words(&[dropped("cover")]).unwrap();
+        assert!(one.contains("the outputs cover were not made") && one.ends_with(": no model"), "{one}");
+        let many: Vec<DroppedOutput> = (0..8).map(|n| dropped(&n.to_string())).collect();
+        assert!(in_words(&many).unwrap().contains("0, 1, 2, 3, 4 and 3 more"));
+    }
+}
