@@ -69,6 +69,7 @@ impl From<Config> for AppSettings {
                 default_timeout: settings.default_timeout,
                 max_file: settings.max_file as u64,
                 max_inputs: settings.max_inputs,
+                allow_backend_paths: settings.allow_backend_paths,
                 max_workflow: settings.max_body as u64,
                 follows_folder: settings.workflows.is_some(),
                 file_retention: settings.retention,

@@ -77,7 +77,8 @@ impl File<'_> {
             let known = SETTINGS.iter().map(|setting| setting.key).chain([BACKENDS]);
             return Err(ConfigError::unknown(name, source, known));
         };
-        let text = value.as_str().map(str::to_owned).or_else(|| whole_number(value));
+        let plain = || value.as_bool().map(|switch| switch.to_string()).or_else(|| whole_number(value));
+        let text = value.as_str().map(str::to_owned).or_else(plain);
         text.map(|text| Given { setting, text, source: source.clone() }).ok_or_else(|| {
             let problem = format!("must be {}, not a {}", setting.allowed(), value.type_str());
             ConfigError::new(name, source, problem)

@@ -11,8 +11,8 @@ use std::time::Duration;
 use url::Url;
 
 use super::kinds::{
-    Address, Directory, DirectoryOrNone, HostsAndNetworks, Kind, LogFilter, LogForm, LogFormat, Size, Time,
-    TimeOrForever, WebAddress, Whole,
+    Address, Directory, DirectoryOrNone, HostsAndNetworks, Kind, LogFilter, LogForm, LogFormat, Size, Switch,
+    Time, TimeOrForever, WebAddress, Whole,
 };
 use crate::inputs::AllowList;
 
@@ -124,6 +124,8 @@ settings! {
     max_file: usize = "2GiB", Size(1 << 10, 1 << 40);
     /// The most files that one job's parameters may name.
     max_inputs: usize = "64", Whole(1, 10_000);
+    /// Whether file inputs may name any path on a ComfyUI server, and files of its output and temp folders.
+    allow_backend_paths: bool = "false", Switch;
     /// How long a job may run that names no `timeout`.
     default_timeout: Duration = "1h", Time(SECOND, YEAR);
     /// The longest `timeout` a job may name.

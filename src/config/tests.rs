@@ -123,7 +123,7 @@ fn a_wrong_value_names_its_key_its_source_and_what_is_allowed() {
             "retention (gateway.toml line 3): must be a time from 1m to",
             "or `forever`, not `7`",
             "max_body (gateway.toml line 4): must be a size from",
-            "not a boolean",
+            "not `true`",
         ],
     );
     told(

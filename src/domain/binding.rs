@@ -94,7 +94,8 @@ impl<'p> Params<'p, 'p> {
         for (name, param) in &self.declared {
             if param.required && !values.iter().any(|(given, _)| given == name) {
                 let of = param.description.as_ref().map(|text| format!(" ({text})")).unwrap_or_default();
-                faults.push(param_fault(name, format!("the workflow requires the parameter {name:?}{of}")));
+                faults
+                    .push(Fault::of_param(name, format!("the workflow requires the parameter {name:?}{of}")));
             }
         }
         if faults.is_empty() { Ok(plan) } else { Err(faults) }
@@ -109,7 +110,7 @@ impl<'p> Params<'p, 'p> {
                 format!("; it declares {}", self.declared.keys().cloned().collect::<Vec<_>>().join(", "))
             }
         };
-        param_fault(name, format!("the workflow has no parameter {name:?}{hint}"))
+        Fault::of_param(name, format!("the workflow has no parameter {name:?}{hint}"))
     }
 
     /// `ComfyKit`'s rule: a seed of 0 asks for a random one.
@@ -159,6 +160,14 @@ impl<'p, 'v> Plan<'p, 'v> {
             .map(|(node, target, _)| (self.params.workflow.nodes()[*node].id.as_str(), target.field.as_str()))
     }
 
+    /// Whether a parameter that is marked as a file sets an input.
+    #[must_use]
+    pub fn sets_file(&self, node_id: &str, field: &str) -> bool {
+        let nodes = self.params.workflow.nodes();
+        let sets = |target: &Target| target.field == field && nodes[target.node].id == node_id;
+        self.params.declared.values().any(|param| param.media && param.targets.iter().any(sets))
+    }
+
     /// The parameter that sets an input.
     #[must_use]
     pub fn param_of(&self, node_id: &str, field: &str) -> Option<&'p str> {
@@ -200,14 +209,14 @@ impl<'p, 'v> Plan<'p, 'v> {
                 Given::Json(raw) => target.kind.accept(raw.get().trim()),
                 Given::Text(text) => accept_text(target.kind, text),
                 Given::Parts(_) => {
-                    return Some(param_fault(
+                    return Some(Fault::of_param(
                         name,
                         format!("{name:?} takes no file; mark it as `$~{name}` in the workflow if it should"),
                     ));
                 }
             };
             let Some(json) = json else {
-                return Some(param_fault(name, format!("{name:?} must be {}", self.wanted(target))));
+                return Some(Fault::of_param(name, format!("{name:?} must be {}", self.wanted(target))));
             };
             self.assigned.push((target.node, target, Assigned::Json(json)));
         }
@@ -234,7 +243,7 @@ impl<'p, 'v> Plan<'p, 'v> {
         if let Some(target) =
             param.targets.iter().find(|target| !matches!(target.kind, ParamType::String | ParamType::Untyped))
         {
-            return vec![param_fault(
+            return vec![Fault::of_param(
                 name,
                 format!("{name:?} is marked as media, but it sets {}", self.wanted(target)),
             )];
@@ -246,7 +255,10 @@ impl<'p, 'v> Plan<'p, 'v> {
             } else {
                 format!("{} files, one for each of its nodes", single.len())
             };
-            return vec![param_fault(name, format!("{name:?} takes {nodes}; {} were given", values.len()))];
+            return vec![Fault::of_param(
+                name,
+                format!("{name:?} takes {nodes}; {} were given", values.len()),
+            )];
         }
         let first = self.media.len();
         for target in &param.targets {
@@ -282,7 +294,7 @@ fn media_values<'v>(name: &str, value: &Given<'v>) -> Result<(Vec<MediaValue<'v>
         Given::Json(raw) if raw.get().starts_with('[') => {
             let items: Vec<&'v RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
             if items.is_empty() {
-                return Err(vec![param_fault(name, format!("{name:?} must not be an empty list"))]);
+                return Err(vec![Fault::of_param(name, format!("{name:?} must not be an empty list"))]);
             }
             let (mut values, mut faults) = (Vec::new(), Vec::new());
             for (place, item) in items.into_iter().enumerate() {
@@ -308,17 +320,13 @@ fn accept_text<'v>(kind: ParamType, text: &'v str) -> Option<Cow<'v, str>> {
     }
 }
 
-fn param_fault(name: &str, message: String) -> Fault {
-    Fault { node_id: None, ..Fault::at_node(name, &[], message) }
-}
-
 fn item_fault(name: &str, place: Option<usize>, why: &str) -> Fault {
     match place {
         Some(place) => Fault {
             node_id: None,
             ..Fault::at_node(name, &[&place.to_string()], format!("item {place} of {name:?} {why}"))
         },
-        None => param_fault(name, format!("{name:?} {why}")),
+        None => Fault::of_param(name, format!("{name:?} {why}")),
     }
 }
 

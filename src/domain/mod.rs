@@ -1,6 +1,7 @@
 //! The domain: jobs, workflows and results as pure values and functions.
 //! It must not do I/O, read a clock, or know of HTTP, SQL or async.
 
+pub mod backend_paths;
 pub mod binding;
 pub mod check;
 pub mod dsl;
@@ -20,6 +21,7 @@ pub mod registered;
 pub mod rerun;
 pub mod retry;
 pub mod schema;
+pub mod text;
 pub mod time;
 pub mod transition;
 pub mod workflow;

@@ -9,7 +9,7 @@ use super::object_info::{Classes, InputKind, InputSpec};
 use super::workflow::{Fault, Node, Workflow};
 
 /// Node classes whose fields name media files whether or not the marker says `~`.
-const MEDIA_CLASSES: [&str; 6] =
+pub(super) const MEDIA_CLASSES: [&str; 6] =
     ["LoadImage", "LoadImageMask", "LoadAudio", "LoadVideo", "VHS_LoadAudioUpload", "VHS_LoadVideo"];
 
 /// The type of the values that an input takes.

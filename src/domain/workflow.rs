@@ -27,7 +27,15 @@ impl Fault {
         vec![Self { pointer: String::new(), message: message.into(), node_id: None }]
     }
 
-    pub(super) fn at_node(node_id: &str, below: &[&str], message: impl Into<String>) -> Self {
+    /// A fault of a caller's parameter; the pointer is below `params`.
+    #[must_use]
+    pub fn of_param(name: &str, message: impl Into<String>) -> Self {
+        Self { node_id: None, ..Self::at_node(name, &[], message) }
+    }
+
+    /// A fault of a node, or of what is `below` it.
+    #[must_use]
+    pub fn at_node(node_id: &str, below: &[&str], message: impl Into<String>) -> Self {
         let pointer = std::iter::once(node_id)
             .chain(below.iter().copied())
             .fold(String::new(), |pointer, step| pointer + "/" + &step.replace('~', "~0").replace('/', "~1"));

@@ -6,6 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::Service;
 use super::source::FRESH;
+use super::submit::SubmitError;
+use crate::domain::backend_paths::{BackendPath, backend_paths};
 use crate::domain::binding::Plan;
 use crate::domain::check::{GraphFaults, NodeFault, NodeFaults};
 use crate::domain::id::BackendName;
@@ -43,14 +45,38 @@ impl Service {
     /// Holds a job against every server before any of its files is kept: those that will come are not looked at.
     ///
     /// # Errors
-    /// Broken links and cycles; what else keeps servers from running it stands in the answer.
-    pub(super) async fn fits_of(&self, plan: &Plan<'_, '_>, partial: bool) -> Result<Vec<Fit>, Vec<Fault>> {
+    /// [`SubmitError::InvalidWorkflow`] or [`SubmitError::InvalidParams`]: broken links, cycles, and paths on the server.
+    /// What else keeps servers from running it stands in the answer.
+    pub(super) async fn fits_of(&self, plan: &Plan<'_, '_>, partial: bool) -> Result<Vec<Fit>, SubmitError> {
         let bound = plan.bind(&plan.known_names(), &mut || 1);
-        let workflow = Workflow::parse(&bound.graph)?;
+        let workflow = Workflow::parse(&bound.graph).map_err(SubmitError::InvalidWorkflow)?;
+        if !self.limits.allow_backend_paths {
+            self.refuse_backend_paths(&workflow, plan)?;
+        }
         let to_come: Vec<(&str, &str)> = plan.files_to_come().collect();
         let fits = self.fits(&workflow, &to_come, partial).await;
-        links_hold(&workflow, &fits)?;
+        links_hold(&workflow, &fits).map_err(SubmitError::InvalidWorkflow)?;
         Ok(fits)
+    }
+
+    /// Refuses names that would make a ComfyUI read files outside of its input folder.
+    fn refuse_backend_paths(&self, workflow: &Workflow<'_>, plan: &Plan<'_, '_>) -> Result<(), SubmitError> {
+        let classes = self.parts.pool.object_infos();
+        let found = backend_paths(workflow, &classes, |node, input| plan.sets_file(node, input));
+        let (mut params, mut literals) = (Vec::new(), Vec::new());
+        for BackendPath { node_id, input, message } in found {
+            match plan.param_of(&node_id, &input) {
+                Some(param) => params.push(Fault::of_param(param, format!("{param:?} {message}"))),
+                None => {
+                    let message = format!("the input {input:?} {message}");
+                    literals.push(Fault::at_node(&node_id, &["inputs", &input], message));
+                }
+            }
+        }
+        if !params.is_empty() {
+            return Err(SubmitError::InvalidParams(params));
+        }
+        if literals.is_empty() { Ok(()) } else { Err(SubmitError::InvalidWorkflow(literals)) }
     }
 
     /// Holds a workflow against every server. When none could run it, they are first asked anew what they have.

@@ -53,6 +53,8 @@ pub struct Limits {
     pub max_inputs: usize,
     /// The most bytes of a workflow that is fetched.
     pub max_workflow: u64,
+    /// Whether values of file inputs may be paths on a ComfyUI server, or files of its output and temp folders.
+    pub allow_backend_paths: bool,
     /// Whether a folder of workflow files is followed: what came from it is changed there.
     pub follows_folder: bool,
     /// How long uploaded files are kept; for ever, if `None`.

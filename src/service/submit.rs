@@ -205,7 +205,7 @@ impl Service {
     /// # Errors
     /// [`SubmitError::Unfit`] when none can, or none of those that were asked for.
     async fn unable(&self, plan: &Plan<'_, '_>, options: &JobOptions) -> Result<Unable, SubmitError> {
-        let mut fits = self.fits_of(plan, options.partial).await.map_err(SubmitError::InvalidWorkflow)?;
+        let mut fits = self.fits_of(plan, options.partial).await?;
         let not_on = unable(&fits);
         let found = |fit: &Fit| self.parts.pool.find(&fit.backend);
         fits.retain(|fit| found(fit).is_some_and(|backend| options.requires.accept(&backend)));

@@ -29,26 +29,20 @@ impl Service {
     /// What keeps it from being judged: an unknown name, a URL that cannot be fetched, the store. Faults of the
     /// workflow and of the parameters are no errors here.
     pub async fn validate(&self, submission: &Submission<'_>) -> Result<Validation, SubmitError> {
-        let resolved = match self.resolve(submission.workflow.clone()).await {
-            Err(SubmitError::InvalidWorkflow(faults)) => return Ok(bad("/workflow", faults)),
-            resolved => resolved?,
-        };
-        let workflow = match Workflow::parse(&resolved.graph) {
-            Ok(workflow) => workflow,
-            Err(faults) => return Ok(bad("/workflow", faults)),
-        };
-        let params = match Params::declared_in(&workflow, &self.parts.pool.object_infos()) {
-            Ok(params) => params,
-            Err(faults) => return Ok(bad("/workflow", faults)),
-        };
-        let plan = match params.plan(&submission.params) {
-            Ok(plan) => plan,
-            Err(faults) => return Ok(bad("/params", faults)),
-        };
-        let fits = match self.fits_of(&plan, submission.options.partial).await {
-            Ok(fits) => fits,
-            Err(faults) => return Ok(bad("/workflow", faults)),
-        };
+        match self.judge(submission).await {
+            Err(SubmitError::InvalidWorkflow(faults)) => Ok(bad("/workflow", faults)),
+            Err(SubmitError::InvalidParams(faults)) => Ok(bad("/params", faults)),
+            judged => judged,
+        }
+    }
+
+    async fn judge(&self, submission: &Submission<'_>) -> Result<Validation, SubmitError> {
+        let resolved = self.resolve(submission.workflow.clone()).await?;
+        let workflow = Workflow::parse(&resolved.graph).map_err(SubmitError::InvalidWorkflow)?;
+        let params = Params::declared_in(&workflow, &self.parts.pool.object_infos())
+            .map_err(SubmitError::InvalidWorkflow)?;
+        let plan = params.plan(&submission.params).map_err(SubmitError::InvalidParams)?;
+        let fits = self.fits_of(&plan, submission.options.partial).await?;
         if nobody_can(&fits) {
             let unfit = unfit(&fits, &plan);
             return Ok(Validation { ok: false, faults: unfit.faults, node_errors: unfit.node_errors, fits });

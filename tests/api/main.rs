@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod backend_paths;
 mod backends;
 mod bodies;
 mod caching;

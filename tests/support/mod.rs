@@ -93,6 +93,7 @@ pub fn settings(data_dir: &Path, urls: &[&str]) -> Settings {
             default_timeout: Duration::from_mins(10),
             max_file: 8 << 20,
             max_inputs: 8,
+            allow_backend_paths: false,
             max_workflow: 1 << 20,
             follows_folder: false,
             file_retention: Some(Duration::from_hours(24)),
