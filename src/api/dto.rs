@@ -258,7 +258,7 @@ pub struct AttemptBody {
     #[schema(format = "date-time")]
     ended_at: Option<String>,
     /// What became of it: `completed`, `cancelled`, a code of `error.code`, or why the job went back to the queue
-    /// (`not_run`, `cannot_run`, `stalled`).
+    /// (`not_run`, `cannot_run`, `stalled`, `refused`).
     outcome: Option<String>,
     /// The same in words.
     reason: Option<String>,

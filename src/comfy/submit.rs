@@ -95,6 +95,19 @@ impl ComfyClient {
         }
     }
 
+    /// Whether ComfyUI judges submissions at all: it is given a workflow without nodes, which ComfyUI 0.3.64 and 0.24.0
+    /// refuse with 400 and a reason, and do not queue. When a job got another answer than such a reason, this tells a
+    /// fault of the job from one of the server.
+    pub async fn judges_submissions(&self) -> bool {
+        let Ok(request) = self.call(PROMPT, None, &[]).await else { return false };
+        let request = request.header(CONTENT_TYPE, "application/json").body(r#"{"prompt":{}}"#);
+        let request = request.timeout(self.endpoint().timeouts.request);
+        let Ok(response) = self.send(PROMPT, request).await else { return false };
+        let refused = response.status().as_u16() == 400;
+        let body = self.read(PROMPT, response, self.endpoint().limits.json).await;
+        refused && body.is_ok_and(|body| Rejection::read(&clean_text(body)).is_some())
+    }
+
     /// The request's body. Only what is known to be safe is in it: a client id that is no string,
     /// `extra_data: null` or a `number` that is taken each break some ComfyUI.
     fn envelope(&self, prompt_id: &str, client_id: &str, prompt: &RawValue) -> String {

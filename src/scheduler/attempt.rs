@@ -155,7 +155,9 @@ fn outcome(verdict: &Verdict) -> RunOutcome {
         Verdict::Ended { early: Some(EarlyEnd::Stall), .. } => {
             RunOutcome::ServerFault("a run showed no progress".to_owned())
         }
-        Verdict::Retry(retry) if retry.counts => RunOutcome::ServerFault(retry.reason.clone()),
+        Verdict::Retry(retry) if retry.counts && !retry.refused => {
+            RunOutcome::ServerFault(retry.reason.clone())
+        }
         _ => RunOutcome::Failed,
     }
 }

@@ -24,6 +24,8 @@
 //! | server refuses the connection at submit | back to the queue at once, not counted; the server is down |
 //! | submit without a clear answer | `/queue` and `/history` decide: watch, or back to the queue, counted |
 //! | ComfyUI refuses the workflow | failed: `invalid_workflow` |
+//! | ComfyUI accepts a part of the workflow, and the job is not `partial` | the run is ended; failed: `invalid_workflow` |
+//! | 500 or 403 at submit from a server that judges other submissions | back to the queue, counted; the second time failed: `invalid_workflow` |
 //! | server refuses connections in mid-run for [`Settings::refused_for`] | back to the queue, counted |
 //! | run vanished from queue and history | back to the queue, counted; when spent, failed: `backend_lost` |
 //! | out of memory | back to the queue, counted; when spent, failed: `out_of_memory` |

@@ -17,6 +17,8 @@ use crate::store::{Requeue, StoreError};
 
 /// A job that brought down that many servers is not given to another.
 const POISON: usize = 2;
+/// Refusals without a reason after which the job itself is at fault; the second is another server's, where there is one.
+const REFUSALS: u32 = 2;
 
 impl Attempt {
     /// Writes down what the attempt came to; what is to be learned from its run.
@@ -195,6 +197,14 @@ impl Attempt {
             let failure = Failure::new(FailureCode::Poison, message);
             return self.finish(self.bare(Ending::Failed(failure), moments)).await;
         }
+        if retry.refused && self.job.refusals + 1 >= REFUSALS {
+            let message = format!(
+                "ComfyUI did not take the workflow, and gave no reason, at {REFUSALS} attempts; the last one: {}",
+                retry.reason
+            );
+            let failure = Failure::new(FailureCode::InvalidWorkflow, message);
+            return self.finish(self.bare(Ending::Failed(failure), moments)).await;
+        }
         if !self.may_retry(retry.counts) {
             let message = format!("given up after {failures} attempts; the last one: {}", retry.reason);
             return self.finish(self.bare(Ending::Failed(Failure::new(retry.code, message)), moments)).await;
@@ -213,6 +223,7 @@ impl Attempt {
             reason: retry.reason,
             downed: retry.downed,
             fresh: retry.fresh,
+            refused: retry.refused,
             not_on: retry.elsewhere.then(|| self.backend.name().clone()),
             at: now,
         };

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::attempt::{Attempt, Moments};
 use super::course::Delivery;
 use super::verdict::{Verdict, rejected};
-use super::watch::Trail;
+use super::watch::{Refusal, Trail};
 use crate::comfy::SubmitError;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::rerun::defeat_cache;
@@ -46,11 +46,18 @@ impl Attempt {
                 format!("the workflow is larger than the server {} takes", self.backend.name()),
             ))),
             SubmitError::Denied(error) => {
-                trail.refusal = Some(format!("turned the job away ({})", error.fault));
+                let reason = format!("turned the job away ({})", error.fault);
+                trail.refusal = Some(Refusal { reason, of_this_job: client.judges_submissions().await });
                 Ok(Delivery::TurnedAway)
             }
-            SubmitError::ServerError(error) | SubmitError::Ambiguous(error) => {
-                trail.refusal = Some(format!("did not take the job ({})", error.fault));
+            SubmitError::ServerError(error) => {
+                let reason = format!("did not take the job ({})", error.fault);
+                trail.refusal = Some(Refusal { reason, of_this_job: client.judges_submissions().await });
+                Ok(Delivery::Unclear)
+            }
+            SubmitError::Ambiguous(error) => {
+                let reason = format!("did not take the job ({})", error.fault);
+                trail.refusal = Some(Refusal { reason, of_this_job: false });
                 Ok(Delivery::Unclear)
             }
         }

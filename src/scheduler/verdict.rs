@@ -41,6 +41,8 @@ pub(super) struct Retry {
     pub downed: bool,
     /// Whether the next run is not to take anything from ComfyUI's cache.
     pub fresh: bool,
+    /// Whether the server turned this job away, but judges other submissions.
+    pub refused: bool,
 }
 
 impl Retry {
@@ -55,7 +57,14 @@ impl Retry {
             elsewhere: false,
             downed: false,
             fresh: false,
+            refused: false,
         }
+    }
+
+    /// The server turned this job away without a reason, but judges other submissions.
+    pub fn refused(reason: impl Into<String>) -> Self {
+        let code = FailureCode::InvalidWorkflow;
+        Self { code, outcome: "refused", refused: true, ..Self::lost(reason) }
     }
 
     /// The run itself failed, in a way that another may not.

@@ -15,9 +15,18 @@ pub(super) struct Trail {
     /// The nodes for which ComfyUI refused a part of the workflow.
     pub refused_nodes: NodeErrors,
     /// What the server said when it did not take the job.
-    pub refusal: Option<String>,
+    pub refusal: Option<Refusal>,
     /// The history's entry, if there is one.
     entry: Option<Box<HistoryEntry>>,
+}
+
+/// A submission that was not taken.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// Why; goes on after the server's name.
+    pub reason: String,
+    /// Whether the server judges other submissions, so that this job is suspected.
+    pub of_this_job: bool,
 }
 
 impl Attempt {
@@ -152,7 +161,7 @@ impl Attempt {
         match why {
             NotRun::Unreachable => format!("the server {server} could not be reached"),
             NotRun::NeverArrived => {
-                format!("{server} (the server no longer knows the job; it was probably restarted)")
+                format!("the gateway was restarted before the server {server} had taken the job")
             }
             NotRun::Recalled if self.backend.gives_back() => {
                 format!("it waited on the server {server}, which is {}", self.backend.state())
@@ -167,12 +176,15 @@ impl Attempt {
         since.is_some_and(|(listening, started)| listening <= started)
     }
 
-    fn lost(&self, loss: Loss, refusal: Option<String>) -> Retry {
+    fn lost(&self, loss: Loss, refusal: Option<Refusal>) -> Retry {
         let server = self.backend.name();
         let how = match loss {
             Loss::NotTaken => {
-                let refusal = refusal.unwrap_or_else(|| "did not take the job".to_owned());
-                return Retry::lost(format!("the server {server} {refusal}"));
+                let reason =
+                    refusal.as_ref().map_or("did not take the job", |refusal| refusal.reason.as_str());
+                let reason = format!("the server {server} {reason}");
+                let suspected = refusal.is_some_and(|refusal| refusal.of_this_job);
+                return if suspected { Retry::refused(reason) } else { Retry::lost(reason) };
             }
             Loss::Forgotten { .. } => "the server no longer knows the job; it was probably restarted",
             Loss::WentAway { .. } => "the server went away in mid-job",

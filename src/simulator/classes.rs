@@ -265,6 +265,7 @@ pub(super) static CLASSES: &[Class] = &[
         &[needs("audio", Kind::Link("AUDIO")), needs("filename_prefix", text("audio/ComfyUI"))],
         &[],
     ),
+    output("SimServerError", "Fail the Server", "simulator", &[may("any", ANY)], &[]),
     output(
         "SimHold",
         "Hold until Released",

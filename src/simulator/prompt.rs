@@ -49,6 +49,10 @@ fn accept(server: &Arc<Server>, mut envelope: Map<String, Value>) -> Result<Resp
     if version == Version::V0_24_0 {
         replacements::apply(&mut graph);
     }
+    if graph.values().any(|node| node["class_type"] == "SimServerError") {
+        // As when a package's own hook on submissions raises.
+        return Err(broken().into());
+    }
     let targets = envelope.remove("partial_execution_targets");
     let wanted = |id: &str| match &targets {
         Some(Value::Array(ids)) => ids.iter().any(|wanted| wanted == id),

@@ -75,6 +75,8 @@ pub struct ClaimedJob {
     pub max_attempts: Option<u32>,
     /// Servers that went down while they ran it, so far.
     pub downed: Vec<BackendName>,
+    /// How often a server turned it away without a reason, although it judged other submissions.
+    pub refusals: u32,
     /// Whether its run is not to take anything from ComfyUI's cache.
     pub defeats_cache: bool,
     /// Whether it may run although some of its outputs cannot.
@@ -166,6 +168,8 @@ pub struct Requeue {
     pub downed: bool,
     /// Whether its next run is not to take anything from ComfyUI's cache.
     pub fresh: bool,
+    /// Whether its server turned the job away without a reason, although it judged other submissions.
+    pub refused: bool,
     /// A server that is not to claim it again, as it cannot run it.
     pub not_on: Option<BackendName>,
     /// When.
@@ -184,6 +188,7 @@ impl Requeue {
             reason,
             downed: false,
             fresh: false,
+            refused: false,
             not_on: None,
             at: now,
         }

@@ -20,6 +20,7 @@ mod partial;
 mod placing;
 mod pool;
 mod recovery;
+mod refusals;
 mod registered;
 mod retention;
 mod routing;

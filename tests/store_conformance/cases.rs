@@ -29,6 +29,7 @@ macro_rules! every_case {
             attempts::a_finish_under_the_right_fence_ends_the_job,
             attempts::a_finish_under_a_wrong_fence_changes_nothing,
             attempts::an_end_is_written_once,
+            attempts::refusals_of_a_job_are_counted,
             attempts::a_job_is_cancelled_only_on_request,
             attempts::a_requeued_job_waits_again,
             attempts::a_requeue_after_a_cancel_or_under_a_wrong_fence_is_refused,

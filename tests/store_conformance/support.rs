@@ -171,6 +171,7 @@ pub fn again(counts: bool) -> Requeue {
         reason: "the server gpu-1 was lost".to_owned(),
         downed: false,
         fresh: false,
+        refused: false,
         not_on: None,
         at: at(1_500),
     }

@@ -163,7 +163,7 @@ pub(super) async fn requeue(
     rev: i64,
 ) -> Result<Reply, OpError> {
     let row = sqlx::query(
-        "UPDATE jobs SET state = 'queued', rev = ?9, failures = failures + ?4, downed = CASE ?10 WHEN 1 THEN json_insert(coalesce(downed, '[]'), '$[#]', backend) ELSE downed END, fresh = max(fresh, ?11), not_before = ?5, queue_deadline = ?6, msg = ?7,
+        "UPDATE jobs SET state = 'queued', rev = ?9, failures = failures + ?4, downed = CASE ?10 WHEN 1 THEN json_insert(coalesce(downed, '[]'), '$[#]', backend) ELSE downed END, fresh = max(fresh, ?11), refusals = refusals + ?12, not_before = ?5, queue_deadline = ?6, msg = ?7,
              lease_owner = NULL, lease_until = NULL,
              not_on = CASE WHEN ?8 IS NULL THEN not_on ELSE json_insert(coalesce(not_on, '[]'), '$[#]', ?8) END
          WHERE prompt_id = ?1 AND state = 'running' AND attempt = ?2 AND lease_owner = ?3 AND cancel_requested = 0
@@ -180,6 +180,7 @@ pub(super) async fn requeue(
     .bind(rev)
     .bind(i64::from(requeue.downed))
     .bind(i64::from(requeue.fresh))
+    .bind(i64::from(requeue.refused))
     .fetch_optional(&mut *connection)
     .await?;
     let Some(row) = row else { return Err(StoreError::LeaseLost.into()) };

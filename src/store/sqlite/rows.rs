@@ -220,6 +220,7 @@ pub(super) fn claimed(row: &SqliteRow) -> Result<ClaimedJob, StoreError> {
         cancel_requested: get(row, "cancel_requested")?,
         max_attempts: get(row, "max_attempts")?,
         downed: downed(row)?,
+        refusals: get(row, "refusals")?,
         defeats_cache: get(row, "fresh")?,
         partial: get(row, "partial")?,
         needs: needs(row)?,

@@ -1,7 +1,7 @@
 //! Running jobs: ending them, giving them back, taking them over, each under its fence.
 
 use comfy_gateway::domain::job::{Ending, Fence, JobState, Lease, NewJob, Status};
-use comfy_gateway::store::{Adopt, JobStore, Lookup, StoreError};
+use comfy_gateway::store::{Adopt, JobStore, Lookup, Requeue, StoreError};
 use futures_util::poll;
 
 use crate::support::*;
@@ -100,6 +100,15 @@ pub async fn a_requeued_job_waits_again(store: &dyn JobStore) {
     requeue.deadline = Some(at(8_000));
     store.requeue(fence, requeue).await.unwrap();
     assert_eq!(store.expire_queued(at(8_000), late(), None).await.unwrap(), [id(1)]);
+}
+
+pub async fn refusals_of_a_job_are_counted(store: &dyn JobStore) {
+    store.insert(job(1)).await.unwrap();
+    for (refused, refusals) in [(false, 0), (true, 0), (true, 1), (false, 2)] {
+        let claimed = claim_job(store, 1, 1, at(1_000)).await.unwrap();
+        assert_eq!(claimed.refusals, refusals);
+        store.requeue(claimed.attempt.fence(id(1)), Requeue { refused, ..again(false) }).await.unwrap();
+    }
 }
 
 pub async fn a_requeue_after_a_cancel_or_under_a_wrong_fence_is_refused(store: &dyn JobStore) {
