@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use url::Url;
 
+use crate::api::offload::Offload;
 use crate::api::router;
 use crate::api::server::{ServerSettings, serve};
 use crate::api::state::{ApiLimits, ApiState};
@@ -16,6 +17,7 @@ use crate::clock::Clock;
 use crate::comfy::EndpointError;
 use crate::config::Config;
 use crate::data_dir::{DataDir, DataDirError};
+use crate::domain::workflow::WorkflowLimits;
 use crate::inputs::{AllowList, Fetcher, FetcherError, Guard};
 use crate::lifecycle::{Crash, Tasks};
 use crate::media::{FsMediaStore, MediaError};
@@ -70,6 +72,7 @@ impl From<Config> for AppSettings {
                 max_file: settings.max_file as u64,
                 max_inputs: settings.max_inputs,
                 allow_backend_paths: settings.allow_backend_paths,
+                workflow: WorkflowLimits { nodes: settings.max_nodes, params: settings.max_params },
                 max_workflow: settings.max_body as u64,
                 follows_folder: settings.workflows.is_some(),
                 file_retention: settings.retention,
@@ -78,6 +81,8 @@ impl From<Config> for AppSettings {
             fetch_allow: inputs.allow,
             api: ApiLimits {
                 max_body: settings.max_body,
+                max_values: settings.max_values,
+                max_params: settings.max_params,
                 body_timeout: BODY_TIMEOUT,
                 body_idle: BODY_IDLE,
                 max_timeout: settings.max_timeout,
@@ -183,7 +188,12 @@ impl App {
             let follow = Folder::new(folder).follow(service.clone(), workers.stopping());
             workers.spawn("workflow files", follow);
         }
-        let state = ApiState { service, limits: settings.api, public_url: settings.public_url };
+        let state = ApiState {
+            service,
+            limits: settings.api,
+            offload: Offload::default(),
+            public_url: settings.public_url,
+        };
         workers
             .spawn("http server", serve(listener, router(state), settings.server, clock, workers.stopping()));
         tracing::info!(%address, "comfy-gateway is listening");

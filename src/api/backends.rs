@@ -197,7 +197,7 @@ pub async fn get(
     )
 )]
 pub async fn add(State(state): State<ApiState>, body: JsonObject) -> Result<Response, Problem> {
-    let server = read(&body, state.service.parts().clock.now())?;
+    let server = read(&body, &state.limits, state.service.parts().clock.now())?;
     let location = format!("/backends/{}", server.name);
     let backend = state.service.add_backend(server).await?;
     let body = axum::Json(BackendBody::from(backend.as_ref()));

@@ -1,5 +1,8 @@
 //! JSON bodies: their type, their size, their syntax, and their fields one by one, with every fault told.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
@@ -7,12 +10,16 @@ use axum::extract::{FromRequest, Request};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::problem::{self, FieldError, Problem};
-use super::state::ApiState;
+use super::problem::{self, FieldError, Problem, in_a_sentence};
+use super::state::{ApiLimits, ApiState};
+use crate::domain::capped::Capped;
+use crate::domain::fault::escaped;
+use crate::domain::json_scan::{JsonExcess, JsonLimits, scan};
 use crate::domain::params::nearest;
-use crate::domain::workflow::Entries;
+use crate::domain::text::brief;
 
 /// A body that was read whole and is a JSON object.
 #[derive(Debug)]
@@ -81,16 +88,129 @@ impl JsonObject {
             .map_err(|_| Problem::new(problem::MALFORMED_JSON, "the body is not valid UTF-8"))
     }
 
-    /// The object's fields.
+    /// The body's length in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The body's text, if it is one JSON object within `limits`.
     ///
     /// # Errors
-    /// `malformed_json` for anything that is not one JSON object.
-    pub fn fields(&self) -> Result<Fields<'_>, Problem> {
+    /// `malformed_json` for anything else; `body_too_large` for too many values.
+    pub fn object(&self, limits: &ApiLimits) -> Result<&str, Problem> {
+        self.fields(&[], limits).map(|fields| fields.text)
+    }
+
+    /// The object's fields of these names; any other is a fault.
+    ///
+    /// # Errors
+    /// As [`JsonObject::object`].
+    pub fn fields<'a>(&'a self, known: &[&str], limits: &ApiLimits) -> Result<Fields<'a>, Problem> {
+        let text = self.scanned(limits)?;
+        let mut fields = Fields { text, entries: Vec::new(), errors: Capped::default() };
+        let mut json = serde_json::Deserializer::from_str(text);
+        let read = json.deserialize_map(KnownFields { known, fields: &mut fields }).and_then(|()| json.end());
+        read.map_err(|error| malformed(format!("the body must be a JSON object: {error}")))?;
+        Ok(fields)
+    }
+
+    /// The members of an object whose keys are the caller's, at most `max_params`.
+    ///
+    /// # Errors
+    /// As [`JsonObject::object`]; `invalid_params` for more members or a repeated one.
+    pub fn members<'a>(&'a self, limits: &ApiLimits) -> Result<Vec<(String, &'a RawValue)>, Problem> {
+        let text = self.object(limits)?;
+        members(text, limits.max_params)
+            .map_err(|why| Problem::new(problem::INVALID_PARAMS, format!("the body {why}")))
+    }
+
+    fn scanned(&self, limits: &ApiLimits) -> Result<&str, Problem> {
         let text = self.text()?;
-        let malformed = |detail: String| Problem::new(problem::MALFORMED_JSON, detail);
-        let Entries(entries) = serde_json::from_str(text)
-            .map_err(|error| malformed(format!("the body must be a JSON object: {error}")))?;
-        Ok(Fields { entries, errors: Vec::new() })
+        let within = JsonLimits { depth: usize::MAX, values: limits.max_values };
+        match scan(text, within) {
+            Ok(()) => Ok(text),
+            Err(excess @ JsonExcess::Values(most)) => {
+                let problem = Problem::new(problem::BODY_TOO_LARGE, format!("the body {excess}"));
+                Err(problem.limit(most as u64))
+            }
+            Err(excess) => Err(malformed(format!("the body {excess}"))),
+        }
+    }
+}
+
+fn malformed(detail: String) -> Problem {
+    Problem::new(problem::MALFORMED_JSON, detail)
+}
+
+/// The members of an object, each once; `Err` ends a sentence that names the object.
+fn members(text: &str, most: usize) -> Result<Vec<(String, &RawValue)>, String> {
+    let mut seen = Once { most, members: Vec::new(), names: HashSet::new(), fault: None };
+    let mut json = serde_json::Deserializer::from_str(text);
+    let read = json.deserialize_map(&mut seen).and_then(|()| json.end());
+    match (read, seen.fault) {
+        (_, Some(fault)) => Err(fault),
+        (Ok(()), None) => Ok(seen.members),
+        (Err(_), None) => Err("must be an object".to_owned()),
+    }
+}
+
+/// Reads members until one is repeated or too many.
+struct Once<'de> {
+    most: usize,
+    members: Vec<(String, &'de RawValue)>,
+    names: HashSet<String>,
+    fault: Option<String>,
+}
+
+impl<'de> Visitor<'de> for &mut Once<'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
+            if self.members.len() == self.most {
+                self.fault = Some(format!("has more than {} members (max_params)", self.most));
+            } else if !self.names.insert(name.clone()) {
+                self.fault = Some(format!("has the member {:?} twice", brief(&name)));
+            }
+            if self.fault.is_some() {
+                return Err(A::Error::custom("not read on"));
+            }
+            self.members.push((name, value));
+        }
+        Ok(())
+    }
+}
+
+/// Keeps the fields it knows, and faults for all others.
+struct KnownFields<'f, 'a> {
+    known: &'f [&'f str],
+    fields: &'f mut Fields<'a>,
+}
+
+impl<'de> Visitor<'de> for KnownFields<'_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Self { known, fields } = self;
+        while let Some((key, value)) = map.next_entry::<Cow<'de, str>, &'de RawValue>()? {
+            match known.iter().position(|name| *name == key) {
+                None => fields.unknown(&key, known),
+                Some(_) if fields.entries.iter().any(|(name, _)| *name == key) => {
+                    fields.fault(&key, format!("the field {key} is given twice"));
+                }
+                Some(_) => fields.entries.push((key.into_owned(), value)),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -103,8 +223,9 @@ pub(super) fn time(seconds: f64, most: Duration) -> Option<Duration> {
 /// Reads fields and gathers what is wrong with them.
 #[derive(Debug)]
 pub struct Fields<'a> {
+    text: &'a str,
     entries: Vec<(String, &'a RawValue)>,
-    errors: Vec<FieldError>,
+    errors: Capped<FieldError>,
 }
 
 impl<'a> Fields<'a> {
@@ -125,29 +246,21 @@ impl<'a> Fields<'a> {
 
     /// Notes a fault of a field of a field.
     pub fn fault_below(&mut self, name: &str, field: &str, message: impl Into<String>) {
-        self.fault(&format!("{name}/{}", field.replace('~', "~0").replace('/', "~1")), message);
+        self.fault(&format!("{name}/{}", escaped(field)), message);
     }
 
-    /// Refuses fields of other names.
-    pub fn only(&mut self, known: &[&str]) {
-        let unknown: Vec<String> = self
-            .entries
-            .iter()
-            .map(|(key, _)| key.clone())
-            .filter(|key| !known.contains(&key.as_str()))
-            .collect();
-        for key in unknown {
-            let hint = match nearest(&key, known.iter().copied()).first() {
+    fn unknown(&mut self, key: &str, known: &[&str]) {
+        self.errors.push_with(|| {
+            let hint = match nearest(key, known.iter().copied()).first() {
                 Some(near) => format!("did you mean {near:?}?"),
                 None => format!("known are {}", known.join(", ")),
             };
-            let pointer = format!("/{}", key.replace('~', "~0").replace('/', "~1"));
-            self.errors.push(FieldError {
-                pointer,
-                message: format!("unknown field {key:?}; {hint}"),
+            FieldError {
+                pointer: format!("/{}", escaped(key)),
+                message: format!("unknown field {:?}; {hint}", brief(key)),
                 node_id: None,
-            });
-        }
+            }
+        });
     }
 
     /// `true` or `false`.
@@ -168,12 +281,6 @@ impl<'a> Fields<'a> {
             self.fault(name, format!("{name} must be a text of up to {most} characters"));
         }
         text
-    }
-
-    /// All fields, none of them judged.
-    #[must_use]
-    pub fn into_entries(self) -> Vec<(String, &'a RawValue)> {
-        self.entries
     }
 
     /// A whole number between two bounds.
@@ -199,14 +306,16 @@ impl<'a> Fields<'a> {
         time
     }
 
-    /// The entries of an object.
-    pub fn object(&mut self, name: &str) -> Option<Vec<(String, &'a RawValue)>> {
+    /// The members of an object, at most `most`, each once.
+    pub fn object(&mut self, name: &str, most: usize) -> Option<Vec<(String, &'a RawValue)>> {
         let raw = self.raw(name)?;
-        if let Ok(Entries(entries)) = serde_json::from_str(raw.get()) {
-            return Some(entries);
+        match members(raw.get(), most) {
+            Ok(members) => Some(members),
+            Err(why) => {
+                self.fault(name, format!("{name} {why}"));
+                None
+            }
         }
-        self.fault(name, format!("{name} must be an object"));
-        None
     }
 
     /// Ends the reading.
@@ -214,11 +323,10 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// `invalid_request` with every fault that was noted.
     pub fn finish(self) -> Result<(), Problem> {
-        let Some(first) = self.errors.first() else { return Ok(()) };
-        let detail = match self.errors.len() {
-            1 => first.message.clone(),
-            several => format!("{} (and {} more, see errors)", first.message, several - 1),
-        };
+        if self.errors.is_empty() {
+            return Ok(());
+        }
+        let detail = in_a_sentence(&self.errors);
         Err(Problem::new(problem::INVALID_REQUEST, detail).errors(self.errors))
     }
 }

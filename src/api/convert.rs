@@ -59,10 +59,12 @@ pub async fn convert(
     State(state): State<ApiState>,
     body: JsonObject,
 ) -> Result<axum::Json<ConvertedWorkflow>, Problem> {
-    body.fields()?;
-    let converted = state.service.convert(body.text()?).await?;
-    let workflow = RawValue::from_string(converted.graph)
-        .map_err(|error| Problem::new(problem::INTERNAL, error.to_string()))?;
-    let warnings = converted.warnings.into_iter().map(Into::into).collect();
-    Ok(axum::Json(ConvertedWorkflow { workflow, warnings }))
+    let converting = state.offload.clone().judge(body.bytes(), move || async move {
+        let converted = state.service.convert(body.object(&state.limits)?).await?;
+        let workflow = RawValue::from_string(converted.graph)
+            .map_err(|error| Problem::new(problem::INTERNAL, error.to_string()))?;
+        let warnings = converted.warnings.into_iter().map(Into::into).collect();
+        Ok(ConvertedWorkflow { workflow, warnings })
+    });
+    converting.await.map(axum::Json)
 }

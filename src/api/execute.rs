@@ -19,6 +19,7 @@ use super::problem::{self, Problem, ProblemBody};
 use super::results::POLL_AGAIN;
 use super::state::{ApiLimits, ApiState};
 use crate::domain::binding::Given;
+use crate::domain::text::brief;
 use crate::service::{Part, Submission, WorkflowSource};
 
 /// The fields of a request besides its options.
@@ -148,10 +149,14 @@ pub async fn execute(
     parts: Parts,
     body: JobBody,
 ) -> Result<Response, Problem> {
-    let JobBody { json, texts, files } = body;
-    let submission = submission(json.as_ref(), &texts, files, &state.limits, base.as_str())?;
     let wait = preferred_wait(&parts, state.limits.max_wait);
-    let id = state.service.submit(submission).await?;
+    let (service, limits, own_url) = (state.service.clone(), state.limits.clone(), base.clone());
+    let submitting = state.offload.clone().judge(body.bytes(), move || async move {
+        let JobBody { json, texts, files } = body;
+        let submission = submission(json.as_ref(), &texts, files, &limits, own_url.as_str())?;
+        Ok::<_, Problem>(service.submit(submission).await?)
+    });
+    let id = submitting.await?;
     let view = state.service.result(id, wait.time).await?;
     Ok(answer(&ExecuteResult::new(view, &base), &format!("/results/{id}"), wait))
 }
@@ -167,17 +172,17 @@ pub(super) fn submission<'a>(
     let json = json.ok_or_else(|| {
         Problem::new(problem::INVALID_REQUEST, "the form has no part \"request\" with the JSON")
     })?;
-    let mut submission = read(json.fields()?, limits, own_url)?;
+    let mut submission =
+        read(json.fields(&[&FIELDS[..], &options::FIELDS].concat(), limits)?, limits, own_url)?;
     add_parts(&mut submission, texts, files)?;
     Ok(submission)
 }
 
 fn read<'a>(mut fields: Fields<'a>, limits: &ApiLimits, own_url: &'a str) -> Result<Submission<'a>, Problem> {
-    fields.only(&[&FIELDS[..], &options::FIELDS].concat());
     let workflow = workflow(&mut fields);
     let submission = Submission {
         workflow: workflow.unwrap_or(WorkflowSource::Inline("")),
-        params: given(fields.object("params").unwrap_or_default()),
+        params: given(fields.object("params", limits.max_params).unwrap_or_default()),
         parts: Vec::new(),
         own_url,
         options: options::of_body(&mut fields, limits),
@@ -236,7 +241,7 @@ fn add_value<'a>(submission: &mut Submission<'a>, name: String, value: Given<'a>
     if submission.params.iter().any(|(known, _)| *known == name) {
         return Err(Problem::new(
             problem::INVALID_PARAMS,
-            format!("the parameter {name:?} is given more than once"),
+            format!("the parameter {:?} is given more than once", brief(&name)),
         ));
     }
     submission.params.push((name, value));

@@ -8,9 +8,11 @@ use axum::http::request::Parts;
 
 use super::problem::{self, FieldError, Problem};
 use super::state::ApiState;
+use crate::domain::capped::Capped;
 use crate::domain::id::{BackendName, FileId, PromptId};
 use crate::domain::params::nearest;
 use crate::domain::registered::WorkflowRef;
+use crate::domain::text::brief;
 use crate::service::FetchError;
 
 /// The `{prompt_id}` of the path.
@@ -130,7 +132,7 @@ impl FromRequestParts<ApiState> for BaseUrl {
 #[derive(Debug)]
 pub struct Query {
     values: Vec<(String, String)>,
-    errors: Vec<FieldError>,
+    errors: Capped<FieldError>,
 }
 
 impl Query {
@@ -138,12 +140,12 @@ impl Query {
     #[must_use]
     pub fn read(parts: &Parts, known: &[&str]) -> Self {
         let pairs = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
-        let mut query = Self { values: Vec::new(), errors: Vec::new() };
+        let mut query = Self { values: Vec::new(), errors: Capped::default() };
         for (name, value) in pairs {
             if !known.contains(&name.as_ref()) {
                 let near = nearest(&name, known.iter().copied());
                 let hint = near.first().map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
-                query.fault(&name, format!("unknown query parameter {name:?}{hint}"));
+                query.fault(&name, format!("unknown query parameter {:?}{hint}", brief(&name)));
             } else if query.get(&name).is_some() {
                 query.fault(&name, format!("the query parameter {name:?} is given twice"));
             } else {
@@ -175,7 +177,7 @@ impl Query {
     }
 
     fn fault(&mut self, name: &str, message: String) {
-        self.errors.push(FieldError { pointer: name.to_owned(), message, node_id: None });
+        self.errors.push(FieldError { pointer: brief(name).into_owned(), message, node_id: None });
     }
 
     /// Ends the reading.

@@ -56,6 +56,15 @@ pub struct JobBody {
     pub files: Vec<(String, Part)>,
 }
 
+impl JobBody {
+    /// The bytes of all that is no file.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let json = self.json.as_ref().map_or(0, JsonObject::bytes);
+        json + self.texts.iter().map(|(_, text)| text.len()).sum::<usize>()
+    }
+}
+
 impl FromRequest<ApiState> for JobBody {
     type Rejection = Problem;
 

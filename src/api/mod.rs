@@ -5,6 +5,7 @@
 //! Write the handler with its `#[utoipa::path]` in the file of its resource, name it in [`routes`], run
 //! `comfy-gateway openapi > openapi.yaml`, and give each of its answers a test in `tests/api`.
 
+pub mod offload;
 pub mod problem;
 pub mod server;
 pub mod state;

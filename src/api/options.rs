@@ -8,7 +8,8 @@ use super::body::{Fields, time};
 use super::extract::Query;
 use super::state::ApiLimits;
 use crate::domain::id::BackendName;
-use crate::domain::workflow::is_deeper_than;
+use crate::domain::json_scan::is_deeper_than;
+use crate::domain::text::brief;
 use crate::service::{JobOptions, Requires};
 
 /// The highest priority.
@@ -59,7 +60,7 @@ pub(super) fn of_body(fields: &mut Fields<'_>, limits: &ApiLimits) -> JobOptions
 
 fn requires(fields: &mut Fields<'_>) -> Requires {
     let mut requires = Requires::default();
-    for (name, raw) in fields.object("requires").unwrap_or_default() {
+    for (name, raw) in fields.object("requires", MOST_LABELS).unwrap_or_default() {
         let read = match name.as_str() {
             _ if raw.get() == "null" => true,
             "labels" => serde_json::from_str::<Vec<BackendName>>(raw.get())
@@ -72,7 +73,7 @@ fn requires(fields: &mut Fields<'_>) -> Requires {
             "backend" => serde_json::from_str(raw.get()).map(|name| requires.backend = Some(name)).is_ok(),
             _ => {
                 let known = "known are labels and backend";
-                fields.fault_below("requires", &name, format!("unknown field {name:?}; {known}"));
+                fields.fault_below("requires", &name, format!("unknown field {:?}; {known}", brief(&name)));
                 continue;
             }
         };
@@ -94,7 +95,11 @@ fn metadata(fields: &mut Fields<'_>) -> Option<Box<RawValue>> {
         fields.fault("metadata", format!("metadata may have up to {bytes} bytes and {levels} levels"));
         return None;
     }
-    fields.object("metadata").map(|_| raw.to_owned())
+    if !raw.get().starts_with('{') {
+        fields.fault("metadata", "metadata must be an object");
+        return None;
+    }
+    Some(raw.to_owned())
 }
 
 /// The options in a query.

@@ -9,7 +9,8 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::domain::workflow::Fault;
+use crate::domain::capped::Capped;
+use crate::domain::fault::{Fault, Faults};
 
 /// One kind of refusal: its stable code, status and title.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +76,14 @@ pub struct FieldError {
     pub node_id: Option<String>,
 }
 
+impl FieldError {
+    /// A fault at a place in the body.
+    #[must_use]
+    pub fn at(pointer: &str, message: &str) -> Self {
+        Self { pointer: pointer.to_owned(), message: message.to_owned(), node_id: None }
+    }
+}
+
 /// A refusal on its way out.
 #[derive(Debug, Clone)]
 pub struct Problem(Box<Parts>);
@@ -83,7 +92,7 @@ pub struct Problem(Box<Parts>);
 struct Parts {
     kind: Kind,
     detail: String,
-    errors: Vec<FieldError>,
+    errors: Capped<FieldError>,
     node_errors: Value,
     limit: Option<u64>,
     retry_after: Option<Duration>,
@@ -113,9 +122,13 @@ pub struct ProblemBody<'a> {
     request_id: &'a str,
     /// Whether the same request may succeed later.
     retryable: bool,
-    /// All faults, where there are several places.
+    /// The faults, where there are several places: the first 100.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldError],
+    /// How many more faults there are than `errors` lists.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false)]
+    more_errors: usize,
     /// What the best of the servers has against the workflow, by node id: `class_type` and `errors`, each with ComfyUI's
     /// name for it (`type`), `message`, `input`, `received` and the `nearest` names there are.
     #[serde(skip_serializing_if = "Value::is_null")]
@@ -133,7 +146,7 @@ impl Problem {
         Self(Box::new(Parts {
             kind,
             detail,
-            errors: Vec::new(),
+            errors: Capped::default(),
             node_errors: Value::Null,
             limit: None,
             retry_after: None,
@@ -141,9 +154,9 @@ impl Problem {
         }))
     }
 
-    /// With all faults found.
+    /// With the faults found.
     #[must_use]
-    pub fn errors(mut self, errors: Vec<FieldError>) -> Self {
+    pub fn errors(mut self, errors: Capped<FieldError>) -> Self {
         self.0.errors = errors;
         self
     }
@@ -205,6 +218,7 @@ impl Problem {
             request_id,
             retryable: kind.retryable,
             errors,
+            more_errors: errors.more(),
             node_errors,
             limit: *limit,
         }
@@ -220,13 +234,27 @@ impl IntoResponse for Problem {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
 /// Faults below a part of the body as errors of the request.
 #[must_use]
-pub fn field_errors(below: &str, faults: Vec<Fault>) -> Vec<FieldError> {
-    let at = |fault: Fault| FieldError {
+pub fn field_errors(below: &str, faults: Faults) -> Capped<FieldError> {
+    faults.map(|fault: Fault| FieldError {
         pointer: below.to_owned() + &fault.pointer,
         message: fault.message,
         node_id: fault.node_id,
-    };
-    faults.into_iter().map(at).collect()
+    })
+}
+
+/// One sentence for several faults: the first, and how many there are besides.
+#[must_use]
+pub fn in_a_sentence(errors: &Capped<FieldError>) -> String {
+    let first = errors.first().map_or_else(String::new, |error| error.message.clone());
+    match errors.total() {
+        0 | 1 => first,
+        total => format!("{first} (and {} more, see errors)", total - 1),
+    }
 }

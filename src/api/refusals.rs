@@ -6,21 +6,17 @@ use super::problem::{
     BACKEND_BUSY, BACKEND_CONFIGURED, BACKEND_EXISTS, BODY_TOO_LARGE, FROM_FOLDER, GONE, INTERNAL,
     INVALID_PARAMS, INVALID_REQUEST, INVALID_WORKFLOW, Kind, MALFORMED_FORM, NOT_FOUND, Problem, QUEUE_FULL,
     SERVERS_UNKNOWN, STORAGE_UNAVAILABLE, STORE_UNAVAILABLE, UNFINISHED, WORKFLOW_UNAVAILABLE, field_errors,
+    in_a_sentence,
 };
 use crate::convert::ConvertFault;
-use crate::domain::workflow::Fault;
+use crate::domain::fault::{Fault, Faults};
 use crate::media::MediaError;
 use crate::service::{BackendError, FetchError, KeepError, SubmitError};
 use crate::store::StoreError;
 
-fn several(kind: Kind, below: &str, faults: Vec<Fault>) -> Problem {
+fn several(kind: Kind, below: &str, faults: Faults) -> Problem {
     let errors = field_errors(below, faults);
-    let first = errors.first().map_or_else(String::new, |error| error.message.clone());
-    let detail = match errors.len() {
-        0 | 1 => first,
-        several => format!("{first} (and {} more, see errors)", several - 1),
-    };
-    Problem::new(kind, detail).errors(errors)
+    Problem::new(kind, in_a_sentence(&errors)).errors(errors)
 }
 
 impl Problem {
@@ -57,8 +53,7 @@ impl From<SubmitError> for Problem {
             }
             SubmitError::InvalidParams(faults) => several(INVALID_PARAMS, "/params", faults),
             SubmitError::UnknownWorkflow(message) => {
-                let fault = Fault { pointer: String::new(), message, node_id: None };
-                several(INVALID_WORKFLOW, "/workflow", vec![fault])
+                several(INVALID_WORKFLOW, "/workflow", Fault::whole(message))
             }
             SubmitError::Unconvertible(faults) => {
                 let fault = |fault: ConvertFault| Fault {

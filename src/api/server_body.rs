@@ -11,6 +11,8 @@ use utoipa::ToSchema;
 
 use super::body::{Fields, JsonObject};
 use super::problem::{self, Problem};
+use super::state::ApiLimits;
+use crate::domain::fault::escaped;
 use crate::domain::id::BackendName;
 use crate::domain::time::UnixMillis;
 use crate::pool::{DEFAULT_SLOTS, SLOTS};
@@ -59,9 +61,8 @@ pub struct ServerBody {
 ///
 /// # Errors
 /// `malformed_json`, or `invalid_request` with every fault.
-pub fn read(body: &JsonObject, now: UnixMillis) -> Result<StoredBackend, Problem> {
-    let mut fields = body.fields()?;
-    fields.only(FIELDS);
+pub fn read(body: &JsonObject, limits: &ApiLimits, now: UnixMillis) -> Result<StoredBackend, Problem> {
+    let mut fields = body.fields(FIELDS, limits)?;
     let name = name(&mut fields);
     let url = url(&mut fields);
     let slots = slots(&mut fields);
@@ -154,13 +155,10 @@ fn secret(fields: &mut Fields<'_>, name: &str) -> Option<SecretString> {
 }
 
 fn headers(fields: &mut Fields<'_>) -> Vec<(String, SecretString)> {
-    let given = fields.object("headers").unwrap_or_default();
-    if given.len() > MOST {
-        fields.fault("headers", format!("headers must be up to {MOST}"));
-    }
+    let given = fields.object("headers", MOST).unwrap_or_default();
     let mut headers = Vec::with_capacity(given.len());
     for (name, raw) in given {
-        let pointer = format!("headers/{}", name.replace('~', "~0").replace('/', "~1"));
+        let pointer = format!("headers/{}", escaped(&name));
         match (name.parse::<HeaderName>(), carried(raw)) {
             (Ok(_), Some(value)) => headers.push((name, value)),
             (Err(_), _) => fields.fault(&pointer, format!("`{name}` is no header name")),

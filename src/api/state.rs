@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::offload::Offload;
 use crate::service::Service;
 
 /// Limits of what a request may ask for.
@@ -12,6 +13,10 @@ use crate::service::Service;
 pub struct ApiLimits {
     /// The largest body, in bytes.
     pub max_body: usize,
+    /// The most values (members and items) of a JSON body.
+    pub max_values: usize,
+    /// The most parameters of one request.
+    pub max_params: usize,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
     /// How long nothing of a form may arrive.
@@ -29,6 +34,8 @@ pub struct ApiState {
     pub service: Arc<Service>,
     /// What requests may ask for.
     pub limits: ApiLimits,
+    /// Where large bodies are judged.
+    pub offload: Offload,
     /// Where clients find the gateway, if not where their request says.
     pub public_url: Option<Url>,
 }

@@ -18,8 +18,10 @@ use crate::service::{Fit, Validation};
 pub struct ValidationBody {
     /// Whether it would be accepted.
     ok: bool,
-    /// Why not.
+    /// Why not: the first 100 faults.
     errors: Vec<FieldError>,
+    /// How many more faults there are.
+    more_errors: usize,
     /// What the servers have against the workflow, by node id. With `ok`, what would be left out of it.
     #[schema(value_type = Object)]
     node_errors: Value,
@@ -97,9 +99,19 @@ pub async fn validate(
     base: BaseUrl,
     body: JobBody,
 ) -> Result<axum::Json<ValidationBody>, Problem> {
-    let JobBody { json, texts, files } = body;
-    let submission = submission(json.as_ref(), &texts, files, &state.limits, base.as_str())?;
-    let Validation { ok, faults, node_errors, fits } = state.service.validate(&submission).await?;
-    let backends = fits.iter().map(BackendFit::new).collect();
-    Ok(axum::Json(ValidationBody { ok, errors: field_errors("", faults), node_errors, backends }))
+    let judging = state.offload.clone().judge(body.bytes(), move || async move {
+        let JobBody { json, texts, files } = body;
+        let submission = submission(json.as_ref(), &texts, files, &state.limits, base.as_str())?;
+        let Validation { ok, faults, node_errors, fits } = state.service.validate(&submission).await?;
+        let errors = field_errors("", faults);
+        let backends = fits.iter().map(BackendFit::new).collect();
+        Ok(ValidationBody {
+            ok,
+            more_errors: errors.more(),
+            errors: errors.into_iter().collect(),
+            node_errors,
+            backends,
+        })
+    });
+    judging.await.map(axum::Json)
 }

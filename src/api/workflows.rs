@@ -9,15 +9,15 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::body::{Fields, JsonObject};
+use super::body::JsonObject;
 use super::convert::WarningBody;
 use super::dto::ExecuteResult;
 use super::execute::{self, add_parts, given};
 use super::extract::{BaseUrl, Query, WorkflowPath, preferred_wait};
 use super::form::JobBody;
 use super::options;
-use super::problem::{self, Problem, ProblemBody};
-use super::state::ApiState;
+use super::problem::{self, FieldError, Problem, ProblemBody};
+use super::state::{ApiLimits, ApiState};
 use super::validate::BackendFit;
 use crate::domain::registered::{WorkflowName, WorkflowRef};
 use crate::service::{Registration, Submission, WorkflowSource, WorkflowView};
@@ -215,8 +215,13 @@ pub async fn put(
     WorkflowPath(which): WorkflowPath,
     body: JsonObject,
 ) -> Result<Response, Problem> {
+    state.offload.clone().judge(body.bytes(), move || put_body(state, which, body)).await
+}
+
+async fn put_body(state: ApiState, which: WorkflowRef, body: JsonObject) -> Result<Response, Problem> {
     let name = without_version(which)?;
-    let (registered, warnings) = state.service.register(registration(name.clone(), &body)?).await?;
+    let registration = registration(name.clone(), &body, &state.limits)?;
+    let (registered, warnings) = state.service.register(registration).await?;
     let (status, version) = match registered {
         Registered::New(version) => (StatusCode::CREATED, version),
         Registered::Same(version) => (StatusCode::OK, version),
@@ -297,18 +302,22 @@ pub async fn execute(
     let mut query = Query::read(&parts, &options::QUERY);
     let options = options::of_query(&mut query, &state.limits);
     query.finish()?;
-    let JobBody { json, texts, files } = body;
-    let params = json.as_ref().map(JsonObject::fields).transpose()?.map(Fields::into_entries);
-    let mut submission = Submission {
-        workflow: WorkflowSource::Registered(which),
-        params: given(params.unwrap_or_default()),
-        parts: Vec::new(),
-        own_url: base.as_str(),
-        options,
-    };
-    add_parts(&mut submission, &texts, files)?;
     let wait = preferred_wait(&parts, state.limits.max_wait);
-    let id = state.service.submit(submission).await.map_err(Problem::of_path)?;
+    let (service, limits, own_url) = (state.service.clone(), state.limits.clone(), base.clone());
+    let submitting = state.offload.clone().judge(body.bytes(), move || async move {
+        let JobBody { json, texts, files } = body;
+        let params = json.as_ref().map(|json| json.members(&limits)).transpose()?;
+        let mut submission = Submission {
+            workflow: WorkflowSource::Registered(which),
+            params: given(params.unwrap_or_default()),
+            parts: Vec::new(),
+            own_url: own_url.as_str(),
+            options,
+        };
+        add_parts(&mut submission, &texts, files)?;
+        service.submit(submission).await.map_err(Problem::of_path)
+    });
+    let id = submitting.await?;
     let view = state.service.result(id, wait.time).await?;
     Ok(execute::answer(&ExecuteResult::new(view, &base), &format!("/results/{id}"), wait))
 }
@@ -324,12 +333,17 @@ fn without_version(which: WorkflowRef) -> Result<WorkflowName, Problem> {
 }
 
 /// The body: the fields of a registration, or the graph or the editor's file itself.
-fn registration(name: WorkflowName, body: &JsonObject) -> Result<Registration<'_>, Problem> {
-    let mut fields = body.fields()?;
+fn registration<'a>(
+    name: WorkflowName,
+    body: &'a JsonObject,
+    limits: &ApiLimits,
+) -> Result<Registration<'a>, Problem> {
+    let mut fields = body.fields(&["workflow", "title", "description"], limits)?;
     let Some(workflow) = fields.raw("workflow").filter(|raw| raw.get().starts_with('{')) else {
         if fields.raw("workflow").is_some() {
-            fields.fault("workflow", "workflow must be a graph or the editor's file, as an object");
-            fields.finish()?;
+            let message = "workflow must be a graph or the editor's file, as an object";
+            return Err(Problem::new(problem::INVALID_REQUEST, message)
+                .errors(FieldError::at("/workflow", message).into()));
         }
         return Ok(Registration {
             name,
@@ -339,7 +353,6 @@ fn registration(name: WorkflowName, body: &JsonObject) -> Result<Registration<'_
             from_folder: false,
         });
     };
-    fields.only(&["workflow", "title", "description"]);
     let (title, description) = LONGEST;
     let registration = Registration {
         name,

@@ -120,6 +120,12 @@ settings! {
     workflows: Option<PathBuf> = "", DirectoryOrNone;
     /// The largest request body.
     max_body: usize = "64MiB", Size(1 << 10, 1 << 30);
+    /// The most values of a JSON body: members of objects and items of lists.
+    max_values: usize = "500000", Whole(1_000, 100_000_000);
+    /// The most nodes of a workflow.
+    max_nodes: usize = "10000", Whole(1, 1_000_000);
+    /// The most parameters of a workflow, and of a request.
+    max_params: usize = "1000", Whole(1, 100_000);
     /// The largest file of a form, of `POST /files`, or given as base64.
     max_file: usize = "2GiB", Size(1 << 10, 1 << 40);
     /// The most files that one job's parameters may name.

@@ -36,8 +36,9 @@ use self::report::Report;
 pub use self::report::{ConvertFault, Warning};
 use self::resolve::{Known, Resolver};
 use crate::domain::fields::Fields;
+use crate::domain::json_scan::is_deeper_than;
 use crate::domain::object_info::Classes;
-use crate::domain::workflow::{MAX_DEPTH, is_deeper_than};
+use crate::domain::workflow::MAX_DEPTH;
 
 /// What a file was converted to.
 #[derive(Debug, Clone, PartialEq, Eq)]

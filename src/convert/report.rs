@@ -1,6 +1,8 @@
 //! What is told to the caller: faults, which stop a conversion, and warnings, which do not.
 //! It must not know what is converted.
 
+use crate::domain::text::brief;
+
 /// Why a file cannot be converted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConvertFault {
@@ -33,15 +35,9 @@ pub(super) struct Place {
     pub(super) class: String,
 }
 
-/// The longest title, class or value that is repeated in a report, in characters.
-const LONGEST: usize = 100;
-
 /// A text that may be long, as far as it is repeated in a report.
 pub(super) fn shortened(text: &str) -> String {
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
+    brief(text).into_owned()
 }
 
 impl Place {

@@ -7,9 +7,11 @@ use std::fmt;
 
 use serde_json::value::RawValue;
 
+use super::fault::{Fault, Faults};
 use super::input::MediaValue;
 use super::params::{ListForm, Param, ParamType, Params, Target, nearest};
-use super::workflow::{Fault, Node};
+use super::text::brief;
+use super::workflow::Node;
 
 /// A value as it was given for a parameter.
 #[derive(Clone)]
@@ -81,13 +83,13 @@ impl<'p> Params<'p, 'p> {
     ///
     /// # Errors
     /// All faults at once, with pointers below `params`: unknown parameters, missing ones, wrong types.
-    pub fn plan<'v>(&'p self, values: &[(String, Given<'v>)]) -> Result<Plan<'p, 'v>, Vec<Fault>> {
+    pub fn plan<'v>(&'p self, values: &[(String, Given<'v>)]) -> Result<Plan<'p, 'v>, Faults> {
         let mut plan = Plan { params: self, assigned: Vec::new(), media: Vec::new() };
-        let mut faults = Vec::new();
+        let mut faults = Faults::default();
         for (name, value) in values {
             match self.declared.get(name) {
                 None => faults.push(self.unknown(name)),
-                Some(param) if param.media => faults.extend(plan.assign_media(name, param, value)),
+                Some(param) if param.media => faults.append(plan.assign_media(name, param, value)),
                 Some(param) => faults.extend(plan.assign(name, param, value)),
             }
         }
@@ -102,6 +104,7 @@ impl<'p> Params<'p, 'p> {
     }
 
     fn unknown(&self, name: &str) -> Fault {
+        let shown = brief(name);
         let nearest = nearest(name, self.declared.keys().map(String::as_str));
         let hint = match (nearest.is_empty(), self.declared.is_empty()) {
             (false, _) => format!("; did you mean {}?", nearest.join(" or ")),
@@ -110,7 +113,7 @@ impl<'p> Params<'p, 'p> {
                 format!("; it declares {}", self.declared.keys().cloned().collect::<Vec<_>>().join(", "))
             }
         };
-        Fault::of_param(name, format!("the workflow has no parameter {name:?}{hint}"))
+        Fault::of_param(name, format!("the workflow has no parameter {shown:?}{hint}"))
     }
 
     /// `ComfyKit`'s rule: a seed of 0 asks for a random one.
@@ -229,13 +232,13 @@ impl<'p, 'v> Plan<'p, 'v> {
         format!(
             "{} (input {:?} of node {:?}, {})",
             target.kind.as_str(),
-            target.field,
-            node.id,
-            node.class_type
+            brief(&target.field),
+            brief(&node.id),
+            brief(&node.class_type)
         )
     }
 
-    fn assign_media(&mut self, name: &str, param: &'p Param, value: &Given<'v>) -> Vec<Fault> {
+    fn assign_media(&mut self, name: &str, param: &'p Param, value: &Given<'v>) -> Faults {
         let (values, is_list) = match media_values(name, value) {
             Ok(values) => values,
             Err(faults) => return faults,
@@ -243,10 +246,11 @@ impl<'p, 'v> Plan<'p, 'v> {
         if let Some(target) =
             param.targets.iter().find(|target| !matches!(target.kind, ParamType::String | ParamType::Untyped))
         {
-            return vec![Fault::of_param(
+            return Fault::of_param(
                 name,
                 format!("{name:?} is marked as media, but it sets {}", self.wanted(target)),
-            )];
+            )
+            .into();
         }
         let single: Vec<&Target> = param.targets.iter().filter(|target| target.list.is_none()).collect();
         if is_list && !single.is_empty() && single.len() != values.len() {
@@ -255,10 +259,8 @@ impl<'p, 'v> Plan<'p, 'v> {
             } else {
                 format!("{} files, one for each of its nodes", single.len())
             };
-            return vec![Fault::of_param(
-                name,
-                format!("{name:?} takes {nodes}; {} were given", values.len()),
-            )];
+            return Fault::of_param(name, format!("{name:?} takes {nodes}; {} were given", values.len()))
+                .into();
         }
         let first = self.media.len();
         for target in &param.targets {
@@ -277,12 +279,12 @@ impl<'p, 'v> Plan<'p, 'v> {
             place: is_list.then_some(place),
             value,
         }));
-        Vec::new()
+        Faults::default()
     }
 }
 
 /// The files of one value, and whether it is a list.
-fn media_values<'v>(name: &str, value: &Given<'v>) -> Result<(Vec<MediaValue<'v>>, bool), Vec<Fault>> {
+fn media_values<'v>(name: &str, value: &Given<'v>) -> Result<(Vec<MediaValue<'v>>, bool), Faults> {
     let one = |raw: &'v RawValue, place| MediaValue::read(raw).map_err(|why| item_fault(name, place, &why));
     match value {
         Given::Parts(parts) => {
@@ -290,13 +292,13 @@ fn media_values<'v>(name: &str, value: &Given<'v>) -> Result<(Vec<MediaValue<'v>
         }
         Given::Text(text) => MediaValue::read_text((*text).to_owned())
             .map(|value| (vec![value], false))
-            .map_err(|why| vec![item_fault(name, None, &why)]),
+            .map_err(|why| item_fault(name, None, &why).into()),
         Given::Json(raw) if raw.get().starts_with('[') => {
             let items: Vec<&'v RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
             if items.is_empty() {
-                return Err(vec![Fault::of_param(name, format!("{name:?} must not be an empty list"))]);
+                return Err(Fault::of_param(name, format!("{name:?} must not be an empty list")).into());
             }
-            let (mut values, mut faults) = (Vec::new(), Vec::new());
+            let (mut values, mut faults) = (Vec::new(), Faults::default());
             for (place, item) in items.into_iter().enumerate() {
                 match one(item, Some(place)) {
                     Ok(value) => values.push(value),
@@ -305,7 +307,7 @@ fn media_values<'v>(name: &str, value: &Given<'v>) -> Result<(Vec<MediaValue<'v>
             }
             if faults.is_empty() { Ok((values, true)) } else { Err(faults) }
         }
-        Given::Json(raw) => one(raw, None).map(|value| (vec![value], false)).map_err(|fault| vec![fault]),
+        Given::Json(raw) => one(raw, None).map(|value| (vec![value], false)).map_err(Faults::from),
     }
 }
 
@@ -348,7 +350,8 @@ impl<'v> Edits<'v> {
         let (span, prefix) = if let Some(input) = node.input(field) {
             (input.span.clone(), String::new())
         } else {
-            let added_before = self.0.iter().any(|((node, _), edit)| *node == at && !edit.prefix.is_empty());
+            let of_node = self.0.range((at, String::new())..(at + 1, String::new()));
+            let added_before = of_node.into_iter().any(|(_, edit)| !edit.prefix.is_empty());
             let comma = if node.inputs.is_empty() && !added_before { "" } else { "," };
             (node.inputs_end..node.inputs_end, format!("{comma}{}:", serde_json::Value::from(field)))
         };

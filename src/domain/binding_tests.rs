@@ -5,7 +5,7 @@ use crate::domain::object_info::ObjectInfo;
 use crate::domain::workflow::Workflow;
 use proptest::prelude::*;
 
-fn bind(graph: &str, params: &str) -> Result<Bound, Vec<Fault>> {
+fn bind(graph: &str, params: &str) -> Result<Bound, Faults> {
     let workflow = Workflow::parse(graph).unwrap();
     let values: serde_json::Map<String, serde_json::Value> = serde_json::from_str(params).unwrap();
     let raw: Vec<(String, Box<RawValue>)> = values
@@ -158,7 +158,7 @@ fn files(graph: &str, values: &[(&str, Given<'_>)]) -> Result<(Vec<String>, serd
     let workflow = Workflow::parse(graph).unwrap();
     let params = Params::declared_in(&workflow, &ObjectInfo::default()).unwrap();
     let values: Vec<_> = values.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-    let told = |faults: Vec<Fault>| faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>();
+    let told = |faults: Faults| faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>();
     let plan = params.plan(&values).map_err(told)?;
     let items = plan.media().iter().map(|item| format!("{}{:?}", item.param, item.place)).collect();
     let names: Vec<String> = (0..plan.media().len()).map(|at| format!("{at}.png")).collect();

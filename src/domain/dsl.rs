@@ -1,6 +1,8 @@
 //! The markers in node titles: `$output.NAME` names outputs, `$name…` declares parameters (`ComfyKit`'s DSL).
 //! It reads titles only; what the markers mean for a graph stands in `params` and `outputs`.
 
+use super::text::brief;
+
 /// What a node's title declares.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Title<'a> {
@@ -29,7 +31,7 @@ pub struct ParamMarker<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{part:?} is no parameter marker; it should look like `$name`, `$name.field!` or `$~name`")]
 pub struct InvalidMarker {
-    /// The part as written.
+    /// The part as written, cut if it is long.
     pub part: String,
 }
 
@@ -43,7 +45,9 @@ pub fn read_title(title: &str) -> Result<Title<'_>, InvalidMarker> {
     }
     let parts = title.split(',').map(str::trim).filter_map(|part| Some((part, part.strip_prefix('$')?)));
     parts
-        .map(|(part, marker)| read_param(marker).ok_or_else(|| InvalidMarker { part: part.to_owned() }))
+        .map(|(part, marker)| {
+            read_param(marker).ok_or_else(|| InvalidMarker { part: brief(part).into_owned() })
+        })
         .collect::<Result<_, _>>()
         .map(Title::Params)
 }

@@ -3,13 +3,16 @@
 
 pub mod backend_paths;
 pub mod binding;
+pub mod capped;
 pub mod check;
 pub mod dsl;
 pub mod failure;
+pub mod fault;
 pub mod fields;
 pub mod id;
 pub mod input;
 pub mod job;
+pub mod json_scan;
 pub mod media;
 pub mod mode;
 pub mod needs;

@@ -5,12 +5,19 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::dsl::{self, Title};
+use super::fault::{Fault, Faults};
 use super::object_info::{Classes, InputKind, InputSpec};
-use super::workflow::{Fault, Node, Workflow};
+use super::text::brief;
+use super::workflow::{Node, Workflow};
 
 /// Node classes whose fields name media files whether or not the marker says `~`.
 pub(super) const MEDIA_CLASSES: [&str; 6] =
     ["LoadImage", "LoadImageMask", "LoadAudio", "LoadVideo", "VHS_LoadAudioUpload", "VHS_LoadVideo"];
+
+/// The most parameters that the title of one node declares.
+const MOST_MARKERS: usize = 100;
+/// Names that are no longer than this, in characters, are compared with others.
+const COMPARED: usize = 200;
 
 /// The type of the values that an input takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,13 +180,17 @@ impl<'w, 'a> Params<'w, 'a> {
     ///
     /// # Errors
     /// A fault for each broken marker and each optional parameter without a default.
-    pub fn declared_in(workflow: &'w Workflow<'a>, classes: &dyn Classes) -> Result<Self, Vec<Fault>> {
+    pub fn declared_in(workflow: &'w Workflow<'a>, classes: &dyn Classes) -> Result<Self, Faults> {
         let mut declared: BTreeMap<String, Param> = BTreeMap::new();
-        let mut faults = Vec::new();
+        let mut faults = Faults::default();
         for (at, node) in workflow.nodes().iter().enumerate() {
             let Some(title) = node.title.as_deref() else { continue };
             match dsl::read_title(title) {
                 Ok(Title::Output(_)) => {}
+                Ok(Title::Params(markers)) if markers.len() > MOST_MARKERS => {
+                    let message = format!("the title declares more than {MOST_MARKERS} parameters");
+                    faults.push(Fault::at_node(&node.id, &["_meta", "title"], message));
+                }
                 Ok(Title::Params(markers)) => {
                     for marker in markers {
                         declare(workflow, at, &marker, classes, &mut declared);
@@ -190,7 +201,14 @@ impl<'w, 'a> Params<'w, 'a> {
                 }
             }
         }
-        faults.extend(without_default(workflow, classes, &declared));
+        let most = workflow.limits().params;
+        if declared.len() > most {
+            return Err(Fault::whole(format!(
+                "the workflow declares {} parameters; it may declare {most} (max_params)",
+                declared.len()
+            )));
+        }
+        faults.append(without_default(workflow, classes, &declared));
         if faults.is_empty() { Ok(Self { workflow, declared }) } else { Err(faults) }
     }
 
@@ -238,13 +256,14 @@ fn without_default(
     workflow: &Workflow<'_>,
     classes: &dyn Classes,
     declared: &BTreeMap<String, Param>,
-) -> Vec<Fault> {
-    let mut faults = Vec::new();
+) -> Faults {
+    let mut faults = Faults::default();
     for (name, param) in declared.iter().filter(|(_, param)| !param.required) {
         for target in &param.targets {
             let node = &workflow.nodes()[target.node];
             if node.input(&target.field).is_none_or(|input| input.link.is_some()) {
                 let message = unknown_input(name, target, node, classes).unwrap_or_else(|| {
+                    let name = brief(name);
                     format!(
                         "the optional parameter {name:?} needs a default: put a literal into input {:?}, or mark it required as `${name}.{}!`",
                         target.field, target.field
@@ -267,16 +286,22 @@ fn unknown_input(name: &str, target: &Target, node: &Node, classes: &dyn Classes
     let near = nearest(&target.field, known.clone());
     let known = if near.is_empty() { known.take(10).collect() } else { near };
     let hint = if known.is_empty() { "no input".to_owned() } else { known.join(", ") };
+    let name = brief(name);
     Some(format!(
         "the parameter {name:?} sets the input {:?}, which the class {} does not have; it has {hint}: name one of them as `${name}.input`",
-        target.field, class.name
+        brief(&target.field),
+        class.name
     ))
 }
 
 /// Up to three known names that `name` may have been meant as, the nearest first.
 #[must_use]
 pub fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Vec<&'n str> {
+    if name.len() > COMPARED {
+        return Vec::new();
+    }
     let mut close: Vec<(f64, &str)> = known
+        .filter(|known| known.len() <= COMPARED)
         .map(|known| (strsim::jaro_winkler(name, known), known))
         .filter(|(score, _)| *score > 0.75)
         .collect();

@@ -5,43 +5,15 @@ use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
+
+use super::fault::{Fault, Faults};
+use super::json_scan::{JsonLimits, scan};
+use super::text::brief;
 
 /// The deepest nesting of arrays and objects that is forwarded; Python's own parser stops not far above.
 pub const MAX_DEPTH: usize = 100;
-
-/// One fault of a workflow, with the place it was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// JSON pointer (RFC 6901) below the workflow, as in `/3/inputs/seed`; empty for the whole.
-    pub pointer: String,
-    /// One sentence a web developer can act on.
-    pub message: String,
-    /// The node at fault, where one is.
-    pub node_id: Option<String>,
-}
-
-impl Fault {
-    fn whole(message: impl Into<String>) -> Vec<Self> {
-        vec![Self { pointer: String::new(), message: message.into(), node_id: None }]
-    }
-
-    /// A fault of a caller's parameter; the pointer is below `params`.
-    #[must_use]
-    pub fn of_param(name: &str, message: impl Into<String>) -> Self {
-        Self { node_id: None, ..Self::at_node(name, &[], message) }
-    }
-
-    /// A fault of a node, or of what is `below` it.
-    #[must_use]
-    pub fn at_node(node_id: &str, below: &[&str], message: impl Into<String>) -> Self {
-        let pointer = std::iter::once(node_id)
-            .chain(below.iter().copied())
-            .fold(String::new(), |pointer, step| pointer + "/" + &step.replace('~', "~0").replace('/', "~1"));
-        Self { pointer, message: message.into(), node_id: Some(node_id.to_owned()) }
-    }
-}
 
 /// One input of a node: its name, and where its value stands in the workflow's text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,42 +61,71 @@ impl Node {
 pub struct Workflow<'a> {
     text: &'a str,
     nodes: Vec<Node>,
+    limits: WorkflowLimits,
 }
 
+/// What one workflow may have; without limits by default.
+#[derive(Debug, Clone, Copy)]
+pub struct WorkflowLimits {
+    /// The most nodes.
+    pub nodes: usize,
+    /// The most parameters that its titles declare.
+    pub params: usize,
+}
+
+impl Default for WorkflowLimits {
+    fn default() -> Self {
+        Self { nodes: usize::MAX, params: usize::MAX }
+    }
+}
+
+/// The most inputs of one node: more than any class has.
+const MOST_INPUTS: usize = 4_096;
+
 impl<'a> Workflow<'a> {
+    /// Reads and checks a workflow that was accepted before, or is not a caller's.
+    ///
+    /// # Errors
+    /// As [`Workflow::parse_within`].
+    pub fn parse(text: &'a str) -> Result<Self, Faults> {
+        Self::parse_within(text, WorkflowLimits::default())
+    }
+
     /// Reads and checks a workflow.
     ///
     /// # Errors
-    /// All faults at once: not an object, empty, the editor's format, too deep, a node without `class_type` or
-    /// `inputs`. Links are not followed, for a server runs a workflow whose broken links no output depends on: see
-    /// [`Workflow::link_faults`].
-    pub fn parse(text: &'a str) -> Result<Self, Vec<Fault>> {
-        if is_deeper_than(text, MAX_DEPTH) {
-            return Err(Fault::whole(format!("the workflow is nested deeper than {MAX_DEPTH} levels")));
-        }
-        let entries = top_level(text)?;
-        let mut faults = Vec::new();
+    /// All faults at once: not an object, empty, the editor's format, too deep, too many nodes, a number that JSON
+    /// cannot mean, a node without `class_type` or `inputs`. Links are not followed, for a server runs a workflow whose
+    /// broken links no output depends on: see [`Workflow::link_faults`].
+    pub fn parse_within(text: &'a str, limits: WorkflowLimits) -> Result<Self, Faults> {
+        let whole = JsonLimits { depth: MAX_DEPTH, values: usize::MAX };
+        scan(text, whole).map_err(|excess| Fault::whole(format!("the workflow {excess}")))?;
+        let entries = top_level(text, limits.nodes)?;
+        let mut faults = Faults::default();
         let mut nodes = Vec::with_capacity(entries.len());
         for (id, raw) in &entries {
             match read_node(text, id, raw) {
                 Ok(node) => nodes.push(node),
-                Err(mut found) => faults.append(&mut found),
+                Err(found) => faults.append(found),
             }
         }
-        if faults.is_empty() { Ok(Self { text, nodes }) } else { Err(faults) }
+        if faults.is_empty() { Ok(Self { text, nodes, limits }) } else { Err(faults) }
     }
 
     /// Links to nodes that are not there, and a node whose output comes back to its own input.
     #[must_use]
-    pub fn link_faults(&self) -> Vec<Fault> {
+    pub fn link_faults(&self) -> Faults {
         let known: std::collections::HashSet<&str> = self.nodes.iter().map(|node| node.id.as_str()).collect();
-        let mut faults = Vec::new();
+        let mut faults = Faults::default();
         for node in &self.nodes {
             for input in &node.inputs {
                 if let Some(link) = input.link.as_ref().filter(|link| !known.contains(link.node_id.as_str()))
                 {
-                    let message = format!("links to node {:?}, which is not in the workflow", link.node_id);
-                    faults.push(Fault::at_node(&node.id, &["inputs", &input.name], message));
+                    faults.push_with(|| {
+                        let missing = brief(&link.node_id);
+                        let message = format!("links to node {missing:?}, which is not in the workflow");
+                        Fault::at_node(&node.id, &["inputs", &input.name], message)
+                    });
                 }
             }
         }
@@ -133,6 +134,12 @@ impl<'a> Workflow<'a> {
             faults.push(Fault::at_node(&node.id, &[], message));
         }
         faults
+    }
+
+    /// What the workflow may have.
+    #[must_use]
+    pub const fn limits(&self) -> WorkflowLimits {
+        self.limits
     }
 
     /// The workflow's exact text.
@@ -154,57 +161,79 @@ impl<'a> Workflow<'a> {
     }
 }
 
-/// Whether JSON is nested deeper than `most` levels, told without building anything: `RawValue` would accept any.
-#[must_use]
-pub fn is_deeper_than(text: &str, most: usize) -> bool {
-    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
-    for byte in text.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => {
-                depth += 1;
-                if depth > most {
-                    return true;
-                }
-            }
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    false
-}
-
 /// An object's entries with their raw values: in order, the last of a repeated key counting, as in Python.
 #[derive(Debug)]
 pub struct Entries<'a>(pub Vec<(String, &'a RawValue)>);
 
+/// Why the entries of an object were not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntriesError {
+    /// The text is not a JSON object.
+    NotAnObject,
+    /// The object has more entries than asked for.
+    TooMany,
+}
+
+impl<'a> Entries<'a> {
+    /// Reads an object of at most `most` entries; reading stops at the first one beyond.
+    ///
+    /// # Errors
+    /// See [`EntriesError`].
+    pub fn read(text: &'a str, most: usize) -> Result<Self, EntriesError> {
+        let mut beyond = false;
+        let mut json = serde_json::Deserializer::from_str(text);
+        let entries = AtMost { most, beyond: &mut beyond }.deserialize(&mut json);
+        match entries {
+            Ok(entries) if json.end().is_ok() => Ok(entries),
+            _ if beyond => Err(EntriesError::TooMany),
+            _ => Err(EntriesError::NotAnObject),
+        }
+    }
+}
+
 impl<'de> serde::Deserialize<'de> for Entries<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct EntriesVisitor;
-        impl<'de> Visitor<'de> for EntriesVisitor {
-            type Value = Entries<'de>;
+        AtMost { most: usize::MAX, beyond: &mut false }.deserialize(deserializer)
+    }
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
+/// Reads up to so many entries.
+struct AtMost<'b> {
+    most: usize,
+    beyond: &'b mut bool,
+}
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut entries: Vec<(String, &'de RawValue)> = Vec::new();
-                let mut places = HashMap::new();
-                while let Some((key, value)) = map.next_entry::<String, &'de RawValue>()? {
-                    if let Some(&place) = places.get(&key) {
-                        entries[place] = (key, value);
-                    } else {
-                        places.insert(key.clone(), entries.len());
-                        entries.push((key, value));
-                    }
-                }
-                Ok(Entries(entries))
+impl<'de> DeserializeSeed<'de> for AtMost<'_> {
+    type Value = Entries<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for AtMost<'_> {
+    type Value = Entries<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut entries: Vec<(String, &'de RawValue)> = Vec::new();
+        let mut places = HashMap::new();
+        while let Some((key, value)) = map.next_entry::<String, &'de RawValue>()? {
+            if let Some(&place) = places.get(&key) {
+                entries[place] = (key, value);
+                continue;
             }
+            if entries.len() == self.most {
+                *self.beyond = true;
+                return Err(A::Error::custom("too many entries"));
+            }
+            places.insert(key.clone(), entries.len());
+            entries.push((key, value));
         }
-        deserializer.deserialize_map(EntriesVisitor)
+        Ok(Entries(entries))
     }
 }
 
@@ -216,12 +245,16 @@ fn is_array(raw: &RawValue) -> bool {
     raw.get().starts_with('[')
 }
 
-fn top_level(text: &str) -> Result<Vec<(String, &RawValue)>, Vec<Fault>> {
-    let Some(entries) = entries(text) else {
-        return Err(Fault::whole(
-            "the workflow must be an object of nodes keyed by their ids, as ComfyUI's \"Export (API)\" makes it",
-        ));
-    };
+fn top_level(text: &str, most: usize) -> Result<Vec<(String, &RawValue)>, Faults> {
+    let Entries(entries) = Entries::read(text, most).map_err(|error| {
+        Fault::whole(match error {
+            EntriesError::NotAnObject => {
+                "the workflow must be an object of nodes keyed by their ids, as ComfyUI's \"Export (API)\" makes it"
+                    .to_owned()
+            }
+            EntriesError::TooMany => format!("the workflow has more than {most} nodes (max_nodes)"),
+        })
+    })?;
     let get = |key: &str| entries.iter().find(|(name, _)| name == key).map(|(_, raw)| *raw);
     if get("nodes").is_some_and(is_array) {
         return Err(Fault::whole(
@@ -243,22 +276,28 @@ fn has_class_type(entries: &[(String, &RawValue)]) -> bool {
     entries.iter().any(|(key, _)| key == "class_type")
 }
 
-fn read_node(text: &str, id: &str, raw: &RawValue) -> Result<Node, Vec<Fault>> {
+fn read_node(text: &str, id: &str, raw: &RawValue) -> Result<Node, Faults> {
     let fault = |below: &[&str], message: &str| Fault::at_node(id, below, message);
     let Some(fields) = entries(raw.get()) else {
-        return Err(vec![fault(&[], "a node must be an object with `class_type` and `inputs`")]);
+        return Err(fault(&[], "a node must be an object with `class_type` and `inputs`").into());
     };
     let get = |key: &str| fields.iter().find(|(name, _)| name == key).map(|(_, raw)| *raw);
     let class_type = get("class_type").and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
-    let inputs = get("inputs").and_then(|raw| Some((raw, entries(raw.get())?)));
-    let mut faults = Vec::new();
+    let inputs = get("inputs").map(|raw| (raw, Entries::read(raw.get(), MOST_INPUTS)));
+    let mut faults = Faults::default();
     if class_type.as_ref().is_none_or(String::is_empty) {
         faults.push(fault(&["class_type"], "the node has no `class_type`, or it is not a text"));
     }
-    if inputs.is_none() {
-        faults.push(fault(&["inputs"], "the node has no `inputs` object"));
+    match &inputs {
+        Some((_, Ok(_))) => {}
+        Some((_, Err(EntriesError::TooMany))) => {
+            faults.push(fault(&["inputs"], &format!("the node has more than {MOST_INPUTS} inputs")));
+        }
+        _ => faults.push(fault(&["inputs"], "the node has no `inputs` object")),
     }
-    let (Some(class_type), Some((inputs_raw, inputs)), true) = (class_type, inputs, faults.is_empty()) else {
+    let (Some(class_type), Some((inputs_raw, Ok(Entries(inputs)))), true) =
+        (class_type, inputs, faults.is_empty())
+    else {
         return Err(faults);
     };
     let title = get("_meta")

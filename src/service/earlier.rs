@@ -86,7 +86,7 @@ impl Service {
         let now = self.parts.clock.now();
         if !self.parts.media.keep_output_as_input(job, &file.stored_as, &file.sha256, now).await? {
             let fault = item.fault(&format!("names a file of job {job} that is not stored any more"));
-            return Err(SubmitError::InvalidParams(vec![fault]));
+            return Err(SubmitError::InvalidParams(fault.into()));
         }
         let extension = file.stored_as.rsplit_once('.').map_or("", |(_, extension)| extension);
         let name = server_name(&file.sha256, extension);

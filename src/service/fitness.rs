@@ -10,8 +10,10 @@ use super::submit::SubmitError;
 use crate::domain::backend_paths::{BackendPath, backend_paths};
 use crate::domain::binding::Plan;
 use crate::domain::check::{GraphFaults, NodeFault, NodeFaults};
+use crate::domain::fault::{Fault, Faults, escaped};
 use crate::domain::id::BackendName;
-use crate::domain::workflow::{Fault, Workflow};
+use crate::domain::text::brief;
+use crate::domain::workflow::Workflow;
 
 /// What is known of one server and a workflow.
 #[derive(Debug)]
@@ -35,8 +37,8 @@ impl Fit {
 /// A workflow that no server can run, and why.
 #[derive(Debug, Default)]
 pub struct Unfit {
-    /// Every fault, with a pointer from the request's root.
-    pub faults: Vec<Fault>,
+    /// The faults, with pointers from the request's root.
+    pub faults: Faults,
     /// The same by node.
     pub node_errors: Value,
 }
@@ -63,14 +65,13 @@ impl Service {
     fn refuse_backend_paths(&self, workflow: &Workflow<'_>, plan: &Plan<'_, '_>) -> Result<(), SubmitError> {
         let classes = self.parts.pool.object_infos();
         let found = backend_paths(workflow, &classes, |node, input| plan.sets_file(node, input));
-        let (mut params, mut literals) = (Vec::new(), Vec::new());
+        let (mut params, mut literals) = (Faults::default(), Faults::default());
         for BackendPath { node_id, input, message } in found {
-            match plan.param_of(&node_id, &input) {
-                Some(param) => params.push(Fault::of_param(param, format!("{param:?} {message}"))),
-                None => {
-                    let message = format!("the input {input:?} {message}");
-                    literals.push(Fault::at_node(&node_id, &["inputs", &input], message));
-                }
+            if let Some(param) = plan.param_of(&node_id, &input) {
+                params.push(Fault::of_param(param, format!("{:?} {message}", brief(param))));
+            } else {
+                let message = format!("the input {:?} {message}", brief(&input));
+                literals.push(Fault::at_node(&node_id, &["inputs", &input], message));
             }
         }
         if !params.is_empty() {
@@ -116,7 +117,7 @@ pub(super) fn nobody_can(fits: &[Fit]) -> bool {
 }
 
 /// Refuses broken links and cycles, unless a server is known to run the workflow in spite of them.
-pub(super) fn links_hold(workflow: &Workflow<'_>, fits: &[Fit]) -> Result<(), Vec<Fault>> {
+pub(super) fn links_hold(workflow: &Workflow<'_>, fits: &[Fit]) -> Result<(), Faults> {
     let faults = workflow.link_faults();
     let somebody_can = fits.iter().any(|fit| fit.can_run() == Some(true));
     if faults.is_empty() || somebody_can { Ok(()) } else { Err(faults) }
@@ -129,14 +130,14 @@ pub(super) fn unable(fits: &[Fit]) -> Vec<BackendName> {
 
 /// Why nobody can: the words of the server that has the least against it.
 pub(super) fn unfit(fits: &[Fit], plan: &Plan<'_, '_>) -> Unfit {
-    let count = |faults: &GraphFaults| faults.nodes.iter().map(|node| node.faults.len()).sum::<usize>();
     let best = fits
         .iter()
         .filter_map(|fit| Some((fit, fit.faults.as_ref()?)))
-        .min_by_key(|(_, faults)| (faults.no_outputs, count(faults)));
+        .min_by_key(|(_, faults)| (faults.no_outputs, faults.count()));
     let Some((fit, faults)) = best else { return Unfit::default() };
-    let others = others(fits, fit);
-    let mut told = Vec::new();
+    // Of long lists of faults only the beginnings are known, which cannot be held against each other.
+    let others = if faults.more == 0 { others(fits, fit) } else { Vec::new() };
+    let mut told = Faults::default();
     if faults.no_outputs {
         let message =
             "the workflow has no output: add a node that saves or shows something, such as SaveImage";
@@ -157,17 +158,17 @@ pub(super) fn unfit(fits: &[Fit], plan: &Plan<'_, '_>) -> Unfit {
             node_id: Some(node.node_id.clone()),
         });
     }
+    told.count_more(faults.more);
     Unfit { faults: told, node_errors: node_errors(faults) }
 }
 
 /// Where the caller has to look: at a parameter of theirs, if it set the input, else at the input.
 fn pointer(node: &NodeFaults, fault: &NodeFault, plan: &Plan<'_, '_>) -> String {
-    let escape = |text: &str| text.replace('~', "~0").replace('/', "~1");
     match &fault.input {
-        None => format!("/workflow/{}", escape(&node.node_id)),
+        None => format!("/workflow/{}", escaped(&node.node_id)),
         Some(input) => match plan.param_of(&node.node_id, input) {
-            Some(param) => format!("/params/{}", escape(param)),
-            None => format!("/workflow/{}/inputs/{}", escape(&node.node_id), escape(input)),
+            Some(param) => format!("/params/{}", escaped(param)),
+            None => format!("/workflow/{}/inputs/{}", escaped(&node.node_id), escaped(input)),
         },
     }
 }

@@ -12,10 +12,10 @@ use futures_util::{StreamExt, stream};
 use super::Service;
 use super::submit::SubmitError;
 use crate::domain::binding::MediaItem;
+use crate::domain::fault::{Fault, Faults};
 use crate::domain::id::PromptId;
 use crate::domain::input::{JobInput, MediaValue, RemoteInput, StoredInput, placeholder, server_name};
 use crate::domain::media::{MediaFile, own_media};
-use crate::domain::workflow::Fault;
 use crate::media::{Incoming, MediaError, Stored};
 
 /// Base64 as browsers and the standard libraries write it, with or without padding.
@@ -89,13 +89,9 @@ impl Service {
         if items.len() > limit {
             let message =
                 format!("the parameters name {} files; a job may have {limit} (max_inputs)", items.len());
-            return Err(SubmitError::InvalidParams(vec![Fault {
-                pointer: String::new(),
-                message,
-                node_id: None,
-            }]));
+            return Err(SubmitError::InvalidParams(Fault::whole(message)));
         }
-        let (mut found, mut faults) = (Vec::with_capacity(items.len()), Vec::new());
+        let (mut found, mut faults) = (Vec::with_capacity(items.len()), Faults::default());
         for item in items {
             match self.find(&item.value, &mut parts, own_url).await {
                 Ok(file) => found.push(file),

@@ -34,6 +34,7 @@ use crate::domain::media::MediaFile;
 use crate::domain::progress::Progress;
 use crate::domain::registered::WorkflowRef;
 use crate::domain::time::UnixMillis;
+use crate::domain::workflow::WorkflowLimits;
 use crate::media::{MediaError, Source};
 use crate::metrics::BackendFigures;
 use crate::scheduler::Parts;
@@ -53,6 +54,8 @@ pub struct Limits {
     pub max_inputs: usize,
     /// The most bytes of a workflow that is fetched.
     pub max_workflow: u64,
+    /// What one workflow may have.
+    pub workflow: WorkflowLimits,
     /// Whether values of file inputs may be paths on a ComfyUI server, or files of its output and temp folders.
     pub allow_backend_paths: bool,
     /// Whether a folder of workflow files is followed: what came from it is changed there.

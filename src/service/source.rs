@@ -17,9 +17,9 @@ use url::Url;
 use super::Service;
 use super::submit::SubmitError;
 use crate::convert::{Converted, convert, is_editor_format};
+use crate::domain::fault::Fault;
 use crate::domain::params::nearest;
 use crate::domain::registered::WorkflowRef;
-use crate::domain::workflow::Fault;
 use crate::inputs::{FetchError, Limits};
 use crate::store::{NewWorkflow, WorkflowRecord};
 
@@ -191,7 +191,7 @@ impl Service {
         let fetcher = &self.parts.fetcher;
         let url = fetcher.guard().parse(text).map_err(|refused| {
             let message = format!("the workflow's URL cannot be fetched: {refused}");
-            SubmitError::InvalidWorkflow(vec![Fault { pointer: String::new(), message, node_id: None }])
+            SubmitError::InvalidWorkflow(Fault::whole(message))
         })?;
         let unavailable = |error: FetchError| SubmitError::WorkflowUnavailable(error.to_string());
         let limits = Limits { bytes: self.limits.max_workflow, total: FETCH, ..Limits::default() };

@@ -11,13 +11,14 @@ use super::gather::Part;
 use super::source::{Resolved, WorkflowSource};
 use crate::convert::ConvertFault;
 use crate::domain::binding::{Given, Plan};
+use crate::domain::fault::Faults;
 use crate::domain::id::{BackendName, PromptId};
 use crate::domain::job::NewJob;
 use crate::domain::needs::Needs;
 use crate::domain::params::Params;
 use crate::domain::registered::WorkflowName;
 use crate::domain::time::UnixMillis;
-use crate::domain::workflow::{Fault, Workflow};
+use crate::domain::workflow::Workflow;
 use crate::media::MediaError;
 use crate::pool::Backend;
 use crate::store::StoreError;
@@ -83,13 +84,13 @@ impl Requires {
 pub enum SubmitError {
     /// The workflow cannot be run by any ComfyUI.
     #[error("the workflow is not valid")]
-    InvalidWorkflow(Vec<Fault>),
+    InvalidWorkflow(Faults),
     /// No server can run it.
     #[error("no server can run the workflow")]
     Unfit(Unfit),
     /// The parameters do not fit the workflow.
     #[error("the parameters do not fit the workflow")]
-    InvalidParams(Vec<Fault>),
+    InvalidParams(Faults),
     /// No registered workflow is called so; one sentence that says what there is instead.
     #[error("{0}")]
     UnknownWorkflow(String),
@@ -156,7 +157,8 @@ impl Service {
     /// See [`SubmitError`]; nothing was accepted.
     pub async fn submit(&self, submission: Submission<'_>) -> Result<PromptId, SubmitError> {
         let Resolved { graph, label } = self.resolve(submission.workflow).await?;
-        let workflow = Workflow::parse(&graph).map_err(SubmitError::InvalidWorkflow)?;
+        let workflow =
+            Workflow::parse_within(&graph, self.limits.workflow).map_err(SubmitError::InvalidWorkflow)?;
         let params = Params::declared_in(&workflow, &self.parts.pool.object_infos())
             .map_err(SubmitError::InvalidWorkflow)?;
         let plan = params.plan(&submission.params).map_err(SubmitError::InvalidParams)?;

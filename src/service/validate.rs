@@ -6,8 +6,9 @@ use super::Service;
 use super::fitness::{Fit, nobody_can, node_errors, unfit};
 use super::submit::{Submission, SubmitError};
 use crate::domain::check::GraphFaults;
+use crate::domain::fault::{Fault, Faults};
 use crate::domain::params::Params;
-use crate::domain::workflow::{Fault, Workflow};
+use crate::domain::workflow::Workflow;
 
 /// What a submission would come to.
 #[derive(Debug)]
@@ -15,7 +16,7 @@ pub struct Validation {
     /// Whether it would be accepted.
     pub ok: bool,
     /// Why not, with pointers from the request's root.
-    pub faults: Vec<Fault>,
+    pub faults: Faults,
     /// What a server has against the workflow, by node: in the best case what it would leave out.
     pub node_errors: Value,
     /// What each server says.
@@ -38,7 +39,8 @@ impl Service {
 
     async fn judge(&self, submission: &Submission<'_>) -> Result<Validation, SubmitError> {
         let resolved = self.resolve(submission.workflow.clone()).await?;
-        let workflow = Workflow::parse(&resolved.graph).map_err(SubmitError::InvalidWorkflow)?;
+        let workflow = Workflow::parse_within(&resolved.graph, self.limits.workflow)
+            .map_err(SubmitError::InvalidWorkflow)?;
         let params = Params::declared_in(&workflow, &self.parts.pool.object_infos())
             .map_err(SubmitError::InvalidWorkflow)?;
         let plan = params.plan(&submission.params).map_err(SubmitError::InvalidParams)?;
@@ -52,14 +54,11 @@ impl Service {
             .filter_map(|fit| fit.faults.as_ref())
             .find(|faults| !faults.refuses(submission.options.partial));
         let node_errors = partly.map_or_else(|| json!({}), |faults: &GraphFaults| node_errors(faults));
-        Ok(Validation { ok: true, faults: Vec::new(), node_errors, fits })
+        Ok(Validation { ok: true, faults: Faults::default(), node_errors, fits })
     }
 }
 
-fn bad(below: &str, faults: Vec<Fault>) -> Validation {
-    let faults = faults
-        .into_iter()
-        .map(|fault| Fault { pointer: format!("{below}{}", fault.pointer), ..fault })
-        .collect();
+fn bad(below: &str, faults: Faults) -> Validation {
+    let faults = faults.map(|fault| Fault { pointer: format!("{below}{}", fault.pointer), ..fault });
     Validation { ok: false, faults, node_errors: json!({}), fits: Vec::new() }
 }

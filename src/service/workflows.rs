@@ -71,7 +71,8 @@ impl Service {
             Some(converted) => (converted.graph, Some(new.text.to_owned()), converted.warnings),
             None => (new.text.to_owned(), None, Vec::new()),
         };
-        let workflow = Workflow::parse(&graph).map_err(SubmitError::InvalidWorkflow)?;
+        let workflow =
+            Workflow::parse_within(&graph, self.limits.workflow).map_err(SubmitError::InvalidWorkflow)?;
         Params::declared_in(&workflow, &self.parts.pool.object_infos())
             .map_err(SubmitError::InvalidWorkflow)?;
         links_hold(&workflow, &self.known_fits(&workflow, &[], false))

@@ -153,6 +153,7 @@ pub struct ShapeRecord {
 
 /// How a job goes back to the queue.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not exclude each other")]
 pub struct Requeue {
     /// Whether the attempt counts against the retry budget.
     pub counts: bool,

@@ -148,7 +148,8 @@ async fn numbers_out_of_their_range() {
         }
     }
     let huge = format!(r#"{{"workflow":{},"timeout":1{}}}"#, plain(), "0".repeat(400));
-    assert_eq!(scene.refused(scene.execute(huge), 422, "invalid_request").await.pointers(), ["/timeout"]);
+    let refusal = scene.refused(scene.execute(huge), 400, "malformed_json").await;
+    assert!(refusal.body["detail"].as_str().unwrap().contains("the number 1000"), "{:#}", refusal.body);
     for (field, value) in [("priority", 1000.0), ("timeout", 86400.0), ("queue_timeout", 0.5)] {
         let value = if field == "priority" { json!(1000) } else { json!(value) };
         let id = scene.gateway.execute(&json!({ "workflow": plain(), field: value })).await;

@@ -12,6 +12,7 @@ mod connections;
 mod converting;
 mod documentation;
 mod files;
+mod floods;
 mod forms;
 mod listing;
 mod media;

@@ -50,7 +50,7 @@ fn pointers(said: &Value) -> Vec<&str> {
 async fn a_workflow_that_would_run() {
     let scene = scene().await;
     let expected = json!({
-        "ok": true, "errors": [], "node_errors": {},
+        "ok": true, "errors": [], "more_errors": 0, "node_errors": {},
         "backends": [{"name": "gpu-1", "can_run": true, "missing": []}]
     });
     assert_eq!(said(&scene, &json!({ "workflow": picture(1) })).await, expected);
@@ -150,7 +150,7 @@ async fn while_no_server_has_told_anything_all_is_well_as_far_as_is_known() {
     let gateway = Gateway::before(&[&comfy]).await;
     let said = gateway.validate(&json!({ "workflow": {"1": {"class_type": "Unheard", "inputs": {}}} })).await;
     let expected = json!({
-        "ok": true, "errors": [], "node_errors": {},
+        "ok": true, "errors": [], "more_errors": 0, "node_errors": {},
         "backends": [{"name": "gpu-1", "can_run": null, "missing": []}]
     });
     assert_eq!(said, expected);
@@ -169,7 +169,10 @@ async fn while_no_server_has_told_anything_all_is_well_as_far_as_is_known() {
 async fn without_any_server_at_all() {
     let gateway = Gateway::before(&[]).await;
     let said = gateway.validate(&json!({ "workflow": plain() })).await;
-    assert_eq!(said, json!({ "ok": true, "errors": [], "node_errors": {}, "backends": [] }));
+    assert_eq!(
+        said,
+        json!({ "ok": true, "errors": [], "more_errors": 0, "node_errors": {}, "backends": [] })
+    );
     gateway.finish().await;
 }
 

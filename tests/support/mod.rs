@@ -24,6 +24,7 @@ use comfy_gateway::clock::{Clock, SystemClock};
 use comfy_gateway::comfy::ComfyEndpoint;
 use comfy_gateway::domain::id::BackendName;
 use comfy_gateway::domain::retry::RetryPolicy;
+use comfy_gateway::domain::workflow::WorkflowLimits;
 use comfy_gateway::inputs::AllowList;
 use comfy_gateway::pool::BackendSettings;
 use comfy_gateway::random::Random;
@@ -93,6 +94,7 @@ pub fn settings(data_dir: &Path, urls: &[&str]) -> Settings {
             default_timeout: Duration::from_mins(10),
             max_file: 8 << 20,
             max_inputs: 8,
+            workflow: WorkflowLimits { nodes: 10_000, params: 1_000 },
             allow_backend_paths: false,
             max_workflow: 1 << 20,
             follows_folder: false,
@@ -102,6 +104,8 @@ pub fn settings(data_dir: &Path, urls: &[&str]) -> Settings {
         fetch_allow: AllowList::parse("127.0.0.1").unwrap(),
         api: ApiLimits {
             max_body: 1 << 20,
+            max_values: 500_000,
+            max_params: 1_000,
             body_timeout: Duration::from_secs(10),
             body_idle: Duration::from_secs(10),
             max_timeout: Duration::from_hours(24),

@@ -9,7 +9,9 @@ use std::ops::Range;
 use super::nearest::Nearest;
 use super::node::NodeCheck;
 use super::{FaultKind, Given, GraphFaults, NodeFault, NodeFaults};
+use crate::domain::capped::MOST_TOLD;
 use crate::domain::object_info::{NodeClass, ObjectInfo};
+use crate::domain::text::brief;
 use crate::domain::workflow::{Node, Workflow};
 
 /// What every node is held against.
@@ -54,7 +56,8 @@ pub(super) fn check(workflow: &Workflow<'_>, info: &ObjectInfo, given: Given<'_>
         }
     }
     let refused = unknown == Unknown::Missing || all_bad;
-    GraphFaults { refused, no_outputs, refused_outputs, nodes: walk.faults() }
+    let more = walk.more;
+    GraphFaults { refused, no_outputs, refused_outputs, nodes: walk.faults(), more }
 }
 
 /// Nodes whose classes the server does not list.
@@ -86,6 +89,13 @@ struct Walk<'c> {
     sources: Vec<usize>,
     nearest: Nearest,
     faults: Vec<(usize, Vec<NodeFault>)>,
+    /// Faults that are kept, and those that are only counted.
+    told: usize,
+    more: usize,
+    /// Open nodes, from the output on, that are known to be refused.
+    refused_from_output: usize,
+    /// Open nodes against which something was found.
+    doubtful: usize,
 }
 
 /// A node whose sources are being looked at.
@@ -100,7 +110,17 @@ struct Step {
 impl<'c> Walk<'c> {
     fn new(context: &'c Context<'c>) -> Self {
         let marks = vec![Mark::Unseen; context.workflow.nodes().len()];
-        Self { context, marks, sources: Vec::new(), nearest: Nearest::default(), faults: Vec::new() }
+        Self {
+            context,
+            marks,
+            sources: Vec::new(),
+            nearest: Nearest::default(),
+            faults: Vec::new(),
+            told: 0,
+            more: 0,
+            refused_from_output: 0,
+            doubtful: 0,
+        }
     }
 
     /// Notes every node whose class is not there.
@@ -120,16 +140,28 @@ impl<'c> Walk<'c> {
             let fault = NodeFault {
                 kind: FaultKind::MissingNodeType,
                 message: format!(
-                    "the server has no node class `{class}`; a package of custom nodes may be missing"
+                    "the server has no node class `{}`; a package of custom nodes may be missing",
+                    brief(class)
                 ),
                 input: None,
                 received: None,
                 nearest: self.nearest.of(class, names),
                 certain: true,
             };
-            self.faults.push((place, vec![fault]));
+            self.note(place, vec![fault]);
         }
         found
+    }
+
+    /// Keeps faults of a node, or counts them.
+    fn note(&mut self, place: usize, mut faults: Vec<NodeFault>) {
+        let room = MOST_TOLD - self.told;
+        self.more += faults.len().saturating_sub(room);
+        faults.truncate(room);
+        self.told += faults.len();
+        if !faults.is_empty() {
+            self.faults.push((place, faults));
+        }
     }
 
     /// Whether the server will not run the output at `place`.
@@ -143,8 +175,10 @@ impl<'c> Walk<'c> {
             step.refused |= std::mem::take(&mut last);
             let Some(at) = step.sources.next() else {
                 last = step.refused;
+                self.doubtful -= usize::from(step.doubtful);
                 self.marks[step.place] = Mark::Done { refused: last };
                 steps.pop();
+                self.refused_from_output = self.refused_from_output.min(steps.len());
                 continue;
             };
             match self.marks[self.sources[at]] {
@@ -153,11 +187,13 @@ impl<'c> Walk<'c> {
                 Mark::Open => {
                     let place = step.place;
                     // A server that refuses a link for itself does not follow it round the cycle.
-                    if steps.iter().all(|step| !step.doubtful) {
-                        for step in &mut steps {
+                    if self.doubtful == 0 {
+                        // A cycle met again refuses nothing that is not refused already.
+                        for step in &mut steps[self.refused_from_output..] {
                             step.refused = true;
                         }
-                        self.faults.push((place, vec![cycle()]));
+                        self.refused_from_output = steps.len();
+                        self.note(place, vec![cycle()]);
                     }
                 }
             }
@@ -174,23 +210,24 @@ impl<'c> Walk<'c> {
             let found = NodeCheck::run(self.context, place, class, &mut self.sources, &mut self.nearest);
             refused = found.iter().any(|fault| fault.certain);
             doubtful = !found.is_empty();
-            if !found.is_empty() {
-                self.faults.push((place, found));
-            }
+            self.note(place, found);
         }
+        self.doubtful += usize::from(doubtful);
         Step { place, sources: first..self.sources.len(), refused, doubtful }
     }
 
     fn faults(mut self) -> Vec<NodeFaults> {
         self.faults.sort_by_key(|(place, _)| *place);
         let mut all: Vec<NodeFaults> = Vec::with_capacity(self.faults.len());
+        let mut last_place = None;
         for (place, faults) in self.faults {
             let node = self.context.node(place);
-            match all.last_mut().filter(|last| last.node_id == node.id) {
+            let same = last_place.replace(place) == Some(place);
+            match all.last_mut().filter(|_| same) {
                 Some(known) => known.faults.extend(faults),
                 None => all.push(NodeFaults {
-                    node_id: node.id.clone(),
-                    class_type: node.class_type.clone(),
+                    node_id: brief(&node.id).into_owned(),
+                    class_type: brief(&node.class_type).into_owned(),
                     faults,
                 }),
             }

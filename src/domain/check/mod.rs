@@ -39,16 +39,18 @@ pub struct GraphFaults {
     pub no_outputs: bool,
     /// The output nodes, by id, that the server would not run for sure.
     pub refused_outputs: Vec<String>,
-    /// The nodes at fault, in the workflow's order.
+    /// The nodes at fault, in the workflow's order, with at most [`MOST_TOLD`](super::capped::MOST_TOLD) faults in all.
     pub nodes: Vec<NodeFaults>,
+    /// How many more faults there are.
+    pub more: usize,
 }
 
 /// What is wrong with one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeFaults {
-    /// Its key in the workflow.
+    /// Its key in the workflow, cut if it is long.
     pub node_id: String,
-    /// Its class.
+    /// Its class, cut if it is long.
     pub class_type: String,
     /// The faults in the order of the class's inputs; never empty.
     pub faults: Vec<NodeFault>,
@@ -152,6 +154,12 @@ impl MissingKind {
 }
 
 impl GraphFaults {
+    /// How many faults there are in all.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.nodes.iter().map(|node| node.faults.len()).sum::<usize>() + self.more
+    }
+
     /// Whether there is nothing to say against the workflow.
     #[must_use]
     pub fn is_clean(&self) -> bool {

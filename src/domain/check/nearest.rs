@@ -4,6 +4,8 @@
 const MOST: usize = 3;
 /// How like a name must be to be offered, of 1.
 const LEAST: f64 = 0.72;
+/// Longer names, in bytes, are not compared with others.
+const COMPARED: usize = 200;
 /// How many searches one workflow may cause: each looks at a whole list.
 const SEARCHES: usize = 64;
 
@@ -17,7 +19,7 @@ impl Nearest {
     /// Those of `names` that are most like `wanted`, the best first; none when too many searches were made.
     pub fn of<'a>(&mut self, wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
         self.searches += 1;
-        if self.searches > SEARCHES {
+        if self.searches > SEARCHES || wanted.len() > COMPARED {
             return Vec::new();
         }
         let wanted = wanted.to_lowercase();
