@@ -20,7 +20,8 @@ use tokio::net::TcpListener;
 type Outcome = Result<ExitCode, Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
-    match run(Cli::parse().command()) {
+    let command = Cli::parse().command().unwrap_or_else(|error| error.exit());
+    match run(command) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("comfy-gateway: {error}");
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Outcome {
     match command {
         Command::Serve { flags } => serve(&flags),
-        Command::Demo { once } => demonstrate(once),
+        Command::Demo { once, flags } => demonstrate(once, &flags),
         Command::Simulate(args) => simulate(args),
         Command::Openapi { format } => {
             print!("{}", if format == OpenapiFormat::Yaml { openapi::yaml() } else { openapi::json() });
@@ -74,10 +75,15 @@ fn serve(flags: &Flags) -> Outcome {
     })?
 }
 
-fn demonstrate(once: bool) -> Outcome {
+fn demonstrate(once: bool, flags: &Flags) -> Outcome {
+    let config = configuration(flags)?;
+    // Its own lines are what the demo shows; log lines come between them only when they are asked for.
+    if config.is_given("log") || config.is_given("log_format") {
+        telemetry::init(&config.settings)?;
+    }
     block_on(async {
         let shutdown = signals::shutdown()?;
-        demo::run(once, system_clock(), shutdown).await?;
+        demo::run(once, flags, std::env::vars_os(), system_clock(), shutdown).await?;
         Ok(ExitCode::SUCCESS)
     })?
 }

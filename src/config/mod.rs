@@ -99,6 +99,12 @@ impl Config {
         }
     }
 
+    /// Whether the setting of that key was given anywhere, rather than left at its default.
+    #[must_use]
+    pub fn is_given(&self, key: &str) -> bool {
+        self.effective.iter().any(|given| given.setting.key == key && given.source != Source::Default)
+    }
+
     /// What may be fetched from URLs.
     #[must_use]
     pub fn inputs(&self) -> inputs::Settings {
