@@ -1,5 +1,5 @@
-//! `comfy-gateway check`: shows the configuration and asks every server whether it answers. It must not touch the
-//! data directory: a gateway may be running on it.
+//! `comfy-gateway check`: shows the configuration, asks every server whether it answers, and tries whether the data
+//! directory can be used. It changes nothing there: a gateway may be running on it.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use crate::clock::Clock;
 use crate::comfy::{ComfyClient, SystemStats};
 use crate::config::Config;
+use crate::data_dir::DataDir;
 use crate::pool::BackendSettings;
 
 /// How long a server may take to answer.
@@ -20,14 +21,15 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Report {
     /// For people.
     pub text: String,
-    /// Whether a gateway of this configuration could run a job: at least one server answers.
+    /// Whether a gateway of this configuration could run a job: at least one server answers, and the data directory
+    /// can be used.
     pub usable: bool,
 }
 
-/// Shows `config` and asks all its servers at the same time; takes five seconds at most.
+/// Shows `config`, asks all its servers at the same time and probes the data directory; takes five seconds at most.
 pub async fn check(config: &Config, clock: &Arc<dyn Clock>) -> Report {
     let answers = join_all(config.backends.iter().map(|backend| ask(backend, clock))).await;
-    let usable = answers.iter().any(Result::is_ok);
+    let answered = answers.iter().any(Result::is_ok);
     let mut text = format!("{config}\n");
     for (backend, answer) in config.backends.iter().zip(&answers) {
         let server = backend.endpoint.server();
@@ -37,10 +39,14 @@ pub async fn check(config: &Config, clock: &Arc<dyn Clock>) -> Report {
             Err(reason) => writeln!(text, "{}  {server}  does not answer: {reason}", backend.name),
         };
     }
-    if !usable {
+    if !answered {
         text.push_str("No ComfyUI server answers: jobs would be accepted and wait until one does.\n");
     }
-    Report { text, usable }
+    let storage = DataDir::probe(&config.settings.data_dir);
+    if let Err(error) = &storage {
+        let _: std::fmt::Result = writeln!(text, "{error}");
+    }
+    Report { text, usable: answered && storage.is_ok() }
 }
 
 async fn ask(backend: &BackendSettings, clock: &Arc<dyn Clock>) -> Result<SystemStats, String> {

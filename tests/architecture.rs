@@ -27,7 +27,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("signals", &[]),
     ("config", &["domain", "comfy", "inputs", "pool", "scheduler"]),
     ("telemetry", &["config"]),
-    ("check", &["domain", "comfy", "config", "pool"]),
+    ("check", &["domain", "comfy", "config", "data_dir", "pool"]),
     (
         "app",
         &[

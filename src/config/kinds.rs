@@ -97,10 +97,10 @@ impl Kind for HostsAndNetworks {
     }
 }
 
-/// A directory, or none.
-pub(super) struct DirectoryOrNone;
+/// A directory that can be read now, or none.
+pub(super) struct ReadableDirectoryOrNone;
 
-impl Kind for DirectoryOrNone {
+impl Kind for ReadableDirectoryOrNone {
     type Value = Option<PathBuf>;
 
     fn placeholder(&self) -> &'static str {
@@ -108,11 +108,14 @@ impl Kind for DirectoryOrNone {
     }
 
     fn read(&self, text: &str) -> Option<Option<PathBuf>> {
-        if text.is_empty() { Some(None) } else { Directory.read(text).map(Some) }
+        if text.is_empty() {
+            return Some(None);
+        }
+        Directory.read(text).filter(|path| std::fs::read_dir(path).is_ok()).map(Some)
     }
 
     fn allowed(&self) -> String {
-        format!("{}, or nothing", Directory.allowed())
+        "the path of a directory that exists and can be read, or nothing".to_owned()
     }
 }
 

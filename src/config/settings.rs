@@ -11,8 +11,8 @@ use std::time::Duration;
 use url::Url;
 
 use super::kinds::{
-    Address, Directory, DirectoryOrNone, HostsAndNetworks, Kind, LogFilter, LogForm, LogFormat, Size, Time,
-    TimeOrForever, WebAddress, Whole,
+    Address, Directory, HostsAndNetworks, Kind, LogFilter, LogForm, LogFormat, ReadableDirectoryOrNone, Size,
+    Time, TimeOrForever, WebAddress, Whole,
 };
 use crate::inputs::AllowList;
 
@@ -117,7 +117,7 @@ settings! {
     /// The directory of the database and of the media files; made if it is not there.
     data_dir: PathBuf = "./data", Directory;
     /// A folder of workflow files, each registered under its file's name and followed; empty for none.
-    workflows: Option<PathBuf> = "", DirectoryOrNone;
+    workflows: Option<PathBuf> = "", ReadableDirectoryOrNone;
     /// The largest request body.
     max_body: usize = "64MiB", Size(1 << 10, 1 << 30);
     /// The largest file of a form, of `POST /files`, or given as base64.
