@@ -181,6 +181,23 @@ mod tests {
     }
 
     #[test]
+    fn every_example_of_a_time_or_a_size_is_allowed() {
+        let mut of_times_and_sizes = 0;
+        for setting in SETTINGS {
+            let allowed = setting.allowed();
+            let Some((_, examples)) = allowed.split_once(", such as ") else { continue };
+            if !(allowed.starts_with("a time") || allowed.starts_with("a size")) {
+                continue;
+            }
+            for example in examples.trim_end_matches(", or `forever`").replace(" or ", ", ").split(", ") {
+                assert!(setting.read(&mut Draft::default(), example), "{}: {example}", setting.key);
+            }
+            of_times_and_sizes += 1;
+        }
+        assert!(of_times_and_sizes > 10, "each of them has examples");
+    }
+
+    #[test]
     fn names_are_derived_from_the_key() {
         let setting = SETTINGS.iter().find(|setting| setting.key == "max_body").unwrap();
         assert_eq!(setting.env(), "COMFY_GATEWAY_MAX_BODY");

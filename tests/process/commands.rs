@@ -137,6 +137,9 @@ async fn wrong_settings_end_the_program_with_all_of_them_told() {
     let (output, _, stderr) = run(&["--max-body", "lots", "--backend", "ftp://x"]).await;
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr.contains("max_body") && stderr.contains("ftp://x"), "{stderr}");
+    let (output, _, stderr) = run(&["--log", "inof"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr.contains("log (flag --log): must be a level (error, warn, info, "), "{stderr}");
 }
 
 #[tokio::test]
