@@ -19,6 +19,12 @@ pub struct ComfyError {
 }
 
 impl ComfyError {
+    /// The same without a word of the server's own, which may quote what it was sent: for the log.
+    #[must_use]
+    pub fn brief(&self) -> String {
+        format!("{} at {}: {}", self.route, self.server, self.fault.brief())
+    }
+
     /// Nothing listens at the server's port: it is down or starting.
     #[must_use]
     pub fn is_refused(&self) -> bool {
@@ -109,6 +115,16 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// The same without a word of the server's own, which may quote what it was sent.
+    #[must_use]
+    pub fn brief(&self) -> String {
+        match self {
+            Self::Status { code, .. } => format!("answered {code}"),
+            Self::Malformed { .. } => "the answer cannot be understood".to_owned(),
+            other => other.to_string(),
+        }
+    }
+
     /// What a failed exchange amounts to; `patience` is the time that was allowed.
     pub(super) fn of_exchange(error: &reqwest::Error, patience: Duration) -> Self {
         if error.is_connect() {
@@ -176,6 +192,7 @@ mod tests {
             fault: Fault::of_status(502, b"<html>\r\n  Bad\tGateway\0\n"),
         };
         assert_eq!(error.to_string(), "GET /queue at http://gpu:8188: answered 502: <html> Bad Gateway");
+        assert_eq!(error.brief(), "GET /queue at http://gpu:8188: answered 502");
         assert_eq!(error.status(), Some(502));
         assert_eq!(Fault::of_status(403, b"").to_string(), "answered 403");
         assert_eq!(Fault::of_status(404, b"x"), Fault::NotFound);

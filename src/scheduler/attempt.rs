@@ -130,7 +130,7 @@ fn outcome(verdict: &Verdict) -> RunOutcome {
         Verdict::Ended { early: Some(EarlyEnd::Stall), .. } => {
             RunOutcome::ServerFault("a run showed no progress".to_owned())
         }
-        Verdict::Retry(retry) if retry.counts => RunOutcome::ServerFault(retry.reason.clone()),
+        Verdict::Retry(retry) if retry.counts => RunOutcome::ServerFault(retry.brief().to_owned()),
         _ => RunOutcome::Failed,
     }
 }

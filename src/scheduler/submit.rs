@@ -8,9 +8,32 @@ use super::attempt::{Attempt, Moments};
 use super::course::Delivery;
 use super::verdict::{Verdict, rejected};
 use super::watch::Trail;
-use crate::comfy::SubmitError;
+use crate::comfy::{Fault, SubmitError};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::rerun::defeat_cache;
+
+/// How a server answered that did not take a job.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// What it did.
+    pub how: &'static str,
+    /// Its answer.
+    pub fault: Fault,
+}
+
+/// A refused workflow is its author's matter; the server's words quote its values.
+fn log(error: &SubmitError) {
+    match error {
+        SubmitError::Rejected(rejection) => {
+            let node_id = rejection.node_errors.nodes.first().map(|node| &node.node_id);
+            tracing::debug!(node_id, "the server refused the workflow");
+        }
+        SubmitError::NotDelivered(error)
+        | SubmitError::Denied(error)
+        | SubmitError::ServerError(error)
+        | SubmitError::Ambiguous(error) => tracing::warn!(error = error.brief(), "the submit failed"),
+    }
+}
 
 impl Attempt {
     /// Submits the job.
@@ -33,7 +56,7 @@ impl Attempt {
             Ok(other) => return Err(self.too_old(&other.prompt_id).await),
             Err(error) => error,
         };
-        tracing::warn!(%error, "the submit failed");
+        log(&error);
         match error {
             SubmitError::Rejected(rejection) => Err(Verdict::Failed(rejected(&rejection))),
             SubmitError::NotDelivered(error) => {
@@ -45,11 +68,11 @@ impl Attempt {
                 format!("the workflow is larger than the server {} takes", self.backend.name()),
             ))),
             SubmitError::Denied(error) => {
-                trail.refusal = Some(format!("turned the job away ({})", error.fault));
+                trail.refusal = Some(Refusal { how: "turned the job away", fault: error.fault });
                 Ok(Delivery::TurnedAway)
             }
             SubmitError::ServerError(error) | SubmitError::Ambiguous(error) => {
-                trail.refusal = Some(format!("did not take the job ({})", error.fault));
+                trail.refusal = Some(Refusal { how: "did not take the job", fault: error.fault });
                 Ok(Delivery::Unclear)
             }
         }

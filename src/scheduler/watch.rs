@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::attempt::{Attempt, Moments, Origin};
 use super::course::{Course, EarlyEnd, End, Input, Loss, Next, NotRun, Patience, Sighting, Signals};
+use super::submit::Refusal;
 use super::verdict::{Retry, Verdict};
 use crate::comfy::{ComfyError, HistoryEntry, NodeErrors};
 
@@ -15,7 +16,7 @@ pub(super) struct Trail {
     /// The branches that ComfyUI dropped.
     pub dropped: NodeErrors,
     /// What the server said when it did not take the job.
-    pub refusal: Option<String>,
+    pub refusal: Option<Refusal>,
     /// The history's entry, if there is one.
     entry: Option<Box<HistoryEntry>>,
 }
@@ -114,7 +115,7 @@ impl Attempt {
     }
 
     /// What the end of the course means for the job.
-    fn verdict(&self, end: End, entry: Option<Box<HistoryEntry>>, refusal: Option<String>) -> Verdict {
+    fn verdict(&self, end: End, entry: Option<Box<HistoryEntry>>, refusal: Option<Refusal>) -> Verdict {
         match (end, entry) {
             (End::InHistory(early), Some(entry)) => Verdict::Ended { entry, early },
             // The course says so only of a run whose entry was read.
@@ -168,12 +169,15 @@ impl Attempt {
         since.is_some_and(|(listening, started)| listening <= started)
     }
 
-    fn lost(&self, loss: Loss, refusal: Option<String>) -> Retry {
+    fn lost(&self, loss: Loss, refusal: Option<Refusal>) -> Retry {
         let server = self.backend.name();
         let how = match loss {
             Loss::NotTaken => {
-                let refusal = refusal.unwrap_or_else(|| "did not take the job".to_owned());
-                return Retry::lost(format!("the server {server} {refusal}"));
+                let Some(Refusal { how, fault }) = refusal else {
+                    return Retry::lost(format!("the server {server} did not take the job"));
+                };
+                let brief = format!("the server {server} {how} ({})", fault.brief());
+                return Retry::lost(format!("the server {server} {how} ({fault})")).said_as(brief);
             }
             Loss::Forgotten { .. } => "the server no longer knows the job; it was probably restarted",
             Loss::WentAway { .. } => "the server went away in mid-job",
