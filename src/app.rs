@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use url::Url;
 
 use crate::api::router;
-use crate::api::server::{ServerSettings, serve};
+use crate::api::server::{MinimumPace, ServerSettings, serve};
 use crate::api::state::{ApiLimits, ApiState};
 use crate::clock::Clock;
 use crate::comfy::EndpointError;
@@ -50,10 +50,8 @@ pub struct AppSettings {
     pub server: ServerSettings,
 }
 
-/// The longest a JSON body may take to arrive.
+/// The longest a JSON body may take to arrive; files may take as long as they keep coming.
 const BODY_TIMEOUT: Duration = Duration::from_mins(10);
-/// The longest that nothing of a form may arrive; files may take as long as they keep coming.
-const BODY_IDLE: Duration = Duration::from_secs(30);
 
 impl From<Config> for AppSettings {
     fn from(config: Config) -> Self {
@@ -78,13 +76,17 @@ impl From<Config> for AppSettings {
             api: ApiLimits {
                 max_body: settings.max_body,
                 body_timeout: BODY_TIMEOUT,
-                body_idle: BODY_IDLE,
                 max_timeout: settings.max_timeout,
                 max_wait: settings.max_wait,
             },
             server: ServerSettings {
                 max_connections: settings.max_connections,
                 header_timeout: settings.header_timeout,
+                keep_alive: settings.keep_alive,
+                pace: MinimumPace {
+                    window: settings.transfer_timeout,
+                    bytes: settings.transfer_minimum as u64,
+                },
                 drain_timeout: settings.drain_timeout,
             },
         }

@@ -10,6 +10,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::value::RawValue;
 
 use super::problem::{self, FieldError, Problem};
+use super::server::TooSlow;
 use super::state::ApiState;
 use crate::domain::params::nearest;
 use crate::domain::workflow::Entries;
@@ -55,8 +56,11 @@ async fn read(body: Body, limit: usize, patience: Duration, state: &ApiState) ->
     match collected {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => Err(too_large(limit)),
-        // The connection broke: nobody will read this.
-        Err(_) => Err(Problem::new(problem::MALFORMED_JSON, "the body broke off")),
+        // If the connection broke, nobody will read this.
+        Err(error) => match TooSlow::of(&*error) {
+            Some(slow) => Err(slow.into()),
+            None => Err(Problem::new(problem::MALFORMED_JSON, "the body broke off")),
+        },
     }
 }
 

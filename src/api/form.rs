@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use axum::extract::multipart::{Field, Multipart};
+use axum::extract::multipart::{Field, Multipart, MultipartError};
 use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
@@ -14,6 +14,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::body::{JsonObject, too_large};
 use super::problem::{self, Problem};
+use super::server::TooSlow;
 use super::state::ApiState;
 use crate::media::Incoming;
 use crate::service::Part;
@@ -74,7 +75,7 @@ impl JobBody {
     async fn read(form: &mut Multipart, state: &ApiState) -> Result<Self, Problem> {
         let mut body = Self::default();
         let mut room = state.limits.max_body;
-        while let Some(field) = next(form, state).await? {
+        while let Some(field) = next(form).await? {
             let name = name(&field)?;
             if name == REQUEST {
                 let text = text(field, &mut room, state).await?;
@@ -137,12 +138,12 @@ impl FromRequest<ApiState> for FormFile {
 impl FormFile {
     async fn read(form: &mut Multipart, state: &ApiState) -> Result<Self, Problem> {
         let invalid = |detail: &str| Problem::new(problem::INVALID_REQUEST, detail.to_owned());
-        let Some(field) = next(form, state).await? else {
+        let Some(field) = next(form).await? else {
             return Err(invalid("the form has no part; send one file"));
         };
         let filename = field.file_name().unwrap_or_default().to_owned();
         let incoming = receive(field, &filename, state).await?;
-        match next(form, state).await? {
+        match next(form).await? {
             None => Ok(Self { filename, incoming }),
             Some(_) => Err(invalid("the form has more than one part; send one file at a time")),
         }
@@ -180,27 +181,16 @@ async fn open(request: Request, state: &ApiState) -> Result<Multipart, Problem> 
     })
 }
 
-/// What is waited for, unless nothing comes for too long.
-async fn patiently<T>(
-    state: &ApiState,
-    work: impl Future<Output = Result<T, axum::extract::multipart::MultipartError>>,
-) -> Result<T, Problem> {
-    let patience = state.limits.body_idle;
-    tokio::select! {
-        done = work => done.map_err(|error| malformed(format!("the form broke off or is not valid: {}", error.body_text()))),
-        () = state.service.parts().clock.sleep(patience) => Err(idle(patience)),
-    }
-}
-
-fn idle(patience: Duration) -> Problem {
-    Problem::new(
-        problem::REQUEST_TIMEOUT,
-        format!("nothing of the form arrived for {} s", patience.as_secs()),
+/// What went wrong with a form on its way.
+fn broken(error: &MultipartError) -> Problem {
+    TooSlow::of(error).map_or_else(
+        || malformed(format!("the form broke off or is not valid: {}", error.body_text())),
+        Problem::from,
     )
 }
 
-async fn next<'f>(form: &'f mut Multipart, state: &ApiState) -> Result<Option<Field<'f>>, Problem> {
-    patiently(state, form.next_field()).await
+async fn next(form: &mut Multipart) -> Result<Option<Field<'_>>, Problem> {
+    form.next_field().await.map_err(|error| broken(&error))
 }
 
 fn name(field: &Field<'_>) -> Result<String, Problem> {
@@ -213,7 +203,7 @@ fn name(field: &Field<'_>) -> Result<String, Problem> {
 
 async fn text(mut field: Field<'_>, room: &mut usize, state: &ApiState) -> Result<String, Problem> {
     let mut bytes = Vec::new();
-    while let Some(chunk) = patiently(state, field.chunk()).await? {
+    while let Some(chunk) = field.chunk().await.map_err(|error| broken(&error))? {
         *room = room.checked_sub(chunk.len()).ok_or_else(|| too_large(state.limits.max_body))?;
         bytes.extend_from_slice(&chunk);
     }
@@ -226,7 +216,7 @@ async fn receive(field: Field<'_>, filename: &str, state: &ApiState) -> Result<I
     let mut refusal = None;
     let told = &mut refusal;
     let chunks = stream::unfold((field, told), |(mut field, told)| async move {
-        match patiently(state, field.chunk()).await {
+        match field.chunk().await.map_err(|error| broken(&error)) {
             Ok(None) => None,
             Ok(Some(chunk)) => Some((Ok(chunk), (field, told))),
             Err(problem) => {

@@ -152,8 +152,14 @@ settings! {
     max_wait: Duration = "60s", Time(Duration::ZERO, Duration::from_hours(1));
     /// Connections open at the same time; further ones wait.
     max_connections: usize = "10000", Whole(1, 1_000_000);
-    /// How long a client may take to send a request's head.
+    /// How long a client may take to send a request's head, and to begin with the first one of a connection.
     header_timeout: Duration = "10s", Time(Duration::from_millis(100), MINUTE * 10);
+    /// How long a connection may stay open between requests.
+    keep_alive: Duration = "2m", Time(SECOND, DAY);
+    /// In this time a client must send, or take, `transfer_minimum` of a body that it is waited for; else its connection is cut.
+    transfer_timeout: Duration = "60s", Time(SECOND, DAY);
+    /// The least of a body that must move within `transfer_timeout`, if so much is left of it.
+    transfer_minimum: usize = "16KiB", Size(1, 1 << 30);
     /// How long requests may go on after the gateway was told to stop.
     drain_timeout: Duration = "4s", Time(Duration::ZERO, MINUTE * 10);
     /// What is logged.

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use comfy_gateway::api::server::MinimumPace;
+use reqwest::multipart::{Form, Part};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::scene::{Scene, rest};
 use crate::support::Settings;
@@ -35,25 +38,162 @@ async fn a_connection_that_never_becomes_a_request_is_cut() {
     scene.finish().await;
 }
 
+const ALIVE: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+
+/// A connection that was served one request.
+async fn served(scene: &Scene) -> TcpStream {
+    let mut stream = scene.connect().await;
+    ask_again(&mut stream).await;
+    stream
+}
+
+async fn ask_again(stream: &mut TcpStream) {
+    stream.write_all(ALIVE).await.unwrap();
+    let mut chunk = [0; 1024];
+    let read = stream.read(&mut chunk).await.unwrap();
+    assert!(chunk[..read].starts_with(b"HTTP/1.1 200 "), "it was cut");
+}
+
+async fn soon<T>(cut: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(8), cut).await.expect("a connection is held for ever")
+}
+
 #[tokio::test]
 async fn a_connection_that_was_served_and_then_keeps_silent_is_cut() {
-    let scene = Scene::with(impatient).await;
-    let mut stream = scene.connect().await;
-    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-    let answer = tokio::time::timeout(Duration::from_secs(5), rest(&mut stream)).await;
-    assert!(answer.expect("it is held for ever").starts_with("HTTP/1.1 200 "));
+    let scene = Scene::with(|settings| settings.server.keep_alive = Duration::from_millis(300)).await;
+    let mut stream = served(&scene).await;
+    assert_eq!(soon(rest(&mut stream)).await, "");
     scene.finish().await;
 }
 
 #[tokio::test]
-async fn a_request_that_takes_longer_than_its_headers_may_is_not_cut() {
+async fn between_requests_a_connection_may_be_silent_for_longer_than_a_head_may_take() {
     let scene = Scene::with(impatient).await;
+    let mut stream = served(&scene).await;
+    for _ in 0..2 {
+        // The end of a connection that brings nothing says that the time of heads is over.
+        let mut silent = scene.connect().await;
+        assert_eq!(soon(rest(&mut silent)).await, "");
+    }
+    ask_again(&mut stream).await;
+    stream.write_all(b"GET /healthz HT").await.unwrap();
+    assert_eq!(soon(rest(&mut stream)).await, "", "a later head has its time limit, too");
+    scene.finish().await;
+}
+
+#[tokio::test]
+async fn a_request_that_takes_longer_than_any_of_the_limits_is_not_cut() {
+    let scene = Scene::with(|settings| {
+        impatient(settings);
+        settings.server.keep_alive = Duration::from_millis(300);
+        settings.server.pace.window = Duration::from_millis(300);
+    })
+    .await;
     let id = scene.gateway.submit(crate::support::hold("a")).await;
     scene.comfy.holding("a").await;
     let response = scene.gateway.get(&format!("/results/{id}?wait=0.8")).await;
     assert_eq!(response.status(), 202);
     scene.comfy.release("a");
     scene.gateway.result(&id).await;
+    scene.finish().await;
+}
+
+/// A gateway with room for one connection, which is soon cut if an answer is not taken, and the path of a file that is
+/// larger than all buffers on its way.
+async fn with_a_large_file() -> (Scene, String) {
+    let scene = Scene::with(|settings| {
+        settings.service.max_file = 64 << 20;
+        settings.server.max_connections = 1;
+        settings.server.pace = MinimumPace { window: Duration::from_millis(300), bytes: 1 << 10 };
+    })
+    .await;
+    let file = Part::bytes(vec![7; 48 << 20]).file_name("a.bin");
+    let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
+    let url = format!("{}/files", scene.gateway.base);
+    let uploaded = http.post(url).multipart(Form::new().part("a", file)).send().await.unwrap();
+    let uploaded: serde_json::Value = uploaded.json().await.unwrap();
+    let path = format!("/files/{}", uploaded["file"].as_str().unwrap_or_else(|| panic!("{uploaded:#}")));
+    (scene, path)
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_reads_is_given_up() {
+    let (scene, path) = with_a_large_file().await;
+    let mut first = scene.connect().await;
+    first.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
+    let mut head = [0; 100];
+    first.read_exact(&mut head).await.unwrap();
+    // Its place is free once it is cut.
+    let mut second = scene.connect().await;
+    soon(ask_again(&mut second)).await;
+    drop((first, second));
+    scene.finish().await;
+}
+
+#[tokio::test]
+async fn an_answer_over_http2_that_nobody_reads_is_given_up() {
+    let (scene, path) = with_a_large_file().await;
+    let http = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let answer = http.get(format!("{}{path}", scene.gateway.base)).send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.version()), (200, reqwest::Version::HTTP_2));
+    let mut second = scene.connect().await;
+    soon(ask_again(&mut second)).await;
+    drop((answer, second));
+    scene.finish().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_read_slowly_but_steadily_comes_whole() {
+    let (scene, path) = with_a_large_file().await;
+    let mut stream = scene.connect().await;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let (mut read, mut chunk) = (0, vec![0; 16 << 10]);
+    loop {
+        match stream.read(&mut chunk).await.unwrap() {
+            0 => break,
+            bytes => read += bytes,
+        }
+        tokio::task::yield_now().await;
+    }
+    assert!(read > 48 << 20, "{read} bytes");
+    scene.finish().await;
+}
+
+#[tokio::test]
+async fn a_body_that_trickles_is_given_up() {
+    let scene = Scene::with(|settings| {
+        settings.server.pace = MinimumPace { window: Duration::from_millis(500), bytes: 1 << 30 };
+        settings.api.max_body = 1 << 30;
+    })
+    .await;
+    let form = "Content-Type: multipart/form-data; boundary=B\r\n";
+    for kind in [form, "Content-Type: application/json\r\n"] {
+        let mut stream = scene.connect().await;
+        let head = format!("POST /execute HTTP/1.1\r\nHost: x\r\n{kind}Content-Length: 100000000\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream
+            .write_all(b"--B\r\nContent-Disposition: form-data; name=\"a\"; filename=\"a\"\r\n\r\n")
+            .await
+            .unwrap();
+        let (mut from, mut to) = stream.into_split();
+        // A byte whenever there is room for it, far below the least that must come.
+        let trickling = async {
+            while to.write_all(b"x").await.is_ok() && to.flush().await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let mut answer = vec![0; 20];
+        let answering = async {
+            from.read_exact(&mut answer).await.unwrap();
+            String::from_utf8_lossy(&answer).into_owned()
+        };
+        let answer = tokio::select! {
+            answer = soon(answering) => answer,
+            () = trickling => panic!("it was cut without an answer"),
+        };
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    }
     scene.finish().await;
 }
 
