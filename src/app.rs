@@ -23,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::pool::{BackendSettings, Pool};
 use crate::random::Random;
 use crate::scheduler::{self, Hub, Parts, Scheduler, SweepError, sweep_orphans};
-use crate::service::{Folder, Limits, Service, restore_backends};
+use crate::service::{BackendError, Folder, Limits, Service, restore_backends};
 use crate::store::sqlite::{BatchObserver, SqliteStore};
 use crate::store::{JobStore, StoreError};
 
@@ -122,10 +122,31 @@ pub enum AppError {
     Crash(#[from] Crash),
 }
 
+/// The configured servers of a running gateway.
+#[derive(Debug)]
+pub struct Servers {
+    service: Arc<Service>,
+    workers: Tasks,
+}
+
+impl Servers {
+    /// Makes them those of `backends`. One that has to go and has jobs is drained first, in the background.
+    ///
+    /// # Errors
+    /// A server clashes with one that was added at run time; nothing was changed.
+    pub fn configure(&self, backends: Vec<BackendSettings>) -> Result<(), BackendError> {
+        self.service.configure_servers(backends)?;
+        let service = self.service.clone();
+        self.workers.spawn("configured servers", async move { service.settle_servers().await });
+        Ok(())
+    }
+}
+
 /// A running gateway.
 #[derive(Debug)]
 pub struct App {
     address: SocketAddr,
+    service: Arc<Service>,
     store: Arc<SqliteStore>,
     /// Everything that uses the store.
     workers: Tasks,
@@ -184,17 +205,24 @@ impl App {
             let follow = Folder::new(folder).follow(service.clone(), workers.stopping());
             workers.spawn("workflow files", follow);
         }
-        let state = ApiState { service, limits: settings.api, public_url: settings.public_url };
+        let state =
+            ApiState { service: service.clone(), limits: settings.api, public_url: settings.public_url };
         workers
             .spawn("http server", serve(listener, router(state), settings.server, clock, workers.stopping()));
         tracing::info!(%address, "comfy-gateway is listening");
-        Ok(Self { address, store, workers, store_tasks, _data_dir: data_dir })
+        Ok(Self { address, service, store, workers, store_tasks, _data_dir: data_dir })
     }
 
     /// The address it listens on.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The means to change the running gateway's servers.
+    #[must_use]
+    pub fn servers(&self) -> Servers {
+        Servers { service: self.service.clone(), workers: self.workers.clone() }
     }
 
     /// Runs until `shutdown` or until a part of it crashes, then stops: claims nothing more, finishes answering,

@@ -13,6 +13,7 @@ use comfy_gateway::cli::{Cli, Command, OpenapiFormat, SimulateArgs};
 use comfy_gateway::clock::{Clock, SystemClock};
 use comfy_gateway::config::{Config, Flags};
 use comfy_gateway::random::Random;
+use comfy_gateway::reload::Reload;
 use comfy_gateway::simulator::{Simulator, SimulatorConfig};
 use comfy_gateway::{check, demo, signals, telemetry};
 use tokio::net::TcpListener;
@@ -61,16 +62,27 @@ fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
 
 fn serve(flags: &Flags) -> Outcome {
     let config = configuration(flags)?;
-    telemetry::init(&config.settings)?;
+    let log = telemetry::init(&config.settings)?;
     block_on(async {
         let shutdown = signals::shutdown()?;
+        let mut reloads = signals::reloads()?;
         let address = config.settings.listen;
         let listener = TcpListener::bind(address)
             .await
             .map_err(|error| format!("cannot listen on {address}: {error}"))?;
-        let settings = AppSettings::from(config);
+        let settings = AppSettings::from(config.clone());
         let app = App::start(settings, listener, system_clock(), Arc::new(Random::from_os())).await?;
-        app.run_until_stopped(shutdown).await?;
+        let mut reload = Reload { flags: flags.clone(), config, log, servers: app.servers() };
+        let reloading = async move {
+            while reloads.recv().await.is_some() {
+                reload.reload(std::env::vars_os());
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            ended = app.run_until_stopped(shutdown) => ended?,
+            () = reloading => {}
+        }
         Ok(ExitCode::SUCCESS)
     })?
 }

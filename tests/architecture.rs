@@ -44,9 +44,13 @@ const LAYERS: &[(&str, &[&str])] = &[
             "inputs",
         ],
     ),
+    ("reload", &["app", "config", "telemetry"]),
     ("demo", &["app", "config", "simulator"]),
     ("cli", &["config", "simulator"]),
-    ("main", &["api", "app", "check", "cli", "config", "demo", "signals", "simulator", "telemetry"]),
+    (
+        "main",
+        &["api", "app", "check", "cli", "config", "demo", "reload", "signals", "simulator", "telemetry"],
+    ),
 ];
 
 /// What is handed in to all but the domain.

@@ -33,6 +33,15 @@ pub enum Clash {
 }
 
 impl BackendSettings {
+    /// Whether both say the same of the same server, credentials included.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.endpoint.is_same(&other.endpoint)
+            && self.slots == other.slots
+            && self.labels == other.labels
+    }
+
     /// Whether the server can be in one pool with `others`.
     ///
     /// # Errors
