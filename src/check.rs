@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use crate::clock::Clock;
-use crate::comfy::{ComfyClient, SystemStats};
+use crate::comfy::{ComfyClient, Fault, SystemStats};
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::pool::BackendSettings;
@@ -53,7 +53,10 @@ async fn ask(backend: &BackendSettings, clock: &Arc<dyn Clock>) -> Result<System
     let client =
         ComfyClient::new(backend.endpoint.clone(), clock.clone()).map_err(|error| error.to_string())?;
     tokio::select! {
-        answer = client.system_stats() => answer.map_err(|error| error.fault.to_string()),
+        answer = client.system_stats() => answer.map_err(|error| match error.fault {
+            Fault::NotFound => "there is no ComfyUI at this address: it answered 404. If ComfyUI is below a path, put that into its url".to_owned(),
+            fault => fault.to_string(),
+        }),
         () = clock.sleep(PATIENCE) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
     }
 }
@@ -114,6 +117,25 @@ mod tests {
         assert!(text.contains(&format!("broken  {bad}  does not answer: answered 500: oops")), "{text}");
         assert!(text.contains("max_body") && text.contains("bearer [redacted]"), "{text}");
         assert!(!text.contains("s3cret"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_comfyui_is_told_for_what_it_is() {
+        const PAGE: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/html\r\ncontent-length: 20\r\n\r\n<!doctype html><p>hi";
+        const NOTHING: &str = "HTTP/1.1 404 X\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+        // The alert with which a TLS server answers plain HTTP.
+        const ALERT: &str = "\u{15}\u{3}\u{1}\0\u{2}\u{2}\u{46}";
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        for (answer, scheme, told) in [
+            (PAGE, "http", "it is a web page (HTML) and not ComfyUI's"),
+            (ANSWER, "https", "does not speak TLS there; does its url begin with http://?"),
+            (ALERT, "http", "is not HTTP; does its url begin with https://?"),
+            (NOTHING, "http", "there is no ComfyUI at this address"),
+        ] {
+            let (url, _server) = server(answer).await;
+            let report = check(&config(&url.replace("http:", &format!("{scheme}:"))), &clock).await;
+            assert!(!report.usable && report.text.contains(told), "{told}: {}", report.text);
+        }
     }
 
     #[tokio::test]

@@ -128,7 +128,17 @@ impl Fault {
     /// What a failed exchange amounts to; `patience` is the time that was allowed.
     pub(super) fn of_exchange(error: &reqwest::Error, patience: Duration) -> Self {
         if error.is_connect() {
-            return Self::Unreachable { refused: is_refused(error), reason: deepest(error) };
+            let reason = if is_not_tls(error) {
+                "the server does not speak TLS there; does its url begin with http://?".to_owned()
+            } else {
+                deepest(error)
+            };
+            return Self::Unreachable { refused: is_refused(error), reason };
+        }
+        if is_not_http(error) {
+            return Self::Broken {
+                reason: "what the server answers is not HTTP; does its url begin with https://?".to_owned(),
+            };
         }
         if error.is_timeout() {
             return Self::Timeout { after: patience };
@@ -172,6 +182,23 @@ fn is_refused(error: &(dyn std::error::Error + 'static)) -> bool {
     causes(error)
         .filter_map(|cause| cause.downcast_ref::<io::Error>())
         .any(|cause| cause.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+/// What came in answer to our TLS is something else.
+fn is_not_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    let is_it = |error: &(dyn std::error::Error + 'static)| {
+        matches!(error.downcast_ref(), Some(rustls::Error::InvalidMessage(_)))
+    };
+    // An I/O error's source is that of the error in it, which it passes over.
+    let within = |error: &(dyn std::error::Error + 'static)| {
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        inner.is_some_and(|inner| is_it(inner) || is_not_tls(inner))
+    };
+    causes(error).any(|cause| is_it(cause) || within(cause))
+}
+
+fn is_not_http(error: &(dyn std::error::Error + 'static)) -> bool {
+    causes(error).filter_map(|cause| cause.downcast_ref::<hyper::Error>()).any(hyper::Error::is_parse)
 }
 
 fn causes<'a>(
