@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRequest, Request};
 use axum::http::HeaderMap;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::value::RawValue;
 
@@ -24,6 +24,7 @@ impl FromRequest<ApiState> for JsonObject {
 
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
         expect_json(request.headers())?;
+        expect_uncompressed(request.headers())?;
         read(request.into_body(), state.limits.max_body, state.limits.body_timeout, state).await.map(Self)
     }
 }
@@ -40,6 +41,24 @@ fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
         problem::UNSUPPORTED_MEDIA_TYPE,
         format!("send JSON with `Content-Type: application/json`; {given}"),
     ))
+}
+
+/// Refuses a body that would have to be inflated.
+pub(super) fn expect_uncompressed(headers: &HeaderMap) -> Result<(), Problem> {
+    let codings = headers.get_all(CONTENT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    match codings.flat_map(|value| value.split(',')).map(str::trim).find(|coding| !is_identity(coding)) {
+        None => Ok(()),
+        Some(coding) => Err(Problem::new(
+            problem::UNSUPPORTED_MEDIA_TYPE,
+            format!(
+                "the body has the `Content-Encoding` {coding:?}; send it uncompressed, without that header"
+            ),
+        )),
+    }
+}
+
+fn is_identity(coding: &str) -> bool {
+    coding.is_empty() || coding.eq_ignore_ascii_case("identity")
 }
 
 async fn read(body: Body, limit: usize, patience: Duration, state: &ApiState) -> Result<Bytes, Problem> {

@@ -12,7 +12,7 @@ use utoipa::openapi::schema::{KnownFormat, SchemaFormat, Type};
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::body::{JsonObject, too_large};
+use super::body::{JsonObject, expect_uncompressed, too_large};
 use super::problem::{self, Problem};
 use super::server::TooSlow;
 use super::state::ApiState;
@@ -173,6 +173,7 @@ fn malformed(detail: impl Into<String>) -> Problem {
 }
 
 async fn open(request: Request, state: &ApiState) -> Result<Multipart, Problem> {
+    expect_uncompressed(request.headers())?;
     Multipart::from_request(request, state).await.map_err(|rejection| {
         let why = rejection.body_text();
         // Its own status says no more than that it is the caller's fault.
