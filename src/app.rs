@@ -175,7 +175,7 @@ impl App {
             let metrics = metrics.clone();
             Arc::new(move |writes| metrics.batch(writes))
         };
-        let fresh_id = random.gateway_id();
+        let (fresh_id, ids) = (random.gateway_id(), random.clone());
         let store =
             Arc::new(SqliteStore::open(&data_dir.database(), fresh_id, &store_tasks, observer).await?);
         let media = Arc::new(FsMediaStore::open(data_dir.media()).await?);
@@ -207,8 +207,8 @@ impl App {
         }
         let state =
             ApiState { service: service.clone(), limits: settings.api, public_url: settings.public_url };
-        workers
-            .spawn("http server", serve(listener, router(state), settings.server, clock, workers.stopping()));
+        let server = serve(listener, router(state), settings.server, clock, ids, workers.stopping());
+        workers.spawn("http server", server);
         tracing::info!(%address, "comfy-gateway is listening");
         Ok(Self { address, service, store, workers, store_tasks, _data_dir: data_dir })
     }

@@ -1,8 +1,6 @@
 //! Multipart forms (RFC 7578): files go to the media store as they come, all else is read as text. It must not know
 //! what the parts are for.
 
-use std::time::Duration;
-
 use axum::extract::multipart::{Field, Multipart, MultipartError};
 use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_TYPE;
@@ -21,8 +19,6 @@ use crate::service::Part;
 
 /// The part that holds what would else be the JSON body.
 const REQUEST: &str = "request";
-/// How long the rest of a refused form is read.
-const HEARD_OUT: Duration = Duration::from_secs(1);
 /// Parts of a form that are no files.
 const MOST_TEXTS: usize = 256;
 
@@ -66,8 +62,7 @@ impl FromRequest<ApiState> for JobBody {
             return Ok(Self { json: Some(json), ..Self::default() });
         }
         let mut form = open(request, state).await?;
-        let body = Self::read(&mut form, state).await;
-        heard_out(body, form, state).await
+        Self::read(&mut form, state).await
     }
 }
 
@@ -130,8 +125,7 @@ impl FromRequest<ApiState> for FormFile {
             ));
         }
         let mut form = open(request, state).await?;
-        let file = Self::read(&mut form, state).await;
-        heard_out(file, form, state).await
+        Self::read(&mut form, state).await
     }
 }
 
@@ -148,19 +142,6 @@ impl FormFile {
             Some(_) => Err(invalid("the form has more than one part; send one file at a time")),
         }
     }
-}
-
-/// Reads what is left of a refused form, for a while: a client that is still sending may not look for an answer, and
-/// sees a broken connection instead.
-async fn heard_out<T>(read: Result<T, Problem>, mut form: Multipart, state: &ApiState) -> Result<T, Problem> {
-    let Err(problem) = &read else { return read };
-    if problem.kind() != problem::REQUEST_TIMEOUT {
-        tokio::select! {
-            () = async { while let Ok(Some(_)) = form.next_field().await {} } => {}
-            () = state.service.parts().clock.sleep(HEARD_OUT) => {}
-        }
-    }
-    read
 }
 
 fn is_form(request: &Request) -> bool {

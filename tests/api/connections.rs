@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use comfy_gateway::api::server::MinimumPace;
 use reqwest::multipart::{Form, Part};
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -111,7 +112,7 @@ async fn with_a_large_file() -> (Scene, String) {
     let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
     let url = format!("{}/files", scene.gateway.base);
     let uploaded = http.post(url).multipart(Form::new().part("a", file)).send().await.unwrap();
-    let uploaded: serde_json::Value = uploaded.json().await.unwrap();
+    let uploaded: Value = uploaded.json().await.unwrap();
     let path = format!("/files/{}", uploaded["file"].as_str().unwrap_or_else(|| panic!("{uploaded:#}")));
     (scene, path)
 }
@@ -217,21 +218,97 @@ async fn beyond_the_limit_connections_wait_for_their_turn() {
     scene.finish().await;
 }
 
+/// Asserts that an answer is a refusal in the one format, and the last on its connection.
+fn assert_refused(answer: &str, status: u16, code: &str) {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer}"));
+    let head = head.to_ascii_lowercase();
+    assert!(head.starts_with(&format!("http/1.1 {status} ")), "{answer}");
+    assert!(head.contains("\r\ncontent-type: application/problem+json"), "{answer}");
+    assert!(head.contains(&format!("\r\ncontent-length: {}", body.len())), "{answer}");
+    let body: Value = serde_json::from_str(body).unwrap();
+    assert_eq!((&body["code"], &body["status"]), (&json!(code), &json!(status)), "{body:#}");
+    assert!(
+        head.contains(&format!("\r\nx-request-id: {}", body["request_id"].as_str().unwrap())),
+        "{answer}"
+    );
+    assert!(body["detail"].as_str().is_some_and(|detail| detail.len() > 20), "{body:#}");
+}
+
 #[tokio::test]
-async fn bytes_that_are_no_http_are_refused_and_cut() {
+async fn what_is_no_http_is_refused_in_the_one_format_and_cut() {
     let scene = Scene::new().await;
-    for nonsense in [
-        &b"\x16\x03\x01\x02\x00\x01\x00"[..],
-        b"nonsense\r\n\r\n",
-        b"GET / HTTP/9.9\r\n\r\n",
-        b"\0\0\0\0\r\n\r\n",
+    let long = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(70_000));
+    let many = format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "X-A: 1\r\n".repeat(150));
+    let large = format!("GET / HTTP/1.1\r\nHost: x\r\nX-A: {}\r\n\r\n", "a".repeat(4_000_000));
+    for (request, status, code) in [
+        (&b"\x16\x03\x01\x02\x00\x01\x00"[..], 400, "malformed_request"),
+        (b"nonsense\r\n\r\n", 400, "malformed_request"),
+        (b"GET / HTTP/9.9\r\n\r\n", 400, "malformed_request"),
+        (b"GET /\x01 HTTP/1.1\r\nHost: x\r\n\r\n", 400, "malformed_request"),
+        (b"GET / HTTP/1.1\r\nHost : x\r\n\r\n", 400, "malformed_request"),
+        (long.as_bytes(), 414, "uri_too_long"),
+        (many.as_bytes(), 431, "headers_too_large"),
+        (large.as_bytes(), 431, "headers_too_large"),
     ] {
-        let mut stream = scene.connect().await;
-        stream.write_all(nonsense).await.unwrap();
-        let answer = tokio::time::timeout(Duration::from_secs(5), rest(&mut stream)).await.unwrap();
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        // After a good request on the same connection, too.
+        for mut stream in [scene.connect().await, served(&scene).await] {
+            stream.write_all(request).await.unwrap();
+            assert_refused(&soon(rest(&mut stream)).await, status, code);
+        }
     }
     assert_eq!(scene.gateway.get("/healthz").await.status(), 200);
+    scene.finish().await;
+}
+
+#[tokio::test]
+async fn a_request_has_exactly_one_host() {
+    let scene = Scene::new().await;
+    for hosts in ["", "Host: a\r\nHost: b\r\n", "Host: a\r\nHost: a\r\n"] {
+        let request = format!("GET /healthz HTTP/1.1\r\n{hosts}Connection: close\r\n\r\n");
+        assert_refused(&scene.raw(request.as_bytes()).await, 400, "malformed_request");
+    }
+    // Before 1.1 there need be none.
+    assert!(scene.raw(b"GET /healthz HTTP/1.0\r\n\r\n").await.contains(" 200 "));
+    scene.finish().await;
+}
+
+#[tokio::test]
+async fn a_client_that_sends_all_before_it_reads_gets_its_refusal() {
+    let scene = Scene::with(|settings| settings.service.max_file = 1 << 10).await;
+    let form = "Content-Type: multipart/form-data; boundary=B";
+    // More than the buffers on the way take.
+    let file = vec![b'x'; 32 << 20];
+    let beginning = "--B\r\nContent-Disposition: form-data; name=\"a\"; filename=\"a\"\r\n\r\n";
+    for (line, kind, status, code) in [
+        ("POST /nowhere", form, 404, "not_found"),
+        ("POST /results", form, 405, "method_not_allowed"),
+        ("POST /convert", form, 415, "unsupported_media_type"),
+        ("POST /files", "Content-Type: image/png", 415, "unsupported_media_type"),
+        ("POST /files", form, 413, "body_too_large"),
+        ("POST /execute", "Content-Type: application/json", 413, "body_too_large"),
+        ("POST /execute", "Host: twice", 400, "malformed_request"),
+    ] {
+        let mut stream = scene.connect().await;
+        let length = beginning.len() + file.len();
+        let head =
+            format!("{line} HTTP/1.1\r\nHost: x\r\n{kind}\r\nContent-Length: {length}\r\n\r\n{beginning}");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&file).await.unwrap_or_else(|error| panic!("{line}: {error}"));
+        assert_refused(&soon(rest(&mut stream)).await, status, code);
+    }
+    scene.finish().await;
+}
+
+#[tokio::test]
+async fn a_client_that_never_ends_sending_after_its_refusal_is_cut() {
+    let scene = Scene::new().await;
+    let mut stream = scene.connect().await;
+    let head = "POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\nx";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    assert_refused(&soon(rest(&mut stream)).await, 404, "not_found");
+    let endless = vec![b'x'; 1 << 20];
+    let sending = async { while stream.write_all(&endless).await.is_ok() {} };
+    soon(sending).await;
     scene.finish().await;
 }
 

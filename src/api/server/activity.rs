@@ -32,6 +32,8 @@ pub(super) struct Activity {
     multiplexed: CancellationToken,
     in_flight: AtomicUsize,
     head_begun: AtomicBool,
+    /// Whether the peer may still be sending what nobody reads.
+    abandoned: AtomicBool,
     /// Bodies of which the peer has not taken the last frame yet.
     unread: AtomicUsize,
     /// Frames that were handed out.
@@ -77,6 +79,21 @@ impl Activity {
         }
         self.in_flight.fetch_add(1, Ordering::AcqRel);
         InFlight(self.clone())
+    }
+
+    /// Whether a request is being answered.
+    pub fn is_answering(&self) -> bool {
+        self.in_flight.load(Ordering::Acquire) > 0
+    }
+
+    /// The rest of a request will not be read.
+    pub fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the rest of a request was not read.
+    pub fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Relaxed)
     }
 
     /// Returns once a request came over HTTP/2.

@@ -3,6 +3,7 @@
 
 mod activity;
 mod pace;
+mod rejection;
 mod stream;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use self::activity::{Activity, InFlightBody};
 use self::pace::{Pace, PacedBody};
 use self::stream::{ReadLimits, TimedStream};
 use crate::clock::Clock;
+use crate::random::Random;
 
 pub use self::pace::{MinimumPace, TooSlow};
 
@@ -53,6 +55,7 @@ pub async fn serve(
     router: Router,
     settings: ServerSettings,
     clock: Arc<dyn Clock>,
+    random: Arc<Random>,
     stopping: CancellationToken,
 ) -> Result<(), std::convert::Infallible> {
     let graceful = GracefulShutdown::new();
@@ -65,7 +68,8 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, place)) => {
-                let connection = Connection { stream, place, settings: &settings, clock: clock.clone() };
+                let (clock, random) = (clock.clone(), random.clone());
+                let connection = Connection { stream, place, settings: &settings, clock, random };
                 connection.serve(&router, &graceful, &connections);
             }
             Err(error) => {
@@ -99,16 +103,17 @@ struct Connection<'a> {
     place: Option<OwnedSemaphorePermit>,
     settings: &'a ServerSettings,
     clock: Arc<dyn Clock>,
+    random: Arc<Random>,
 }
 
 impl Connection<'_> {
     fn serve(self, router: &Router, graceful: &GracefulShutdown, connections: &TaskTracker) {
-        let Self { stream, place, settings, clock } = self;
+        let Self { stream, place, settings, clock, random } = self;
         let minimum = settings.pace;
         let activity = Arc::new(Activity::default());
         let limits = ReadLimits { head: settings.header_timeout, idle: settings.keep_alive };
         let writing = Pace::new(clock.clone(), minimum);
-        let stream = TimedStream::new(stream, clock.clone(), activity.clone(), limits, writing);
+        let stream = TimedStream::new(stream, clock.clone(), activity.clone(), limits, writing, random);
         let mut builder = auto::Builder::new(TokioExecutor::new());
         // The stream has all time limits: hyper's own for heads would count the time between requests.
         builder.http1().header_read_timeout(None);
@@ -117,7 +122,8 @@ impl Connection<'_> {
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
             let in_flight = served.begin(request.version() == Version::HTTP_2);
             let pace = Pace::new(bodies.clone(), minimum);
-            let response = router.clone().oneshot(request.map(|body| PacedBody::new(body, pace)));
+            let activity = served.clone();
+            let response = router.clone().oneshot(request.map(|body| PacedBody::new(body, pace, activity)));
             async move {
                 let response = response.await?;
                 Ok::<_, std::convert::Infallible>(

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
+use super::activity::Activity;
 use crate::clock::Clock;
 
 /// A time on a clock, not yet over.
@@ -93,11 +94,21 @@ pub(super) struct PacedBody {
     pace: Pace,
     /// Whether the last look found nothing, so that the reader has been waiting since.
     was_pending: bool,
+    ended: bool,
+    activity: Arc<Activity>,
 }
 
 impl PacedBody {
-    pub fn new(body: Incoming, pace: Pace) -> Self {
-        Self { body, pace, was_pending: false }
+    pub fn new(body: Incoming, pace: Pace, activity: Arc<Activity>) -> Self {
+        Self { body, pace, was_pending: false, ended: false, activity }
+    }
+}
+
+impl Drop for PacedBody {
+    fn drop(&mut self) {
+        if !self.ended && !self.body.is_end_stream() {
+            self.activity.abandon();
+        }
     }
 }
 
@@ -125,6 +136,7 @@ impl Body for PacedBody {
             return Poll::Ready(Some(Err(TooSlow(self.pace.minimum).into())));
         };
         self.was_pending = false;
+        self.ended = frame.is_none();
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
         {
