@@ -225,9 +225,15 @@ mod tests {
     fn the_help_tells_of_every_setting_its_name_in_the_environment_and_its_default() {
         let mut command = Cli::command_for_tests();
         let help = command.render_long_help().to_string();
-        for text in
-            ["--max-body", "COMFY_GATEWAY_MAX_BODY", "64MiB", "--backend", "COMFYUI_BASE_URL", "--config"]
-        {
+        for text in [
+            "--max-body",
+            "COMFY_GATEWAY_MAX_BODY",
+            "64MiB",
+            "--backend",
+            "COMFYUI_BASE_URL",
+            "--config",
+            "from 1s to 365d, such as",
+        ] {
             assert!(help.contains(text), "{text} is missing in\n{help}");
         }
     }

@@ -96,6 +96,7 @@ fn argument(setting: &'static Setting) -> Arg {
         .long(setting.flag().trim_start_matches('-').to_owned())
         .value_name(setting.placeholder())
         .allow_hyphen_values(true)
+        .long_help(format!("{help}\nMust be {}.", setting.allowed()))
         .help(help)
 }
 

@@ -68,6 +68,23 @@ async fn a_connection_that_was_served_and_then_keeps_silent_is_cut() {
 }
 
 #[tokio::test]
+async fn a_connection_of_http2_that_keeps_silent_is_cut_too() {
+    let scene = Scene::with(|settings| {
+        settings.server.max_connections = 1;
+        settings.server.keep_alive = Duration::from_millis(300);
+    })
+    .await;
+    let http = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let answer = http.get(format!("{}/healthz", scene.gateway.base)).send().await.unwrap();
+    assert_eq!(answer.text().await.unwrap(), r#"{"status":"ok"}"#);
+    // The client keeps its connection; its place is free once it is cut.
+    let mut second = scene.connect().await;
+    soon(ask_again(&mut second)).await;
+    drop(second);
+    scene.finish().await;
+}
+
+#[tokio::test]
 async fn between_requests_a_connection_may_be_silent_for_longer_than_a_head_may_take() {
     let scene = Scene::with(impatient).await;
     let mut stream = served(&scene).await;

@@ -7,7 +7,7 @@ use comfy_gateway::demo;
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions, Connection};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 use crate::process::Process;
 use crate::support::{hold, simulator};
@@ -23,6 +23,24 @@ async fn run(args: &[&str]) -> (Output, String, String) {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     (output, stdout, stderr)
+}
+
+/// All that a demo prints until it serves on.
+async fn shown(demo: &mut Child) -> String {
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    let mut said = String::new();
+    while !said.contains("Ctrl-C ends it.") {
+        said += &lines.next_line().await.unwrap().unwrap_or_else(|| panic!("it ended:\n{said}"));
+        said.push('\n');
+    }
+    said
+}
+
+/// SIGTERM; it must end well.
+async fn terminate(mut child: Child) {
+    let pid = child.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    assert!(child.wait().await.unwrap().success());
 }
 
 #[tokio::test]
@@ -43,21 +61,26 @@ async fn the_demo_listens_where_it_is_told_and_prints_the_commands_for_that_addr
         let mut child = program();
         child.args(["demo"]).args(flags).env(name, &free).stdout(Stdio::piped());
         let mut child = child.spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut said = String::new();
-        while !said.contains("Ctrl-C ends it.") {
-            said += &lines.next_line().await.unwrap().unwrap_or_else(|| panic!("it ended:\n{said}"));
-            said.push('\n');
-        }
+        let said = shown(&mut child).await;
         assert!(said.contains(&demo::COMMANDS.replace("127.0.0.1:8080", &free)), "{said}");
-        let pid = child.id().unwrap().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
-        assert!(child.wait().await.unwrap().success());
+        terminate(child).await;
     }
     let taken = std::net::TcpListener::bind(&free).unwrap();
     let (output, _, stderr) = run(&["demo", "--once", "--listen", &free]).await;
     assert!(!output.status.success() && stderr.contains(&format!("cannot listen on {free}")), "{stderr}");
     drop(taken);
+}
+
+#[tokio::test]
+async fn the_demo_takes_another_port_if_the_usual_one_is_taken_and_prints_the_commands_for_it() {
+    // By this test or by anything else.
+    let _taken = std::net::TcpListener::bind("127.0.0.1:8080");
+    let mut child = program().args(["demo"]).stdout(Stdio::piped()).spawn().unwrap();
+    let said = shown(&mut child).await;
+    assert!(said.contains("127.0.0.1:8080 is taken"), "{said}");
+    let address = said.split("comfy-gateway http://").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+    assert!(said.contains(&demo::COMMANDS.replace("127.0.0.1:8080", address)), "{said}");
+    terminate(child).await;
 }
 
 #[tokio::test]
@@ -103,9 +126,7 @@ async fn the_simulator_says_where_it_is_and_stops_when_told() {
         .await
         .unwrap();
     assert_eq!(stats["system"]["comfyui_version"], "0.24.0");
-    let pid = child.id().unwrap().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
-    assert!(child.wait().await.unwrap().success());
+    terminate(child).await;
 }
 
 #[tokio::test]

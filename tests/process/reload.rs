@@ -9,11 +9,11 @@ use crate::process::Process;
 use crate::support::{hold, simulator};
 
 fn write(path: &Path, log: &str, more: &str, servers: &[(&str, &Simulator)]) {
-    let mut text = format!("log = \"{log}\"\n{more}\n");
-    for (name, comfy) in servers {
-        text += &format!("[[backends]]\nname = \"{name}\"\nurl = \"{}\"\n", comfy.url());
-    }
-    std::fs::write(path, text).unwrap();
+    let table = |(name, comfy): &(&str, &Simulator)| {
+        format!("[[backends]]\nname = \"{name}\"\nurl = \"{}\"\n", comfy.url())
+    };
+    let servers: String = servers.iter().map(table).collect();
+    std::fs::write(path, format!("log = \"{log}\"\n{more}\n{servers}")).unwrap();
 }
 
 /// Asks until the servers are these, each with its mode.

@@ -67,7 +67,10 @@ impl Activity {
 
     /// The reader found nothing to read.
     pub fn reader_waits(&self, waker: &Waker) {
-        *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker.clone());
+        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        if !reader.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            *reader = Some(waker.clone());
+        }
     }
 
     /// A request came, and is in flight until the guard is dropped.

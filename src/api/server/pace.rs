@@ -31,7 +31,8 @@ pub struct MinimumPace {
 }
 
 /// Measures one direction of one transfer. Its window begins when the peer is first waited for, and anew whenever
-/// enough bytes have moved.
+/// enough bytes have moved. It is judged only while the peer is waited for: what came while the gateway was busy counts
+/// first.
 pub(super) struct Pace {
     clock: Arc<dyn Clock>,
     minimum: MinimumPace,
@@ -67,7 +68,9 @@ impl Pace {
     /// The peer is waited for; ready once it has moved too little in a whole window.
     pub fn poll_too_slow(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let window = self.window.get_or_insert_with(|| timer(&self.clock, self.minimum.window));
-        window.as_mut().poll(context)
+        ready!(window.as_mut().poll(context));
+        self.pause();
+        Poll::Ready(())
     }
 }
 
@@ -92,15 +95,13 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub(super) struct PacedBody {
     body: Incoming,
     pace: Pace,
-    /// Whether the last look found nothing, so that the reader has been waiting since.
-    was_pending: bool,
     ended: bool,
     activity: Arc<Activity>,
 }
 
 impl PacedBody {
     pub fn new(body: Incoming, pace: Pace, activity: Arc<Activity>) -> Self {
-        Self { body, pace, was_pending: false, ended: false, activity }
+        Self { body, pace, ended: false, activity }
     }
 }
 
@@ -127,15 +128,9 @@ impl Body for PacedBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
-            if !self.was_pending && self.pace.poll_too_slow(context).is_ready() {
-                // The window ended while the reader was busy: that is not the peer's fault.
-                self.pace.pause();
-            }
-            self.was_pending = true;
             ready!(self.pace.poll_too_slow(context));
             return Poll::Ready(Some(Err(TooSlow(self.pace.minimum).into())));
         };
-        self.was_pending = false;
         self.ended = frame.is_none();
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()

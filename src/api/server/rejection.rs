@@ -5,15 +5,17 @@ use axum::http::StatusCode;
 use crate::api::problem::{self, Kind, Problem};
 
 /// The answer to send instead of `head`, if that is one of hyper's own: a status alone, without an id of the request.
-pub(super) fn answer(head: &[u8], request_id: &str) -> Option<Vec<u8>> {
+/// The new one gets an id from `new_id`.
+pub(super) fn answer(head: &[u8], new_id: impl FnOnce() -> String) -> Option<Vec<u8>> {
     let head = std::str::from_utf8(head).ok()?;
     let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?;
     if !head.ends_with("\r\n\r\n") || head.contains("\r\nx-request-id: ") {
         return None;
     }
     let (kind, detail) = refusal(status)?;
-    let problem = Problem::new(kind, detail);
-    let body = serde_json::to_string(&problem.body(request_id)).ok()?;
+    let request_id = new_id();
+    tracing::debug!(request_id, code = kind.code, "a request could not be read");
+    let body = serde_json::to_string(&Problem::new(kind, detail).body(&request_id)).ok()?;
     let reason = kind.status.canonical_reason().unwrap_or_default();
     let head = format!(
         "HTTP/1.1 {status} {reason}\r\ncontent-type: application/problem+json\r\nx-request-id: {request_id}\r\n\
@@ -49,8 +51,9 @@ mod tests {
     #[test]
     fn only_a_bare_refusal_is_replaced() {
         let bare = "HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\ndate: x\r\n\r\n";
-        let answer =
-            |head: &str| answer(head.as_bytes(), "id-1").map(|text| String::from_utf8(text).unwrap());
+        let answer = |head: &str| {
+            answer(head.as_bytes(), || "id-1".to_owned()).map(|text| String::from_utf8(text).unwrap())
+        };
         let replaced = answer(bare).unwrap();
         assert!(replaced.starts_with("HTTP/1.1 431 Request Header Fields Too Large\r\n"), "{replaced}");
         assert!(

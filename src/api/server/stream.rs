@@ -111,6 +111,7 @@ impl TimedStream {
         if let Some((_, timer)) = &mut self.limit {
             ready!(timer.as_mut().poll(context));
         }
+        self.limit = None;
         Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, told))
     }
 
@@ -145,9 +146,8 @@ impl TimedStream {
         if !self.flushed || self.activity.is_answering() {
             return false;
         }
-        let id = self.random.attempt_id().to_string();
-        let Some(answer) = rejection::answer(head, &id) else { return false };
-        tracing::debug!(request_id = id, "a request could not be read");
+        let new_id = || self.random.attempt_id().to_string();
+        let Some(answer) = rejection::answer(head, new_id) else { return false };
         self.instead = answer.into();
         self.activity.abandon();
         true
