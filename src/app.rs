@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::api::offload::Offload;
 use crate::api::router;
-use crate::api::server::{ServerSettings, serve};
+use crate::api::server::{MinimumPace, ServerSettings, serve};
 use crate::api::state::{ApiLimits, ApiState};
 use crate::clock::Clock;
 use crate::comfy::EndpointError;
@@ -25,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::pool::{BackendSettings, Pool};
 use crate::random::Random;
 use crate::scheduler::{self, Hub, Parts, Scheduler, SweepError, sweep_orphans};
-use crate::service::{Folder, Limits, Service, restore_backends};
+use crate::service::{BackendError, Folder, Limits, Service, restore_backends};
 use crate::store::sqlite::{BatchObserver, SqliteStore};
 use crate::store::{JobStore, StoreError};
 
@@ -52,10 +52,8 @@ pub struct AppSettings {
     pub server: ServerSettings,
 }
 
-/// The longest a JSON body may take to arrive.
+/// The longest a JSON body may take to arrive; files may take as long as they keep coming.
 const BODY_TIMEOUT: Duration = Duration::from_mins(10);
-/// The longest that nothing of a form may arrive; files may take as long as they keep coming.
-const BODY_IDLE: Duration = Duration::from_secs(30);
 
 impl From<Config> for AppSettings {
     fn from(config: Config) -> Self {
@@ -84,13 +82,17 @@ impl From<Config> for AppSettings {
                 max_values: settings.max_values,
                 max_params: settings.max_params,
                 body_timeout: BODY_TIMEOUT,
-                body_idle: BODY_IDLE,
                 max_timeout: settings.max_timeout,
                 max_wait: settings.max_wait,
             },
             server: ServerSettings {
                 max_connections: settings.max_connections,
                 header_timeout: settings.header_timeout,
+                keep_alive: settings.keep_alive,
+                pace: MinimumPace {
+                    window: settings.transfer_timeout,
+                    bytes: settings.transfer_minimum as u64,
+                },
                 drain_timeout: settings.drain_timeout,
             },
         }
@@ -126,10 +128,31 @@ pub enum AppError {
     Crash(#[from] Crash),
 }
 
+/// The configured servers of a running gateway.
+#[derive(Debug)]
+pub struct Servers {
+    service: Arc<Service>,
+    workers: Tasks,
+}
+
+impl Servers {
+    /// Makes them those of `backends`. One that has to go and has jobs is drained first, in the background.
+    ///
+    /// # Errors
+    /// A server clashes with one that was added at run time; nothing was changed.
+    pub fn configure(&self, backends: Vec<BackendSettings>) -> Result<(), BackendError> {
+        self.service.configure_servers(backends)?;
+        let service = self.service.clone();
+        self.workers.spawn("configured servers", async move { service.settle_servers().await });
+        Ok(())
+    }
+}
+
 /// A running gateway.
 #[derive(Debug)]
 pub struct App {
     address: SocketAddr,
+    service: Arc<Service>,
     store: Arc<SqliteStore>,
     /// Everything that uses the store.
     workers: Tasks,
@@ -158,7 +181,7 @@ impl App {
             let metrics = metrics.clone();
             Arc::new(move |writes| metrics.batch(writes))
         };
-        let fresh_id = random.gateway_id();
+        let (fresh_id, ids) = (random.gateway_id(), random.clone());
         let store =
             Arc::new(SqliteStore::open(&data_dir.database(), fresh_id, &store_tasks, observer).await?);
         let media = Arc::new(FsMediaStore::open(data_dir.media()).await?);
@@ -189,21 +212,27 @@ impl App {
             workers.spawn("workflow files", follow);
         }
         let state = ApiState {
-            service,
+            service: service.clone(),
             limits: settings.api,
             offload: Offload::default(),
             public_url: settings.public_url,
         };
-        workers
-            .spawn("http server", serve(listener, router(state), settings.server, clock, workers.stopping()));
+        let server = serve(listener, router(state), settings.server, clock, ids, workers.stopping());
+        workers.spawn("http server", server);
         tracing::info!(%address, "comfy-gateway is listening");
-        Ok(Self { address, store, workers, store_tasks, _data_dir: data_dir })
+        Ok(Self { address, service, store, workers, store_tasks, _data_dir: data_dir })
     }
 
     /// The address it listens on.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The means to change the running gateway's servers.
+    #[must_use]
+    pub fn servers(&self) -> Servers {
+        Servers { service: self.service.clone(), workers: self.workers.clone() }
     }
 
     /// Runs until `shutdown` or until a part of it crashes, then stops: claims nothing more, finishes answering,

@@ -1,5 +1,5 @@
-//! `comfy-gateway check`: shows the configuration and asks every server whether it answers. It must not touch the
-//! data directory: a gateway may be running on it.
+//! `comfy-gateway check`: shows the configuration, asks every server whether it answers, and tries whether the data
+//! directory can be used. It changes nothing there: a gateway may be running on it.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -8,8 +8,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use crate::clock::Clock;
-use crate::comfy::{ComfyClient, SystemStats};
+use crate::comfy::{ComfyClient, Fault, SystemStats};
 use crate::config::Config;
+use crate::data_dir::DataDir;
 use crate::pool::BackendSettings;
 
 /// How long a server may take to answer.
@@ -20,14 +21,15 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Report {
     /// For people.
     pub text: String,
-    /// Whether a gateway of this configuration could run a job: at least one server answers.
+    /// Whether a gateway of this configuration could run a job: at least one server answers, and the data directory
+    /// can be used.
     pub usable: bool,
 }
 
-/// Shows `config` and asks all its servers at the same time; takes five seconds at most.
+/// Shows `config`, asks all its servers at the same time and probes the data directory; takes five seconds at most.
 pub async fn check(config: &Config, clock: &Arc<dyn Clock>) -> Report {
     let answers = join_all(config.backends.iter().map(|backend| ask(backend, clock))).await;
-    let usable = answers.iter().any(Result::is_ok);
+    let answered = answers.iter().any(Result::is_ok);
     let mut text = format!("{config}\n");
     for (backend, answer) in config.backends.iter().zip(&answers) {
         let server = backend.endpoint.server();
@@ -37,17 +39,24 @@ pub async fn check(config: &Config, clock: &Arc<dyn Clock>) -> Report {
             Err(reason) => writeln!(text, "{}  {server}  does not answer: {reason}", backend.name),
         };
     }
-    if !usable {
+    if !answered {
         text.push_str("No ComfyUI server answers: jobs would be accepted and wait until one does.\n");
     }
-    Report { text, usable }
+    let storage = DataDir::probe(&config.settings.data_dir);
+    if let Err(error) = &storage {
+        let _: std::fmt::Result = writeln!(text, "{error}");
+    }
+    Report { text, usable: answered && storage.is_ok() }
 }
 
 async fn ask(backend: &BackendSettings, clock: &Arc<dyn Clock>) -> Result<SystemStats, String> {
     let client =
         ComfyClient::new(backend.endpoint.clone(), clock.clone()).map_err(|error| error.to_string())?;
     tokio::select! {
-        answer = client.system_stats() => answer.map_err(|error| error.fault.to_string()),
+        answer = client.system_stats() => answer.map_err(|error| match error.fault {
+            Fault::NotFound => "there is no ComfyUI at this address: it answered 404. If ComfyUI is below a path, put that into its url".to_owned(),
+            fault => fault.to_string(),
+        }),
         () = clock.sleep(PATIENCE) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
     }
 }
@@ -108,6 +117,25 @@ mod tests {
         assert!(text.contains(&format!("broken  {bad}  does not answer: answered 500: oops")), "{text}");
         assert!(text.contains("max_body") && text.contains("bearer [redacted]"), "{text}");
         assert!(!text.contains("s3cret"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_comfyui_is_told_for_what_it_is() {
+        const PAGE: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/html\r\ncontent-length: 20\r\n\r\n<!doctype html><p>hi";
+        const NOTHING: &str = "HTTP/1.1 404 X\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+        // The alert with which a TLS server answers plain HTTP.
+        const ALERT: &str = "\u{15}\u{3}\u{1}\0\u{2}\u{2}\u{46}";
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        for (answer, scheme, told) in [
+            (PAGE, "http", "it is a web page (HTML) and not ComfyUI's"),
+            (ANSWER, "https", "does not speak TLS there; does its url begin with http://?"),
+            (ALERT, "http", "is not HTTP; does its url begin with https://?"),
+            (NOTHING, "http", "there is no ComfyUI at this address"),
+        ] {
+            let (url, _server) = server(answer).await;
+            let report = check(&config(&url.replace("http:", &format!("{scheme}:"))), &clock).await;
+            assert!(!report.usable && report.text.contains(told), "{told}: {}", report.text);
+        }
     }
 
     #[tokio::test]

@@ -2,16 +2,17 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config::Flags;
 use crate::simulator::Version;
 
 /// A durable REST gateway in front of one or more ComfyUI servers.
 #[derive(Debug, Parser)]
-#[command(name = "comfy-gateway", version, args_conflicts_with_subcommands = true)]
+#[command(name = "comfy-gateway", version)]
 #[command(
-    after_help = "Settings come from the file, the environment and flags, in that order of growing weight."
+    after_help = "Settings come from the file, the environment and flags, in that order of growing weight.\nFlags may stand before or after the command."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -34,6 +35,9 @@ pub enum Command {
         /// Exit after the first result: with 0 if all went well
         #[arg(long)]
         once: bool,
+        /// The configuration's flags.
+        #[command(flatten)]
+        flags: Flags,
     },
     /// Be a ComfyUI server without a GPU
     Simulate(SimulateArgs),
@@ -87,26 +91,64 @@ pub enum OpenapiFormat {
 }
 
 impl Cli {
-    /// The command, which is to serve when none is named.
-    #[must_use]
-    pub fn command(self) -> Command {
-        self.command.unwrap_or(Command::Serve { flags: self.flags })
+    /// The command, which is to serve when none is named. Flags before the command count like those after it, which
+    /// outweigh them.
+    ///
+    /// # Errors
+    /// A flag that the command would ignore.
+    pub fn command(self) -> Result<Command, clap::Error> {
+        let Self { command, flags: before } = self;
+        let command = match command.unwrap_or(Command::Serve { flags: Flags::default() }) {
+            Command::Serve { flags } => Command::Serve { flags: before.then(flags) },
+            Command::Check { flags } => Command::Check { flags: before.then(flags) },
+            Command::Demo { once, flags } => {
+                let flags = before.then(flags);
+                let own = flags.names().find(|flag| OF_THE_DEMO.contains(&flag.as_str()));
+                refuse(own, "demo, which has two simulated servers and a data directory of its own")?;
+                Command::Demo { once, flags }
+            }
+            Command::Simulate(args) => {
+                refuse(before.names().next(), "simulate, which has no configuration")?;
+                Command::Simulate(args)
+            }
+            Command::Openapi { format } => {
+                refuse(before.names().next(), "openapi, which has no configuration")?;
+                Command::Openapi { format }
+            }
+        };
+        Ok(command)
     }
+}
+
+/// Flags that the demo cannot take, because it brings these things itself.
+const OF_THE_DEMO: [&str; 2] = ["--backend", "--data-dir"];
+
+fn refuse(flag: Option<String>, command: &str) -> Result<(), clap::Error> {
+    let Some(flag) = flag else { return Ok(()) };
+    let message = format!("the flag {flag} cannot be used with {command}");
+    Err(<Cli as CommandFactory>::command().error(ErrorKind::ArgumentConflict, message))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::Config;
-    use clap::CommandFactory;
 
     fn command(line: &str) -> Result<Command, clap::Error> {
-        Cli::try_parse_from(line.split(' ')).map(Cli::command)
+        Cli::try_parse_from(line.split(' ')).and_then(Cli::command)
     }
 
-    fn listen(command: Command) -> String {
-        let (Command::Serve { flags } | Command::Check { flags }) = command else { panic!("{command:?}") };
-        Config::load(&flags, []).unwrap().settings.listen.to_string()
+    fn config(line: &str) -> Config {
+        let command = command(line).unwrap();
+        let (Command::Serve { flags } | Command::Check { flags } | Command::Demo { flags, .. }) = command
+        else {
+            panic!("{command:?}")
+        };
+        Config::load(&flags, []).unwrap()
+    }
+
+    fn listen(line: &str) -> String {
+        config(line).settings.listen.to_string()
     }
 
     #[test]
@@ -123,14 +165,27 @@ mod tests {
     #[test]
     fn serving_is_what_is_done_without_a_command() {
         assert!(matches!(command("comfy-gateway").unwrap(), Command::Serve { .. }));
-        assert_eq!(listen(command("comfy-gateway --listen 0.0.0.0:1").unwrap()), "0.0.0.0:1");
-        assert_eq!(listen(command("comfy-gateway serve --listen 0.0.0.0:2").unwrap()), "0.0.0.0:2");
-        assert_eq!(listen(command("comfy-gateway check --listen=0.0.0.0:3").unwrap()), "0.0.0.0:3");
+        assert_eq!(listen("comfy-gateway --listen 0.0.0.0:1"), "0.0.0.0:1");
+    }
+
+    #[test]
+    fn flags_count_before_and_after_the_command_and_those_after_it_outweigh() {
+        for command in ["serve", "check", "demo"] {
+            assert_eq!(listen(&format!("comfy-gateway {command} --listen 0.0.0.0:2")), "0.0.0.0:2");
+            assert_eq!(listen(&format!("comfy-gateway --listen=0.0.0.0:3 {command}")), "0.0.0.0:3");
+            let both = format!("comfy-gateway --listen 0.0.0.0:4 {command} --listen 0.0.0.0:5");
+            assert_eq!(listen(&both), "0.0.0.0:5");
+        }
+        let servers = config("comfy-gateway --backend http://a check --backend http://b").backends;
+        assert_eq!(servers.len(), 2);
+        let missing = command("comfy-gateway --config /nowhere.toml check").unwrap();
+        let Command::Check { flags } = missing else { panic!("{missing:?}") };
+        assert!(Config::load(&flags, []).unwrap_err().to_string().contains("/nowhere.toml"));
     }
 
     #[test]
     fn every_command_is_understood() {
-        assert!(matches!(command("comfy-gateway demo --once").unwrap(), Command::Demo { once: true }));
+        assert!(matches!(command("comfy-gateway demo --once").unwrap(), Command::Demo { once: true, .. }));
         let Command::Simulate(args) =
             command("comfy-gateway simulate --port 1 --exec-ms 5 --name a --version 0.3.64").unwrap()
         else {
@@ -155,16 +210,30 @@ mod tests {
         let unknown = command("comfy-gateway --max-bodi 1MiB").unwrap_err().to_string();
         assert!(unknown.contains("'--max-body'"), "{unknown}");
         assert!(command("comfy-gateway simulate --listen 0.0.0.0:1").is_err());
-        assert!(command("comfy-gateway --listen 0.0.0.0:1 demo").is_err());
+        for line in [
+            "comfy-gateway --listen 0.0.0.0:1 simulate",
+            "comfy-gateway --log debug openapi",
+            "comfy-gateway --backend http://a demo",
+            "comfy-gateway demo --data-dir x",
+        ] {
+            let refused = command(line).unwrap_err().to_string();
+            assert!(refused.contains("cannot be used with"), "{line}: {refused}");
+        }
     }
 
     #[test]
     fn the_help_tells_of_every_setting_its_name_in_the_environment_and_its_default() {
         let mut command = Cli::command_for_tests();
         let help = command.render_long_help().to_string();
-        for text in
-            ["--max-body", "COMFY_GATEWAY_MAX_BODY", "64MiB", "--backend", "COMFYUI_BASE_URL", "--config"]
-        {
+        for text in [
+            "--max-body",
+            "COMFY_GATEWAY_MAX_BODY",
+            "64MiB",
+            "--backend",
+            "COMFYUI_BASE_URL",
+            "--config",
+            "from 1s to 365d, such as",
+        ] {
             assert!(help.contains(text), "{text} is missing in\n{help}");
         }
     }

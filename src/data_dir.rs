@@ -5,6 +5,11 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+/// The file whose lock says that a gateway uses the directory.
+const LOCK: &str = "gateway.lock";
+/// The database's file.
+const DATABASE: &str = "gateway.db";
+
 /// A data directory, ours alone until this value is dropped or the process ends, however it ends.
 #[derive(Debug)]
 pub struct DataDir {
@@ -52,7 +57,7 @@ impl DataDir {
             .write(true)
             .create(true)
             .truncate(false)
-            .open(path.join("gateway.lock"))
+            .open(path.join(LOCK))
             .map_err(unusable)?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -65,6 +70,30 @@ impl DataDir {
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
+    /// Whether a gateway could use the directory at `path`, or make it. A gateway may be running on it meanwhile:
+    /// nothing in it is changed, and its lock is not taken.
+    ///
+    /// # Errors
+    /// [`DataDirError::Unusable`] when it is no directory, or cannot be made or written.
+    pub fn probe(path: &Path) -> Result<(), DataDirError> {
+        let unusable = |reason| DataDirError::Unusable { path: path.to_owned(), reason };
+        // An empty path is what lies above a relative one: the working directory.
+        let or_here =
+            |path: &Path| if path.as_os_str().is_empty() { PathBuf::from(".") } else { path.to_owned() };
+        let nearest = path.ancestors().map(or_here).find(|path| path.symlink_metadata().is_ok());
+        let nearest = nearest.ok_or_else(|| unusable(io::ErrorKind::NotFound.into()))?;
+        let trial = nearest.join(format!(".comfy-gateway-check-{}", std::process::id()));
+        OpenOptions::new().write(true).create_new(true).open(&trial).map_err(unusable)?;
+        std::fs::remove_file(&trial).map_err(unusable)?;
+        for file in [LOCK, DATABASE] {
+            match OpenOptions::new().read(true).write(true).open(path.join(file)) {
+                Err(reason) if reason.kind() != io::ErrorKind::NotFound => return Err(unusable(reason)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// The directory.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -74,7 +103,7 @@ impl DataDir {
     /// The database's file.
     #[must_use]
     pub fn database(&self) -> PathBuf {
-        self.path.join("gateway.db")
+        self.path.join(DATABASE)
     }
 
     /// The directory of the media files; the media store makes it.
@@ -119,6 +148,26 @@ mod tests {
         assert!(refused.contains(&dir.path().display().to_string()), "{refused}");
         drop(first);
         DataDir::open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_probe_tells_whether_it_could_be_used_and_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let fresh = dir.path().join("a/b");
+        DataDir::probe(&fresh).unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        let opened = DataDir::open(&fresh).unwrap();
+        DataDir::probe(&fresh).unwrap();
+        assert!(DataDir::open(&fresh).is_err(), "the lock is held as before");
+        drop(opened);
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        for bad in [file.clone(), file.join("below")] {
+            let refused = DataDir::probe(&bad).unwrap_err().to_string();
+            assert!(refused.contains("cannot be used"), "{refused}");
+        }
+        std::fs::create_dir(fresh.join(DATABASE)).unwrap();
+        DataDir::probe(&fresh).unwrap_err();
     }
 
     #[test]

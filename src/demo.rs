@@ -1,8 +1,9 @@
 //! `comfy-gateway demo`: two simulated ComfyUI servers, the gateway before them, and one job from its submission to its
 //! picture, over HTTP like any client's.
 
-use std::io::{IsTerminal, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::ffi::OsString;
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,10 @@ use crate::simulator::{Simulator, SimulatorConfig};
 
 /// The workflow the demo runs; a stock text-to-image graph with markers in its titles.
 pub const SAMPLE: &str = include_str!("../examples/workflows/sample.json");
+/// The commands of the README's round trip, as they stand there.
+pub const COMMANDS: &str = include_str!("../assets/round-trip.sh");
+/// Where these commands expect the gateway.
+const USUAL: &str = "http://127.0.0.1:8080";
 /// What the simulated sampler takes.
 const EXEC: Duration = Duration::from_millis(1_500);
 /// Between two looks at the job.
@@ -34,6 +39,14 @@ pub enum DemoError {
     /// A part of it could not be started or reached.
     #[error("the demo could not be run: {0}")]
     Io(#[from] std::io::Error),
+    /// The address that was asked for cannot be listened on.
+    #[error("cannot listen on {address}: {reason}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system said.
+        reason: std::io::Error,
+    },
     /// The configuration made for it is not valid.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
@@ -48,12 +61,15 @@ pub enum DemoError {
     Answer(String),
 }
 
-/// Runs the demo; with `once` it ends after the first result, else it goes on serving until `shutdown`.
+/// Runs the demo; with `once` it ends after the first result, else it goes on serving until `shutdown`. The servers and
+/// the data directory are its own, all else is as `flags` and `environment` say.
 ///
 /// # Errors
 /// See [`DemoError`]; anything but a completed job with its picture is one.
 pub async fn run(
     once: bool,
+    flags: &Flags,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
     clock: Arc<dyn Clock>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), DemoError> {
@@ -66,13 +82,15 @@ pub async fn run(
     let random = Arc::new(Random::from_os());
     let data_dir = std::env::temp_dir().join(format!("comfy-gateway-demo-{}", random.attempt_id()));
     let urls: Vec<String> = simulators.iter().map(Simulator::url).collect();
-    let environment = [
+    let own: [(OsString, OsString); 2] = [
         ("COMFYUI_BASE_URL".into(), urls.join(",").into()),
         ("COMFY_GATEWAY_DATA_DIR".into(), data_dir.clone().into()),
     ];
-    let settings = AppSettings::from(Config::load(&Flags::default(), environment)?);
-    let app = App::start(settings, listener().await?, clock.clone(), random).await?;
-    let address = app.address();
+    let others = environment.into_iter().filter(|(name, _)| own.iter().all(|(known, _)| known != name));
+    let config = Config::load(flags, others.chain(own.clone()))?;
+    let listener = listener(&config).await?;
+    let app = App::start(AppSettings::from(config), listener, clock.clone(), random).await?;
+    let address = reachable(app.address());
     println!("comfy-gateway http://{address} before two simulated ComfyUI servers:");
     for simulator in &simulators {
         println!("  {}", simulator.url());
@@ -82,7 +100,10 @@ pub async fn run(
         if once {
             return Ok(());
         }
-        println!("\nServing on. Try:\n\n{}\nCtrl-C ends it.", hints(address));
+        println!(
+            "\nServing on. The README's commands for this address:\n\n{}\nCtrl-C ends it.",
+            hints(address)
+        );
         shutdown.await;
         Ok(())
     };
@@ -104,20 +125,31 @@ pub async fn run(
     shown
 }
 
-/// The usual port, or any other if that one is taken.
-async fn listener() -> std::io::Result<TcpListener> {
-    match TcpListener::bind((Ipv4Addr::LOCALHOST, 8080)).await {
+/// The address that was asked for. If none was and the usual port is taken, any other port will do.
+async fn listener(config: &Config) -> Result<TcpListener, DemoError> {
+    let address = config.settings.listen;
+    match TcpListener::bind(address).await {
         Ok(listener) => Ok(listener),
-        Err(_taken) => TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await,
+        Err(taken) if taken.kind() == ErrorKind::AddrInUse && !config.is_given("listen") => {
+            println!("{address} is taken; the demo takes another port.");
+            Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?)
+        }
+        Err(reason) => Err(DemoError::Listen { address, reason }),
     }
 }
 
+/// An address that can be connected to: one that listens everywhere is reached at this host.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        let local =
+            if address.is_ipv4() { IpAddr::from(Ipv4Addr::LOCALHOST) } else { Ipv6Addr::LOCALHOST.into() };
+        address.set_ip(local);
+    }
+    address
+}
+
 fn hints(address: SocketAddr) -> String {
-    format!(
-        "  curl -s http://{address}/execute -H 'Content-Type: application/json' -H 'Prefer: wait=30' \\\n    \
-         -d \"{{\\\"workflow\\\": $(cat examples/workflows/sample.json), \\\"params\\\": {{\\\"prompt\\\": \\\"a red fox\\\"}}}}\"\n\n  \
-         curl -s http://{address}/results\n"
-    )
+    COMMANDS.replace(USUAL, &format!("http://{address}"))
 }
 
 async fn show(address: SocketAddr, clock: &Arc<dyn Clock>) -> Result<(), DemoError> {

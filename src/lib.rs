@@ -14,7 +14,8 @@
 //! * [`service`]: the use cases. [`api`]: the same over HTTP. `app`: puts all of it together.
 //! * [`simulator`]: a ComfyUI without a GPU, for the demo, for tests, and for web developers.
 //! * [`clock`], [`random`], [`lifecycle`], [`metrics`]: the time, randomness, tasks and measurements, handed in to
-//!   all. `config`, `cli`, `check`, `demo`, `telemetry`, `data_dir`, `signals`: around it.
+//!   all. `config`, `cli`, `check`, `demo`, `telemetry`, `data_dir`, `signals`,
+//!   `reload`: around it.
 
 pub mod api;
 pub mod app;
@@ -33,6 +34,7 @@ pub mod media;
 pub mod metrics;
 pub mod pool;
 pub mod random;
+pub mod reload;
 pub mod scheduler;
 pub mod service;
 pub mod signals;

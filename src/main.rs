@@ -13,6 +13,7 @@ use comfy_gateway::cli::{Cli, Command, OpenapiFormat, SimulateArgs};
 use comfy_gateway::clock::{Clock, SystemClock};
 use comfy_gateway::config::{Config, Flags};
 use comfy_gateway::random::Random;
+use comfy_gateway::reload::Reload;
 use comfy_gateway::simulator::{Simulator, SimulatorConfig};
 use comfy_gateway::{check, demo, signals, telemetry};
 use tokio::net::TcpListener;
@@ -20,7 +21,8 @@ use tokio::net::TcpListener;
 type Outcome = Result<ExitCode, Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
-    match run(Cli::parse().command()) {
+    let command = Cli::parse().command().unwrap_or_else(|error| error.exit());
+    match run(command) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("comfy-gateway: {error}");
@@ -32,7 +34,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Outcome {
     match command {
         Command::Serve { flags } => serve(&flags),
-        Command::Demo { once } => demonstrate(once),
+        Command::Demo { once, flags } => demonstrate(once, &flags),
         Command::Simulate(args) => simulate(args),
         Command::Openapi { format } => {
             print!("{}", if format == OpenapiFormat::Yaml { openapi::yaml() } else { openapi::json() });
@@ -60,24 +62,40 @@ fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
 
 fn serve(flags: &Flags) -> Outcome {
     let config = configuration(flags)?;
-    telemetry::init(&config.settings)?;
+    let log = telemetry::init(&config.settings)?;
     block_on(async {
         let shutdown = signals::shutdown()?;
+        let mut reloads = signals::reloads()?;
         let address = config.settings.listen;
         let listener = TcpListener::bind(address)
             .await
             .map_err(|error| format!("cannot listen on {address}: {error}"))?;
-        let settings = AppSettings::from(config);
+        let settings = AppSettings::from(config.clone());
         let app = App::start(settings, listener, system_clock(), Arc::new(Random::from_os())).await?;
-        app.run_until_stopped(shutdown).await?;
+        let mut reload = Reload { flags: flags.clone(), config, log, servers: app.servers() };
+        let reloading = async move {
+            while reloads.recv().await.is_some() {
+                reload.reload(std::env::vars_os());
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            ended = app.run_until_stopped(shutdown) => ended?,
+            () = reloading => {}
+        }
         Ok(ExitCode::SUCCESS)
     })?
 }
 
-fn demonstrate(once: bool) -> Outcome {
+fn demonstrate(once: bool, flags: &Flags) -> Outcome {
+    let config = configuration(flags)?;
+    // Its own lines are what the demo shows; log lines come between them only when they are asked for.
+    if config.is_given("log") || config.is_given("log_format") {
+        telemetry::init(&config.settings)?;
+    }
     block_on(async {
         let shutdown = signals::shutdown()?;
-        demo::run(once, system_clock(), shutdown).await?;
+        demo::run(once, flags, std::env::vars_os(), system_clock(), shutdown).await?;
         Ok(ExitCode::SUCCESS)
     })?
 }

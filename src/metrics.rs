@@ -81,7 +81,7 @@ pub struct Metrics {
     slots: Family<BackendLabel, Gauge>,
     running: Family<BackendLabel, Gauge>,
     foreign: Family<BackendLabel, Gauge>,
-    faults: Family<BackendLabel, Gauge>,
+    faults: Family<BackendLabel, Counter>,
 }
 
 /// How a server stands.
@@ -215,8 +215,9 @@ impl Metrics {
 
     /// How the servers stand now; those that are not among them are told of no longer.
     pub fn set_backends<'a>(&self, backends: impl Iterator<Item = (&'a str, BackendFigures)>) {
-        let families = [&self.up, &self.slots, &self.running, &self.foreign, &self.faults];
+        let families = [&self.up, &self.slots, &self.running, &self.foreign];
         families.into_iter().for_each(Family::clear);
+        self.faults.clear();
         for (backend, figures) in backends {
             let label = BackendLabel { backend: backend.to_owned() };
             let whole = |figure: usize| i64::try_from(figure).unwrap_or(i64::MAX);
@@ -225,7 +226,8 @@ impl Metrics {
             self.slots.get_or_create(&label).set(whole(figures.slots));
             self.running.get_or_create(&label).set(whole(figures.running));
             self.foreign.get_or_create(&label).set(long(figures.foreign));
-            self.faults.get_or_create(&label).set(long(figures.faults));
+            // The servers count; what was told before was cleared.
+            self.faults.get_or_create(&label).inc_by(figures.faults);
         }
     }
 
@@ -273,7 +275,8 @@ mod tests {
             r#"comfy_gateway_backend_slots{backend="gpu-1"} 2"#,
             r#"comfy_gateway_backend_running{backend="gpu-1"} 1"#,
             r#"comfy_gateway_backend_foreign{backend="gpu-1"} 3"#,
-            r#"comfy_gateway_backend_faults{backend="gpu-1"} 4"#,
+            "# TYPE comfy_gateway_backend_faults counter",
+            r#"comfy_gateway_backend_faults_total{backend="gpu-1"} 4"#,
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }

@@ -1,6 +1,6 @@
-//! The operating system's wish that the process stops. It must not know what stopping takes.
+//! The operating system's wishes: that the process stops, or reads its configuration again.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
@@ -25,4 +25,12 @@ pub fn shutdown() -> std::io::Result<impl Future<Output = ()>> {
         // The task lives as long as the process.
         let _: Result<(), _> = first.await;
     })
+}
+
+/// The wishes that the configuration be read again (SIGHUP), which would else end the process.
+///
+/// # Errors
+/// The handler cannot be installed.
+pub fn reloads() -> std::io::Result<Signal> {
+    signal(SignalKind::hangup())
 }

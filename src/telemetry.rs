@@ -10,20 +10,27 @@
 //! * `error`: somebody must act. `warn`: something went wrong and the gateway deals with it. `info`: what an operator
 //!   wants to see of a normal day (start, stop, servers up and down, jobs ended). `debug`: each step. `trace`: each
 //!   message from a server.
-//! * Never in any field: workflows, parameters, tokens, cookies, the query or user of a URL.
+//! * Never in any field: workflows, parameters, tokens, cookies, the query or user of a URL. ComfyUI's words about a
+//!   job quote its parameters, so they are never in one either.
 
-use std::io::IsTerminal;
+use std::fmt;
+use std::io::{self, IsTerminal};
 
+use serde_json::Value;
 use tracing::Subscriber;
+use tracing::field::Field;
+use tracing::subscriber::SetGlobalDefaultError;
+use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::ParseError;
-use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::util::TryInitError;
-use tracing_subscriber::{EnvFilter, util::SubscriberInitExt};
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::fmt::{MakeWriter, layer};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use crate::config::{LogFormat, Settings};
 
-/// What no filter brings to light: a websocket's handshake is traced with all its headers, credentials among them.
-const UNSAID: [&str; 2] = ["tungstenite::handshake=debug", "tungstenite::handshake::client=debug"];
+/// The longest value of a field, in bytes: what others say may be of any length.
+const LONGEST_VALUE: usize = 2_048;
 
 /// Why log lines cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -33,17 +40,38 @@ pub enum TelemetryError {
     Filter(#[from] ParseError),
     /// The process writes log lines already.
     #[error("log lines are already written: {0}")]
-    Already(#[from] TryInitError),
+    Already(#[from] SetGlobalDefaultError),
+    /// Nothing writes log lines any more.
+    #[error("the log filter cannot be replaced: {0}")]
+    Reload(#[from] reload::Error),
+}
+
+/// Changes what is logged while the process runs.
+#[derive(Debug, Clone)]
+pub struct LogControl(reload::Handle<EnvFilter, Registry>);
+
+impl LogControl {
+    /// Logs what `filter` lets through from now on.
+    ///
+    /// # Errors
+    /// The filter is not one; what was logged before goes on being logged.
+    pub fn set_filter(&self, filter: &str) -> Result<(), TelemetryError> {
+        Ok(self.0.reload(EnvFilter::try_new(filter)?)?)
+    }
 }
 
 /// Writes the process's log lines to standard error from now on, as `settings` say.
 ///
+/// What dependencies hand to the `log` crate is not taken in: it comes with paths of the machine the program was built
+/// on, and a websocket's handshake is told with all its headers, credentials among them.
+///
 /// # Errors
 /// The filter cannot be used, or this was called before.
-pub fn init(settings: &Settings) -> Result<(), TelemetryError> {
-    let colours = std::io::stderr().is_terminal();
-    subscriber(&settings.log, settings.log_format, colours, std::io::stderr)?.try_init()?;
-    Ok(())
+pub fn init(settings: &Settings) -> Result<LogControl, TelemetryError> {
+    let colours = io::stderr().is_terminal();
+    let (subscriber, control) = subscriber(&settings.log, settings.log_format, colours, io::stderr)?;
+    tracing::subscriber::set_global_default(subscriber)?;
+    Ok(control)
 }
 
 /// What turns events into lines on `writer`.
@@ -52,19 +80,98 @@ fn subscriber<W>(
     format: LogFormat,
     colours: bool,
     writer: W,
-) -> Result<Box<dyn Subscriber + Send + Sync>, TelemetryError>
+) -> Result<(Box<dyn Subscriber + Send + Sync>, LogControl), TelemetryError>
 where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
-    let mut filter = EnvFilter::try_new(filter)?;
-    for directive in UNSAID {
-        filter = filter.add_directive(directive.parse()?);
+    let (filter, handle) = reload::Layer::new(EnvFilter::try_new(filter)?);
+    let registry = tracing_subscriber::registry().with(filter);
+    let subscriber: Box<dyn Subscriber + Send + Sync> = match format {
+        LogFormat::Text => {
+            let fields = debug_fn(write_field).delimited(" ");
+            Box::new(registry.with(layer().fmt_fields(fields).with_ansi(colours).with_writer(writer)))
+        }
+        LogFormat::Json => {
+            let lines = ShortLines(writer);
+            Box::new(registry.with(layer().json().flatten_event(true).with_writer(lines)))
+        }
+    };
+    Ok((subscriber, LogControl(handle)))
+}
+
+/// A message or a field in the text format: on one line, of bounded length, and without what a terminal would obey.
+fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    match field.name() {
+        "message" => {}
+        name => write!(writer, "{}=", name.strip_prefix("r#").unwrap_or(name))?,
     }
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
-    Ok(match format {
-        LogFormat::Text => Box::new(builder.with_ansi(colours).finish()),
-        LogFormat::Json => Box::new(builder.json().flatten_event(true).finish()),
-    })
+    for letter in shortened(&format!("{value:?}")).chars() {
+        if is_unprintable(letter) {
+            write!(writer, "{}", letter.escape_default())?;
+        } else {
+            writer.write_char(letter)?;
+        }
+    }
+    Ok(())
+}
+
+/// Control characters, and those that end lines or change the direction of what follows.
+fn is_unprintable(letter: char) -> bool {
+    let turns = '\u{202a}'..='\u{202e}';
+    let isolates = '\u{2066}'..='\u{2069}';
+    letter.is_control()
+        || matches!(letter, '\u{2028}' | '\u{2029}')
+        || turns.contains(&letter)
+        || isolates.contains(&letter)
+}
+
+/// The value, or its beginning and how long it is.
+fn shortened(text: &str) -> std::borrow::Cow<'_, str> {
+    if text.len() <= LONGEST_VALUE {
+        return text.into();
+    }
+    format!("{}… ({} bytes)", &text[..text.floor_char_boundary(LONGEST_VALUE)], text.len()).into()
+}
+
+/// Makes writers that shorten the values of JSON lines.
+struct ShortLines<W>(W);
+
+impl<'w, W: MakeWriter<'w>> MakeWriter<'w> for ShortLines<W> {
+    type Writer = ShortLine<W::Writer>;
+
+    fn make_writer(&'w self) -> Self::Writer {
+        ShortLine(self.0.make_writer())
+    }
+}
+
+/// Takes whole lines, as the formatter writes them.
+struct ShortLine<W>(W);
+
+impl<W: io::Write> io::Write for ShortLine<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if line.len() > LONGEST_VALUE
+            && let Ok(mut object) = serde_json::from_slice::<Value>(line)
+        {
+            shorten(&mut object);
+            self.0.write_all(format!("{object}\n").as_bytes())?;
+        } else {
+            self.0.write_all(line)?;
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+fn shorten(value: &mut Value) {
+    match value {
+        Value::String(text) if text.len() > LONGEST_VALUE => *text = shortened(text).into_owned(),
+        Value::Array(values) => values.iter_mut().for_each(shorten),
+        Value::Object(members) => members.values_mut().for_each(shorten),
+        _ => {}
+    }
 }
 
 #[cfg(test)]
@@ -86,17 +193,22 @@ mod tests {
         }
     }
 
-    fn logged(filter: &str, format: LogFormat) -> String {
+    /// What `events` write, and the means to change what is written.
+    fn lines(filter: &str, format: LogFormat, events: impl FnOnce(&LogControl)) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
-        let subscriber = subscriber(filter, format, false, move || writer.clone()).unwrap();
-        tracing::subscriber::with_default(subscriber, || {
+        let (subscriber, control) = subscriber(filter, format, false, move || writer.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, || events(&control));
+        let bytes = lines.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    fn logged(filter: &str, format: LogFormat) -> String {
+        lines(filter, format, |_| {
             let _span = tracing::info_span!("attempt", prompt_id = "p1").entered();
             tracing::info!(backend = "gpu-1", "the job ended");
             tracing::debug!("a step");
-        });
-        let bytes = lines.0.lock().unwrap().clone();
-        String::from_utf8(bytes).unwrap()
+        })
     }
 
     #[test]
@@ -117,19 +229,52 @@ mod tests {
         assert_eq!(line["span"]["prompt_id"], "p1");
     }
 
+    /// A value that ends its line, forges another and speaks to the terminal.
+    const HOSTILE: &str =
+        "x.png\r\n2026-11-24T00:00:00Z ERROR forged\u{1b}[2J\u{9b}1m\u{7f}\u{2028}\u{202e}\u{2066}\0";
+
     #[test]
-    fn the_headers_of_a_handshake_are_never_told() {
-        for filter in ["trace", "tungstenite=trace", "tungstenite::handshake::client=trace"] {
-            let lines = Lines::default();
-            let writer = lines.clone();
-            let subscriber = subscriber(filter, LogFormat::Text, false, move || writer.clone()).unwrap();
-            tracing::subscriber::with_default(subscriber, || {
-                tracing::trace!(target: "tungstenite::handshake::client", "Request: authorization: s3cret");
-                tracing::debug!(target: "tungstenite::handshake::client", "done");
+    fn nothing_in_a_text_line_ends_it_or_speaks_to_a_terminal() {
+        let text = lines("info", LogFormat::Text, |_| {
+            let _span = tracing::info_span!("request", method = %HOSTILE, quoted = HOSTILE).entered();
+            let error = std::io::Error::other(HOSTILE);
+            tracing::info!(displayed = %HOSTILE, debugged = ?HOSTILE, %error, text = HOSTILE, "{HOSTILE}");
+            tracing::info!(error = &error as &dyn std::error::Error, "an error");
+        });
+        assert_eq!(text.lines().count(), 2, "{text:?}");
+        assert!(!text.chars().any(|letter| letter != '\n' && is_unprintable(letter)), "{text:?}");
+        assert_eq!(text.matches("ERROR forged").count(), 10, "{text:?}");
+        assert!(text.contains("displayed=x.png\\r\\n2026"), "{text:?}");
+    }
+
+    #[test]
+    fn long_values_are_cut_in_both_formats() {
+        let long = "é".repeat(500_000);
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let text = lines("info", format, |_| {
+                let _span = tracing::info_span!("request", method = %long).entered();
+                tracing::info!(error = %long, reason = long, short = "s", "{long}");
             });
-            let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-            assert!(text.contains("done") && !text.contains("s3cret"), "{filter}: {text}");
+            assert!(text.len() < 6 * LONGEST_VALUE && text.matches("bytes)").count() >= 4, "{}", text.len());
+            assert!(text.contains("short"), "{text}");
+            if format == LogFormat::Json {
+                let line: Value = serde_json::from_str(text.trim()).unwrap();
+                assert_eq!(line["short"], "s");
+                assert!(line["span"]["method"].as_str().unwrap().ends_with("… (1000000 bytes)"), "{line}");
+            }
         }
+    }
+
+    #[test]
+    fn the_filter_can_be_replaced_and_a_bad_one_changes_nothing() {
+        let text = lines("warn", LogFormat::Text, |control| {
+            tracing::info!("first");
+            control.set_filter("a=b=c").unwrap_err();
+            tracing::warn!("second");
+            control.set_filter("debug").unwrap();
+            tracing::debug!("third");
+        });
+        assert!(!text.contains("first") && text.contains("second") && text.contains("third"), "{text}");
     }
 
     #[test]

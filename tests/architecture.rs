@@ -27,7 +27,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("signals", &[]),
     ("config", &["domain", "comfy", "inputs", "pool", "scheduler"]),
     ("telemetry", &["config"]),
-    ("check", &["domain", "comfy", "config", "pool"]),
+    ("check", &["domain", "comfy", "config", "data_dir", "pool"]),
     (
         "app",
         &[
@@ -44,9 +44,13 @@ const LAYERS: &[(&str, &[&str])] = &[
             "inputs",
         ],
     ),
+    ("reload", &["app", "config", "telemetry"]),
     ("demo", &["app", "config", "simulator"]),
     ("cli", &["config", "simulator"]),
-    ("main", &["api", "app", "check", "cli", "config", "demo", "signals", "simulator", "telemetry"]),
+    (
+        "main",
+        &["api", "app", "check", "cli", "config", "demo", "reload", "signals", "simulator", "telemetry"],
+    ),
 ];
 
 /// What is handed in to all but the domain.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use comfy_gateway::api::problem::KINDS;
 use comfy_gateway::config;
+use comfy_gateway::demo;
 use comfy_gateway::domain::failure::FailureCode;
 
 const BEGIN: &str = "<!-- configuration: made by `UPDATE_README=1 cargo test --test readme` -->\n";
@@ -41,6 +42,18 @@ fn the_commands_of_the_readme_are_those_that_are_run_before_each_change() {
         assert!(readme.contains(&format!("\n{command} ")), "README.md: {command}");
         assert!(run.lines().any(|line| line.starts_with(command)), ".ci/run: {command}");
     }
+}
+
+#[test]
+fn the_commands_that_the_demo_prints_are_those_of_the_round_trip() {
+    let readme = text("README.md");
+    let section = readme.split("\n## ").find(|section| section.starts_with("A round trip")).unwrap();
+    let blocks = section.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    assert_eq!(
+        blocks.collect::<Vec<_>>().join("\n"),
+        demo::COMMANDS,
+        "assets/round-trip.sh is not the README's"
+    );
 }
 
 /// The rows of a document that begin with a code, each with the cells that follow.

@@ -8,12 +8,13 @@ use std::time::Duration;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRequest, Request};
 use axum::http::HeaderMap;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::problem::{self, FieldError, Problem, in_a_sentence};
+use super::server::TooSlow;
 use super::state::{ApiLimits, ApiState};
 use crate::domain::capped::Capped;
 use crate::domain::fault::escaped;
@@ -30,6 +31,7 @@ impl FromRequest<ApiState> for JsonObject {
 
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
         expect_json(request.headers())?;
+        expect_uncompressed(request.headers())?;
         read(request.into_body(), state.limits.max_body, state.limits.body_timeout, state).await.map(Self)
     }
 }
@@ -48,6 +50,24 @@ fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
     ))
 }
 
+/// Refuses a body that would have to be inflated.
+pub(super) fn expect_uncompressed(headers: &HeaderMap) -> Result<(), Problem> {
+    let codings = headers.get_all(CONTENT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    match codings.flat_map(|value| value.split(',')).map(str::trim).find(|coding| !is_identity(coding)) {
+        None => Ok(()),
+        Some(coding) => Err(Problem::new(
+            problem::UNSUPPORTED_MEDIA_TYPE,
+            format!(
+                "the body has the `Content-Encoding` {coding:?}; send it uncompressed, without that header"
+            ),
+        )),
+    }
+}
+
+fn is_identity(coding: &str) -> bool {
+    coding.is_empty() || coding.eq_ignore_ascii_case("identity")
+}
+
 async fn read(body: Body, limit: usize, patience: Duration, state: &ApiState) -> Result<Bytes, Problem> {
     // One that says beforehand that it is too large is not waited for.
     if body.size_hint().lower() > limit as u64 {
@@ -62,8 +82,11 @@ async fn read(body: Body, limit: usize, patience: Duration, state: &ApiState) ->
     match collected {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => Err(too_large(limit)),
-        // The connection broke: nobody will read this.
-        Err(_) => Err(Problem::new(problem::MALFORMED_JSON, "the body broke off")),
+        // If the connection broke, nobody will read this.
+        Err(error) => match TooSlow::of(&*error) {
+            Some(slow) => Err(slow.into()),
+            None => Err(Problem::new(problem::MALFORMED_JSON, "the body broke off")),
+        },
     }
 }
 

@@ -1,9 +1,7 @@
 //! Multipart forms (RFC 7578): files go to the media store as they come, all else is read as text. It must not know
 //! what the parts are for.
 
-use std::time::Duration;
-
-use axum::extract::multipart::{Field, Multipart};
+use axum::extract::multipart::{Field, Multipart, MultipartError};
 use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
@@ -12,16 +10,15 @@ use utoipa::openapi::schema::{KnownFormat, SchemaFormat, Type};
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::body::{JsonObject, too_large};
+use super::body::{JsonObject, expect_uncompressed, too_large};
 use super::problem::{self, Problem};
+use super::server::TooSlow;
 use super::state::ApiState;
 use crate::media::Incoming;
 use crate::service::Part;
 
 /// The part that holds what would else be the JSON body.
 const REQUEST: &str = "request";
-/// How long the rest of a refused form is read.
-const HEARD_OUT: Duration = Duration::from_secs(1);
 /// Parts of a form that are no files.
 const MOST_TEXTS: usize = 256;
 
@@ -74,8 +71,7 @@ impl FromRequest<ApiState> for JobBody {
             return Ok(Self { json: Some(json), ..Self::default() });
         }
         let mut form = open(request, state).await?;
-        let body = Self::read(&mut form, state).await;
-        heard_out(body, form, state).await
+        Self::read(&mut form, state).await
     }
 }
 
@@ -83,7 +79,7 @@ impl JobBody {
     async fn read(form: &mut Multipart, state: &ApiState) -> Result<Self, Problem> {
         let mut body = Self::default();
         let mut room = state.limits.max_body;
-        while let Some(field) = next(form, state).await? {
+        while let Some(field) = next(form).await? {
             let name = name(&field)?;
             if name == REQUEST {
                 let text = text(field, &mut room, state).await?;
@@ -138,37 +134,23 @@ impl FromRequest<ApiState> for FormFile {
             ));
         }
         let mut form = open(request, state).await?;
-        let file = Self::read(&mut form, state).await;
-        heard_out(file, form, state).await
+        Self::read(&mut form, state).await
     }
 }
 
 impl FormFile {
     async fn read(form: &mut Multipart, state: &ApiState) -> Result<Self, Problem> {
         let invalid = |detail: &str| Problem::new(problem::INVALID_REQUEST, detail.to_owned());
-        let Some(field) = next(form, state).await? else {
+        let Some(field) = next(form).await? else {
             return Err(invalid("the form has no part; send one file"));
         };
         let filename = field.file_name().unwrap_or_default().to_owned();
         let incoming = receive(field, &filename, state).await?;
-        match next(form, state).await? {
+        match next(form).await? {
             None => Ok(Self { filename, incoming }),
             Some(_) => Err(invalid("the form has more than one part; send one file at a time")),
         }
     }
-}
-
-/// Reads what is left of a refused form, for a while: a client that is still sending may not look for an answer, and
-/// sees a broken connection instead.
-async fn heard_out<T>(read: Result<T, Problem>, mut form: Multipart, state: &ApiState) -> Result<T, Problem> {
-    let Err(problem) = &read else { return read };
-    if problem.kind() != problem::REQUEST_TIMEOUT {
-        tokio::select! {
-            () = async { while let Ok(Some(_)) = form.next_field().await {} } => {}
-            () = state.service.parts().clock.sleep(HEARD_OUT) => {}
-        }
-    }
-    read
 }
 
 fn is_form(request: &Request) -> bool {
@@ -181,6 +163,7 @@ fn malformed(detail: impl Into<String>) -> Problem {
 }
 
 async fn open(request: Request, state: &ApiState) -> Result<Multipart, Problem> {
+    expect_uncompressed(request.headers())?;
     Multipart::from_request(request, state).await.map_err(|rejection| {
         let why = rejection.body_text();
         // Its own status says no more than that it is the caller's fault.
@@ -189,27 +172,16 @@ async fn open(request: Request, state: &ApiState) -> Result<Multipart, Problem> 
     })
 }
 
-/// What is waited for, unless nothing comes for too long.
-async fn patiently<T>(
-    state: &ApiState,
-    work: impl Future<Output = Result<T, axum::extract::multipart::MultipartError>>,
-) -> Result<T, Problem> {
-    let patience = state.limits.body_idle;
-    tokio::select! {
-        done = work => done.map_err(|error| malformed(format!("the form broke off or is not valid: {}", error.body_text()))),
-        () = state.service.parts().clock.sleep(patience) => Err(idle(patience)),
-    }
-}
-
-fn idle(patience: Duration) -> Problem {
-    Problem::new(
-        problem::REQUEST_TIMEOUT,
-        format!("nothing of the form arrived for {} s", patience.as_secs()),
+/// What went wrong with a form on its way.
+fn broken(error: &MultipartError) -> Problem {
+    TooSlow::of(error).map_or_else(
+        || malformed(format!("the form broke off or is not valid: {}", error.body_text())),
+        Problem::from,
     )
 }
 
-async fn next<'f>(form: &'f mut Multipart, state: &ApiState) -> Result<Option<Field<'f>>, Problem> {
-    patiently(state, form.next_field()).await
+async fn next(form: &mut Multipart) -> Result<Option<Field<'_>>, Problem> {
+    form.next_field().await.map_err(|error| broken(&error))
 }
 
 fn name(field: &Field<'_>) -> Result<String, Problem> {
@@ -222,7 +194,7 @@ fn name(field: &Field<'_>) -> Result<String, Problem> {
 
 async fn text(mut field: Field<'_>, room: &mut usize, state: &ApiState) -> Result<String, Problem> {
     let mut bytes = Vec::new();
-    while let Some(chunk) = patiently(state, field.chunk()).await? {
+    while let Some(chunk) = field.chunk().await.map_err(|error| broken(&error))? {
         *room = room.checked_sub(chunk.len()).ok_or_else(|| too_large(state.limits.max_body))?;
         bytes.extend_from_slice(&chunk);
     }
@@ -235,7 +207,7 @@ async fn receive(field: Field<'_>, filename: &str, state: &ApiState) -> Result<I
     let mut refusal = None;
     let told = &mut refusal;
     let chunks = stream::unfold((field, told), |(mut field, told)| async move {
-        match patiently(state, field.chunk()).await {
+        match field.chunk().await.map_err(|error| broken(&error)) {
             Ok(None) => None,
             Ok(Some(chunk)) => Some((Ok(chunk), (field, told))),
             Err(problem) => {

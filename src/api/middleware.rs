@@ -4,8 +4,8 @@ use std::any::Any;
 use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::header::{CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER};
+use axum::http::{HeaderName, HeaderValue, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tracing::Instrument;
@@ -36,6 +36,16 @@ pub async fn observe(State(state): State<ApiState>, request: Request, next: Next
         response.headers_mut().insert(REQUEST_ID, id);
     }
     response
+}
+
+/// Refuses a request of HTTP/1.1 that has not exactly one `Host` (RFC 9112, 3.2).
+pub async fn expect_host(request: Request, next: Next) -> Response {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    if request.version() == Version::HTTP_11 && hosts != 1 {
+        let detail = format!("a request of HTTP/1.1 has exactly one Host header; this one has {hosts}");
+        return Problem::new(problem::MALFORMED_REQUEST, detail).into_response();
+    }
+    next.run(request).await
 }
 
 /// The caller's own id, if it is short and plain.

@@ -36,7 +36,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::header::ACCEPT_RANGES;
 use axum::http::{Extensions, HeaderMap, StatusCode, Version};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, Predicate};
@@ -87,6 +87,7 @@ pub fn router(state: ApiState) -> Router {
         .method_not_allowed_fallback(middleware::method_not_allowed)
         // Every extractor of ours has a limit of its own, and names it.
         .layer(DefaultBodyLimit::disable())
+        .layer(from_fn(middleware::expect_host))
         .layer(CatchPanicLayer::custom(middleware::panicked))
         .layer(from_fn_with_state(state.clone(), middleware::observe))
         .layer(CompressionLayer::new().compress_when(worth))

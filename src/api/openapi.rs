@@ -9,7 +9,7 @@ use super::state::ApiState;
 #[openapi(
     info(
         title = "comfy-gateway",
-        description = "A durable REST gateway in front of ComfyUI: submit a workflow, fetch its result.",
+        description = "A durable REST gateway in front of ComfyUI: submit a workflow, fetch its result.\n\nAny request may also be refused before it reaches an endpoint, in the one format of errors: 400 `malformed_request` (no valid HTTP, or not exactly one `Host`), 405 `method_not_allowed`, 414 `uri_too_long`, 431 `headers_too_large`.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
     tags(

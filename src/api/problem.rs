@@ -35,6 +35,9 @@ macro_rules! kinds {
 }
 
 kinds! {
+    MALFORMED_REQUEST = "malformed_request", BAD_REQUEST, false, "The request is not valid HTTP";
+    URI_TOO_LONG = "uri_too_long", URI_TOO_LONG, false, "The URL is too long";
+    HEADERS_TOO_LARGE = "headers_too_large", REQUEST_HEADER_FIELDS_TOO_LARGE, false, "The headers are too large";
     MALFORMED_JSON = "malformed_json", BAD_REQUEST, false, "The body is not valid JSON";
     INVALID_PROMPT_ID = "invalid_prompt_id", BAD_REQUEST, false, "The prompt id is not a UUID";
     INVALID_NAME = "invalid_name", BAD_REQUEST, false, "The name is none that a workflow may have";

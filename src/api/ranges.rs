@@ -94,24 +94,53 @@ fn with_headers(mut response: Response, file: &Served<'_>, etag: &str) -> Respon
     response
 }
 
-/// The part that `Range` asks for (RFC 9110, 14.2): several ranges, a unit that is not `bytes` and an `If-Range` of
-/// another version mean the whole file.
+/// The part that `Range` asks for (RFC 9110, 14.2). Several ranges, another unit, an `If-Range` of another version, and
+/// what is not valid or counts beyond 64 bits mean the whole file.
 fn part(asked: &HeaderMap, etag: &str, bytes: u64) -> Part {
-    let Some(range) = asked.get(RANGE).and_then(|value| value.to_str().ok()) else { return Part::Whole };
     let stale = asked.get(IF_RANGE).is_some_and(|value| value.as_bytes() != etag.as_bytes());
-    if stale || !range.trim_start().to_ascii_lowercase().starts_with("bytes") {
-        return Part::Whole;
+    let range =
+        asked.get(RANGE).filter(|_| !stale).and_then(|value| value.to_str().ok()).and_then(Asked::read);
+    match range {
+        None => Part::Whole,
+        Some(Asked::Last(0)) => Part::Unsatisfiable,
+        Some(Asked::Last(_)) if bytes == 0 => Part::Unsatisfiable,
+        Some(Asked::Last(count)) => Part::Range(bytes.saturating_sub(count)..bytes),
+        Some(Asked::From(first, _)) if first >= bytes => Part::Unsatisfiable,
+        Some(Asked::From(first, last)) => {
+            Part::Range(first..last.map_or(bytes, |last| last.saturating_add(1).min(bytes)))
+        }
     }
-    // Of an empty file there is no part; the parser would find one.
-    if bytes == 0 {
-        return Part::Unsatisfiable;
+}
+
+/// One range, whatever the length of the file.
+enum Asked {
+    /// From a byte, to another or to the end.
+    From(u64, Option<u64>),
+    /// So many bytes at the end.
+    Last(u64),
+}
+
+impl Asked {
+    fn read(header: &str) -> Option<Self> {
+        let (unit, range) = header.split_once('=')?;
+        let (first, last) = range.trim().split_once('-')?;
+        if !unit.trim().eq_ignore_ascii_case("bytes") {
+            return None;
+        }
+        match (first, last) {
+            ("", last) => number(last).map(Self::Last),
+            (first, "") => Some(Self::From(number(first)?, None)),
+            (first, last) => {
+                let (first, last) = (number(first)?, number(last)?);
+                (first <= last).then_some(Self::From(first, Some(last)))
+            }
+        }
     }
-    let Ok(parsed) = http_range_header::parse_range_header(range) else { return Part::Unsatisfiable };
-    match parsed.validate(bytes) {
-        Ok(ranges) if ranges.len() == 1 => Part::Range(*ranges[0].start()..*ranges[0].end() + 1),
-        Ok(_) => Part::Whole,
-        Err(_) => Part::Unsatisfiable,
-    }
+}
+
+/// A number of digits alone: Rust's own parser would take a sign.
+fn number(digits: &str) -> Option<u64> {
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
 }
 
 #[cfg(test)]

@@ -20,8 +20,27 @@ fn ranges_as_the_standard_has_them() {
     assert_eq!(asked("bytes=90-200", None), Part::Range(90..100));
     assert_eq!(asked("bytes=0-1,5-6", None), Part::Whole);
     assert_eq!(asked("lines=0-1", None), Part::Whole);
-    for bad in ["bytes=100-", "bytes=5-1", "bytes=x", "bytes=", "bytes"] {
-        assert_eq!(asked(bad, None), Part::Unsatisfiable, "{bad}");
+    assert_eq!(asked("Bytes= 007-9", None), Part::Range(7..10));
+    assert_eq!(asked("bytes=-200", None), Part::Range(0..100));
+    assert_eq!(asked("bytes=0-18446744073709551615", None), Part::Range(0..100));
+    for outside in ["bytes=100-", "bytes=100-200", "bytes=18446744073709551615-", "bytes=-0"] {
+        assert_eq!(asked(outside, None), Part::Unsatisfiable, "{outside}");
+    }
+    for bad in [
+        "bytes=5-1",
+        "bytes=x",
+        "bytes=",
+        "bytes=-",
+        "bytes",
+        "bytes=+1-2",
+        "bytes=1-2-3",
+        "bytes=1.0-2",
+        "",
+        "bytes=18446744073709551616-",
+        "bytes=0-99999999999999999999",
+        "bytes=-99999999999999999999",
+    ] {
+        assert_eq!(asked(bad, None), Part::Whole, "{bad}");
     }
 }
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::problem::{
     BACKEND_BUSY, BACKEND_CONFIGURED, BACKEND_EXISTS, BODY_TOO_LARGE, FROM_FOLDER, GONE, INTERNAL,
     INVALID_PARAMS, INVALID_REQUEST, INVALID_WORKFLOW, Kind, MALFORMED_FORM, NOT_FOUND, Problem, QUEUE_FULL,
-    SERVERS_UNKNOWN, STORAGE_UNAVAILABLE, STORE_UNAVAILABLE, UNFINISHED, WORKFLOW_UNAVAILABLE, field_errors,
-    in_a_sentence,
+    REQUEST_TIMEOUT, SERVERS_UNKNOWN, STORAGE_UNAVAILABLE, STORE_UNAVAILABLE, UNFINISHED,
+    WORKFLOW_UNAVAILABLE, field_errors, in_a_sentence,
 };
+use super::server::TooSlow;
 use crate::convert::ConvertFault;
 use crate::domain::fault::{Fault, Faults};
 use crate::media::MediaError;
@@ -27,6 +28,12 @@ impl Problem {
             SubmitError::UnknownWorkflow(detail) => Self::new(NOT_FOUND, detail),
             other => other.into(),
         }
+    }
+}
+
+impl From<TooSlow> for Problem {
+    fn from(slow: TooSlow) -> Self {
+        Self::new(REQUEST_TIMEOUT, slow.to_string())
     }
 }
 

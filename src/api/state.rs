@@ -17,10 +17,8 @@ pub struct ApiLimits {
     pub max_values: usize,
     /// The most parameters of one request.
     pub max_params: usize,
-    /// How long a body may take to arrive.
+    /// How long a JSON body may take to arrive: it is kept in memory meanwhile.
     pub body_timeout: Duration,
-    /// How long nothing of a form may arrive.
-    pub body_idle: Duration,
     /// The longest `timeout` and `queue_timeout`.
     pub max_timeout: Duration,
     /// The longest wait for a job to end.

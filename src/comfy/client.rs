@@ -122,7 +122,12 @@ impl ComfyClient {
     pub(super) async fn json(&self, route: Route, request: RequestBuilder) -> Result<String, ComfyError> {
         let response = self.send(route, request.timeout(self.endpoint().timeouts.request)).await?;
         let response = self.successful(route, response).await?;
-        self.read(route, response, self.endpoint().limits.json).await.map(clean_text)
+        let text = self.read(route, response, self.endpoint().limits.json).await.map(clean_text)?;
+        if text.trim_start().starts_with('<') {
+            let told = "it is a web page (HTML) and not ComfyUI's: a login page, a proxy's, or another program's; is this ComfyUI's own address?";
+            return Err(self.malformed(route, told));
+        }
+        Ok(text)
     }
 
     /// Sends, and reads no more of the answer than whether it is one of success.

@@ -53,6 +53,13 @@ impl ComfyEndpoint {
         url.as_str().trim_end_matches('/').to_owned()
     }
 
+    /// Whether both lead to the same place with the same credentials.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let key = |endpoint: &Self| endpoint.api_key.as_ref().map(|key| key.expose_secret().to_owned());
+        self.checked().ok() == other.checked().ok() && key(self) == key(other)
+    }
+
     /// Tells whether a client can be made for it; nothing is opened.
     ///
     /// # Errors

@@ -19,6 +19,12 @@ pub struct ComfyError {
 }
 
 impl ComfyError {
+    /// The same without a word of the server's own, which may quote what it was sent: for the log.
+    #[must_use]
+    pub fn brief(&self) -> String {
+        format!("{} at {}: {}", self.route, self.server, self.fault.brief())
+    }
+
     /// Nothing listens at the server's port: it is down or starting.
     #[must_use]
     pub fn is_refused(&self) -> bool {
@@ -109,10 +115,30 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// The same without a word of the server's own, which may quote what it was sent.
+    #[must_use]
+    pub fn brief(&self) -> String {
+        match self {
+            Self::Status { code, .. } => format!("answered {code}"),
+            Self::Malformed { .. } => "the answer cannot be understood".to_owned(),
+            other => other.to_string(),
+        }
+    }
+
     /// What a failed exchange amounts to; `patience` is the time that was allowed.
     pub(super) fn of_exchange(error: &reqwest::Error, patience: Duration) -> Self {
         if error.is_connect() {
-            return Self::Unreachable { refused: is_refused(error), reason: deepest(error) };
+            let reason = if is_not_tls(error) {
+                "the server does not speak TLS there; does its url begin with http://?".to_owned()
+            } else {
+                deepest(error)
+            };
+            return Self::Unreachable { refused: is_refused(error), reason };
+        }
+        if is_not_http(error) {
+            return Self::Broken {
+                reason: "what the server answers is not HTTP; does its url begin with https://?".to_owned(),
+            };
         }
         if error.is_timeout() {
             return Self::Timeout { after: patience };
@@ -158,6 +184,23 @@ fn is_refused(error: &(dyn std::error::Error + 'static)) -> bool {
         .any(|cause| cause.kind() == io::ErrorKind::ConnectionRefused)
 }
 
+/// What came in answer to our TLS is something else.
+fn is_not_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    let is_it = |error: &(dyn std::error::Error + 'static)| {
+        matches!(error.downcast_ref(), Some(rustls::Error::InvalidMessage(_)))
+    };
+    // An I/O error's source is that of the error in it, which it passes over.
+    let within = |error: &(dyn std::error::Error + 'static)| {
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        inner.is_some_and(|inner| is_it(inner) || is_not_tls(inner))
+    };
+    causes(error).any(|cause| is_it(cause) || within(cause))
+}
+
+fn is_not_http(error: &(dyn std::error::Error + 'static)) -> bool {
+    causes(error).filter_map(|cause| cause.downcast_ref::<hyper::Error>()).any(hyper::Error::is_parse)
+}
+
 fn causes<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
@@ -176,6 +219,7 @@ mod tests {
             fault: Fault::of_status(502, b"<html>\r\n  Bad\tGateway\0\n"),
         };
         assert_eq!(error.to_string(), "GET /queue at http://gpu:8188: answered 502: <html> Bad Gateway");
+        assert_eq!(error.brief(), "GET /queue at http://gpu:8188: answered 502");
         assert_eq!(error.status(), Some(502));
         assert_eq!(Fault::of_status(403, b"").to_string(), "answered 403");
         assert_eq!(Fault::of_status(404, b"x"), Fault::NotFound);

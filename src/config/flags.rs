@@ -25,6 +25,25 @@ pub struct Flags {
 }
 
 impl Flags {
+    /// These flags and those that came `after` them, which outweigh; servers are added.
+    #[must_use]
+    pub fn then(mut self, after: Self) -> Self {
+        self.config = after.config.or(self.config);
+        let given = |key: &str| after.values.iter().any(|(setting, _)| setting.key == key);
+        self.values.retain(|(setting, _)| !given(setting.key));
+        self.values.extend(after.values);
+        self.backends.extend(after.backends);
+        self
+    }
+
+    /// The names of the flags that were given, with their dashes.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        let config = self.config.as_ref().map(|_| format!("--{CONFIG}"));
+        let backend = self.backends.first().map(|_| format!("--{BACKEND}"));
+        let settings = self.values.iter().map(|(setting, _)| setting.flag());
+        config.into_iter().chain(backend).chain(settings)
+    }
+
     pub(super) fn layer(&self, errors: &mut Vec<ConfigError>) -> Layer {
         let values = self.values.iter().map(|(setting, text)| Given {
             setting,
@@ -77,6 +96,7 @@ fn argument(setting: &'static Setting) -> Arg {
         .long(setting.flag().trim_start_matches('-').to_owned())
         .value_name(setting.placeholder())
         .allow_hyphen_values(true)
+        .long_help(format!("{help}\nMust be {}.", setting.allowed()))
         .help(help)
 }
 

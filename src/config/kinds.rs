@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use jiff::{Span, SpanRelativeTo};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use url::Url;
 
 use crate::inputs::AllowList;
@@ -24,6 +25,16 @@ pub(super) trait Kind {
 
     /// Ends the sentence "must be …".
     fn allowed(&self) -> String;
+}
+
+/// Those of `candidates` that `kind` takes, as the end of a sentence.
+fn examples(kind: &impl Kind, candidates: &[&str]) -> String {
+    let taken: Vec<_> = candidates.iter().copied().filter(|text| kind.read(text).is_some()).collect();
+    match taken.split_last() {
+        Some((last, [])) => format!(", such as {last}"),
+        Some((last, others)) => format!(", such as {} or {last}", others.join(", ")),
+        None => String::new(),
+    }
 }
 
 /// An IP address and a port.
@@ -116,10 +127,10 @@ impl Kind for HostsAndNetworks {
     }
 }
 
-/// A directory, or none.
-pub(super) struct DirectoryOrNone;
+/// A directory that can be read now, or none.
+pub(super) struct ReadableDirectoryOrNone;
 
-impl Kind for DirectoryOrNone {
+impl Kind for ReadableDirectoryOrNone {
     type Value = Option<PathBuf>;
 
     fn placeholder(&self) -> &'static str {
@@ -127,11 +138,14 @@ impl Kind for DirectoryOrNone {
     }
 
     fn read(&self, text: &str) -> Option<Option<PathBuf>> {
-        if text.is_empty() { Some(None) } else { Directory.read(text).map(Some) }
+        if text.is_empty() {
+            return Some(None);
+        }
+        Directory.read(text).filter(|path| std::fs::read_dir(path).is_ok()).map(Some)
     }
 
     fn allowed(&self) -> String {
-        format!("{}, or nothing", Directory.allowed())
+        "the path of a directory that exists and can be read, or nothing".to_owned()
     }
 }
 
@@ -190,7 +204,8 @@ impl Kind for Size {
 
     fn allowed(&self) -> String {
         let shown = |bytes: usize| ByteSize(bytes as u64).display().iec().to_string();
-        format!("a size from {} to {}, such as 64MiB, 10MB or 65536", shown(self.0), shown(self.1))
+        let examples = examples(self, &["65536", "10MB", "64MiB", "2GiB"]);
+        format!("a size from {} to {}{examples}", shown(self.0), shown(self.1))
     }
 }
 
@@ -211,7 +226,8 @@ impl Kind for Time {
     }
 
     fn allowed(&self) -> String {
-        format!("a time from {} to {}, such as 500ms, 30s, 10m, 1h30m or 7d", show(self.0), show(self.1))
+        let examples = examples(self, &["500ms", "30s", "10m", "1h30m", "7d"]);
+        format!("a time from {} to {}{examples}", show(self.0), show(self.1))
     }
 }
 
@@ -256,13 +272,21 @@ impl Kind for LogFilter {
     }
 
     fn read(&self, text: &str) -> Option<String> {
-        EnvFilter::try_new(text).ok().filter(|_| !text.trim().is_empty()).map(|_| text.to_owned())
+        let parsed = EnvFilter::try_new(text).is_ok();
+        (parsed && text.split(',').all(names_a_level)).then(|| text.to_owned())
     }
 
     fn allowed(&self) -> String {
         "a level (error, warn, info, debug, trace, off), or levels by module such as info,comfy_gateway=debug"
             .to_owned()
     }
+}
+
+/// Whether a part of a filter is a level or gives one to a module. The filter's parser takes any other word for a
+/// module of which everything is logged, so that a misspelt level silences all the others.
+fn names_a_level(directive: &str) -> bool {
+    let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level);
+    level.trim().parse::<LevelFilter>().is_ok() && !level.trim().is_empty()
 }
 
 /// The form of log lines.
@@ -355,8 +379,14 @@ mod tests {
 
     #[test]
     fn filters_and_formats_are_checked() {
-        assert!(LogFilter.read("info,comfy_gateway::store=trace").is_some());
-        for text in ["", "a=b=c", "info,comfy=loud"] {
+        for text in
+            ["off", "WARN", "info,comfy_gateway::store=trace", "sqlx=off", "info,[attempt{attempt=1}]=debug"]
+        {
+            assert_eq!(LogFilter.read(text).as_deref(), Some(text));
+        }
+        for text in
+            ["", " ", "inof", "info,comfy_gateway", "comfy_gateway=", "a=b=c", "info,comfy=loud", "info,,"]
+        {
             assert_eq!(LogFilter.read(text), None, "{text}");
         }
         assert_eq!(LogForm.read("json"), Some(LogFormat::Json));

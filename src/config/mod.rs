@@ -99,6 +99,29 @@ impl Config {
         }
     }
 
+    /// Whether the setting of that key was given anywhere, rather than left at its default.
+    #[must_use]
+    pub fn is_given(&self, key: &str) -> bool {
+        self.effective.iter().any(|given| given.setting.key == key && given.source != Source::Default)
+    }
+
+    /// The keys of the settings, servers aside, whose values are not those of `other`.
+    #[must_use]
+    pub fn differs_in(&self, other: &Self) -> Vec<&'static str> {
+        let text = |config: &Self, key: &str| {
+            let given = config.effective.iter().find(|given| given.setting.key == key);
+            given.map(|given| given.text.clone())
+        };
+        SETTINGS.iter().map(|setting| setting.key).filter(|key| text(self, key) != text(other, key)).collect()
+    }
+
+    /// Takes over the servers of `fresh`, and the texts of those settings whose keys are `chosen`.
+    pub fn take_over(&mut self, fresh: Self, chosen: impl Fn(&&'static str) -> bool) {
+        self.backends = fresh.backends;
+        self.effective.retain(|given| !chosen(&given.setting.key));
+        self.effective.extend(fresh.effective.into_iter().filter(|given| chosen(&given.setting.key)));
+    }
+
     /// What may be fetched from URLs.
     #[must_use]
     pub fn inputs(&self) -> inputs::Settings {

@@ -11,8 +11,8 @@ use std::time::Duration;
 use url::Url;
 
 use super::kinds::{
-    Address, Directory, DirectoryOrNone, HostsAndNetworks, Kind, LogFilter, LogForm, LogFormat, Size, Switch,
-    Time, TimeOrForever, WebAddress, Whole,
+    Address, Directory, HostsAndNetworks, Kind, LogFilter, LogForm, LogFormat, ReadableDirectoryOrNone, Size,
+    Switch, Time, TimeOrForever, WebAddress, Whole,
 };
 use crate::inputs::AllowList;
 
@@ -117,7 +117,7 @@ settings! {
     /// The directory of the database and of the media files; made if it is not there.
     data_dir: PathBuf = "./data", Directory;
     /// A folder of workflow files, each registered under its file's name and followed; empty for none.
-    workflows: Option<PathBuf> = "", DirectoryOrNone;
+    workflows: Option<PathBuf> = "", ReadableDirectoryOrNone;
     /// The largest request body.
     max_body: usize = "64MiB", Size(1 << 10, 1 << 30);
     /// The most values of a JSON body: members of objects and items of lists.
@@ -160,8 +160,14 @@ settings! {
     max_wait: Duration = "60s", Time(Duration::ZERO, Duration::from_hours(1));
     /// Connections open at the same time; further ones wait.
     max_connections: usize = "10000", Whole(1, 1_000_000);
-    /// How long a client may take to send a request's head.
+    /// How long a client may take to send a request's head, and to begin with the first one of a connection.
     header_timeout: Duration = "10s", Time(Duration::from_millis(100), MINUTE * 10);
+    /// How long a connection may stay open between requests.
+    keep_alive: Duration = "2m", Time(SECOND, DAY);
+    /// In this time a client must send, or take, `transfer_minimum` of a body that it is waited for; else its connection is cut.
+    transfer_timeout: Duration = "60s", Time(SECOND, DAY);
+    /// The least of a body that must move within `transfer_timeout`, if so much is left of it.
+    transfer_minimum: usize = "16KiB", Size(1, 1 << 30);
     /// How long requests may go on after the gateway was told to stop.
     drain_timeout: Duration = "4s", Time(Duration::ZERO, MINUTE * 10);
     /// What is logged.
@@ -186,6 +192,23 @@ mod tests {
         assert_eq!(settings.max_body, 64 << 20);
         assert_eq!(settings.retention, Some(DAY * 7));
         assert_eq!(settings.public_url, None);
+    }
+
+    #[test]
+    fn every_example_of_a_time_or_a_size_is_allowed() {
+        let mut of_times_and_sizes = 0;
+        for setting in SETTINGS {
+            let allowed = setting.allowed();
+            let Some((_, examples)) = allowed.split_once(", such as ") else { continue };
+            if !(allowed.starts_with("a time") || allowed.starts_with("a size")) {
+                continue;
+            }
+            for example in examples.trim_end_matches(", or `forever`").replace(" or ", ", ").split(", ") {
+                assert!(setting.read(&mut Draft::default(), example), "{}: {example}", setting.key);
+            }
+            of_times_and_sizes += 1;
+        }
+        assert!(of_times_and_sizes > 10, "each of them has examples");
     }
 
     #[test]

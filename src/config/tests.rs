@@ -343,6 +343,12 @@ fn two_servers_of_one_name_or_at_one_address_are_refused() {
         env(&[("COMFYUI_BASE_URL", "http://x/,http://x")]),
         &["`gpu-1` and `gpu-2` are the same server http://x; raise its `slots` instead"],
     );
+    for (one, two) in [("localhost", "127.0.0.1"), ("127.0.0.1", "[::1]"), ("LOCALHOST", "[::1]")] {
+        let both = |path: &str, port: u16| format!("http://{one}:8188,http://{two}:{port}/{path}");
+        told(env(&[("COMFYUI_BASE_URL", &both("", 8188))]), &["are the same server"]);
+        env(&[("COMFYUI_BASE_URL", &both("", 8189))]).unwrap();
+        env(&[("COMFYUI_BASE_URL", &both("other", 8188))]).unwrap();
+    }
 }
 
 #[test]

@@ -103,10 +103,22 @@ impl Pool {
     /// # Errors
     /// See [`AddError`].
     pub fn add(&self, settings: BackendSettings) -> Result<Arc<Backend>, AddError> {
+        self.add_one(settings, false)
+    }
+
+    /// The same for a server that has come to the configuration.
+    ///
+    /// # Errors
+    /// See [`AddError`].
+    pub fn add_configured(&self, settings: BackendSettings) -> Result<Arc<Backend>, AddError> {
+        self.add_one(settings, true)
+    }
+
+    fn add_one(&self, settings: BackendSettings, configured: bool) -> Result<Arc<Backend>, AddError> {
         let backend = {
             let mut backends = self.backends.write().unwrap_or_else(PoisonError::into_inner);
             settings.fits_beside(backends.iter().map(|backend| backend.settings()))?;
-            let backend = Arc::new(Backend::new(settings, false, self.shared.clone())?);
+            let backend = Arc::new(Backend::new(settings, configured, self.shared.clone())?);
             *backends = backends.iter().chain([&backend]).cloned().collect();
             if let Some(tasks) = self.tasks.get() {
                 watch_one(&backend, tasks);

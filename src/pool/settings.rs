@@ -33,6 +33,15 @@ pub enum Clash {
 }
 
 impl BackendSettings {
+    /// Whether both say the same of the same server, credentials included.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.endpoint.is_same(&other.endpoint)
+            && self.slots == other.slots
+            && self.labels == other.labels
+    }
+
     /// Whether the server can be in one pool with `others`.
     ///
     /// # Errors
@@ -45,7 +54,7 @@ impl BackendSettings {
         // A proxy may lead to different servers by a header.
         let same = others.into_iter().find(|other| {
             let (one, two) = (&other.endpoint, &self.endpoint);
-            let alike = one.server() == server && one.url.query() == two.url.query();
+            let alike = place(one) == place(two) && one.url.query() == two.url.query();
             alike && one.headers.is_empty() && two.headers.is_empty()
         });
         match same {
@@ -53,4 +62,11 @@ impl BackendSettings {
             None => Ok(()),
         }
     }
+}
+
+/// The address with one name for this machine, which has three.
+fn place(endpoint: &ComfyEndpoint) -> String {
+    let server = endpoint.server();
+    let host = endpoint.url.host_str().unwrap_or_default();
+    if ["127.0.0.1", "[::1]"].contains(&host) { server.replacen(host, "localhost", 1) } else { server }
 }

@@ -156,7 +156,7 @@ fn outcome(verdict: &Verdict) -> RunOutcome {
             RunOutcome::ServerFault("a run showed no progress".to_owned())
         }
         Verdict::Retry(retry) if retry.counts && !retry.refused => {
-            RunOutcome::ServerFault(retry.reason.clone())
+            RunOutcome::ServerFault(retry.brief().to_owned())
         }
         _ => RunOutcome::Failed,
     }

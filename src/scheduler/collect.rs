@@ -114,7 +114,7 @@ impl Attempt {
             if failures >= TRIES {
                 return Err(Unfetched { failure: self.unavailable(file, &why), gone: false, away });
             }
-            tracing::warn!(file = file.filename, why, "fetching an output file again");
+            tracing::warn!(reason = why, "fetching an output file again");
             self.pause(failures).await;
         }
     }

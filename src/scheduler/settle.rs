@@ -79,7 +79,8 @@ impl Attempt {
                 return Run::Nothing;
             }
             (Ending::Completed { .. }, Some(missing)) if away && self.may_retry(true) => {
-                self.retry(Retry::lost(missing.message), moments).await;
+                let brief = "an output file could not be fetched";
+                self.retry(Retry::lost(missing.message).said_as(brief), moments).await;
                 return Run::Nothing;
             }
             (Ending::Completed { .. }, Some(missing)) => Ending::Failed(missing),
@@ -209,7 +210,7 @@ impl Attempt {
             let message = format!("given up after {failures} attempts; the last one: {}", retry.reason);
             return self.finish(self.bare(Ending::Failed(Failure::new(retry.code, message)), moments)).await;
         }
-        let now = self.now();
+        let (now, brief) = (self.now(), retry.brief().to_owned());
         let wait = if retry.counts {
             self.parts.settings.retry.delay(failures, self.parts.random.fraction())
         } else {
@@ -229,7 +230,7 @@ impl Attempt {
         };
         match self.persist(|| self.parts.store.requeue(self.fence(), requeue.clone())).await {
             Ok(()) => {
-                tracing::warn!(reason = requeue.reason, "an attempt came to nothing");
+                tracing::warn!(reason = brief, "an attempt came to nothing");
                 self.parts.metrics.attempt_ended(self.backend.name().as_str(), "requeued");
                 self.parts.hub.job_changed(self.job.prompt_id);
                 self.parts.hub.work_came();

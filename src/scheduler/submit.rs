@@ -7,10 +7,35 @@ use serde_json::value::RawValue;
 use super::attempt::{Attempt, Moments};
 use super::course::Delivery;
 use super::verdict::{Verdict, rejected};
-use super::watch::{Refusal, Trail};
-use crate::comfy::SubmitError;
+use super::watch::Trail;
+use crate::comfy::{Fault, SubmitError};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::rerun::defeat_cache;
+
+/// How a server answered that did not take a job.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// What it did.
+    pub how: &'static str,
+    /// Its answer.
+    pub fault: Fault,
+    /// Whether the server judges other submissions, so that this job is suspected.
+    pub of_this_job: bool,
+}
+
+/// A refused workflow is its author's matter; the server's words quote its values.
+fn log(error: &SubmitError) {
+    match error {
+        SubmitError::Rejected(rejection) => {
+            let node_id = rejection.node_errors.nodes.first().map(|node| &node.node_id);
+            tracing::debug!(node_id, "the server refused the workflow");
+        }
+        SubmitError::NotDelivered(error)
+        | SubmitError::Denied(error)
+        | SubmitError::ServerError(error)
+        | SubmitError::Ambiguous(error) => tracing::warn!(error = error.brief(), "the submit failed"),
+    }
+}
 
 impl Attempt {
     /// Submits the job.
@@ -34,7 +59,7 @@ impl Attempt {
             Ok(other) => return Err(self.too_old(&other.prompt_id).await),
             Err(error) => error,
         };
-        tracing::warn!(%error, "the submit failed");
+        log(&error);
         match error {
             SubmitError::Rejected(rejection) => Err(Verdict::Failed(rejected(&rejection))),
             SubmitError::NotDelivered(error) => {
@@ -46,18 +71,20 @@ impl Attempt {
                 format!("the workflow is larger than the server {} takes", self.backend.name()),
             ))),
             SubmitError::Denied(error) => {
-                let reason = format!("turned the job away ({})", error.fault);
-                trail.refusal = Some(Refusal { reason, of_this_job: client.judges_submissions().await });
+                let of_this_job = client.judges_submissions().await;
+                trail.refusal = Some(Refusal { how: "turned the job away", fault: error.fault, of_this_job });
                 Ok(Delivery::TurnedAway)
             }
             SubmitError::ServerError(error) => {
-                let reason = format!("did not take the job ({})", error.fault);
-                trail.refusal = Some(Refusal { reason, of_this_job: client.judges_submissions().await });
+                let of_this_job = client.judges_submissions().await;
+                trail.refusal =
+                    Some(Refusal { how: "did not take the job", fault: error.fault, of_this_job });
                 Ok(Delivery::Unclear)
             }
             SubmitError::Ambiguous(error) => {
-                let reason = format!("did not take the job ({})", error.fault);
-                trail.refusal = Some(Refusal { reason, of_this_job: false });
+                let of_this_job = false;
+                trail.refusal =
+                    Some(Refusal { how: "did not take the job", fault: error.fault, of_this_job });
                 Ok(Delivery::Unclear)
             }
         }

@@ -33,6 +33,9 @@ pub(super) struct Retry {
     pub outcome: &'static str,
     /// In words for the caller.
     pub reason: String,
+    /// In words for everybody else, if `reason` has words of the server's or names of files: these may quote the
+    /// job's parameters.
+    pub brief: Option<String>,
     /// Whether it counts against the retry budget: it does not when the server never had the job.
     pub counts: bool,
     /// Whether the server cannot run the job at all, so that it must go to another.
@@ -53,6 +56,7 @@ impl Retry {
             code,
             outcome: code.as_str(),
             reason: reason.into(),
+            brief: None,
             counts: true,
             elsewhere: false,
             downed: false,
@@ -70,7 +74,18 @@ impl Retry {
     /// The run itself failed, in a way that another may not.
     pub fn failed(failure: &Failure) -> Self {
         let code = failure.code;
-        Self { code, outcome: code.as_str(), ..Self::lost(failure.message.clone()) }
+        let lost = Self::lost(failure.message.clone()).said_as(format!("a run ended as {}", code.as_str()));
+        Self { code, outcome: code.as_str(), ..lost }
+    }
+
+    /// With other words for everybody but the caller.
+    pub fn said_as(self, brief: impl Into<String>) -> Self {
+        Self { brief: Some(brief.into()), ..self }
+    }
+
+    /// Why, for the log and for what is said of the server.
+    pub fn brief(&self) -> &str {
+        self.brief.as_deref().unwrap_or(&self.reason)
     }
 
     /// The server never ran the job.

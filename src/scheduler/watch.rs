@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::attempt::{Attempt, Moments, Origin};
 use super::course::{Course, EarlyEnd, End, Input, Loss, Next, NotRun, Patience, Sighting, Signals};
+use super::submit::Refusal;
 use super::verdict::{Retry, Verdict, refused_in_part};
 use crate::comfy::{ComfyError, HistoryEntry, NodeErrors};
 
@@ -18,15 +19,6 @@ pub(super) struct Trail {
     pub refusal: Option<Refusal>,
     /// The history's entry, if there is one.
     entry: Option<Box<HistoryEntry>>,
-}
-
-/// A submission that was not taken.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    /// Why; goes on after the server's name.
-    pub reason: String,
-    /// Whether the server judges other submissions, so that this job is suspected.
-    pub of_this_job: bool,
 }
 
 impl Attempt {
@@ -180,11 +172,13 @@ impl Attempt {
         let server = self.backend.name();
         let how = match loss {
             Loss::NotTaken => {
-                let reason =
-                    refusal.as_ref().map_or("did not take the job", |refusal| refusal.reason.as_str());
-                let reason = format!("the server {server} {reason}");
-                let suspected = refusal.is_some_and(|refusal| refusal.of_this_job);
-                return if suspected { Retry::refused(reason) } else { Retry::lost(reason) };
+                let Some(Refusal { how, fault, of_this_job }) = refusal else {
+                    return Retry::lost(format!("the server {server} did not take the job"));
+                };
+                let brief = format!("the server {server} {how} ({})", fault.brief());
+                let reason = format!("the server {server} {how} ({fault})");
+                let retry = if of_this_job { Retry::refused(reason) } else { Retry::lost(reason) };
+                return retry.said_as(brief);
             }
             Loss::Forgotten { .. } => "the server no longer knows the job; it was probably restarted",
             Loss::WentAway { .. } => "the server went away in mid-job",

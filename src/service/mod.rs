@@ -1,6 +1,7 @@
 //! The use cases: submit, fetch, list, cancel, delete, and files for later. It must not know of HTTP.
 
 mod backends;
+mod configured;
 mod earlier;
 mod files;
 mod fitness;
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use self::configured::Wanted;
 use self::source::Fetched;
 use crate::domain::id::PromptId;
 use crate::domain::job::Status;
@@ -113,13 +115,21 @@ pub struct Service {
     /// Jobs in the queue, as counted at a moment, and those accepted since.
     queued: Mutex<Option<(UnixMillis, u64)>>,
     fetched: Fetched,
+    wanted: Mutex<Wanted>,
 }
 
 impl Service {
     /// Use cases on `parts`; who waits is answered at once when `stopping` is cancelled.
     #[must_use]
     pub fn new(parts: Arc<Parts>, limits: Limits, stopping: CancellationToken) -> Self {
-        Self { parts, limits, stopping, queued: Mutex::new(None), fetched: Fetched::default() }
+        Self {
+            parts,
+            limits,
+            stopping,
+            queued: Mutex::new(None),
+            fetched: Fetched::default(),
+            wanted: Mutex::default(),
+        }
     }
 
     /// What callers may ask for.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reqwest::Method;
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
@@ -57,6 +57,29 @@ async fn wrong_content_type() {
         let id = answer.json::<Value>().await.unwrap()["prompt_id"].as_str().unwrap().to_owned();
         scene.gateway.result(&id).await;
     }
+    scene.finish().await;
+}
+
+#[tokio::test]
+async fn a_compressed_body() {
+    let scene = Scene::new().await;
+    let body = json!({ "workflow": plain() }).to_string();
+    for coding in ["gzip", "br", "identity, GZIP"] {
+        let json = scene.execute(body.clone()).header(CONTENT_ENCODING, coding);
+        let form = reqwest::multipart::Form::new().text("request", body.clone());
+        let form = scene.request(Method::POST, "/execute").header(CONTENT_ENCODING, coding).multipart(form);
+        let registration =
+            scene.request(Method::PUT, "/workflows/a").header(CONTENT_TYPE, "application/json");
+        let registration = registration.header(CONTENT_ENCODING, coding).body(plain().to_string());
+        for request in [json, form, registration] {
+            let told = scene.refused(request, 415, "unsupported_media_type").await.words();
+            assert!(told.contains("Content-Encoding") && told.contains("uncompressed"), "{told}");
+        }
+    }
+    let answer = scene.execute(body).header(CONTENT_ENCODING, "identity").send().await.unwrap();
+    assert_eq!(answer.status(), 202);
+    let id = answer.json::<Value>().await.unwrap()["prompt_id"].as_str().unwrap().to_owned();
+    scene.gateway.result(&id).await;
     scene.finish().await;
 }
 

@@ -168,7 +168,8 @@ async fn a_length_that_is_wrong_is_noticed() {
 
 #[tokio::test]
 async fn an_upload_that_stalls_is_given_up() {
-    let scene = Scene::with(|settings| settings.api.body_idle = std::time::Duration::from_millis(50)).await;
+    let scene =
+        Scene::with(|settings| settings.server.pace.window = std::time::Duration::from_millis(50)).await;
     let mut stream = scene.connect().await;
     stream.write_all(format!("{}{BEGINNING}", head(5_000)).as_bytes()).await.unwrap();
     let answer = rest(&mut stream).await;

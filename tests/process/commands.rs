@@ -3,10 +3,11 @@
 use std::process::{Output, Stdio};
 
 use comfy_gateway::api::openapi;
+use comfy_gateway::demo;
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions, Connection};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 use crate::process::Process;
 use crate::support::{hold, simulator};
@@ -24,6 +25,24 @@ async fn run(args: &[&str]) -> (Output, String, String) {
     (output, stdout, stderr)
 }
 
+/// All that a demo prints until it serves on.
+async fn shown(demo: &mut Child) -> String {
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    let mut said = String::new();
+    while !said.contains("Ctrl-C ends it.") {
+        said += &lines.next_line().await.unwrap().unwrap_or_else(|| panic!("it ended:\n{said}"));
+        said.push('\n');
+    }
+    said
+}
+
+/// SIGTERM; it must end well.
+async fn terminate(mut child: Child) {
+    let pid = child.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    assert!(child.wait().await.unwrap().success());
+}
+
 #[tokio::test]
 async fn the_demo_shows_a_result_and_its_picture_and_ends_well() {
     let (output, stdout, stderr) = run(&["demo", "--once"]).await;
@@ -33,6 +52,60 @@ async fn the_demo_shows_a_result_and_its_picture_and_ends_well() {
     {
         assert!(stdout.contains(part), "{part} is missing in\n{stdout}");
     }
+}
+
+#[tokio::test]
+async fn the_demo_listens_where_it_is_told_and_prints_the_commands_for_that_address() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    for (name, flags) in [("COMFY_GATEWAY_LISTEN", vec![]), ("IGNORED", vec!["--listen", &free])] {
+        let mut child = program();
+        child.args(["demo"]).args(flags).env(name, &free).stdout(Stdio::piped());
+        let mut child = child.spawn().unwrap();
+        let said = shown(&mut child).await;
+        assert!(said.contains(&demo::COMMANDS.replace("127.0.0.1:8080", &free)), "{said}");
+        terminate(child).await;
+    }
+    let taken = std::net::TcpListener::bind(&free).unwrap();
+    let (output, _, stderr) = run(&["demo", "--once", "--listen", &free]).await;
+    assert!(!output.status.success() && stderr.contains(&format!("cannot listen on {free}")), "{stderr}");
+    drop(taken);
+}
+
+#[tokio::test]
+async fn the_demo_takes_another_port_if_the_usual_one_is_taken_and_prints_the_commands_for_it() {
+    // By this test or by anything else.
+    let _taken = std::net::TcpListener::bind("127.0.0.1:8080");
+    let mut child = program().args(["demo"]).stdout(Stdio::piped()).spawn().unwrap();
+    let said = shown(&mut child).await;
+    assert!(said.contains("127.0.0.1:8080 is taken"), "{said}");
+    let address = said.split("comfy-gateway http://").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+    assert!(said.contains(&demo::COMMANDS.replace("127.0.0.1:8080", address)), "{said}");
+    terminate(child).await;
+}
+
+#[tokio::test]
+async fn a_folder_of_workflows_or_a_data_directory_that_cannot_be_used_is_told() {
+    let comfy = simulator().await;
+    let data = tempfile::tempdir().unwrap();
+    let file = data.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let (data, file, url) = (data.path().to_str().unwrap(), file.to_str().unwrap(), comfy.url());
+    let free = ["--listen", "127.0.0.1:0", "--backend", &url, "--data-dir", data];
+    for line in [
+        &["check", "--workflows", "/nope"],
+        &["--workflows", "/nope", "serve"],
+        &["check", "--workflows", file],
+    ] {
+        let (output, _, stderr) = run(&[&line[..], &free].concat()).await;
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr.contains("--workflows): must be the path of a directory that exists"), "{stderr}");
+    }
+    let (output, stdout, _) = run(&["--data-dir", file, "check", "--backend", &url]).await;
+    assert_eq!(output.status.code(), Some(1), "{stdout}");
+    assert!(
+        stdout.contains("answers: ComfyUI") && stdout.contains(&format!("{file} cannot be used")),
+        "{stdout}"
+    );
 }
 
 #[tokio::test]
@@ -53,9 +126,7 @@ async fn the_simulator_says_where_it_is_and_stops_when_told() {
         .await
         .unwrap();
     assert_eq!(stats["system"]["comfyui_version"], "0.24.0");
-    let pid = child.id().unwrap().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
-    assert!(child.wait().await.unwrap().success());
+    terminate(child).await;
 }
 
 #[tokio::test]
@@ -87,6 +158,9 @@ async fn wrong_settings_end_the_program_with_all_of_them_told() {
     let (output, _, stderr) = run(&["--max-body", "lots", "--backend", "ftp://x"]).await;
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr.contains("max_body") && stderr.contains("ftp://x"), "{stderr}");
+    let (output, _, stderr) = run(&["--log", "inof"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr.contains("log (flag --log): must be a level (error, warn, info, "), "{stderr}");
 }
 
 #[tokio::test]

@@ -8,4 +8,5 @@ mod commands;
 mod guide;
 mod kill;
 mod process;
+mod reload;
 mod secrets;

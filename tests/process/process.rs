@@ -5,14 +5,14 @@ use std::process::Stdio;
 
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 /// A running gateway.
 pub struct Process {
     pub base: String,
     child: Child,
-    log: JoinHandle<Vec<String>>,
+    log: watch::Receiver<Vec<String>>,
 }
 
 impl Process {
@@ -23,12 +23,18 @@ impl Process {
 
     /// The same with that `log` and further arguments.
     pub async fn start_with(data: &Path, urls: &[String], log: &str, more: &[&str]) -> Self {
+        let urls = urls.iter().flat_map(|url| ["--backend", url]);
+        let arguments: Vec<&str> =
+            ["--log", log].into_iter().chain(urls).chain(more.iter().copied()).collect();
+        Self::start_configured(data, &arguments).await
+    }
+
+    /// The same with those arguments alone besides what every test needs.
+    pub async fn start_configured(data: &Path, arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_comfy-gateway"))
             .args([
                 "--listen",
                 "127.0.0.1:0",
-                "--log",
-                log,
                 "--log-format",
                 "json",
                 "--poll-interval",
@@ -36,8 +42,7 @@ impl Process {
                 "--data-dir",
             ])
             .arg(data)
-            .args(urls.iter().flat_map(|url| ["--backend", url]))
-            .args(more)
+            .args(arguments)
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
@@ -45,12 +50,11 @@ impl Process {
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let address = address(&mut lines).await;
         // Its log must be read on, or it would block on a full pipe.
-        let log = TaskTracker::new().spawn(async move {
-            let mut said = Vec::new();
+        let (said, log) = watch::channel(Vec::new());
+        TaskTracker::new().spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
-                said.push(line);
+                said.send_modify(|said: &mut Vec<String>| said.push(line));
             }
-            said
         });
         Self { base: format!("http://{address}"), child, log }
     }
@@ -70,7 +74,20 @@ impl Process {
     /// The same; all that it logged since it listened.
     pub async fn stopped(mut self) -> String {
         self.stop().await;
-        self.log.await.unwrap().join("\n")
+        // Its reader ends with the log.
+        while self.log.changed().await.is_ok() {}
+        self.log.borrow().join("\n")
+    }
+
+    /// SIGHUP, and wait for a line of the log with that text that was not there before; the line.
+    pub async fn reload(&mut self, expected: &str) -> String {
+        let before = self.log.borrow().len();
+        let pid = self.child.id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-HUP", &pid]).status().await.unwrap().success());
+        let found =
+            |said: &Vec<String>| said.iter().skip(before).find(|line| line.contains(expected)).cloned();
+        let said = self.log.wait_for(|said| found(said).is_some()).await.unwrap();
+        found(&said).unwrap()
     }
 }
 

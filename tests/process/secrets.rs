@@ -81,3 +81,71 @@ async fn no_credential_of_a_server_added_at_run_time_is_logged() {
     let told: Vec<&str> = log.lines().filter(|line| line.contains("signature")).collect();
     assert!(told.is_empty(), "{told:#?}");
 }
+
+/// Fails in that way, with the parameter `message` as its words.
+fn fails(mode: &str) -> Value {
+    json!({ "1": {
+        "class_type": "LabFail", "inputs": {"mode": mode, "message": "boom"}, "_meta": {"title": "$message"}
+    }})
+}
+
+#[tokio::test]
+async fn no_value_of_a_job_that_fails_is_logged_and_a_callers_mistake_is_no_warning() {
+    let comfy = simulator().await;
+    let data = tempfile::tempdir().unwrap();
+    let gateway = Process::start_with(data.path(), &[comfy.url()], "trace,sqlx=off", &[]).await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let run = async |body: Value| -> Value {
+        let asked = http.post(format!("{}/execute", gateway.base)).header("prefer", "wait=30").json(&body);
+        asked.send().await.unwrap().json().await.unwrap()
+    };
+    let value = "signature\n2026-11-24T00:00:00Z ERROR forged\u{1b}[2J.png";
+    let mut mistakes = Vec::new();
+    for (workflow, param, code) in
+        [(invert(), "photo", "invalid_workflow"), (fails("raise"), "message", "node_error")]
+    {
+        let failed = run(json!({ "workflow": workflow, "params": {param: value} })).await;
+        assert_eq!(failed["error"]["code"], code, "{failed:#}");
+        assert!(failed.to_string().contains("signature"), "the caller is told");
+        mistakes.push(failed["prompt_id"].as_str().unwrap().to_owned());
+    }
+    let body = json!({ "workflow": fails("oom"), "params": {"message": value}, "max_attempts": 2 });
+    let failed = run(body).await;
+    assert_eq!(failed["error"]["code"], "out_of_memory", "{failed:#}");
+    let answers: Value =
+        http.get(format!("{}/backends", gateway.base)).send().await.unwrap().json().await.unwrap();
+    assert!(!answers.to_string().contains("signature"), "{answers:#}");
+    let log = gateway.stopped().await;
+    assert!(
+        log.contains("the server refused the workflow") && log.contains("an attempt came to nothing"),
+        "{log}"
+    );
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("signature")).collect();
+    assert!(told.is_empty(), "{told:#?}");
+    let is_alarm = |line: &&str| line.contains(r#""level":"WARN""#) || line.contains(r#""level":"ERROR""#);
+    let of_mistakes = |line: &&str| mistakes.iter().any(|id| line.contains(id));
+    let alarms: Vec<&str> = log.lines().filter(is_alarm).filter(of_mistakes).collect();
+    assert!(alarms.is_empty(), "{alarms:#?}");
+}
+
+#[tokio::test]
+async fn what_dependencies_write_for_themselves_is_not_in_the_log() {
+    let comfy = simulator().await;
+    let data = tempfile::tempdir().unwrap();
+    for filter in ["info", "trace"] {
+        let gateway = Process::start_with(data.path(), &[comfy.url()], filter, &[]).await;
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let run = http.post(format!("{}/execute", gateway.base)).header("prefer", "wait=30");
+        let workflow = json!({ "1": {"class_type": "PreviewAny", "inputs": {"source": "x"}} });
+        let result: Value =
+            run.json(&json!({ "workflow": workflow })).send().await.unwrap().json().await.unwrap();
+        assert_eq!(result["status"], "completed", "{result:#}");
+        let log = gateway.stopped().await;
+        assert!(log.contains("job ended"), "{log}");
+        let theirs = |line: &&str| {
+            ["log.file", "log.target", "/registry/", "tungstenite"].iter().any(|part| line.contains(part))
+        };
+        let told: Vec<&str> = log.lines().filter(theirs).collect();
+        assert!(told.is_empty(), "{told:#?}");
+    }
+}

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use comfy_gateway::api::server::ServerSettings;
+use comfy_gateway::api::server::{MinimumPace, ServerSettings};
 use comfy_gateway::api::state::ApiLimits;
 use comfy_gateway::app::{App, AppError, AppSettings};
 use comfy_gateway::clock::{Clock, SystemClock};
@@ -107,13 +107,15 @@ pub fn settings(data_dir: &Path, urls: &[&str]) -> Settings {
             max_values: 500_000,
             max_params: 1_000,
             body_timeout: Duration::from_secs(10),
-            body_idle: Duration::from_secs(10),
             max_timeout: Duration::from_hours(24),
             max_wait: Duration::from_mins(1),
         },
         server: ServerSettings {
             max_connections: 200,
             header_timeout: Duration::from_secs(2),
+            // Longer than any test turns its clock: a client's pooled connection would be cut under its request.
+            keep_alive: Duration::from_hours(24 * 365 * 1_000),
+            pace: MinimumPace { window: Duration::from_secs(10), bytes: 1 << 10 },
             drain_timeout: Duration::from_secs(2),
         },
     }

@@ -1,11 +1,18 @@
-//! Serving connections: a cap, a time limit for headers, and a drain. `axum::serve` sets no timer, so a client
-//! that trickles its headers would hold a connection for ever.
+//! Serving connections: a cap, time limits, and a drain. `axum::serve` sets no timer, so a client that trickles its
+//! headers, or takes nothing of its answer, would hold a connection for ever.
+
+mod activity;
+mod pace;
+mod rejection;
+mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::Request;
+use hyper::Version;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -16,15 +23,25 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use self::activity::{Activity, InFlightBody};
+use self::pace::{Pace, PacedBody};
+use self::stream::{ReadLimits, TimedStream};
 use crate::clock::Clock;
+use crate::random::Random;
+
+pub use self::pace::{MinimumPace, TooSlow};
 
 /// How connections are served.
 #[derive(Debug, Clone)]
 pub struct ServerSettings {
     /// Connections at the same time; further ones wait to be accepted.
     pub max_connections: usize,
-    /// How long a request's headers may take.
+    /// How long a request's headers may take, and how long a new connection may take to bring its first request.
     pub header_timeout: Duration,
+    /// How long a connection may stay open between requests.
+    pub keep_alive: Duration,
+    /// What a client must send of a body and take of an answer while it is waited for.
+    pub pace: MinimumPace,
     /// How long connections may go on after the stop.
     pub drain_timeout: Duration,
 }
@@ -38,6 +55,7 @@ pub async fn serve(
     router: Router,
     settings: ServerSettings,
     clock: Arc<dyn Clock>,
+    random: Arc<Random>,
     stopping: CancellationToken,
 ) -> Result<(), std::convert::Infallible> {
     let graceful = GracefulShutdown::new();
@@ -50,7 +68,8 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, place)) => {
-                let connection = Connection { stream, place, settings: &settings, clock: clock.clone() };
+                let (clock, random) = (clock.clone(), random.clone());
+                let connection = Connection { stream, place, settings: &settings, clock, random };
                 connection.serve(&router, &graceful, &connections);
             }
             Err(error) => {
@@ -84,34 +103,41 @@ struct Connection<'a> {
     place: Option<OwnedSemaphorePermit>,
     settings: &'a ServerSettings,
     clock: Arc<dyn Clock>,
+    random: Arc<Random>,
 }
 
 impl Connection<'_> {
     fn serve(self, router: &Router, graceful: &GracefulShutdown, connections: &TaskTracker) {
-        let Self { stream, place, settings, clock } = self;
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection without TCP_NODELAY");
-        }
+        let Self { stream, place, settings, clock, random } = self;
+        let minimum = settings.pace;
+        let activity = Arc::new(Activity::default());
+        let limits = ReadLimits { head: settings.header_timeout, idle: settings.keep_alive };
+        let writing = Pace::new(clock.clone(), minimum);
+        let stream = TimedStream::new(stream, clock.clone(), activity.clone(), limits, writing, random);
         let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(settings.header_timeout);
+        // The stream has all time limits: hyper's own for heads would count the time between requests.
+        builder.http1().header_read_timeout(None);
         builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(Duration::from_secs(30)));
-        let (router, patience) = (router.clone(), settings.header_timeout);
-        let asked = CancellationToken::new();
-        let noted = asked.clone();
+        let (router, bodies, served) = (router.clone(), clock.clone(), activity.clone());
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-            noted.cancel();
-            router.clone().oneshot(request)
+            let in_flight = served.begin(request.version() == Version::HTTP_2);
+            let pace = Pace::new(bodies.clone(), minimum);
+            let activity = served.clone();
+            let response = router.clone().oneshot(request.map(|body| PacedBody::new(body, pace, activity)));
+            async move {
+                let response = response.await?;
+                Ok::<_, std::convert::Infallible>(
+                    response.map(|body: Body| InFlightBody::new(body, in_flight)),
+                )
+            }
         });
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-        let mut connection = Box::pin(graceful.watch(connection));
+        let connection = graceful.watch(connection);
         connections.spawn(async move {
-            // The builder's own timer starts only when it has seen enough to tell HTTP/1 from HTTP/2, and HTTP/2
-            // has none: a connection must bring its first request in time, or it goes.
             let ended = tokio::select! {
-                ended = &mut connection => ended,
-                () = asked.cancelled() => connection.await,
-                () = clock.sleep(patience) => {
-                    tracing::debug!("a connection brought no request and is cut");
+                ended = connection => ended,
+                () = nothing_is_taken(&activity, &*clock, minimum.window) => {
+                    tracing::debug!("a connection over which no answer is taken is cut");
                     return;
                 }
             };
@@ -120,5 +146,20 @@ impl Connection<'_> {
             }
             drop(place);
         });
+    }
+}
+
+/// Returns when the peer of an HTTP/2 connection has taken nothing of any answer for a whole window. Its stream tells
+/// nothing of that: flow control holds the answers back before they are written.
+async fn nothing_is_taken(activity: &Activity, clock: &dyn Clock, window: Duration) {
+    activity.until_multiplexed().await;
+    let mut before = None;
+    loop {
+        clock.sleep(window).await;
+        let unread = activity.unread();
+        if unread.is_some() && unread == before {
+            return;
+        }
+        before = unread;
     }
 }
