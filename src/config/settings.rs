@@ -122,6 +122,8 @@ settings! {
     max_body: usize = "64MiB", Size(1 << 10, 1 << 30);
     /// The largest file of a form, of `POST /files`, or given as base64.
     max_file: usize = "2GiB", Size(1 << 10, 1 << 40);
+    /// The largest file that is fetched from a ComfyUI server as an output of a job; a larger one fails the job.
+    max_output_file: usize = "8GiB", Size(1 << 10, 1 << 44);
     /// The most files that one job's parameters may name.
     max_inputs: usize = "64", Whole(1, 10_000);
     /// How long a job may run that names no `timeout`.

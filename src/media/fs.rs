@@ -16,7 +16,7 @@ use tokio_util::io::ReaderStream;
 
 use super::content_type::{HEAD, content_type, extension};
 use super::inputs::{self, Inputs};
-use super::{Incoming, MediaError, MediaStore, Source, Stored};
+use super::{Extent, Incoming, MediaError, MediaStore, Source, Stored};
 use crate::domain::id::PromptId;
 use crate::domain::time::UnixMillis;
 
@@ -51,7 +51,16 @@ impl FsMediaStore {
     }
 
     /// Writes a source into a temporary file.
-    async fn take_in(&self, name: &str, mut source: Source<'_>, limit: u64) -> Result<Incoming, MediaError> {
+    async fn take_in(
+        &self,
+        name: &str,
+        mut source: Source<'_>,
+        extent: Extent,
+    ) -> Result<Incoming, MediaError> {
+        let Extent { limit, expected } = extent;
+        if expected > limit {
+            return Err(MediaError::TooLarge { limit });
+        }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let path = self.root.join("incoming").join(number.to_string());
         let unfinished = Unfinished(Some(path.clone()));
@@ -113,8 +122,14 @@ async fn read(path: &Path, range: Range<u64>) -> Result<Option<Source<'static>>,
 
 #[async_trait]
 impl MediaStore for FsMediaStore {
-    async fn put(&self, id: PromptId, name: &str, source: Source<'_>) -> Result<Stored, MediaError> {
-        let Incoming { stored, file: mut unfinished } = self.take_in(name, source, u64::MAX).await?;
+    async fn put(
+        &self,
+        id: PromptId,
+        name: &str,
+        source: Source<'_>,
+        extent: Extent,
+    ) -> Result<Stored, MediaError> {
+        let Incoming { stored, file: mut unfinished } = self.take_in(name, source, extent).await?;
         let folder = self.folder(id);
         let is_new = !fs::try_exists(&folder).await?;
         fs::create_dir_all(&folder).await?;
@@ -131,7 +146,7 @@ impl MediaStore for FsMediaStore {
     }
 
     async fn receive(&self, name: &str, source: Source<'_>, limit: u64) -> Result<Incoming, MediaError> {
-        self.take_in(name, source, limit).await
+        self.take_in(name, source, Extent::up_to(limit)).await
     }
 
     async fn keep_input(&self, incoming: Incoming, at: UnixMillis) -> Result<Stored, MediaError> {
@@ -231,6 +246,8 @@ mod tests {
         Some(String::from_utf8(chunks.concat()).unwrap())
     }
 
+    const ANY_SIZE: Extent = Extent::up_to(u64::MAX);
+
     fn unfinished(root: &Path) -> usize {
         std::fs::read_dir(root.join("incoming")).unwrap().count()
     }
@@ -239,7 +256,7 @@ mod tests {
     async fn a_file_goes_in_and_comes_out_by_ranges() {
         let root = tempfile::tempdir().unwrap();
         let store = FsMediaStore::open(root.path().into()).await.unwrap();
-        let stored = store.put(id(1), "a.txt", source(&["hello ", "world"])).await.unwrap();
+        let stored = store.put(id(1), "a.txt", source(&["hello ", "world"]), ANY_SIZE).await.unwrap();
         assert_eq!(stored.bytes, 11);
         assert_eq!(stored.sha256, "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9");
         assert_eq!(text(&store, id(1), "a.txt", 0..11).await.unwrap(), "hello world");
@@ -253,9 +270,9 @@ mod tests {
     async fn a_file_that_breaks_off_leaves_nothing_and_keeps_the_one_before() {
         let root = tempfile::tempdir().unwrap();
         let store = FsMediaStore::open(root.path().into()).await.unwrap();
-        store.put(id(1), "a.txt", source(&["whole"])).await.unwrap();
+        store.put(id(1), "a.txt", source(&["whole"]), ANY_SIZE).await.unwrap();
         let broken = stream::iter([Ok(Bytes::from_static(b"ha")), Err("reset".into())]).boxed();
-        assert!(matches!(store.put(id(1), "a.txt", broken).await, Err(MediaError::Source(_))));
+        assert!(matches!(store.put(id(1), "a.txt", broken, ANY_SIZE).await, Err(MediaError::Source(_))));
         assert_eq!(text(&store, id(1), "a.txt", 0..5).await.unwrap(), "whole");
         assert_eq!(unfinished(root.path()), 0);
     }
@@ -266,7 +283,7 @@ mod tests {
         let store = FsMediaStore::open(root.path().into()).await.unwrap();
         {
             let endless = stream::iter([Ok(Bytes::from_static(b"ha"))]).chain(stream::pending()).boxed();
-            let put = store.put(id(1), "a.txt", endless);
+            let put = store.put(id(1), "a.txt", endless, ANY_SIZE);
             tokio::pin!(put);
             while unfinished(root.path()) == 0 {
                 assert!(futures_util::poll!(&mut put).is_pending());
@@ -334,7 +351,7 @@ mod tests {
     async fn a_jobs_file_becomes_an_input_that_outlives_the_job() {
         let root = tempfile::tempdir().unwrap();
         let store = FsMediaStore::open(root.path().into()).await.unwrap();
-        let stored = store.put(id(1), "a.txt", source(&["made"])).await.unwrap();
+        let stored = store.put(id(1), "a.txt", source(&["made"]), ANY_SIZE).await.unwrap();
         for _ in 0..2 {
             assert!(store.keep_output_as_input(id(1), "a.txt", &stored.sha256, at(1)).await.unwrap());
         }
@@ -348,7 +365,7 @@ mod tests {
     async fn a_start_sweeps_what_was_left_and_removal_is_idempotent() {
         let root = tempfile::tempdir().unwrap();
         let store = FsMediaStore::open(root.path().into()).await.unwrap();
-        store.put(id(1), "a.txt", source(&["x"])).await.unwrap();
+        store.put(id(1), "a.txt", source(&["x"]), ANY_SIZE).await.unwrap();
         std::fs::write(root.path().join("incoming/7"), "half").unwrap();
         let store = FsMediaStore::open(root.path().into()).await.unwrap();
         assert_eq!(unfinished(root.path()), 0);

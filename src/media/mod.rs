@@ -24,6 +24,29 @@ pub type SourceError = Box<dyn std::error::Error + Send + Sync>;
 /// The bytes of a file on their way in.
 pub type Source<'a> = BoxStream<'a, Result<Bytes, SourceError>>;
 
+/// How large a file may be, and what is known of its size before it comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// The most bytes it may have.
+    pub limit: u64,
+    /// The bytes that are announced, or that an earlier try needed at least; 0 if nothing is known.
+    pub expected: u64,
+}
+
+impl Extent {
+    /// A file of up to `limit` bytes of which nothing else is known.
+    #[must_use]
+    pub const fn up_to(limit: u64) -> Self {
+        Self { limit, expected: 0 }
+    }
+
+    /// A file that is here already and has `bytes` bytes.
+    #[must_use]
+    pub const fn exactly(bytes: u64) -> Self {
+        Self { limit: bytes, expected: bytes }
+    }
+}
+
 /// What a stored file turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
@@ -67,7 +90,13 @@ pub enum MediaError {
 #[async_trait]
 pub trait MediaStore: Send + Sync + std::fmt::Debug {
     /// Stores a file as a whole, durably, replacing one of the same name. It is not there before it is complete.
-    async fn put(&self, id: PromptId, name: &str, source: Source<'_>) -> Result<Stored, MediaError>;
+    async fn put(
+        &self,
+        id: PromptId,
+        name: &str,
+        source: Source<'_>,
+        extent: Extent,
+    ) -> Result<Stored, MediaError>;
 
     /// Receives a file of up to `limit` bytes that is kept, or not, when its bytes are known. `name` helps to tell its
     /// type.

@@ -10,7 +10,7 @@ use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::job::NamedText;
 use crate::domain::media::{MediaFile, StoredNames};
 use crate::domain::outputs::{FileRef, OutputFile, RunOutputs, read_outputs};
-use crate::media::{MediaError, Stored};
+use crate::media::{Extent, MediaError, Stored};
 
 /// Tries to fetch one file.
 const TRIES: u32 = 3;
@@ -36,6 +36,8 @@ enum Missing {
     Broken(String),
     /// The server could not be reached.
     Away(String),
+    /// It has more bytes than an output file may have.
+    TooLarge(String),
     /// The media store cannot take it.
     Storage(std::io::Error),
 }
@@ -101,6 +103,10 @@ impl Attempt {
                     let failure = self.unavailable(file, "the server no longer has it");
                     return Err(Unfetched { failure, gone: true, away: false });
                 }
+                Err(Missing::TooLarge(reason)) => {
+                    let failure = self.unavailable(file, &reason);
+                    return Err(Unfetched { failure, gone: false, away: false });
+                }
                 Err(Missing::Broken(reason)) => (reason, false),
                 Err(Missing::Away(reason)) => (reason, true),
                 Err(Missing::Storage(error)) => {
@@ -145,12 +151,17 @@ impl Attempt {
             }
         };
         let view = self.backend.client().view(file).await.map_err(|error| broken(&error))?;
+        let extent = Extent {
+            limit: self.parts.settings.max_output_file,
+            expected: view.content_length().unwrap_or_default(),
+        };
         let bytes = view.into_stream().map_err(Into::into).boxed();
-        self.parts.media.put(self.job.prompt_id, name, bytes).await.map_err(|error| match error {
+        self.parts.media.put(self.job.prompt_id, name, bytes, extent).await.map_err(|error| match error {
             MediaError::Source(error) => Missing::Broken(error.to_string()),
             MediaError::Storage(error) => Missing::Storage(error),
-            // Outputs have no limit.
-            MediaError::TooLarge { .. } => Missing::Broken(error.to_string()),
+            MediaError::TooLarge { limit } => {
+                Missing::TooLarge(format!("it has more than {limit} bytes (max_output_file)"))
+            }
         })
     }
 }

@@ -88,6 +88,8 @@ pub struct Settings {
     pub retention: Option<Duration>,
     /// Files of one job fetched at the same time.
     pub downloads: usize,
+    /// The most bytes of one output file.
+    pub max_output_file: u64,
     /// What one file that a URL points at may take.
     pub inputs: inputs::Limits,
     /// How jobs are placed.
@@ -106,6 +108,7 @@ impl Default for Settings {
             lease: Duration::from_mins(1),
             retention: Some(Duration::from_hours(7 * 24)),
             downloads: 4,
+            max_output_file: 8 << 30,
             inputs: inputs::Limits::default(),
             dispatch: dispatch::Settings::default(),
         }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use comfy_gateway::simulator::Route;
+use comfy_gateway::simulator::{Fault, Route};
 use serde_json::{Value, json};
 
 use crate::support::{Gateway, picture, simulator};
@@ -92,5 +92,34 @@ async fn a_full_queue_refuses_and_takes_jobs_again_when_some_have_gone() {
     };
     let job = accepted.await;
     assert_eq!(gateway.cancel(job["prompt_id"].as_str().unwrap()).await["status"], "cancelled");
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn an_output_file_that_never_ends_fails_its_job_and_leaves_nothing() {
+    let comfy = simulator().await;
+    let gateway = Gateway::with(&[&comfy], |settings| settings.scheduler.max_output_file = 1 << 20).await;
+    comfy.faults().next(Route::View, 1, Fault::Endless);
+    let result = gateway.run(picture(1)).await;
+    let error = &result["error"];
+    assert_eq!(
+        (&error["code"], &error["node_id"], &error["retryable"]),
+        (&json!("output_unavailable"), &json!("2"), &json!(false)),
+        "{result:#}"
+    );
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("has more than 1048576 bytes (max_output_file)"), "{message}");
+    assert_eq!(comfy.requests(Route::View).len(), 1, "a second fetch would end no better");
+    assert_eq!(fs::read_dir(gateway.data.path().join("media/incoming")).unwrap().count(), 0);
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn an_output_file_that_is_announced_as_too_large_is_not_read() {
+    let comfy = simulator().await;
+    let gateway = Gateway::with(&[&comfy], |settings| settings.scheduler.max_output_file = 60).await;
+    let result = gateway.run(picture(1)).await;
+    assert_eq!(result["error"]["code"], "output_unavailable", "{result:#}");
+    assert!(result["msg"].as_str().unwrap().contains("more than 60 bytes"), "{result:#}");
     gateway.finish().await;
 }
