@@ -116,6 +116,8 @@ settings! {
     public_url: Option<Url> = "", WebAddress;
     /// The directory of the database and of the media files; made if it is not there.
     data_dir: PathBuf = "./data", Directory;
+    /// The free space that files and new jobs leave on the disk, so that running jobs can end and be deleted; with less, new jobs and files are turned away.
+    disk_reserve: usize = "256MiB", Size(0, 1 << 44);
     /// A folder of workflow files, each registered under its file's name and followed; empty for none.
     workflows: Option<PathBuf> = "", DirectoryOrNone;
     /// The largest request body.

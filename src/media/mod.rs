@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
 use self::fs::Unfinished;
+use crate::disk::is_full;
 use crate::domain::id::PromptId;
 use crate::domain::time::UnixMillis;
 
@@ -81,9 +82,21 @@ pub enum MediaError {
         /// The most that there may be.
         limit: u64,
     },
-    /// The store itself failed (disk full, permissions); nothing was kept.
+    /// The disk has no room for the file, or only its reserve is left; nothing was kept.
+    #[error("the disk of the media files is full: {needed} more bytes do not fit")]
+    DiskFull {
+        /// What of the file must fit at least, in bytes.
+        needed: u64,
+    },
+    /// The store itself failed (permissions, a broken disk); nothing was kept.
     #[error("the media store failed: {0}")]
-    Storage(#[from] std::io::Error),
+    Storage(std::io::Error),
+}
+
+impl From<std::io::Error> for MediaError {
+    fn from(error: std::io::Error) -> Self {
+        if is_full(&error) { Self::DiskFull { needed: 0 } } else { Self::Storage(error) }
+    }
 }
 
 /// Files of jobs, by prompt id and safe name, and inputs for jobs, by the SHA-256 of their bytes.
@@ -137,6 +150,9 @@ pub trait MediaStore: Send + Sync + std::fmt::Debug {
         name: &str,
         range: Range<u64>,
     ) -> Result<Option<Source<'static>>, MediaError>;
+
+    /// Whether the disk has room for a file of `bytes` bytes besides its reserve.
+    fn has_room_for(&self, bytes: u64) -> bool;
 
     /// Forgets all files of a job. A job without files is no error.
     async fn remove(&self, id: PromptId) -> Result<(), MediaError>;

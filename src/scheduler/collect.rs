@@ -38,6 +38,8 @@ enum Missing {
     Away(String),
     /// It has more bytes than an output file may have.
     TooLarge(String),
+    /// The media store has no room for that many bytes.
+    NoRoom(u64),
     /// The media store cannot take it.
     Storage(std::io::Error),
 }
@@ -109,8 +111,18 @@ impl Attempt {
                 }
                 Err(Missing::Broken(reason)) => (reason, false),
                 Err(Missing::Away(reason)) => (reason, true),
+                // A full disk is ours to mend, not the job's fault: its files wait on the server meanwhile.
+                Err(Missing::NoRoom(bytes)) => {
+                    tracing::error!(bytes, "the disk of the media files is full; waiting for room");
+                    tokio::select! {
+                        () = self.parts.until_room(bytes) => continue,
+                        () = self.cancel.cancelled() => {
+                            let failure = self.unavailable(file, "the gateway's disk is full");
+                            return Err(Unfetched { failure, gone: false, away: false });
+                        }
+                    }
+                }
                 Err(Missing::Storage(error)) => {
-                    // A full disk is ours to mend, not the job's fault: its files wait on the server meanwhile.
                     tracing::error!(%error, "the media store does not take files; trying again");
                     self.pause(3).await;
                     continue;
@@ -158,6 +170,7 @@ impl Attempt {
         let bytes = view.into_stream().map_err(Into::into).boxed();
         self.parts.media.put(self.job.prompt_id, name, bytes, extent).await.map_err(|error| match error {
             MediaError::Source(error) => Missing::Broken(error.to_string()),
+            MediaError::DiskFull { needed } => Missing::NoRoom(needed),
             MediaError::Storage(error) => Missing::Storage(error),
             MediaError::TooLarge { limit } => {
                 Missing::TooLarge(format!("it has more than {limit} bytes (max_output_file)"))

@@ -146,6 +146,17 @@ impl Parts {
         Lease { owner: self.owner, until: self.clock.now().plus(self.settings.lease) }
     }
 
+    /// Waits until the disk of the files has room for `bytes` more. It is looked at every few seconds, because nobody
+    /// tells when a disk gets room.
+    async fn until_room(&self, bytes: u64) {
+        loop {
+            self.clock.sleep(self.settings.retry.delay(3, self.random.fraction())).await;
+            if self.media.has_room_for(bytes) {
+                return;
+            }
+        }
+    }
+
     /// When a job that ends at `now` may be forgotten.
     pub(crate) fn expiry(&self, now: UnixMillis) -> Option<UnixMillis> {
         self.settings.retention.map(|retention| now.plus(retention))

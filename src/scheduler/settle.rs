@@ -80,6 +80,8 @@ impl Attempt {
         }
         let Collected { texts, media, missing, gone, away } = self.collect(entry).await;
         let ending = match (ending, missing) {
+            // It waited for room on the disk, and is not wanted any more.
+            (Ending::Completed { .. }, Some(_)) if self.cancel.is_cancelled() => Ending::Cancelled,
             (Ending::Completed { .. }, Some(missing)) if gone && self.may_run_fresh() => {
                 self.retry(Retry { fresh: true, ..Retry::failed(&missing) }, moments).await;
                 return Run::Nothing;

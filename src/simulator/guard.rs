@@ -108,7 +108,7 @@ fn json_text(body: String) -> Response {
 
 /// A body of zeros that goes on for as long as it is read.
 fn endless() -> Response {
-    let zeros = Bytes::from_static(&[0; 64 * 1024]);
+    let zeros = Bytes::from(vec![0; 64 * 1024]);
     Body::from_stream(stream::repeat_with(move || Ok::<_, std::convert::Infallible>(zeros.clone())))
         .into_response()
 }

@@ -400,4 +400,7 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
 
     /// Whether the store answers.
     async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Whether the store's disk has room for new jobs. Verbs that end, delete or go on with jobs work all the same.
+    fn has_room(&self) -> bool;
 }

@@ -453,7 +453,7 @@ async fn open(data: &TempDir) -> (Arc<SqliteStore>, Tasks) {
     let tasks = Tasks::default();
     let path = data.path().join("gateway.db");
     let id = GatewayId::from_random([7; 16]);
-    let store = SqliteStore::open(&path, id, &tasks, Arc::new(|_| {})).await.unwrap();
+    let store = SqliteStore::open(&path, id, &tasks, Arc::new(|_| {}), 0).await.unwrap();
     (Arc::new(store), tasks)
 }
 

@@ -7,6 +7,7 @@
     reason = "helpers of tests; each test binary uses some of them"
 )]
 
+mod disk;
 mod editor;
 mod graphs;
 mod invariants;
@@ -37,6 +38,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+pub use self::disk::SmallDisk;
 pub use self::editor::editor_picture;
 pub use self::graphs::*;
 pub use self::invariants::assert_invariants;
@@ -77,6 +79,7 @@ pub fn settings(data_dir: &Path, urls: &[&str]) -> Settings {
         urls.iter().enumerate().map(|(at, url)| backend(&format!("gpu-{}", at + 1), url)).collect();
     AppSettings {
         data_dir: data_dir.to_owned(),
+        disk_reserve: 1 << 20,
         public_url: None,
         workflows: None,
         backends,

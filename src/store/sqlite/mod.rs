@@ -10,12 +10,14 @@ mod insert;
 mod op;
 mod query;
 mod queue;
+mod room;
 mod rows;
 mod shapes;
 mod workflows;
 mod writer;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -25,6 +27,7 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
 use self::op::{Envelope, Op, Reply, unavailable};
+use self::room::Room;
 use self::writer::{Message, Writer};
 use super::{
     Adopt, CancelOutcome, Claim, ClaimedJob, Cursor, DeleteOutcome, JobStore, Lookup, Page, QueuePlace,
@@ -52,13 +55,15 @@ const READERS: u32 = 4;
 #[derive(Debug)]
 pub struct SqliteStore {
     readers: SqlitePool,
+    room: Arc<Room>,
     writer: mpsc::Sender<Message>,
     gateway_id: GatewayId,
 }
 
 impl SqliteStore {
     /// Opens the database at `path`, makes it or brings its schema up to date, and starts the writer on `tasks`.
-    /// `fresh_id` becomes the gateway's id if the database is new; `observer` is told each batch's size.
+    /// `fresh_id` becomes the gateway's id if the database is new; `observer` is told each batch's size. New jobs and
+    /// files are refused while less than `reserve` bytes of its disk are free.
     ///
     /// # Errors
     /// [`StoreError::NewerSchema`] when a newer version made it, with nothing changed; [`StoreError::Open`] when
@@ -68,6 +73,7 @@ impl SqliteStore {
         fresh_id: GatewayId,
         tasks: &Tasks,
         observer: BatchObserver,
+        reserve: u64,
     ) -> Result<Self, StoreError> {
         let cannot = |error: &dyn std::fmt::Display| StoreError::Open {
             path: path.display().to_string(),
@@ -79,6 +85,8 @@ impl SqliteStore {
             .busy_timeout(Duration::from_secs(5))
             .foreign_keys(true)
             .disable_statement_logging();
+        let room = Arc::new(Room::new(path, reserve));
+        room.prepare();
         refuse_newer(&options, &cannot).await?;
         make_private(path).map_err(|error| cannot(&error))?;
         let writing =
@@ -95,8 +103,11 @@ impl SqliteStore {
             .await
             .map_err(|error| cannot(&error))?;
         let (writer, inbox) = mpsc::channel(WAITING_WRITES);
-        tasks.spawn("store writer", Writer { connection, inbox, observer, next_seq, rev }.run());
-        Ok(Self { readers, writer, gateway_id })
+        tasks.spawn(
+            "store writer",
+            Writer { connection, inbox, observer, room: room.clone(), next_seq, rev }.run(),
+        );
+        Ok(Self { readers, room, writer, gateway_id })
     }
 
     /// Writes what waits and closes the database. Verbs fail from then on.
@@ -313,6 +324,10 @@ impl JobStore for SqliteStore {
 
     async fn ping(&self) -> Result<(), StoreError> {
         query::ping(&self.readers).await
+    }
+
+    fn has_room(&self) -> bool {
+        self.room.allows_growth()
     }
 }
 

@@ -42,6 +42,13 @@ pub(super) enum Op {
     Purge { now: UnixMillis, tombstones_before: UnixMillis, limit: u32 },
 }
 
+impl Op {
+    /// Whether it takes up something new that will need more room, rather than going on with what is here.
+    pub(super) const fn grows(&self) -> bool {
+        matches!(self, Self::Insert(_) | Self::InsertFile(_) | Self::PutWorkflow(_) | Self::AddBackend(_))
+    }
+}
+
 /// What came of a write.
 #[derive(Debug)]
 pub(super) enum Reply {
@@ -83,6 +90,16 @@ impl From<StoreError> for OpError {
     }
 }
 
+/// SQLite's code for a write that found the disk full.
+const SQLITE_FULL: &str = "13";
+
 pub(super) fn unavailable(error: &sqlx::Error) -> StoreError {
+    if error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code)
+        .is_some_and(|code| code == SQLITE_FULL)
+    {
+        return StoreError::DiskFull;
+    }
     StoreError::Unavailable(error.to_string())
 }

@@ -6,6 +6,7 @@ use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use super::op::{Envelope, Op, OpError, Reply, unavailable};
+use super::room::Room;
 use super::{attempts, backends, cleanup, inputs, insert, queue, shapes, workflows};
 use crate::store::StoreError;
 
@@ -26,6 +27,7 @@ pub(super) struct Writer {
     pub connection: SqliteConnection,
     pub inbox: mpsc::Receiver<Message>,
     pub observer: BatchObserver,
+    pub room: Arc<Room>,
     /// The `seq` of the next accepted job: this task alone inserts.
     pub next_seq: i64,
     /// The revision of the last transaction that let jobs wait: this task alone writes.
@@ -56,12 +58,16 @@ impl Writer {
     }
 
     async fn write(&mut self, batch: Vec<Envelope>) {
+        let batch = self.refuse_growth(batch);
         let (ops, replies): (Vec<Op>, Vec<_>) =
             batch.into_iter().map(|envelope| (envelope.op, envelope.reply)).unzip();
         let results = match self.transact(&ops).await {
             Ok(results) => results,
             Err(error) if ops.len() > 1 => self.write_apart(&ops, &error).await,
-            Err(error) => vec![Err(unavailable(&error))],
+            Err(error) => match ops.first() {
+                Some(op) => vec![self.write_again(op, &error).await],
+                None => Vec::new(),
+            },
         };
         for (reply, result) in replies.into_iter().zip(results) {
             // A caller that hung up does not undo its write.
@@ -77,10 +83,36 @@ impl Writer {
             let alone = self.transact(std::slice::from_ref(op)).await;
             results.push(match alone {
                 Ok(mut replies) => replies.pop().unwrap_or(Ok(Reply::Done)),
-                Err(error) => Err(unavailable(&error)),
+                Err(error) => self.write_again(op, &error).await,
             });
         }
         results
+    }
+
+    /// Refuses the writes of a batch that would make the database grow, if it may not.
+    fn refuse_growth(&self, batch: Vec<Envelope>) -> Vec<Envelope> {
+        let grows = |envelope: &Envelope| envelope.op.grows();
+        if !batch.iter().any(grows) || self.room.allows_growth() {
+            return batch;
+        }
+        let (refused, batch): (Vec<_>, Vec<_>) = batch.into_iter().partition(grows);
+        for envelope in refused {
+            // A caller that hung up does not need the refusal.
+            let _: Result<(), _> = envelope.reply.send(Err(StoreError::DiskFull));
+        }
+        batch
+    }
+
+    /// After a write that failed alone: once more if the disk was full, the write goes on with what is here, and room
+    /// could be made for it.
+    async fn write_again(&mut self, op: &Op, error: &sqlx::Error) -> Result<Reply, StoreError> {
+        let failed = unavailable(error);
+        if failed != StoreError::DiskFull || op.grows() || !self.room.give_up() {
+            return Err(failed);
+        }
+        let mut replies =
+            self.transact(std::slice::from_ref(op)).await.map_err(|error| unavailable(&error))?;
+        replies.pop().unwrap_or(Ok(Reply::Done))
     }
 
     /// Does `ops` as one transaction. Its beginning and end are plain statements: some failures, a full disk among
