@@ -47,7 +47,7 @@ pub struct ExecuteResult {
     /// The same, by name.
     #[schema(value_type = std::collections::BTreeMap<String, Vec<String>>)]
     audios_by_var: ByVar,
-    /// Texts.
+    /// Texts of up to 1 MiB, together up to 16 MiB. Others are in `files` as `text/plain`, and `msg` says so.
     texts: Vec<String>,
     /// The same, by name.
     #[schema(value_type = std::collections::BTreeMap<String, Vec<String>>)]
@@ -57,9 +57,11 @@ pub struct ExecuteResult {
     /// The same, by name.
     #[schema(value_type = std::collections::BTreeMap<String, Vec<String>>)]
     files_by_var: ByVar,
-    /// ComfyUI's own outputs, verbatim, by node id.
+    /// ComfyUI's own outputs, verbatim, by node id; `{}` if they have more than 16 MiB.
     #[schema(value_type = Object)]
     outputs: Box<RawValue>,
+    /// The URL of ComfyUI's own outputs as a JSON file, if they have more than 16 MiB.
+    outputs_url: Option<String>,
     /// Why the job failed.
     error: Option<JobError>,
     /// Every file with all that is known of it.
@@ -347,6 +349,7 @@ impl ExecuteResult {
             error: record.failure().map(JobError::from),
             msg: record.msg,
             outputs: record.outputs.unwrap_or_else(empty_object),
+            outputs_url: record.outputs_file.map(|file| base.join(&media_path(id, &file.stored_as))),
             media,
             progress: progress.map(ProgressBody::from),
             queue_position: expectation.as_ref().and_then(|expected| expected.position),

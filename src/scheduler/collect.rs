@@ -20,6 +20,10 @@ const TRIES: u32 = 3;
 pub(super) struct Collected {
     pub texts: Vec<NamedText>,
     pub media: Vec<MediaFile>,
+    /// The outputs themselves, if they are too large for the job's row.
+    pub outputs_file: Option<MediaFile>,
+    /// What the caller should know of where things are, in words.
+    pub notes: Vec<String>,
     /// The first file that could not be had.
     pub missing: Option<Failure>,
     /// Whether a file is gone from the server: nothing but another run brings it.
@@ -69,7 +73,7 @@ impl Attempt {
         let downloads: Vec<_> = wanted.iter().map(|(file, name)| self.fetch(file, name).boxed()).collect();
         let fetched: Vec<Result<Stored, Unfetched>> =
             stream::iter(downloads).buffered(self.parts.settings.downloads.max(1)).collect().await;
-        let mut collected = Collected { texts, ..Collected::default() };
+        let mut collected = Collected::default();
         let fetched: HashMap<&FileRef, Result<Stored, Unfetched>> =
             wanted.iter().map(|(file, _)| *file).zip(fetched).collect();
         for OutputFile { var, node_id, kind, file } in &files {
@@ -93,6 +97,8 @@ impl Attempt {
                 None => {}
             }
         }
+        self.keep_texts(texts, &mut names, &mut collected).await;
+        self.keep_outputs(entry.outputs.raw().get(), &mut names, &mut collected).await;
         collected
     }
 
@@ -113,14 +119,11 @@ impl Attempt {
                 Err(Missing::Away(reason)) => (reason, true),
                 // A full disk is ours to mend, not the job's fault: its files wait on the server meanwhile.
                 Err(Missing::NoRoom(bytes)) => {
-                    tracing::error!(bytes, "the disk of the media files is full; waiting for room");
-                    tokio::select! {
-                        () = self.parts.until_room(bytes) => continue,
-                        () = self.cancel.cancelled() => {
-                            let failure = self.unavailable(file, "the gateway's disk is full");
-                            return Err(Unfetched { failure, gone: false, away: false });
-                        }
+                    if self.waits_for_room(bytes).await {
+                        continue;
                     }
+                    let failure = self.unavailable(file, "the gateway's disk is full");
+                    return Err(Unfetched { failure, gone: false, away: false });
                 }
                 Err(Missing::Storage(error)) => {
                     tracing::error!(%error, "the media store does not take files; trying again");
@@ -147,7 +150,16 @@ impl Attempt {
         Failure::new(FailureCode::OutputUnavailable, message)
     }
 
-    async fn pause(&self, failures: u32) {
+    /// Waits until the disk has room for `bytes` more; `false` if the job is cancelled before.
+    pub(super) async fn waits_for_room(&self, bytes: u64) -> bool {
+        tracing::error!(bytes, "the disk of the media files is full; waiting for room");
+        tokio::select! {
+            () = self.parts.until_room(bytes) => true,
+            () = self.cancel.cancelled() => false,
+        }
+    }
+
+    pub(super) async fn pause(&self, failures: u32) {
         let wait = self.parts.settings.retry.delay(failures, self.parts.random.fraction());
         self.parts.clock.sleep(wait).await;
     }

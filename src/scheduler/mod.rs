@@ -39,6 +39,7 @@ mod dispatcher;
 mod fetching;
 mod hub;
 mod orphans;
+mod oversize;
 mod reaper;
 mod settle;
 mod submit;
@@ -90,6 +91,10 @@ pub struct Settings {
     pub downloads: usize,
     /// The most bytes of one output file.
     pub max_output_file: u64,
+    /// A text of more bytes is kept as a file.
+    pub inline_text: usize,
+    /// ComfyUI's outputs of more bytes are kept as a file, and so are texts of more bytes together.
+    pub inline_outputs: usize,
     /// What one file that a URL points at may take.
     pub inputs: inputs::Limits,
     /// How jobs are placed.
@@ -109,6 +114,8 @@ impl Default for Settings {
             retention: Some(Duration::from_hours(7 * 24)),
             downloads: 4,
             max_output_file: 8 << 30,
+            inline_text: 1 << 20,
+            inline_outputs: 16 << 20,
             inputs: inputs::Limits::default(),
             dispatch: dispatch::Settings::default(),
         }

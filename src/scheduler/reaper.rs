@@ -139,6 +139,7 @@ pub(super) async fn give_back(parts: &Parts, job: &ClaimedJob, requeue: Requeue)
             let finish = Finish {
                 ending: Ending::Cancelled,
                 outputs: None,
+                outputs_file: None,
                 texts: Vec::new(),
                 media: Vec::new(),
                 timings: Timings::default(),

@@ -259,8 +259,10 @@ pub struct JobRecord {
     pub metadata: Option<Box<RawValue>>,
     /// Seeds the gateway drew, as a JSON object by node id.
     pub seeds: Option<Box<RawValue>>,
-    /// ComfyUI's outputs, verbatim.
+    /// ComfyUI's outputs, verbatim; `None` if there are none or they are a file.
     pub outputs: Option<Box<RawValue>>,
+    /// The file with ComfyUI's outputs, where they are too large for a row.
+    pub outputs_file: Option<MediaFile>,
     /// Its texts.
     pub texts: Vec<NamedText>,
     /// Its files.

@@ -57,6 +57,7 @@ pub fn ended(ending: Ending, at: UnixMillis) -> Finish {
     Finish {
         ending,
         outputs: None,
+        outputs_file: None,
         texts: Vec::new(),
         media: Vec::new(),
         timings: Timings::default(),

@@ -37,6 +37,7 @@ macro_rules! every_case {
             attempts::a_renewed_lease_is_not_expired,
             attempts::a_dropped_write_happens_wholly_or_not_at_all,
             reading::what_was_made_is_read_back_byte_for_byte,
+            reading::outputs_that_are_a_file_are_told_from_the_jobs_files,
             reading::thousands_of_files_keep_their_order,
             reading::the_list_is_newest_first_and_goes_on_from_its_cursor,
             reading::the_list_may_be_of_one_status,

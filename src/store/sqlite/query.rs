@@ -57,7 +57,14 @@ async fn complete(pool: &SqlitePool, row: &SqliteRow) -> Result<JobRecord, Store
     if job.state.status().is_terminal() {
         let media =
             sqlx::query(MEDIA).bind(seq).fetch_all(pool).await.map_err(|error| unavailable(&error))?;
-        job.media = media.iter().map(rows::media).collect::<Result<_, _>>()?;
+        for row in &media {
+            let file = rows::media(row)?;
+            if row.try_get("is_outputs").map_err(|error| unavailable(&error))? {
+                job.outputs_file = Some(file);
+            } else {
+                job.media.push(file);
+            }
+        }
     }
     Ok(job)
 }

@@ -242,6 +242,7 @@ pub(super) fn record(row: &SqliteRow) -> Result<JobRecord, StoreError> {
         metadata: json_maybe(row, "metadata")?,
         seeds: json_maybe(row, "seeds")?,
         outputs: json_maybe(row, "outputs")?,
+        outputs_file: None,
         texts: texts.map_err(|error| wrong(row, "texts", error))?.unwrap_or_default(),
         media: Vec::new(),
         history: Vec::new(),
