@@ -10,7 +10,7 @@ use utoipa::openapi::{ObjectBuilder, Schema};
 use super::extract::BaseUrl;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::job::{JobState, Status};
-use crate::domain::media::{MediaKind, media_path};
+use crate::domain::media::{MediaKind, display_name, media_path};
 use crate::domain::progress::Progress;
 use crate::domain::time::UnixMillis;
 use crate::service::{Expectation, JobView};
@@ -166,7 +166,7 @@ pub struct Media {
     kind: &'static str,
     /// Where to fetch it.
     url: String,
-    /// The name ComfyUI gave it.
+    /// The name ComfyUI gave it, as it can be shown and saved under; verbatim it is in `outputs`.
     filename: String,
     /// Its media type.
     content_type: String,
@@ -313,7 +313,7 @@ impl ExecuteResult {
                 node_id: file.node_id.clone(),
                 kind: file.kind.as_str(),
                 url: base.join(&media_path(id, &file.stored_as)),
-                filename: file.filename.clone(),
+                filename: display_name(&file.filename),
                 content_type: file.content_type.clone(),
                 bytes: file.bytes,
                 sha256: file.sha256.clone(),

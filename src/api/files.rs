@@ -20,7 +20,7 @@ pub struct UploadedFile {
     /// Its id. As the value of a media parameter: `{"file": "<id>"}`. Whoever knows it may use and fetch the file.
     #[schema(format = "uuid")]
     file: String,
-    /// Its name, safe in a path.
+    /// Its name, as it can be shown and saved under.
     filename: String,
     /// Its media type, told by its content.
     content_type: String,

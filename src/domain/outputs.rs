@@ -88,8 +88,8 @@ pub fn read_outputs(outputs: &RawValue, names: &OutputNames) -> RunOutputs {
         let var = names.of_node(node_id);
         for (key, value) in ui {
             if matches!(key.as_str(), "text" | "string") {
-                let named = |text| OutputText { var: var.clone(), node_id: node_id.clone(), text };
-                found.texts.extend(texts(value).into_iter().map(named));
+                let owned = |text| OutputText { var: var.clone(), node_id: node_id.clone(), text };
+                found.texts.extend(texts(value).into_iter().map(owned));
             }
             let items = value.as_array().map_or_else(|| std::slice::from_ref(value), Vec::as_slice);
             found.files.extend(items.iter().filter_map(|item| {
