@@ -73,6 +73,7 @@ impl From<Config> for AppSettings {
                 max_file: settings.max_file as u64,
                 max_inputs: settings.max_inputs,
                 max_workflow: settings.max_body as u64,
+                expose_tracebacks: settings.expose_tracebacks,
                 follows_folder: settings.workflows.is_some(),
                 file_retention: settings.retention,
             },

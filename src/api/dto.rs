@@ -137,7 +137,7 @@ pub struct JobError {
     node_type: Option<String>,
     /// The Python exception's type.
     exception_type: Option<String>,
-    /// The Python traceback.
+    /// The Python traceback, if the gateway is set to expose it.
     traceback: Option<String>,
     /// ComfyUI's own `node_errors`.
     #[schema(value_type = Option<Object>)]

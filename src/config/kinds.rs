@@ -45,6 +45,25 @@ impl Kind for Address {
     }
 }
 
+/// `true` or `false`.
+pub(super) struct Switch;
+
+impl Kind for Switch {
+    type Value = bool;
+
+    fn placeholder(&self) -> &'static str {
+        "BOOL"
+    }
+
+    fn read(&self, text: &str) -> Option<bool> {
+        text.parse().ok()
+    }
+
+    fn allowed(&self) -> String {
+        "`true` or `false`".to_owned()
+    }
+}
+
 /// An address of the web, or nothing.
 pub(super) struct WebAddress;
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 use url::Url;
 
 use super::kinds::{
-    Address, Directory, DirectoryOrNone, HostsAndNetworks, Kind, LogFilter, LogForm, LogFormat, Size, Time,
-    TimeOrForever, WebAddress, Whole,
+    Address, Directory, DirectoryOrNone, HostsAndNetworks, Kind, LogFilter, LogForm, LogFormat, Size, Switch,
+    Time, TimeOrForever, WebAddress, Whole,
 };
 use crate::inputs::AllowList;
 
@@ -140,6 +140,8 @@ settings! {
     fetch_timeout: Duration = "2m", Time(SECOND, DAY);
     /// Jobs that may wait in the queue; further ones are turned away.
     max_queued: u64 = "100000", Whole(1, 100_000_000);
+    /// Whether callers get the tracebacks of failed jobs, and whole paths in messages; both are of the machines that ComfyUI runs on.
+    expose_tracebacks: bool = "false", Switch;
     /// How long results and their files are kept after a job's end.
     retention: Option<Duration> = "7d", TimeOrForever(Time(MINUTE, YEAR * 100));
     /// How often a job is tried in all when a server is lost or out of memory.

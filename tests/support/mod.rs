@@ -97,6 +97,7 @@ pub fn settings(data_dir: &Path, urls: &[&str]) -> Settings {
             max_file: 8 << 20,
             max_inputs: 8,
             max_workflow: 1 << 20,
+            expose_tracebacks: false,
             follows_folder: false,
             file_retention: Some(Duration::from_hours(24)),
         },
