@@ -376,6 +376,13 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
         limit: u32,
     ) -> Result<Vec<PromptId>, StoreError>;
 
+    /// Lets ended jobs and uploaded files that would be kept for longer than `retention` expire earlier. What expires
+    /// earlier already stays so.
+    async fn shorten_retention(&self, retention: Duration) -> Result<(), StoreError>;
+
+    /// Gives a part of the room of forgotten jobs back to the disk; whether there is more.
+    async fn shrink(&self) -> Result<bool, StoreError>;
+
     /// One job with its result.
     async fn get(&self, id: PromptId) -> Result<Lookup, StoreError>;
 

@@ -1,6 +1,7 @@
 //! Our own limits: a disk that takes no files, a queue that is full, time that results are kept.
 
 use std::fs;
+use std::time::Duration;
 
 use comfy_gateway::simulator::{Fault, Route};
 use serde_json::{Value, json};
@@ -64,6 +65,22 @@ async fn without_a_retention_jobs_are_kept_for_ever() {
     let gateway = Gateway::with(&[&comfy], |settings| settings.scheduler.retention = None).await;
     let result = gateway.run(picture(1)).await;
     assert_eq!(result["expires_at"], Value::Null);
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn a_shorter_retention_holds_for_jobs_that_ended_before() {
+    let comfy = simulator().await;
+    let gateway = Gateway::with(&[&comfy], |settings| settings.scheduler.retention = None).await;
+    let result = gateway.run(picture(1)).await;
+    let id = result["prompt_id"].as_str().unwrap();
+    let mut left = gateway.stop().await;
+    left.settings.scheduler.retention = Some(Duration::from_hours(1));
+    let gateway = left.start().await;
+    let expires = |job: &Value| job["expires_at"].as_str().map(|at| at.parse::<jiff::Timestamp>().unwrap());
+    let result = gateway.until(id, |job| expires(job).is_some()).await;
+    let finished: jiff::Timestamp = result["finished_at"].as_str().unwrap().parse().unwrap();
+    assert_eq!(expires(&result).unwrap().duration_since(finished).as_secs(), 3_600);
     gateway.finish().await;
 }
 

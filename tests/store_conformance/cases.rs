@@ -60,6 +60,7 @@ macro_rules! every_case {
             backends::modes_are_kept_by_name_until_the_server_is_opened_or_forgotten,
             forgetting::only_ended_jobs_can_be_deleted,
             forgetting::jobs_are_purged_when_their_retention_ends,
+            forgetting::a_shorter_retention_holds_for_what_is_here_already,
             forgetting::tombstones_are_forgotten_in_their_turn,
         );
     };

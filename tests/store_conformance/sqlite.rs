@@ -5,6 +5,7 @@ mod damage;
 #[path = "../support/disk.rs"]
 mod disk;
 mod schema;
+mod shrinking;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

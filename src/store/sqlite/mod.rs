@@ -13,6 +13,7 @@ mod queue;
 mod room;
 mod rows;
 mod shapes;
+mod shrink;
 mod workflows;
 mod writer;
 
@@ -22,7 +23,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
+};
 use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
@@ -47,6 +50,12 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// Writes that may wait for the writer task; more callers wait for a place.
 const WAITING_WRITES: usize = 1_024;
+
+/// Bytes that SQLite's log of writes keeps when it is empty again.
+const LARGEST_LOG: &str = "16777216";
+
+/// Jobs looked at in one transaction when the retention became shorter.
+const RETENTION_PART: i64 = 10_000;
 
 /// Connections that read.
 const READERS: u32 = 4;
@@ -89,12 +98,19 @@ impl SqliteStore {
         room.prepare();
         refuse_newer(&options, &cannot).await?;
         make_private(path).map_err(|error| cannot(&error))?;
-        let writing =
-            options.clone().journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
+        let writing = options
+            .clone()
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .auto_vacuum(SqliteAutoVacuum::Incremental)
+            .pragma("journal_size_limit", LARGEST_LOG);
         let mut connection = writing.connect().await.map_err(|error| cannot(&error))?;
         MIGRATIONS.run(&mut connection).await.map_err(|error| cannot(&error))?;
         let (gateway_id, next_seq, rev) =
             prepare(&mut connection, fresh_id).await.map_err(|error| cannot(&error))?;
+        if let Err(error) = shrink::adapt(&mut connection, path).await {
+            tracing::warn!(%error, "the database file could not be made to shrink");
+        }
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .idle_timeout(None)
@@ -290,6 +306,24 @@ impl JobStore for SqliteStore {
         limit: u32,
     ) -> Result<Vec<PromptId>, StoreError> {
         self.write_ids(Op::Purge { now, tombstones_before, limit }).await
+    }
+
+    async fn shorten_retention(&self, retention: Duration) -> Result<(), StoreError> {
+        let last = query::last_seq(&self.readers).await?;
+        let mut after = 0;
+        while after <= last {
+            let up_to = after.saturating_add(RETENTION_PART);
+            self.write(Op::ShortenRetention { retention, after, up_to }).await?;
+            after = up_to;
+        }
+        Ok(())
+    }
+
+    async fn shrink(&self) -> Result<bool, StoreError> {
+        let closed = || StoreError::Unavailable("the database is closed".to_owned());
+        let (reply, answer) = oneshot::channel();
+        self.writer.send(Message::Shrink(reply)).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
     }
 
     async fn get(&self, id: PromptId) -> Result<Lookup, StoreError> {

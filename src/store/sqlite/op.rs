@@ -1,5 +1,7 @@
 //! The writes as data: what callers hand to the writer task and what it hands back.
 
+use std::time::Duration;
+
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
@@ -39,6 +41,7 @@ pub(super) enum Op {
     DeleteBackend(BackendName),
     SetBackendMode { name: BackendName, mode: Mode },
     ReleaseInputs { now: UnixMillis },
+    ShortenRetention { retention: Duration, after: i64, up_to: i64 },
     Purge { now: UnixMillis, tombstones_before: UnixMillis, limit: u32 },
 }
 

@@ -186,6 +186,13 @@ pub(super) async fn stats(pool: &SqlitePool) -> Result<QueueStats, StoreError> {
     Ok(QueueStats { by_status, oldest_queued: oldest.map(UnixMillis::from_millis) })
 }
 
+pub(super) async fn last_seq(pool: &SqlitePool) -> Result<i64, StoreError> {
+    sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM jobs")
+        .fetch_one(pool)
+        .await
+        .map_err(|error| unavailable(&error))
+}
+
 pub(super) async fn queued(pool: &SqlitePool) -> Result<u64, StoreError> {
     let count: i64 = sqlx::query_scalar("SELECT count(*) FROM jobs WHERE state = 'queued'")
         .fetch_one(pool)

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::op::{Envelope, Op, OpError, Reply, unavailable};
 use super::room::Room;
-use super::{attempts, backends, cleanup, inputs, insert, queue, shapes, workflows};
+use super::{attempts, backends, cleanup, inputs, insert, queue, shapes, shrink, workflows};
 use crate::store::StoreError;
 
 /// The most writes of one transaction. Larger batches gain little and delay their first caller.
@@ -16,10 +16,11 @@ const LARGEST_BATCH: usize = 256;
 /// Told the size of each committed batch.
 pub type BatchObserver = Arc<dyn Fn(usize) + Send + Sync>;
 
-/// A waiting write, or the wish to close.
+/// A waiting write, the wish to give room back to the disk, or to close.
 #[derive(Debug)]
 pub(super) enum Message {
     Write(Envelope),
+    Shrink(oneshot::Sender<Result<bool, StoreError>>),
     Close(oneshot::Sender<()>),
 }
 
@@ -38,16 +39,22 @@ impl Writer {
     /// Runs until it is told to close or every caller is gone.
     pub async fn run(mut self) -> Result<(), StoreError> {
         let mut waiting = Vec::with_capacity(LARGEST_BATCH);
-        let mut closing = None;
+        let (mut closing, mut shrinking) = (None, Vec::new());
         while closing.is_none() && self.inbox.recv_many(&mut waiting, LARGEST_BATCH).await > 0 {
             let mut batch = Vec::with_capacity(waiting.len());
             for message in waiting.drain(..) {
                 match message {
                     Message::Write(envelope) => batch.push(envelope),
+                    Message::Shrink(done) => shrinking.push(done),
                     Message::Close(closed) => closing = Some(closed),
                 }
             }
             self.write(batch).await;
+            for done in shrinking.drain(..) {
+                let shrunk = shrink::shrink(&mut self.connection).await.map_err(|error| unavailable(&error));
+                // Nobody has to know of it.
+                let _: Result<(), _> = done.send(shrunk);
+            }
         }
         let closed = self.connection.close().await;
         if let Some(waiter) = closing {
@@ -187,6 +194,9 @@ async fn apply(connection: &mut SqliteConnection, op: &Op, rev: i64) -> Result<R
         Op::DeleteBackend(name) => backends::delete(connection, name).await,
         Op::SetBackendMode { name, mode } => backends::set_mode(connection, name, *mode).await,
         Op::ReleaseInputs { now } => inputs::release(connection, *now).await,
+        Op::ShortenRetention { retention, after, up_to } => {
+            cleanup::shorten_retention(connection, *retention, *after, *up_to).await
+        }
         Op::Purge { now, tombstones_before, limit } => {
             cleanup::purge(connection, *now, *tombstones_before, *limit).await.map(Reply::Ids)
         }
