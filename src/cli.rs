@@ -43,6 +43,12 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t = OpenapiFormat::Yaml)]
         format: OpenapiFormat,
     },
+    /// Ask the gateway that listens where the configuration says whether it is alive; exit with 0 if it is
+    Health {
+        /// The configuration's flags.
+        #[command(flatten)]
+        flags: Flags,
+    },
     /// Print the effective configuration and ask each ComfyUI server whether it answers
     Check {
         /// The configuration's flags.

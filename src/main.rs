@@ -14,7 +14,7 @@ use comfy_gateway::clock::{Clock, SystemClock};
 use comfy_gateway::config::{Config, Flags};
 use comfy_gateway::random::Random;
 use comfy_gateway::simulator::{Simulator, SimulatorConfig};
-use comfy_gateway::{check, demo, signals, telemetry};
+use comfy_gateway::{check, demo, health, signals, telemetry};
 use tokio::net::TcpListener;
 
 type Outcome = Result<ExitCode, Box<dyn std::error::Error>>;
@@ -39,6 +39,7 @@ fn run(command: Command) -> Outcome {
             Ok(ExitCode::SUCCESS)
         }
         Command::Check { flags } => run_check(&flags),
+        Command::Health { flags } => ask_health(&flags),
     }
 }
 
@@ -107,6 +108,12 @@ fn simulate(args: SimulateArgs) -> Outcome {
         simulator.stop().await;
         Ok(ExitCode::SUCCESS)
     })?
+}
+
+fn ask_health(flags: &Flags) -> Outcome {
+    let listen = configuration(flags)?.settings.listen;
+    block_on(health::ask(listen))??;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn run_check(flags: &Flags) -> Outcome {

@@ -25,6 +25,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("api", &["convert", "domain", "media", "store", "pool", "service"]),
     ("simulator", &[]),
     ("data_dir", &[]),
+    ("health", &[]),
     ("signals", &[]),
     ("config", &["domain", "comfy", "inputs", "pool", "scheduler"]),
     ("telemetry", &["config"]),
@@ -47,7 +48,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("demo", &["app", "config", "simulator"]),
     ("cli", &["config", "simulator"]),
-    ("main", &["api", "app", "check", "cli", "config", "demo", "signals", "simulator", "telemetry"]),
+    (
+        "main",
+        &["api", "app", "check", "cli", "config", "demo", "health", "signals", "simulator", "telemetry"],
+    ),
 ];
 
 /// What is handed in to all but the domain.
