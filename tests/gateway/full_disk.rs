@@ -6,7 +6,7 @@ use comfy_gateway::simulator::{Fault, Route};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{Gateway, Left, SmallDisk, hold, picture, settings, simulator};
+use crate::support::{Behaviour, Gateway, Left, SmallDisk, Web, hold, picture, png, settings, simulator};
 
 /// More than any disk has: its reserve is never met.
 const NO_ROOM: u64 = 1 << 60;
@@ -168,5 +168,24 @@ async fn an_endless_file_takes_no_more_than_what_is_above_the_reserve() {
     assert!(gateway.data.path().join("gateway.reserve").exists());
     assert_eq!(std::fs::read_dir(gateway.data.path().join("media/incoming")).unwrap().count(), 0);
     assert_eq!(gateway.get("/readyz").await.status(), 200);
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn a_job_whose_inputs_find_no_room_waits_for_it_in_the_queue() {
+    let comfy = simulator().await;
+    let gateway = Gateway::before(&[&comfy]).await;
+    let web = Web::serve("", Behaviour::Hangs).await;
+    let body = json!({ "workflow": super::inputs::invert(), "params": {"photo": web.url} });
+    let id = gateway.execute(&body).await;
+    web.came().await;
+    let left = gateway.stop().await;
+    let web = Web::serve_at(web.stop().await, png([1, 2, 3]), Behaviour::Good).await;
+    let gateway = with_reserve(left, NO_ROOM).await;
+    web.came().await;
+    assert_eq!(gateway.get(&format!("/results/{id}?wait=0.5")).await.status(), 202);
+    assert_eq!(web.asked(), 1, "it is not asked for again while there is no room");
+    let gateway = with_reserve(gateway.stop().await, 0).await;
+    assert_eq!(gateway.result(&id).await["status"], "completed");
     gateway.finish().await;
 }
