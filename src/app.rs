@@ -34,6 +34,8 @@ use crate::store::{JobStore, StoreError};
 pub struct AppSettings {
     /// Where the database and the media lie.
     pub data_dir: PathBuf,
+    /// Bytes that must stay free on the disks of the database and of the media.
+    pub disk_reserve: u64,
     /// Where clients find the gateway, if not where their request says.
     pub public_url: Option<Url>,
     /// The ComfyUI servers.
@@ -61,6 +63,7 @@ impl From<Config> for AppSettings {
         let settings = config.settings;
         Self {
             data_dir: settings.data_dir,
+            disk_reserve: settings.disk_reserve as u64,
             public_url: settings.public_url,
             backends: config.backends,
             scheduler,
@@ -72,6 +75,7 @@ impl From<Config> for AppSettings {
                 allow_backend_paths: settings.allow_backend_paths,
                 workflow: WorkflowLimits { nodes: settings.max_nodes, params: settings.max_params },
                 max_workflow: settings.max_body as u64,
+                expose_tracebacks: settings.expose_tracebacks,
                 follows_folder: settings.workflows.is_some(),
                 file_retention: settings.retention,
             },
@@ -182,9 +186,11 @@ impl App {
             Arc::new(move |writes| metrics.batch(writes))
         };
         let (fresh_id, ids) = (random.gateway_id(), random.clone());
-        let store =
-            Arc::new(SqliteStore::open(&data_dir.database(), fresh_id, &store_tasks, observer).await?);
-        let media = Arc::new(FsMediaStore::open(data_dir.media()).await?);
+        let reserve = settings.disk_reserve;
+        let path = data_dir.database();
+        let store = SqliteStore::open(&path, fresh_id, &store_tasks, observer, reserve).await?;
+        let store = Arc::new(store);
+        let media = Arc::new(FsMediaStore::open(data_dir.media(), reserve).await?);
         let pool = Arc::new(Pool::new(settings.backends, store.gateway_id(), &clock, &random)?);
         let parts = Arc::new(Parts {
             store: store.clone(),

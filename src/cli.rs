@@ -47,6 +47,12 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t = OpenapiFormat::Yaml)]
         format: OpenapiFormat,
     },
+    /// Ask the gateway that listens where the configuration says whether it is alive; exit with 0 if it is
+    Health {
+        /// The configuration's flags.
+        #[command(flatten)]
+        flags: Flags,
+    },
     /// Print the effective configuration and ask each ComfyUI server whether it answers
     Check {
         /// The configuration's flags.
@@ -100,6 +106,7 @@ impl Cli {
         let Self { command, flags: before } = self;
         let command = match command.unwrap_or(Command::Serve { flags: Flags::default() }) {
             Command::Serve { flags } => Command::Serve { flags: before.then(flags) },
+            Command::Health { flags } => Command::Health { flags: before.then(flags) },
             Command::Check { flags } => Command::Check { flags: before.then(flags) },
             Command::Demo { once, flags } => {
                 let flags = before.then(flags);

@@ -14,7 +14,7 @@
 //! * [`service`]: the use cases. [`api`]: the same over HTTP. `app`: puts all of it together.
 //! * [`simulator`]: a ComfyUI without a GPU, for the demo, for tests, and for web developers.
 //! * [`clock`], [`random`], [`lifecycle`], [`metrics`]: the time, randomness, tasks and measurements, handed in to
-//!   all. `config`, `cli`, `check`, `demo`, `telemetry`, `data_dir`, `signals`,
+//!   all. [`disk`]: how much room there is. `config`, `cli`, `check`, `demo`, `health`, `telemetry`, `data_dir`, `signals`,
 //!   `reload`: around it.
 
 pub mod api;
@@ -27,7 +27,9 @@ pub mod config;
 pub mod convert;
 pub mod data_dir;
 pub mod demo;
+pub mod disk;
 pub mod domain;
+pub mod health;
 pub mod inputs;
 pub mod lifecycle;
 pub mod media;

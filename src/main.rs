@@ -15,7 +15,7 @@ use comfy_gateway::config::{Config, Flags};
 use comfy_gateway::random::Random;
 use comfy_gateway::reload::Reload;
 use comfy_gateway::simulator::{Simulator, SimulatorConfig};
-use comfy_gateway::{check, demo, signals, telemetry};
+use comfy_gateway::{check, demo, health, signals, telemetry};
 use tokio::net::TcpListener;
 
 type Outcome = Result<ExitCode, Box<dyn std::error::Error>>;
@@ -41,6 +41,7 @@ fn run(command: Command) -> Outcome {
             Ok(ExitCode::SUCCESS)
         }
         Command::Check { flags } => run_check(&flags),
+        Command::Health { flags } => ask_health(&flags),
     }
 }
 
@@ -125,6 +126,12 @@ fn simulate(args: SimulateArgs) -> Outcome {
         simulator.stop().await;
         Ok(ExitCode::SUCCESS)
     })?
+}
+
+fn ask_health(flags: &Flags) -> Outcome {
+    let listen = configuration(flags)?.settings.listen;
+    block_on(health::ask(listen))??;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn run_check(flags: &Flags) -> Outcome {

@@ -154,7 +154,7 @@ fn on_disk(queued: u32) -> f64 {
         let tasks = Tasks::default();
         let gateway = GatewayId::from_random([1; 16]);
         let path = data.path().join("gateway.db");
-        let store = Arc::new(SqliteStore::open(&path, gateway, &tasks, Arc::new(|_| {})).await.unwrap());
+        let store = Arc::new(SqliteStore::open(&path, gateway, &tasks, Arc::new(|_| {}), 0).await.unwrap());
         let jobs = (0..queued.max(CLAIMS)).map(|n| store.insert(new_job(n)));
         futures_util::future::join_all(jobs).await.into_iter().collect::<Result<Vec<_>, _>>().unwrap();
         let begun = Instant::now();

@@ -193,7 +193,7 @@ pub async fn get(
         (status = 415, description = "`unsupported_media_type`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "`invalid_request`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`, `disk_full`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn add(State(state): State<ApiState>, body: JsonObject) -> Result<Response, Problem> {
@@ -215,7 +215,7 @@ pub async fn add(State(state): State<ApiState>, body: JsonObject) -> Result<Resp
         (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "`backend_busy`, `backend_configured`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`, `disk_full`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn delete(
@@ -234,7 +234,7 @@ pub async fn delete(
         (status = 200, description = "The server", body = BackendBody),
         (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`, `disk_full`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn cordon(state: State<ApiState>, name: BackendPath) -> Result<axum::Json<BackendBody>, Problem> {
@@ -249,7 +249,7 @@ pub async fn cordon(state: State<ApiState>, name: BackendPath) -> Result<axum::J
         (status = 200, description = "The server", body = BackendBody),
         (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`, `disk_full`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn uncordon(state: State<ApiState>, name: BackendPath) -> Result<axum::Json<BackendBody>, Problem> {
@@ -266,7 +266,7 @@ pub async fn uncordon(state: State<ApiState>, name: BackendPath) -> Result<axum:
         (status = 200, description = "The server", body = BackendBody),
         (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`, `disk_full`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn drain(state: State<ApiState>, name: BackendPath) -> Result<axum::Json<BackendBody>, Problem> {

@@ -10,7 +10,7 @@ use utoipa::openapi::{ObjectBuilder, Schema};
 use super::extract::BaseUrl;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::job::{DroppedOutput, JobState, Status};
-use crate::domain::media::{MediaKind, media_path};
+use crate::domain::media::{MediaKind, display_name, media_path};
 use crate::domain::progress::Progress;
 use crate::domain::time::UnixMillis;
 use crate::service::{Expectation, JobView};
@@ -47,7 +47,7 @@ pub struct ExecuteResult {
     /// The same, by name.
     #[schema(value_type = std::collections::BTreeMap<String, Vec<String>>)]
     audios_by_var: ByVar,
-    /// Texts.
+    /// Texts of up to 1 MiB, together up to 16 MiB. Others are in `files` as `text/plain`, and `msg` says so.
     texts: Vec<String>,
     /// The same, by name.
     #[schema(value_type = std::collections::BTreeMap<String, Vec<String>>)]
@@ -57,9 +57,11 @@ pub struct ExecuteResult {
     /// The same, by name.
     #[schema(value_type = std::collections::BTreeMap<String, Vec<String>>)]
     files_by_var: ByVar,
-    /// ComfyUI's own outputs, verbatim, by node id.
+    /// ComfyUI's own outputs, verbatim, by node id; `{}` if they have more than 16 MiB.
     #[schema(value_type = Object)]
     outputs: Box<RawValue>,
+    /// The URL of ComfyUI's own outputs as a JSON file, if they have more than 16 MiB.
+    outputs_url: Option<String>,
     /// Why the job failed.
     error: Option<JobError>,
     /// Every file with all that is known of it.
@@ -137,7 +139,7 @@ pub struct JobError {
     node_type: Option<String>,
     /// The Python exception's type.
     exception_type: Option<String>,
-    /// The Python traceback.
+    /// The Python traceback, if the gateway is set to expose it.
     traceback: Option<String>,
     /// ComfyUI's own `node_errors`.
     #[schema(value_type = Option<Object>)]
@@ -166,7 +168,7 @@ pub struct Media {
     kind: &'static str,
     /// Where to fetch it.
     url: String,
-    /// The name ComfyUI gave it.
+    /// The name ComfyUI gave it, as it can be shown and saved under; verbatim it is in `outputs`.
     filename: String,
     /// Its media type.
     content_type: String,
@@ -330,7 +332,7 @@ impl ExecuteResult {
                 node_id: file.node_id.clone(),
                 kind: file.kind.as_str(),
                 url: base.join(&media_path(id, &file.stored_as)),
-                filename: file.filename.clone(),
+                filename: display_name(&file.filename),
                 content_type: file.content_type.clone(),
                 bytes: file.bytes,
                 sha256: file.sha256.clone(),
@@ -366,6 +368,7 @@ impl ExecuteResult {
             error: record.failure().map(JobError::from),
             msg: record.msg,
             outputs: record.outputs.unwrap_or_else(empty_object),
+            outputs_url: record.outputs_file.map(|file| base.join(&media_path(id, &file.stored_as))),
             media,
             dropped_outputs: record.dropped_outputs.into_iter().map(Into::into).collect(),
             progress: progress.map(ProgressBody::from),

@@ -140,7 +140,7 @@ pub struct WorkflowNode {
         (status = 422, description = "`invalid_request`, `invalid_workflow`, `invalid_params`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 502, description = "`workflow_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`queue_full`, `servers_unknown`, `store_unavailable`, `storage_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`queue_full`, `servers_unknown`, `store_unavailable`, `disk_full`, `storage_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn execute(

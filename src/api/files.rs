@@ -20,7 +20,7 @@ pub struct UploadedFile {
     /// Its id. As the value of a media parameter: `{"file": "<id>"}`. Whoever knows it may use and fetch the file.
     #[schema(format = "uuid")]
     file: String,
-    /// Its name, safe in a path.
+    /// Its name, as it can be shown and saved under.
     filename: String,
     /// Its media type, told by its content.
     content_type: String,
@@ -66,7 +66,7 @@ impl UploadedFile {
         (status = 415, description = "`unsupported_media_type`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "`invalid_request`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`, `storage_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`, `disk_full`, `storage_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn upload(
@@ -127,7 +127,7 @@ pub async fn get(
         (status = 204, description = "It is forgotten"),
         (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`, `disk_full`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn delete(

@@ -27,17 +27,24 @@ pub async fn alive() -> axum::Json<Healthy> {
     axum::Json(Healthy { status: "ok" })
 }
 
-/// Whether jobs can be accepted and run: the store answers and at least one server takes work.
+/// Whether jobs can be accepted and run: the store answers, its disk and that of the files have room, and at least one
+/// server takes work.
 #[utoipa::path(
     get, path = "/readyz", tag = "operation", operation_id = "readyz",
     responses(
         (status = 200, description = "Ready", body = Healthy),
-        (status = 503, description = "`not_ready`, `store_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`not_ready`, `store_unavailable`, `disk_full`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn ready(State(state): State<ApiState>) -> Result<axum::Json<Healthy>, Problem> {
     let parts = state.service.parts();
     parts.store.ping().await?;
+    if !parts.store.has_room() {
+        return Err(Problem::disk_full("database"));
+    }
+    if !parts.media.has_room_for(0) {
+        return Err(Problem::disk_full("media files"));
+    }
     if parts.pool.backends().iter().any(|backend| backend.takes_work()) {
         return Ok(axum::Json(Healthy { status: "ok" }));
     }

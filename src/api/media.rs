@@ -8,6 +8,7 @@ use super::extract::{FilePath, PromptIdPath};
 use super::problem::{Problem, ProblemBody};
 use super::ranges::{Served, serve};
 use super::state::ApiState;
+use crate::domain::media::display_name;
 
 /// A file of a job.
 #[utoipa::path(
@@ -42,7 +43,7 @@ pub async fn get(
         sha256: &file.sha256,
         bytes: file.bytes,
         content_type: &file.content_type,
-        name: &file.stored_as,
+        name: &display_name(&file.filename),
         cache: "public, max-age=31536000, immutable",
     };
     serve(&asked, served, |range| async { Ok(state.service.bytes(id, &file.stored_as, range).await?) }).await

@@ -64,6 +64,7 @@ kinds! {
     QUEUE_FULL = "queue_full", SERVICE_UNAVAILABLE, true, "Too many jobs are queued";
     STORE_UNAVAILABLE = "store_unavailable", SERVICE_UNAVAILABLE, true, "The gateway's store does not answer";
     STORAGE_UNAVAILABLE = "storage_unavailable", SERVICE_UNAVAILABLE, true, "The gateway cannot store files now";
+    DISK_FULL = "disk_full", SERVICE_UNAVAILABLE, true, "The gateway's disk is full";
     NOT_READY = "not_ready", SERVICE_UNAVAILABLE, true, "The gateway cannot run jobs now";
 }
 

@@ -10,8 +10,11 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
 use super::problem::{self, Problem};
 use super::results::matches;
+use crate::domain::media::safe_name;
 use crate::media::Source;
 
 /// A file as it is served.
@@ -23,7 +26,7 @@ pub struct Served<'a> {
     pub bytes: u64,
     /// Its media type.
     pub content_type: &'a str,
-    /// A name that is safe in a header.
+    /// A name to save it under, in any script.
     pub name: &'a str,
     /// Who may keep a copy.
     pub cache: &'static str,
@@ -90,8 +93,32 @@ fn with_headers(mut response: Response, file: &Served<'_>, etag: &str) -> Respon
     let shown =
         ["image/", "video/", "audio/", "text/plain"].iter().any(|kind| file.content_type.starts_with(kind));
     let disposition = if shown { "inline" } else { "attachment" };
-    insert(headers, CONTENT_DISPOSITION, &format!("{disposition}; filename=\"{}\"", file.name));
+    insert(headers, CONTENT_DISPOSITION, &format!("{disposition}; {}", filename(file.name)));
     response
+}
+
+/// What RFC 5987 lets stand in an extended value besides letters and digits.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'!')
+    .remove(b'#')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'+')
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'^')
+    .remove(b'_')
+    .remove(b'`')
+    .remove(b'|')
+    .remove(b'~');
+
+/// The name of a file as parameters of `Content-Disposition` (RFC 6266): in ASCII for old clients, and as it is.
+fn filename(name: &str) -> String {
+    let plain = safe_name(name);
+    if plain == name {
+        return format!("filename=\"{plain}\"");
+    }
+    format!("filename=\"{plain}\"; filename*=UTF-8''{}", utf8_percent_encode(name, PLAIN))
 }
 
 /// The part that `Range` asks for (RFC 9110, 14.2). Several ranges, another unit, an `If-Range` of another version, and

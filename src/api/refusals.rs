@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::problem::{
-    BACKEND_BUSY, BACKEND_CONFIGURED, BACKEND_EXISTS, BODY_TOO_LARGE, FROM_FOLDER, GONE, INTERNAL,
+    BACKEND_BUSY, BACKEND_CONFIGURED, BACKEND_EXISTS, BODY_TOO_LARGE, DISK_FULL, FROM_FOLDER, GONE, INTERNAL,
     INVALID_PARAMS, INVALID_REQUEST, INVALID_WORKFLOW, Kind, MALFORMED_FORM, NOT_FOUND, Problem, QUEUE_FULL,
     REQUEST_TIMEOUT, SERVERS_UNKNOWN, STORAGE_UNAVAILABLE, STORE_UNAVAILABLE, UNFINISHED,
     WORKFLOW_UNAVAILABLE, field_errors, in_a_sentence,
@@ -110,12 +110,23 @@ impl From<MediaError> for Problem {
                 Self::new(BODY_TOO_LARGE, format!("a file has more than {limit} bytes (max_file)"))
                     .limit(limit)
             }
+            MediaError::DiskFull { .. } => Self::disk_full("media files").internal(&error),
             MediaError::Storage(_) => {
                 Self::new(STORAGE_UNAVAILABLE, "the gateway cannot store files now; nothing was changed")
                     .retry_after(Duration::from_secs(10))
                     .internal(&error)
             }
         }
+    }
+}
+
+impl Problem {
+    /// The disk that holds `what` is full.
+    pub(super) fn disk_full(what: &str) -> Self {
+        let detail = format!(
+            "the disk of the gateway's {what} is full, so new jobs and files are turned away; delete jobs, or ask the operator to make room"
+        );
+        Self::new(DISK_FULL, detail).retry_after(Duration::from_secs(10))
     }
 }
 
@@ -131,6 +142,7 @@ impl From<KeepError> for Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
+            StoreError::DiskFull => Self::disk_full("database").internal(&error),
             StoreError::Unavailable(_) => {
                 Self::new(STORE_UNAVAILABLE, "the gateway cannot reach its database now; nothing was changed")
                     .retry_after(Duration::from_secs(2))

@@ -161,7 +161,7 @@ fn read_cursor(text: &str) -> Option<Cursor> {
         (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 410, description = "`gone`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`, `disk_full`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn cancel(
@@ -185,7 +185,7 @@ pub async fn cancel(
         (status = 409, description = "`unfinished`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 410, description = "`gone`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`, `disk_full`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn delete(

@@ -207,7 +207,7 @@ pub async fn get(
         (status = 415, description = "`unsupported_media_type`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "`invalid_request`, `invalid_workflow`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`servers_unknown`, `store_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`servers_unknown`, `store_unavailable`, `disk_full`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn put(
@@ -248,7 +248,7 @@ async fn put_body(state: ApiState, which: WorkflowRef, body: JsonObject) -> Resu
         (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "`from_folder`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`, `disk_full`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn delete(
@@ -289,7 +289,7 @@ pub async fn delete(
         (status = 415, description = "`unsupported_media_type`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "`invalid_workflow`, `invalid_params`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`queue_full`, `store_unavailable`, `storage_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`queue_full`, `store_unavailable`, `disk_full`, `storage_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn execute(

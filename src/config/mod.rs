@@ -146,6 +146,7 @@ impl Config {
             dispatch: dispatch::Settings { patience: settings.affinity_wait },
             retention: settings.retention,
             inputs: self.inputs().limits,
+            max_output_file: settings.max_output_file as u64,
             ..scheduler::Settings::default()
         }
     }

@@ -116,6 +116,8 @@ settings! {
     public_url: Option<Url> = "", WebAddress;
     /// The directory of the database and of the media files; made if it is not there.
     data_dir: PathBuf = "./data", Directory;
+    /// The free space that files and new jobs leave on the disk, so that running jobs can end and be deleted; with less, new jobs and files are turned away.
+    disk_reserve: usize = "256MiB", Size(0, 1 << 44);
     /// A folder of workflow files, each registered under its file's name and followed; empty for none.
     workflows: Option<PathBuf> = "", ReadableDirectoryOrNone;
     /// The largest request body.
@@ -128,6 +130,8 @@ settings! {
     max_params: usize = "1000", Whole(1, 100_000);
     /// The largest file of a form, of `POST /files`, or given as base64.
     max_file: usize = "2GiB", Size(1 << 10, 1 << 40);
+    /// The largest file that is fetched from a ComfyUI server as an output of a job; a larger one fails the job.
+    max_output_file: usize = "8GiB", Size(1 << 10, 1 << 44);
     /// The most files that one job's parameters may name.
     max_inputs: usize = "64", Whole(1, 10_000);
     /// Whether file inputs may name any path on a ComfyUI server, and files of its output and temp folders.
@@ -144,6 +148,8 @@ settings! {
     fetch_timeout: Duration = "2m", Time(SECOND, DAY);
     /// Jobs that may wait in the queue; further ones are turned away.
     max_queued: u64 = "100000", Whole(1, 100_000_000);
+    /// Whether callers get the tracebacks of failed jobs, and whole paths in messages; both are of the machines that ComfyUI runs on.
+    expose_tracebacks: bool = "false", Switch;
     /// How long results and their files are kept after a job's end.
     retention: Option<Duration> = "7d", TimeOrForever(Time(MINUTE, YEAR * 100));
     /// How often a job is tried in all when a server is lost or out of memory.

@@ -238,8 +238,10 @@ impl Ending {
 pub struct Finish {
     /// How it ended.
     pub ending: Ending,
-    /// ComfyUI's `outputs`, verbatim JSON.
+    /// ComfyUI's `outputs`, verbatim JSON; `None` if there are none or they are a file.
     pub outputs: Option<Box<RawValue>>,
+    /// The file with ComfyUI's `outputs`, where they are too large for a row.
+    pub outputs_file: Option<MediaFile>,
     /// Texts in order, with the names they go by.
     pub texts: Vec<NamedText>,
     /// Files in order; they lie in the media store already.

@@ -86,7 +86,7 @@ pub struct MediaFile {
     pub kind: MediaKind,
     /// The name in the media store and in the URL: unique within the job, safe in a path.
     pub stored_as: String,
-    /// The name ComfyUI gave it.
+    /// The name ComfyUI gave it, verbatim.
     pub filename: String,
     /// Its media type.
     pub content_type: String,
@@ -115,22 +115,62 @@ pub fn own_media<'u>(url: &'u str, own_url: &str) -> Option<(PromptId, &'u str)>
 /// The longest stored name, in bytes: file systems stop at 255, and a temporary suffix needs room.
 const LONGEST_NAME: usize = 180;
 
-/// A name made from ComfyUI's `filename` that is safe in a path and needs no escape in a URL.
+/// A name made from a `filename` of any origin that is safe in a path and needs no escape in a URL.
 ///
-/// ASCII letters, digits, `.`, `_` and `-` stay; all else becomes `_`; a leading dot goes.
+/// ASCII letters, digits, `.`, `_` and `-` stay, all else between them becomes one `_`, and a leading dot goes. A name of
+/// which nothing but marks would be left is `file`, with its extension.
 #[must_use]
 pub fn safe_name(filename: &str) -> String {
-    let base = filename.rsplit(['/', '\\']).next().unwrap_or_default();
-    let plain: String =
-        base.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
-    let plain = plain.trim_start_matches('.');
-    let name = match plain.rsplit_once('.') {
-        Some((stem, extension)) if extension.len() <= 16 => {
-            format!("{}.{extension}", &stem[..stem.len().min(LONGEST_NAME - 1 - extension.len())])
+    let mut plain = String::new();
+    let mut replaced = false;
+    for c in base_name(filename).chars() {
+        let stays = c.is_ascii_alphanumeric() || "._-".contains(c);
+        if replaced && (!stays || c == '_') {
+            continue;
         }
-        _ => plain[..plain.len().min(LONGEST_NAME)].to_owned(),
+        plain.push(if stays { c } else { '_' });
+        replaced = !stays;
+    }
+    let plain = plain.trim_start_matches('.');
+    let tells = |text: &str| text.bytes().any(|byte| byte.is_ascii_alphanumeric());
+    let (stem, extension) = split_extension(plain);
+    let stem = if tells(stem) { &stem[..stem.len().min(LONGEST_NAME - 1 - extension.len())] } else { "file" };
+    if tells(extension) { format!("{stem}.{extension}") } else { stem.to_owned() }
+}
+
+/// A name made from a `filename` of any origin that is safe to show and to save under, in any script: without folders,
+/// without characters that control a terminal or a text's direction, and without those that file systems refuse.
+#[must_use]
+pub fn display_name(filename: &str) -> String {
+    let hidden = |c: &char| {
+        let code = u32::from(*c);
+        c.is_control()
+            || matches!(code, 0x200B..=0x200F | 0x2028..=0x202E | 0x2060..=0x206F | 0xFEFF | 0xFFF9..=0xFFFB)
     };
-    if name.is_empty() { "file".to_owned() } else { name }
+    let shown: String = base_name(filename)
+        .chars()
+        .filter(|c| !hidden(c))
+        .map(|c| if "<>:\"|?*".contains(c) { '_' } else { c })
+        .collect();
+    let shown = shown.trim_matches([' ', '.']);
+    let (stem, extension) = split_extension(shown);
+    let room = LONGEST_NAME - 1 - extension.len();
+    let end = (0..=room.min(stem.len())).rev().find(|end| stem.is_char_boundary(*end)).unwrap_or_default();
+    match (&stem[..end], extension) {
+        ("", "") => "file".to_owned(),
+        ("", extension) => format!("file.{extension}"),
+        (stem, "") => stem.to_owned(),
+        (stem, extension) => format!("{stem}.{extension}"),
+    }
+}
+
+fn base_name(filename: &str) -> &str {
+    filename.rsplit(['/', '\\']).next().unwrap_or_default()
+}
+
+/// The stem and the extension without its dot, which has at most 16 bytes; empty if there is none.
+fn split_extension(name: &str) -> (&str, &str) {
+    name.rsplit_once('.').filter(|(_, extension)| extension.len() <= 16).unwrap_or((name, ""))
 }
 
 /// Hands out stored names that are unique within one job, whatever the letters' case.
@@ -203,10 +243,29 @@ mod tests {
     fn hostile_names_become_harmless() {
         assert_eq!(safe_name("../../etc/passwd"), "passwd");
         assert_eq!(safe_name("..\\x.png"), "x.png");
-        assert_eq!(safe_name("a (1).png"), "a__1_.png");
+        assert_eq!(safe_name("a (1).png"), "a_1_.png");
         assert_eq!(safe_name(".."), "file");
-        assert_eq!(safe_name("日本.png"), "__.png");
+        assert_eq!(safe_name("日本.png"), "file.png");
+        assert_eq!(safe_name("日本_00001_.png"), "_00001_.png");
+        assert_eq!(safe_name("x.日本"), "x");
         assert_eq!(safe_name(""), "file");
+    }
+
+    #[test]
+    fn names_to_show_keep_their_script_and_lose_what_is_dangerous() {
+        for (filename, shown) in [
+            ("Füchse 🦊_00001_.png", "Füchse 🦊_00001_.png"),
+            ("日本.png", "日本.png"),
+            ("../../etc/passwd", "passwd"),
+            ("..\\x\r\nSet-Cookie: a.png", "xSet-Cookie_ a.png"),
+            ("a\u{202e}gnp.exe", "agnp.exe"),
+            (".hidden", "hidden"),
+            ("\u{7}.png", "png"),
+            ("..", "file"),
+            ("", "file"),
+        ] {
+            assert_eq!(display_name(filename), shown, "{filename:?}");
+        }
     }
 
     #[test]
@@ -223,6 +282,13 @@ mod tests {
             let safe = safe_name(&name);
             prop_assert!(!safe.is_empty() && safe.len() <= LONGEST_NAME && !safe.starts_with('.'));
             prop_assert!(safe.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)));
+        }
+
+        #[test]
+        fn every_name_to_show_is_one_short_line(name in "(?s).{0,400}") {
+            let shown = display_name(&name);
+            prop_assert!(!shown.is_empty() && shown.len() <= LONGEST_NAME && !shown.starts_with('.'));
+            prop_assert!(!shown.contains(['/', '\\', '"']) && !shown.chars().any(char::is_control));
         }
     }
 }

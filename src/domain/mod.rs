@@ -20,6 +20,7 @@ pub mod object_info;
 pub mod outputs;
 pub mod params;
 pub mod progress;
+pub mod redact;
 pub mod registered;
 pub mod rerun;
 pub mod retry;

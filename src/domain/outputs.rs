@@ -6,7 +6,6 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::dsl::{Title, read_title};
-use super::job::NamedText;
 use super::media::MediaKind;
 use super::workflow::Workflow;
 
@@ -63,13 +62,24 @@ pub struct OutputFile {
     pub file: FileRef,
 }
 
+/// One text that a run made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputText {
+    /// The `$output.NAME`, or the node's id.
+    pub var: String,
+    /// The node that made it.
+    pub node_id: String,
+    /// The text.
+    pub text: String,
+}
+
 /// All that a run made, in ComfyUI's order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RunOutputs {
     /// Every file object under any key.
     pub files: Vec<OutputFile>,
     /// Every text under `text` and `string`.
-    pub texts: Vec<NamedText>,
+    pub texts: Vec<OutputText>,
 }
 
 /// Finds files and texts in ComfyUI's `outputs` dictionary.
@@ -82,7 +92,8 @@ pub fn read_outputs(outputs: &RawValue, names: &OutputNames) -> RunOutputs {
         let var = names.of_node(node_id);
         for (key, value) in ui {
             if matches!(key.as_str(), "text" | "string") {
-                found.texts.extend(texts(value).into_iter().map(|text| NamedText { var: var.clone(), text }));
+                let owned = |text| OutputText { var: var.clone(), node_id: node_id.clone(), text };
+                found.texts.extend(texts(value).into_iter().map(owned));
             }
             let items = value.as_array().map_or_else(|| std::slice::from_ref(value), Vec::as_slice);
             found.files.extend(items.iter().filter_map(|item| {

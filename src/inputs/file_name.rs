@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn the_header_comes_before_the_path() {
-        assert_eq!(named("attachment; filename=\"a;b \\\"c\\\".png\"; size=3"), "a_b__c_.png");
+        assert_eq!(named("attachment; filename=\"a;b \\\"c\\\".png\"; size=3"), "a_b_c_.png");
         assert_eq!(named("attachment;FileName=cat.jpg"), "cat.jpg");
         assert_eq!(named("attachment; filename=\"x.png\"; filename*=UTF-8''na%C3%AFve.png"), "na_ve.png");
         assert_eq!(named("inline; filename=\"../../etc/passwd\""), "passwd");

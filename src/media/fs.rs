@@ -16,33 +16,44 @@ use tokio_util::io::ReaderStream;
 
 use super::content_type::{HEAD, content_type, extension};
 use super::inputs::{self, Inputs};
-use super::{Incoming, MediaError, MediaStore, Source, Stored};
+use super::{Extent, Incoming, MediaError, MediaStore, Source, Stored};
+use crate::disk::Disk;
 use crate::domain::id::PromptId;
 use crate::domain::time::UnixMillis;
 
 /// Bytes read from disk at once.
 const READ_CHUNK: usize = 64 * 1024;
 
+/// Bytes written between two looks at the disk's free space.
+const LOOK: u64 = 1 << 20;
+
 /// The [`MediaStore`] below one folder.
 #[derive(Debug)]
 pub struct FsMediaStore {
     root: PathBuf,
+    disk: Disk,
     inputs: Inputs,
     next: AtomicU64,
 }
 
 impl FsMediaStore {
-    /// Opens the store below `root`, making it if need be; removes what an earlier process left unfinished.
+    /// Opens the store below `root`, making it if need be; removes what an earlier process left unfinished. Files are
+    /// refused while less than `reserve` bytes of its disk are free, because the database may need them.
     ///
     /// # Errors
     /// Any I/O error.
-    pub async fn open(root: PathBuf) -> Result<Self, MediaError> {
+    pub async fn open(root: PathBuf, reserve: u64) -> Result<Self, MediaError> {
         let incoming = root.join("incoming");
         match fs::remove_dir_all(&incoming).await {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
             _ => fs::create_dir_all(&incoming).await?,
         }
-        Ok(Self { inputs: Inputs::new(&root), root, next: AtomicU64::new(0) })
+        Ok(Self {
+            inputs: Inputs::new(&root),
+            disk: Disk::new(&root, reserve),
+            root,
+            next: AtomicU64::new(0),
+        })
     }
 
     fn folder(&self, id: PromptId) -> PathBuf {
@@ -51,12 +62,25 @@ impl FsMediaStore {
     }
 
     /// Writes a source into a temporary file.
-    async fn take_in(&self, name: &str, mut source: Source<'_>, limit: u64) -> Result<Incoming, MediaError> {
+    async fn take_in(
+        &self,
+        name: &str,
+        mut source: Source<'_>,
+        extent: Extent,
+    ) -> Result<Incoming, MediaError> {
+        let Extent { limit, expected } = extent;
+        if expected > limit {
+            return Err(MediaError::TooLarge { limit });
+        }
+        if !self.disk.has_room_for(expected) {
+            return Err(MediaError::DiskFull { needed: expected });
+        }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let path = self.root.join("incoming").join(number.to_string());
         let unfinished = Unfinished(Some(path.clone()));
         let mut file = File::create(path).await?;
         let (mut hash, mut bytes, mut head) = (Sha256::new(), 0u64, Vec::with_capacity(HEAD));
+        let mut look_at = LOOK;
         while let Some(chunk) = source.next().await {
             let chunk = chunk.map_err(MediaError::Source)?;
             head.extend_from_slice(&chunk[..chunk.len().min(HEAD - head.len())]);
@@ -65,7 +89,18 @@ impl FsMediaStore {
             if bytes > limit {
                 return Err(MediaError::TooLarge { limit });
             }
-            file.write_all(&chunk).await?;
+            let full = |error: std::io::Error| match error.into() {
+                MediaError::DiskFull { .. } => MediaError::DiskFull { needed: bytes },
+                other => other,
+            };
+            file.write_all(&chunk).await.map_err(full)?;
+            if bytes >= look_at {
+                look_at = bytes + LOOK;
+                file.flush().await.map_err(full)?;
+                if !self.disk.has_room_for(0) {
+                    return Err(MediaError::DiskFull { needed: bytes });
+                }
+            }
         }
         file.flush().await?;
         file.sync_all().await?;
@@ -113,8 +148,14 @@ async fn read(path: &Path, range: Range<u64>) -> Result<Option<Source<'static>>,
 
 #[async_trait]
 impl MediaStore for FsMediaStore {
-    async fn put(&self, id: PromptId, name: &str, source: Source<'_>) -> Result<Stored, MediaError> {
-        let Incoming { stored, file: mut unfinished } = self.take_in(name, source, u64::MAX).await?;
+    async fn put(
+        &self,
+        id: PromptId,
+        name: &str,
+        source: Source<'_>,
+        extent: Extent,
+    ) -> Result<Stored, MediaError> {
+        let Incoming { stored, file: mut unfinished } = self.take_in(name, source, extent).await?;
         let folder = self.folder(id);
         let is_new = !fs::try_exists(&folder).await?;
         fs::create_dir_all(&folder).await?;
@@ -131,7 +172,7 @@ impl MediaStore for FsMediaStore {
     }
 
     async fn receive(&self, name: &str, source: Source<'_>, limit: u64) -> Result<Incoming, MediaError> {
-        self.take_in(name, source, limit).await
+        self.take_in(name, source, Extent::up_to(limit)).await
     }
 
     async fn keep_input(&self, incoming: Incoming, at: UnixMillis) -> Result<Stored, MediaError> {
@@ -187,6 +228,10 @@ impl MediaStore for FsMediaStore {
         read(&self.folder(id).join(name), range).await
     }
 
+    fn has_room_for(&self, bytes: u64) -> bool {
+        self.disk.has_room_for(bytes)
+    }
+
     async fn remove(&self, id: PromptId) -> Result<(), MediaError> {
         match fs::remove_dir_all(self.folder(id)).await {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
@@ -231,6 +276,8 @@ mod tests {
         Some(String::from_utf8(chunks.concat()).unwrap())
     }
 
+    const ANY_SIZE: Extent = Extent::up_to(u64::MAX);
+
     fn unfinished(root: &Path) -> usize {
         std::fs::read_dir(root.join("incoming")).unwrap().count()
     }
@@ -238,8 +285,8 @@ mod tests {
     #[tokio::test]
     async fn a_file_goes_in_and_comes_out_by_ranges() {
         let root = tempfile::tempdir().unwrap();
-        let store = FsMediaStore::open(root.path().into()).await.unwrap();
-        let stored = store.put(id(1), "a.txt", source(&["hello ", "world"])).await.unwrap();
+        let store = FsMediaStore::open(root.path().into(), 0).await.unwrap();
+        let stored = store.put(id(1), "a.txt", source(&["hello ", "world"]), ANY_SIZE).await.unwrap();
         assert_eq!(stored.bytes, 11);
         assert_eq!(stored.sha256, "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9");
         assert_eq!(text(&store, id(1), "a.txt", 0..11).await.unwrap(), "hello world");
@@ -252,10 +299,10 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_breaks_off_leaves_nothing_and_keeps_the_one_before() {
         let root = tempfile::tempdir().unwrap();
-        let store = FsMediaStore::open(root.path().into()).await.unwrap();
-        store.put(id(1), "a.txt", source(&["whole"])).await.unwrap();
+        let store = FsMediaStore::open(root.path().into(), 0).await.unwrap();
+        store.put(id(1), "a.txt", source(&["whole"]), ANY_SIZE).await.unwrap();
         let broken = stream::iter([Ok(Bytes::from_static(b"ha")), Err("reset".into())]).boxed();
-        assert!(matches!(store.put(id(1), "a.txt", broken).await, Err(MediaError::Source(_))));
+        assert!(matches!(store.put(id(1), "a.txt", broken, ANY_SIZE).await, Err(MediaError::Source(_))));
         assert_eq!(text(&store, id(1), "a.txt", 0..5).await.unwrap(), "whole");
         assert_eq!(unfinished(root.path()), 0);
     }
@@ -263,10 +310,10 @@ mod tests {
     #[tokio::test]
     async fn a_writer_that_is_given_up_leaves_nothing() {
         let root = tempfile::tempdir().unwrap();
-        let store = FsMediaStore::open(root.path().into()).await.unwrap();
+        let store = FsMediaStore::open(root.path().into(), 0).await.unwrap();
         {
             let endless = stream::iter([Ok(Bytes::from_static(b"ha"))]).chain(stream::pending()).boxed();
-            let put = store.put(id(1), "a.txt", endless);
+            let put = store.put(id(1), "a.txt", endless, ANY_SIZE);
             tokio::pin!(put);
             while unfinished(root.path()) == 0 {
                 assert!(futures_util::poll!(&mut put).is_pending());
@@ -294,7 +341,7 @@ mod tests {
     #[tokio::test]
     async fn an_input_is_kept_once_under_its_hash() {
         let root = tempfile::tempdir().unwrap();
-        let store = FsMediaStore::open(root.path().into()).await.unwrap();
+        let store = FsMediaStore::open(root.path().into(), 0).await.unwrap();
         let first = input(&store, "hello world", 1_000).await;
         assert_eq!(first, input(&store, "hello world", 2_000).await);
         assert_eq!((first.bytes, first.extension.as_str()), (11, "txt"));
@@ -308,7 +355,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_kept_or_too_large_leaves_nothing() {
         let root = tempfile::tempdir().unwrap();
-        let store = FsMediaStore::open(root.path().into()).await.unwrap();
+        let store = FsMediaStore::open(root.path().into(), 0).await.unwrap();
         drop(store.receive("x", source(&["abc"]), 3).await.unwrap());
         let refused = store.receive("x", source(&["ab", "cd"]), 3).await;
         assert!(matches!(refused, Err(MediaError::TooLarge { limit: 3 })));
@@ -317,9 +364,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn with_less_than_its_reserve_free_nothing_is_taken() {
+        let root = tempfile::tempdir().unwrap();
+        let store = FsMediaStore::open(root.path().into(), u64::MAX).await.unwrap();
+        let extent = Extent { limit: 10, expected: 5 };
+        let refused = store.put(id(1), "a.txt", source(&["whole"]), extent).await;
+        assert!(matches!(refused, Err(MediaError::DiskFull { needed: 5 })), "{refused:?}");
+        assert!(!store.has_room_for(0));
+        assert_eq!(unfinished(root.path()), 0);
+    }
+
+    #[tokio::test]
     async fn only_an_input_that_grew_old_is_removed() {
         let root = tempfile::tempdir().unwrap();
-        let store = FsMediaStore::open(root.path().into()).await.unwrap();
+        let store = FsMediaStore::open(root.path().into(), 0).await.unwrap();
         let kept = input(&store, "kept", 1_000).await.sha256;
         assert_eq!(store.inputs_before(at(1_000)).await.unwrap(), [] as [&str; 0]);
         assert!(!store.remove_input(&kept, at(1_000)).await.unwrap());
@@ -333,8 +391,8 @@ mod tests {
     #[tokio::test]
     async fn a_jobs_file_becomes_an_input_that_outlives_the_job() {
         let root = tempfile::tempdir().unwrap();
-        let store = FsMediaStore::open(root.path().into()).await.unwrap();
-        let stored = store.put(id(1), "a.txt", source(&["made"])).await.unwrap();
+        let store = FsMediaStore::open(root.path().into(), 0).await.unwrap();
+        let stored = store.put(id(1), "a.txt", source(&["made"]), ANY_SIZE).await.unwrap();
         for _ in 0..2 {
             assert!(store.keep_output_as_input(id(1), "a.txt", &stored.sha256, at(1)).await.unwrap());
         }
@@ -347,10 +405,10 @@ mod tests {
     #[tokio::test]
     async fn a_start_sweeps_what_was_left_and_removal_is_idempotent() {
         let root = tempfile::tempdir().unwrap();
-        let store = FsMediaStore::open(root.path().into()).await.unwrap();
-        store.put(id(1), "a.txt", source(&["x"])).await.unwrap();
+        let store = FsMediaStore::open(root.path().into(), 0).await.unwrap();
+        store.put(id(1), "a.txt", source(&["x"]), ANY_SIZE).await.unwrap();
         std::fs::write(root.path().join("incoming/7"), "half").unwrap();
-        let store = FsMediaStore::open(root.path().into()).await.unwrap();
+        let store = FsMediaStore::open(root.path().into(), 0).await.unwrap();
         assert_eq!(unfinished(root.path()), 0);
         store.remove(id(1)).await.unwrap();
         store.remove(id(1)).await.unwrap();

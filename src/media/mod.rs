@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
 use self::fs::Unfinished;
+use crate::disk::is_full;
 use crate::domain::id::PromptId;
 use crate::domain::time::UnixMillis;
 
@@ -23,6 +24,29 @@ pub type SourceError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The bytes of a file on their way in.
 pub type Source<'a> = BoxStream<'a, Result<Bytes, SourceError>>;
+
+/// How large a file may be, and what is known of its size before it comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// The most bytes it may have.
+    pub limit: u64,
+    /// The bytes that are announced, or that an earlier try needed at least; 0 if nothing is known.
+    pub expected: u64,
+}
+
+impl Extent {
+    /// A file of up to `limit` bytes of which nothing else is known.
+    #[must_use]
+    pub const fn up_to(limit: u64) -> Self {
+        Self { limit, expected: 0 }
+    }
+
+    /// A file that is here already and has `bytes` bytes.
+    #[must_use]
+    pub const fn exactly(bytes: u64) -> Self {
+        Self { limit: bytes, expected: bytes }
+    }
+}
 
 /// What a stored file turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,16 +82,34 @@ pub enum MediaError {
         /// The most that there may be.
         limit: u64,
     },
-    /// The store itself failed (disk full, permissions); nothing was kept.
+    /// The disk has no room for the file, or only its reserve is left; nothing was kept.
+    #[error("the disk of the media files is full: {needed} more bytes do not fit")]
+    DiskFull {
+        /// What of the file must fit at least, in bytes.
+        needed: u64,
+    },
+    /// The store itself failed (permissions, a broken disk); nothing was kept.
     #[error("the media store failed: {0}")]
-    Storage(#[from] std::io::Error),
+    Storage(std::io::Error),
+}
+
+impl From<std::io::Error> for MediaError {
+    fn from(error: std::io::Error) -> Self {
+        if is_full(&error) { Self::DiskFull { needed: 0 } } else { Self::Storage(error) }
+    }
 }
 
 /// Files of jobs, by prompt id and safe name, and inputs for jobs, by the SHA-256 of their bytes.
 #[async_trait]
 pub trait MediaStore: Send + Sync + std::fmt::Debug {
     /// Stores a file as a whole, durably, replacing one of the same name. It is not there before it is complete.
-    async fn put(&self, id: PromptId, name: &str, source: Source<'_>) -> Result<Stored, MediaError>;
+    async fn put(
+        &self,
+        id: PromptId,
+        name: &str,
+        source: Source<'_>,
+        extent: Extent,
+    ) -> Result<Stored, MediaError>;
 
     /// Receives a file of up to `limit` bytes that is kept, or not, when its bytes are known. `name` helps to tell its
     /// type.
@@ -108,6 +150,9 @@ pub trait MediaStore: Send + Sync + std::fmt::Debug {
         name: &str,
         range: Range<u64>,
     ) -> Result<Option<Source<'static>>, MediaError>;
+
+    /// Whether the disk has room for a file of `bytes` bytes besides its reserve.
+    fn has_room_for(&self, bytes: u64) -> bool;
 
     /// Forgets all files of a job. A job without files is no error.
     async fn remove(&self, id: PromptId) -> Result<(), MediaError>;

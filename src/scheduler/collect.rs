@@ -10,7 +10,7 @@ use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::job::NamedText;
 use crate::domain::media::{MediaFile, StoredNames};
 use crate::domain::outputs::{FileRef, OutputFile, RunOutputs, read_outputs};
-use crate::media::{MediaError, Stored};
+use crate::media::{Extent, MediaError, Stored};
 
 /// Tries to fetch one file.
 const TRIES: u32 = 3;
@@ -20,6 +20,10 @@ const TRIES: u32 = 3;
 pub(super) struct Collected {
     pub texts: Vec<NamedText>,
     pub media: Vec<MediaFile>,
+    /// The outputs themselves, if they are too large for the job's row.
+    pub outputs_file: Option<MediaFile>,
+    /// What the caller should know of where things are, in words.
+    pub notes: Vec<String>,
     /// The first file that could not be had.
     pub missing: Option<Failure>,
     /// Whether a file is gone from the server: nothing but another run brings it.
@@ -36,6 +40,10 @@ enum Missing {
     Broken(String),
     /// The server could not be reached.
     Away(String),
+    /// It has more bytes than an output file may have.
+    TooLarge(String),
+    /// The media store has no room for that many bytes.
+    NoRoom(u64),
     /// The media store cannot take it.
     Storage(std::io::Error),
 }
@@ -65,7 +73,7 @@ impl Attempt {
         let downloads: Vec<_> = wanted.iter().map(|(file, name)| self.fetch(file, name).boxed()).collect();
         let fetched: Vec<Result<Stored, Unfetched>> =
             stream::iter(downloads).buffered(self.parts.settings.downloads.max(1)).collect().await;
-        let mut collected = Collected { texts, ..Collected::default() };
+        let mut collected = Collected::default();
         let fetched: HashMap<&FileRef, Result<Stored, Unfetched>> =
             wanted.iter().map(|(file, _)| *file).zip(fetched).collect();
         for OutputFile { var, node_id, kind, file } in &files {
@@ -89,6 +97,8 @@ impl Attempt {
                 None => {}
             }
         }
+        self.keep_texts(texts, &mut names, &mut collected).await;
+        self.keep_outputs(entry.outputs.raw().get(), &mut names, &mut collected).await;
         collected
     }
 
@@ -101,10 +111,21 @@ impl Attempt {
                     let failure = self.unavailable(file, "the server no longer has it");
                     return Err(Unfetched { failure, gone: true, away: false });
                 }
+                Err(Missing::TooLarge(reason)) => {
+                    let failure = self.unavailable(file, &reason);
+                    return Err(Unfetched { failure, gone: false, away: false });
+                }
                 Err(Missing::Broken(reason)) => (reason, false),
                 Err(Missing::Away(reason)) => (reason, true),
+                // A full disk is ours to mend, not the job's fault: its files wait on the server meanwhile.
+                Err(Missing::NoRoom(bytes)) => {
+                    if self.waits_for_room(bytes).await {
+                        continue;
+                    }
+                    let failure = self.unavailable(file, "the gateway's disk is full");
+                    return Err(Unfetched { failure, gone: false, away: false });
+                }
                 Err(Missing::Storage(error)) => {
-                    // A full disk is ours to mend, not the job's fault: its files wait on the server meanwhile.
                     tracing::error!(%error, "the media store does not take files; trying again");
                     self.pause(3).await;
                     continue;
@@ -129,7 +150,16 @@ impl Attempt {
         Failure::new(FailureCode::OutputUnavailable, message)
     }
 
-    async fn pause(&self, failures: u32) {
+    /// Waits until the disk has room for `bytes` more; `false` if the job is cancelled before.
+    pub(super) async fn waits_for_room(&self, bytes: u64) -> bool {
+        tracing::error!(bytes, "the disk of the media files is full; waiting for room");
+        tokio::select! {
+            () = self.parts.until_room(bytes) => true,
+            () = self.cancel.cancelled() => false,
+        }
+    }
+
+    pub(super) async fn pause(&self, failures: u32) {
         let wait = self.parts.settings.retry.delay(failures, self.parts.random.fraction());
         self.parts.clock.sleep(wait).await;
     }
@@ -145,12 +175,18 @@ impl Attempt {
             }
         };
         let view = self.backend.client().view(file).await.map_err(|error| broken(&error))?;
+        let extent = Extent {
+            limit: self.parts.settings.max_output_file,
+            expected: view.content_length().unwrap_or_default(),
+        };
         let bytes = view.into_stream().map_err(Into::into).boxed();
-        self.parts.media.put(self.job.prompt_id, name, bytes).await.map_err(|error| match error {
+        self.parts.media.put(self.job.prompt_id, name, bytes, extent).await.map_err(|error| match error {
             MediaError::Source(error) => Missing::Broken(error.to_string()),
+            MediaError::DiskFull { needed } => Missing::NoRoom(needed),
             MediaError::Storage(error) => Missing::Storage(error),
-            // Outputs have no limit.
-            MediaError::TooLarge { .. } => Missing::Broken(error.to_string()),
+            MediaError::TooLarge { limit } => {
+                Missing::TooLarge(format!("it has more than {limit} bytes (max_output_file)"))
+            }
         })
     }
 }

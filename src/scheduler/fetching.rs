@@ -168,6 +168,11 @@ async fn fetch(parts: &Parts, file: &RemoteInput) -> Result<Incoming, Failure> {
             Ok(incoming) => return Ok(incoming),
             Err(error) => error,
         };
+        if let Some(needed) = error.lacks_room {
+            // The disk's trouble is not the file's: it does not count against the tries.
+            parts.until_room(needed).await;
+            continue;
+        }
         failures += 1;
         if !error.may_pass || !parts.settings.retry.allows(failures) {
             let times = if failures > 1 { format!(" ({failures} times)") } else { String::new() };
@@ -183,11 +188,13 @@ struct Miss {
     reason: String,
     /// Whether another try may end better.
     may_pass: bool,
+    /// The bytes that the disk must have room for before another try; `None` if room is not what lacks.
+    lacks_room: Option<u64>,
 }
 
 impl From<&FetchError> for Miss {
     fn from(error: &FetchError) -> Self {
-        Self { reason: error.to_string(), may_pass: error.is_retryable() }
+        Self { reason: error.to_string(), may_pass: error.is_retryable(), lacks_room: None }
     }
 }
 
@@ -199,15 +206,16 @@ async fn fetch_once(parts: &Parts, url: &Url) -> Result<Incoming, Miss> {
     let storage = |error: &MediaError| {
         tracing::error!(%error, "a fetched file could not be stored");
         let host = url.host_str().unwrap_or_default();
-        Miss { reason: format!("{host}: the gateway could not store it"), may_pass: true }
+        let lacks_room = if let MediaError::DiskFull { needed } = error { Some(*needed) } else { None };
+        Miss { reason: format!("{host}: the gateway could not store it"), may_pass: true, lacks_room }
     };
     let received = parts.media.receive(&name, bytes, parts.settings.inputs.bytes).await;
     received.map_err(|error| match &error {
         MediaError::Source(source) => match source.downcast_ref::<FetchError>() {
             Some(error) => Miss::from(error),
-            None => Miss { reason: source.to_string(), may_pass: true },
+            None => Miss { reason: source.to_string(), may_pass: true, lacks_room: None },
         },
-        MediaError::TooLarge { .. } => Miss { reason: error.to_string(), may_pass: false },
-        MediaError::Storage(_) => storage(&error),
+        MediaError::TooLarge { .. } => Miss { reason: error.to_string(), may_pass: false, lacks_room: None },
+        MediaError::DiskFull { .. } | MediaError::Storage(_) => storage(&error),
     })
 }

@@ -42,6 +42,7 @@ mod dropped;
 mod fetching;
 mod hub;
 mod orphans;
+mod oversize;
 mod reaper;
 mod settle;
 mod submit;
@@ -91,6 +92,12 @@ pub struct Settings {
     pub retention: Option<Duration>,
     /// Files of one job fetched at the same time.
     pub downloads: usize,
+    /// The most bytes of one output file.
+    pub max_output_file: u64,
+    /// A text of more bytes is kept as a file.
+    pub inline_text: usize,
+    /// ComfyUI's outputs of more bytes are kept as a file, and so are texts of more bytes together.
+    pub inline_outputs: usize,
     /// What one file that a URL points at may take.
     pub inputs: inputs::Limits,
     /// How jobs are placed.
@@ -109,6 +116,9 @@ impl Default for Settings {
             lease: Duration::from_mins(1),
             retention: Some(Duration::from_hours(7 * 24)),
             downloads: 4,
+            max_output_file: 8 << 30,
+            inline_text: 1 << 20,
+            inline_outputs: 16 << 20,
             inputs: inputs::Limits::default(),
             dispatch: dispatch::Settings::default(),
         }
@@ -144,6 +154,17 @@ impl Parts {
     /// A lease of this process from now on.
     fn lease(&self) -> Lease {
         Lease { owner: self.owner, until: self.clock.now().plus(self.settings.lease) }
+    }
+
+    /// Waits until the disk of the files has room for `bytes` more. It is looked at every few seconds, because nobody
+    /// tells when a disk gets room.
+    async fn until_room(&self, bytes: u64) {
+        loop {
+            self.clock.sleep(self.settings.retry.delay(3, self.random.fraction())).await;
+            if self.media.has_room_for(bytes) {
+                return;
+            }
+        }
     }
 
     /// When a job that ends at `now` may be forgotten.

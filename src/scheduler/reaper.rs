@@ -20,6 +20,8 @@ const RETENTION: Duration = Duration::from_mins(1);
 const YOUNG_INPUTS: Duration = Duration::from_mins(15);
 /// Results forgotten in one transaction.
 const PURGE: u32 = 200;
+/// Parts of the database that are given back to the disk in a row, so that a stop does not wait for all of them.
+const SHRINK: usize = 64;
 /// How long the id of a forgotten job is told from an unknown one.
 const TOMBSTONES: Duration = Duration::from_hours(30 * 24);
 
@@ -36,6 +38,11 @@ pub(super) fn tasks(parts: &Arc<Parts>, stopping: &CancellationToken) -> Vec<(&'
         (
             "queue deadlines",
             every(DEADLINES, parts, stopping, |parts| Box::pin(async move { expire(&parts).await })),
+        ),
+        ("shorter retention", Box::pin(shorten_retention(parts.clone()))),
+        (
+            "database size",
+            every(RETENTION, parts, stopping, |parts| Box::pin(async move { shrink(&parts).await })),
         ),
         (
             "retention",
@@ -80,6 +87,26 @@ async fn expire(parts: &Parts) -> Result<(), StoreError> {
         parts.metrics.job_finished(Status::Failed);
         parts.hub.left_queue(id);
         parts.hub.job_changed(id);
+    }
+    Ok(())
+}
+
+/// The retention may be shorter than when earlier jobs ended. If this fails, the next start does it.
+async fn shorten_retention(parts: Arc<Parts>) -> Result<(), StoreError> {
+    if let Some(retention) = parts.settings.retention
+        && let Err(error) = parts.store.shorten_retention(retention).await
+    {
+        tracing::error!(%error, "the retention could not be applied to jobs that ended before");
+    }
+    Ok(())
+}
+
+/// Lets the database's file shrink after deletions.
+async fn shrink(parts: &Parts) -> Result<(), StoreError> {
+    for _ in 0..SHRINK {
+        if !parts.store.shrink().await? {
+            break;
+        }
     }
     Ok(())
 }
@@ -139,6 +166,7 @@ pub(super) async fn give_back(parts: &Parts, job: &ClaimedJob, requeue: Requeue)
             let finish = Finish {
                 ending: Ending::Cancelled,
                 outputs: None,
+                outputs_file: None,
                 texts: Vec::new(),
                 media: Vec::new(),
                 dropped_outputs: Vec::new(),

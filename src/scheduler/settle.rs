@@ -72,8 +72,10 @@ impl Attempt {
             self.retry(Retry { fresh: true, ..Retry::failed(&empty_outputs(reason)) }, moments).await;
             return Run::Nothing;
         }
-        let Collected { texts, media, missing, gone, away } = self.collect(entry).await;
+        let Collected { texts, media, outputs_file, notes, missing, gone, away } = self.collect(entry).await;
         let ending = match (ending, missing) {
+            // It waited for room on the disk, and is not wanted any more.
+            (Ending::Completed { .. }, Some(_)) if self.cancel.is_cancelled() => Ending::Cancelled,
             (Ending::Completed { .. }, Some(missing)) if gone && self.may_run_fresh() => {
                 self.retry(Retry { fresh: true, ..Retry::failed(&missing) }, moments).await;
                 return Run::Nothing;
@@ -84,10 +86,12 @@ impl Attempt {
                 return Run::Nothing;
             }
             (Ending::Completed { .. }, Some(missing)) => Ending::Failed(missing),
+            (Ending::Completed { msg }, None) => Ending::Completed { msg: with_notes(msg, notes) },
             (ending, _) => ending,
         };
         let mut finish = Finish {
-            outputs: Some(entry.outputs.raw().to_owned()),
+            outputs: outputs_file.is_none().then(|| entry.outputs.raw().to_owned()),
+            outputs_file,
             texts,
             media,
             dropped_outputs,
@@ -159,6 +163,7 @@ impl Attempt {
         Finish {
             ending,
             outputs: None,
+            outputs_file: None,
             texts: Vec::new(),
             media: Vec::new(),
             dropped_outputs: Vec::new(),
@@ -299,6 +304,12 @@ impl Attempt {
 
 fn empty_outputs(reason: &str) -> Failure {
     Failure::new(FailureCode::OutputUnavailable, reason)
+}
+
+/// The message of a completed job with notes after it.
+fn with_notes(msg: Option<String>, notes: Vec<String>) -> Option<String> {
+    let told: Vec<String> = msg.into_iter().chain(notes).collect();
+    (!told.is_empty()).then(|| told.join("; "))
 }
 
 /// How long ComfyUI worked on it, by its own clock.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{FetchError, Service};
 use crate::domain::id::FileId;
-use crate::domain::media::safe_name;
+use crate::domain::media::display_name;
 use crate::media::{Incoming, MediaError, Source, Stored};
 use crate::store::{FileRecord, StoreError};
 
@@ -41,7 +41,7 @@ impl Service {
             id: self.parts.random.file_id(),
             sha256,
             bytes,
-            filename: safe_name(filename),
+            filename: display_name(filename),
             content_type,
             extension,
             created_at,

@@ -65,7 +65,7 @@ impl From<MediaError> for Wrong {
         match error {
             MediaError::Source(why) => Self::Value(why.to_string()),
             MediaError::TooLarge { limit } => Self::Value(format!("has more than {limit} bytes (max_file)")),
-            MediaError::Storage(_) => Self::Failed(error.into()),
+            MediaError::DiskFull { .. } | MediaError::Storage(_) => Self::Failed(error.into()),
         }
     }
 }

@@ -62,6 +62,8 @@ pub struct Limits {
     pub allow_backend_paths: bool,
     /// Whether a folder of workflow files is followed: what came from it is changed there.
     pub follows_folder: bool,
+    /// Whether callers are told tracebacks and paths of the machines that ComfyUI runs on.
+    pub expose_tracebacks: bool,
     /// How long uploaded files are kept; for ever, if `None`.
     pub file_retention: Option<Duration>,
 }

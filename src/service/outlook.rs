@@ -2,8 +2,10 @@
 //! It must not decide anything.
 
 use super::{JobView, Service};
+use crate::domain::failure::Failure;
 use crate::domain::id::{BackendName, PromptId};
-use crate::domain::job::Status;
+use crate::domain::job::{JobState, Status};
+use crate::domain::redact::cut_paths;
 use crate::scheduler::dispatch::{Blocked, Expectation};
 use crate::store::JobRecord;
 
@@ -52,6 +54,9 @@ impl Service {
                 _ => self.in_words(blocked),
             });
         }
+        if !self.limits.expose_tracebacks {
+            redact(&mut record);
+        }
         JobView { record, progress, expectation }
     }
 
@@ -74,6 +79,21 @@ impl Service {
                 format!("waits for a server that can run it: {}", listed(states))
             }
         }
+    }
+}
+
+/// Takes out of a record what is the operator's matter only.
+fn redact(record: &mut JobRecord) {
+    if let JobState::Failed { failure, .. } = &mut record.state {
+        let whole = std::mem::replace(failure, Failure::new(failure.code, String::new()));
+        *failure = whole.redacted();
+    }
+    let reasons = record.history.iter_mut().map(|attempt| &mut attempt.reason);
+    for words in reasons.chain([&mut record.msg]).flatten() {
+        *words = cut_paths(words);
+    }
+    for output in &mut record.dropped_outputs {
+        output.reason = cut_paths(&output.reason);
     }
 }
 

@@ -51,6 +51,8 @@ pub enum Fault {
     Garbage,
     /// 200 with this body. Not acted on.
     Body(String),
+    /// 200 with a body that never ends. Not acted on.
+    Endless,
     /// Acted on; the connection breaks in the middle of the body.
     Truncate,
     /// The connection is dropped without acting.

@@ -52,6 +52,7 @@ async fn suffer(server: &Server, fault: Fault, mut request: Request, next: Next)
         }
         Fault::Garbage => json_text("<html>\u{1F4A5} this is no JSON".to_owned()),
         Fault::Body(body) => json_text(body),
+        Fault::Endless => endless(),
         Fault::Hang => {
             hang(server).await;
             next.run(request).await
@@ -103,6 +104,13 @@ pub(super) fn dropped() -> Response {
 
 fn json_text(body: String) -> Response {
     ([(header::CONTENT_TYPE, "application/json; charset=utf-8")], body).into_response()
+}
+
+/// A body of zeros that goes on for as long as it is read.
+fn endless() -> Response {
+    let zeros = Bytes::from(vec![0; 64 * 1024]);
+    Body::from_stream(stream::repeat_with(move || Ok::<_, std::convert::Infallible>(zeros.clone())))
+        .into_response()
 }
 
 /// The same response, with half of its body and then a broken connection.

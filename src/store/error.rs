@@ -6,7 +6,10 @@ pub enum StoreError {
     /// Another attempt or owner holds the job: whatever the caller knows of it is out of date.
     #[error("the lease on the job is lost")]
     LeaseLost,
-    /// The database cannot be used now (disk full, I/O error, closed); it may be later.
+    /// The disk of the database is full, or so nearly full that the database may not grow.
+    #[error("the disk of the database is full")]
+    DiskFull,
+    /// The database cannot be used now (I/O error, closed); it may be later.
     #[error("the database is not available: {0}")]
     Unavailable(String),
     /// A row breaks the rules of the schema.

@@ -21,7 +21,7 @@ pub struct FileRecord {
     pub sha256: String,
     /// Its length in bytes.
     pub bytes: u64,
-    /// The caller's name for it, safe in a path.
+    /// The caller's name for it, safe to show and to save under.
     pub filename: String,
     /// Its media type, told by its content.
     pub content_type: String,

@@ -269,8 +269,10 @@ pub struct JobRecord {
     pub metadata: Option<Box<RawValue>>,
     /// Seeds the gateway drew, as a JSON object by node id.
     pub seeds: Option<Box<RawValue>>,
-    /// ComfyUI's outputs, verbatim.
+    /// ComfyUI's outputs, verbatim; `None` if there are none or they are a file.
     pub outputs: Option<Box<RawValue>>,
+    /// The file with ComfyUI's outputs, where they are too large for a row.
+    pub outputs_file: Option<MediaFile>,
     /// Its texts.
     pub texts: Vec<NamedText>,
     /// Its files.
@@ -386,6 +388,13 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
         limit: u32,
     ) -> Result<Vec<PromptId>, StoreError>;
 
+    /// Lets ended jobs and uploaded files that would be kept for longer than `retention` expire earlier. What expires
+    /// earlier already stays so.
+    async fn shorten_retention(&self, retention: Duration) -> Result<(), StoreError>;
+
+    /// Gives a part of the room of forgotten jobs back to the disk; whether there is more.
+    async fn shrink(&self) -> Result<bool, StoreError>;
+
     /// One job with its result.
     async fn get(&self, id: PromptId) -> Result<Lookup, StoreError>;
 
@@ -412,4 +421,7 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
 
     /// Whether the store answers.
     async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Whether the store's disk has room for new jobs. Verbs that end, delete or go on with jobs work all the same.
+    fn has_room(&self) -> bool;
 }

@@ -54,7 +54,7 @@ async fn a_file_goes_in_and_comes_out_whole_and_in_parts() {
     assert_eq!(location, format!("/files/{}", file["file"].as_str().unwrap()));
     assert_eq!(file["url"], format!("{}{location}", scene.gateway.base));
     // By its content, whatever its name says.
-    assert_eq!((&file["content_type"], &file["filename"]), (&json!("image/png"), &json!("me___you.jpeg")));
+    assert_eq!((&file["content_type"], &file["filename"]), (&json!("image/png"), &json!("me & you.jpeg")));
     assert_eq!(file["bytes"], png([1, 2, 3]).len());
     assert!(file["expires_at"].is_string() && file["created_at"].is_string());
 
@@ -62,6 +62,10 @@ async fn a_file_goes_in_and_comes_out_whole_and_in_parts() {
     assert_eq!(whole.headers()["content-type"], "image/png");
     assert_eq!(whole.headers()["etag"], format!("\"{}\"", file["sha256"].as_str().unwrap()));
     assert!(whole.headers()["cache-control"].to_str().unwrap().contains("private"));
+    assert_eq!(
+        whole.headers()["content-disposition"],
+        "inline; filename=\"me_you.jpeg\"; filename*=UTF-8''me%20&%20you.jpeg"
+    );
     assert_eq!(whole.bytes().await.unwrap(), png([1, 2, 3]));
     let some = scene.request(Method::GET, &location).header(RANGE, "bytes=1-3").send().await.unwrap();
     assert_eq!((some.status().as_u16(), some.bytes().await.unwrap().as_ref()), (206, b"PNG".as_slice()));

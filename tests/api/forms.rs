@@ -42,7 +42,8 @@ async fn texts_become_what_their_parameters_take() {
     let request = scene.request(Method::POST, "/execute").header("prefer", "wait=30").multipart(form);
     let result: Value = request.send().await.unwrap().json().await.unwrap();
     assert_eq!(result["status"], "completed", "{result:#}");
-    assert!(result["media"][0]["filename"].as_str().unwrap().starts_with("12 \"cats\""), "{result:#}");
+    let made = &result["outputs"]["2"]["images"][0]["filename"];
+    assert!(made.as_str().unwrap().starts_with("12 \"cats\""), "{result:#}");
     scene.finish().await;
 }
 

@@ -49,6 +49,31 @@ async fn a_file_comes_with_its_true_type_and_may_be_kept_for_ever() {
 }
 
 #[tokio::test]
+async fn a_name_in_any_script_is_given_back_as_it_can_be_saved() {
+    let scene = Scene::new().await;
+    let name = "日本の狐_00001_.png";
+    let path = stored(&scene, name, b"\x89PNG\r\n\x1a\n").await;
+    assert!(path.ends_with("/_00001_.png"), "{path}");
+    let response = scene.gateway.get(&path).await;
+    let encoded = "%E6%97%A5%E6%9C%AC%E3%81%AE%E7%8B%90_00001_.png";
+    assert_eq!(
+        header(&response, "content-disposition"),
+        format!("inline; filename=\"_00001_.png\"; filename*=UTF-8''{encoded}")
+    );
+    let id = path.split('/').nth(2).unwrap();
+    let result = scene.gateway.now(id).await;
+    assert_eq!(result["media"][0]["filename"], name);
+    let odd = "a\u{202e}b\"c.png";
+    std::fs::create_dir_all(scene.comfy.output_directory().join("deep")).unwrap();
+    std::fs::write(scene.comfy.output_directory().join("deep").join(odd), b"x").unwrap();
+    let ui = json!({ "things": [{"filename": odd, "subfolder": "deep", "type": "output"}] });
+    let result = scene.gateway.run(shows(&ui)).await;
+    assert_eq!(result["media"][0]["filename"], "ab_c.png", "{result:#}");
+    assert_eq!(result["outputs"]["1"]["things"][0]["filename"], odd, "outputs are verbatim");
+    scene.finish().await;
+}
+
+#[tokio::test]
 async fn what_calls_itself_a_picture_but_is_a_page_does_not_run_as_one() {
     let scene = Scene::new().await;
     let page = stored(&scene, "page.html", b"<!doctype html><script>alert(1)</script>").await;

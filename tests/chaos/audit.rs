@@ -182,8 +182,7 @@ mod tests {
             let inputs =
                 "INSERT INTO job_inputs (seq, graph, metadata) VALUES (?, '{}', '{\"marker\":\"m\"}')";
             sqlx::query(inputs).bind(seq).execute(&mut db).await.unwrap();
-            let media =
-                "INSERT INTO media VALUES (?, 0, 'v', '1', 'image', 'a.png', 'm_1.png', 'image/png', 3, ?)";
+            let media = "INSERT INTO media VALUES (?, 0, 'v', '1', 'image', 'a.png', 'm_1.png', 'image/png', 3, ?, 0)";
             sqlx::query(media).bind(seq).bind("0".repeat(64)).execute(&mut db).await.unwrap();
         }
         let attempts = "INSERT INTO attempts (seq, number, attempt_id, backend, started_at, ended_at, outcome)

@@ -49,7 +49,7 @@ async fn an_unknown_node_class_is_named() {
 #[tokio::test]
 async fn a_node_error_names_the_node_and_keeps_what_was_finished_before() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::with(&[&comfy], |settings| settings.service.expose_tracebacks = true).await;
     let id = gateway.submit(picture_then_fails("raise")).await;
     let result = gateway.result(&id).await;
     let error = &result["error"];
@@ -59,6 +59,26 @@ async fn a_node_error_names_the_node_and_keeps_what_was_finished_before() {
     assert!(error["traceback"].is_string() && result["msg"].as_str().unwrap().contains("boom"));
     assert_eq!((&result["attempts"], comfy.runs(&id).queued), (&json!(1), 1), "never tried again");
     assert!(gateway.bytes(&result["images_by_var"]["cover"][0]).await.starts_with(b"\x89PNG"));
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn tracebacks_and_paths_of_a_server_are_for_the_operator_only() {
+    let comfy = simulator().await;
+    let gateway = Gateway::before(&[&comfy]).await;
+    let mut workflow = fails("raise");
+    workflow["1"]["inputs"]["message"] = json!("cannot read '/home/ann/Comfy UI/input/x.png'");
+    let result = gateway.run(workflow).await;
+    let error = &result["error"];
+    assert_eq!((&error["exception_type"], &error["traceback"]), (&json!("ValueError"), &Value::Null));
+    assert!(error["message"].as_str().unwrap().ends_with("ValueError: cannot read 'x.png'"), "{result:#}");
+    assert!(!result.to_string().contains("home"), "{result:#}");
+    let mut left = gateway.stop().await;
+    left.settings.service.expose_tracebacks = true;
+    let gateway = left.start().await;
+    let result = gateway.now(result["prompt_id"].as_str().unwrap()).await;
+    assert!(result["msg"].as_str().unwrap().contains("/home/ann"), "the store has all of it: {result:#}");
+    assert!(result["error"]["traceback"].is_string());
     gateway.finish().await;
 }
 

@@ -11,6 +11,7 @@ mod failures;
 mod fencing;
 mod fetching;
 mod folder;
+mod full_disk;
 mod history_faults;
 mod inputs;
 mod jobs;

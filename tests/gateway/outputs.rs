@@ -174,3 +174,41 @@ async fn outputs_of_an_expanded_node_go_by_its_name() {
     assert_eq!(result["images_by_var"]["made"].as_array().map(Vec::len), Some(1), "{result:#}");
     gateway.finish().await;
 }
+
+#[tokio::test]
+async fn a_long_text_is_a_file_and_short_ones_stay() {
+    let comfy = simulator().await;
+    let gateway = Gateway::with(&[&comfy], |settings| settings.scheduler.inline_text = 10).await;
+    let long = "zwölf Boxkämpfer".repeat(20);
+    let ui = json!({ "text": ["short", long] });
+    let result = gateway.run(titled(shows(&ui), "1", "$output.caption")).await;
+    assert_eq!(result["status"], "completed", "{result:#}");
+    assert_eq!(result["texts_by_var"], json!({"caption": ["short"]}));
+    assert_eq!(result["files_by_var"]["caption"], result["files"]);
+    let file = &result["media"][0];
+    assert_eq!(
+        (&file["kind"], &file["content_type"], &file["node_id"], &file["filename"]),
+        (&json!("file"), &json!("text/plain; charset=utf-8"), &json!("1"), &json!("caption.txt"))
+    );
+    assert_eq!(gateway.bytes(&result["files"][0]).await, long.as_bytes());
+    let told = format!("the text of caption has {} bytes and is in files_by_var", long.len());
+    assert_eq!(result["msg"], told);
+    assert_eq!(result["outputs"]["1"], ui, "outputs are verbatim");
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn outputs_that_are_too_large_for_an_answer_are_a_file() {
+    let comfy = simulator().await;
+    let gateway = Gateway::with(&[&comfy], |settings| settings.scheduler.inline_outputs = 500).await;
+    let small = gateway.run(shows(&json!({ "values": [1, 2] }))).await;
+    assert_eq!((&small["outputs_url"], &small["msg"]), (&Value::Null, &Value::Null), "{small:#}");
+    let ui = json!({ "values": (0..500).collect::<Vec<_>>() });
+    let result = gateway.run(shows(&ui)).await;
+    assert_eq!((&result["status"], &result["outputs"]), (&json!("completed"), &json!({})), "{result:#}");
+    assert_eq!((&result["media"], &result["files"]), (&json!([]), &json!([])));
+    let outputs: Value = serde_json::from_slice(&gateway.bytes(&result["outputs_url"]).await).unwrap();
+    assert_eq!(outputs, json!({ "1": ui }));
+    assert!(result["msg"].as_str().unwrap().ends_with("bytes and are at outputs_url"), "{result:#}");
+    gateway.finish().await;
+}

@@ -1,8 +1,9 @@
 //! Our own limits: a disk that takes no files, a queue that is full, time that results are kept.
 
 use std::fs;
+use std::time::Duration;
 
-use comfy_gateway::simulator::Route;
+use comfy_gateway::simulator::{Fault, Route};
 use serde_json::{Value, json};
 
 use crate::support::{Gateway, picture, simulator};
@@ -68,6 +69,22 @@ async fn without_a_retention_jobs_are_kept_for_ever() {
 }
 
 #[tokio::test]
+async fn a_shorter_retention_holds_for_jobs_that_ended_before() {
+    let comfy = simulator().await;
+    let gateway = Gateway::with(&[&comfy], |settings| settings.scheduler.retention = None).await;
+    let result = gateway.run(picture(1)).await;
+    let id = result["prompt_id"].as_str().unwrap();
+    let mut left = gateway.stop().await;
+    left.settings.scheduler.retention = Some(Duration::from_hours(1));
+    let gateway = left.start().await;
+    let expires = |job: &Value| job["expires_at"].as_str().map(|at| at.parse::<jiff::Timestamp>().unwrap());
+    let result = gateway.until(id, |job| expires(job).is_some()).await;
+    let finished: jiff::Timestamp = result["finished_at"].as_str().unwrap().parse().unwrap();
+    assert_eq!(expires(&result).unwrap().duration_since(finished).as_secs(), 3_600);
+    gateway.finish().await;
+}
+
+#[tokio::test]
 async fn a_full_queue_refuses_and_takes_jobs_again_when_some_have_gone() {
     let comfy = simulator().await;
     comfy.crash().await;
@@ -92,5 +109,34 @@ async fn a_full_queue_refuses_and_takes_jobs_again_when_some_have_gone() {
     };
     let job = accepted.await;
     assert_eq!(gateway.cancel(job["prompt_id"].as_str().unwrap()).await["status"], "cancelled");
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn an_output_file_that_never_ends_fails_its_job_and_leaves_nothing() {
+    let comfy = simulator().await;
+    let gateway = Gateway::with(&[&comfy], |settings| settings.scheduler.max_output_file = 1 << 20).await;
+    comfy.faults().next(Route::View, 1, Fault::Endless);
+    let result = gateway.run(picture(1)).await;
+    let error = &result["error"];
+    assert_eq!(
+        (&error["code"], &error["node_id"], &error["retryable"]),
+        (&json!("output_unavailable"), &json!("2"), &json!(false)),
+        "{result:#}"
+    );
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("has more than 1048576 bytes (max_output_file)"), "{message}");
+    assert_eq!(comfy.requests(Route::View).len(), 1, "a second fetch would end no better");
+    assert_eq!(fs::read_dir(gateway.data.path().join("media/incoming")).unwrap().count(), 0);
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn an_output_file_that_is_announced_as_too_large_is_not_read() {
+    let comfy = simulator().await;
+    let gateway = Gateway::with(&[&comfy], |settings| settings.scheduler.max_output_file = 60).await;
+    let result = gateway.run(picture(1)).await;
+    assert_eq!(result["error"]["code"], "output_unavailable", "{result:#}");
+    assert!(result["msg"].as_str().unwrap().contains("more than 60 bytes"), "{result:#}");
     gateway.finish().await;
 }

@@ -242,3 +242,22 @@ async fn a_crash_of_an_internal_task_ends_the_process_with_a_failing_code() {
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("the internal task `dispatcher` crashed"), "{stderr}");
 }
+
+#[tokio::test]
+async fn health_asks_the_gateway_where_it_listens() {
+    let comfy = simulator().await;
+    let data = tempfile::tempdir().unwrap();
+    let mut gateway = Process::start(data.path(), &[comfy.url()]).await;
+    let address = gateway.base.strip_prefix("http://").unwrap().to_owned();
+    let port = address.rsplit_once(':').unwrap().1;
+    for listen in [address.clone(), format!("0.0.0.0:{port}"), format!("[::]:{port}")] {
+        let (output, stdout, stderr) = run(&["health", "--listen", &listen]).await;
+        assert_eq!((output.status.code(), stdout.as_str(), stderr.as_str()), (Some(0), "", ""), "{listen}");
+        let by_environment = program().arg("health").env("COMFY_GATEWAY_LISTEN", &listen).status().await;
+        assert!(by_environment.unwrap().success(), "{listen}");
+    }
+    gateway.stop().await;
+    let (output, _, stderr) = run(&["health", "--listen", &address]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr.contains(&format!("the gateway at {address} cannot be reached")), "{stderr}");
+}

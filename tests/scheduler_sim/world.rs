@@ -57,6 +57,7 @@ pub fn ended(ending: Ending, at: UnixMillis) -> Finish {
     Finish {
         ending,
         outputs: None,
+        outputs_file: None,
         texts: Vec::new(),
         media: Vec::new(),
         dropped_outputs: Vec::new(),
@@ -455,7 +456,7 @@ async fn open(data: &TempDir) -> (Arc<SqliteStore>, Tasks) {
     let tasks = Tasks::default();
     let path = data.path().join("gateway.db");
     let id = GatewayId::from_random([7; 16]);
-    let store = SqliteStore::open(&path, id, &tasks, Arc::new(|_| {})).await.unwrap();
+    let store = SqliteStore::open(&path, id, &tasks, Arc::new(|_| {}), 0).await.unwrap();
     (Arc::new(store), tasks)
 }
 

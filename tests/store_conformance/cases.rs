@@ -39,6 +39,7 @@ macro_rules! every_case {
             attempts::a_dropped_write_happens_wholly_or_not_at_all,
             reading::what_was_made_is_read_back_byte_for_byte,
             reading::whether_a_part_is_enough_is_told_with_each_claim,
+            reading::outputs_that_are_a_file_are_told_from_the_jobs_files,
             reading::thousands_of_files_keep_their_order,
             reading::the_list_is_newest_first_and_goes_on_from_its_cursor,
             reading::the_list_may_be_of_one_status,
@@ -61,6 +62,7 @@ macro_rules! every_case {
             backends::modes_are_kept_by_name_until_the_server_is_opened_or_forgotten,
             forgetting::only_ended_jobs_can_be_deleted,
             forgetting::jobs_are_purged_when_their_retention_ends,
+            forgetting::a_shorter_retention_holds_for_what_is_here_already,
             forgetting::tombstones_are_forgotten_in_their_turn,
         );
     };

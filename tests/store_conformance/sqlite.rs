@@ -2,7 +2,10 @@
 
 mod batches;
 mod damage;
+#[path = "../support/disk.rs"]
+mod disk;
 mod schema;
+mod shrinking;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -22,7 +25,7 @@ pub async fn fixture() -> Fixture {
     let dir = tempfile::tempdir().unwrap();
     let tasks = Tasks::default();
     let path = dir.path().join("gateway.db");
-    let store = SqliteStore::open(&path, gateway_id(1), &tasks, Arc::new(|_| {})).await.unwrap();
+    let store = SqliteStore::open(&path, gateway_id(1), &tasks, Arc::new(|_| {}), 0).await.unwrap();
     Fixture { store: Box::new(store), _kept: Box::new(dir) }
 }
 
@@ -48,11 +51,16 @@ impl Database {
     }
 
     async fn at(path: &Path, fresh_id: u8) -> Result<Self, StoreError> {
+        Self::leaving(path, fresh_id, 0).await
+    }
+
+    /// The same with a reserve on its disk.
+    async fn leaving(path: &Path, fresh_id: u8, reserve: u64) -> Result<Self, StoreError> {
         let batches = Arc::new(Mutex::new(Vec::new()));
         let sizes = Arc::clone(&batches);
         let tasks = Tasks::default();
         let observer = Arc::new(move |size| sizes.lock().unwrap().push(size));
-        let store = SqliteStore::open(path, gateway_id(fresh_id), &tasks, observer).await?;
+        let store = SqliteStore::open(path, gateway_id(fresh_id), &tasks, observer, reserve).await?;
         Ok(Self { path: path.to_owned(), store, tasks, batches, dir: None })
     }
 

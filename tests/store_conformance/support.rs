@@ -153,6 +153,7 @@ pub fn ended(ending: Ending) -> Finish {
     Finish {
         ending,
         outputs: None,
+        outputs_file: None,
         texts: Vec::new(),
         media: Vec::new(),
         dropped_outputs: Vec::new(),

@@ -7,6 +7,7 @@
     reason = "helpers of tests; each test binary uses some of them"
 )]
 
+mod disk;
 mod editor;
 mod graphs;
 mod invariants;
@@ -38,6 +39,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+pub use self::disk::SmallDisk;
 pub use self::editor::editor_picture;
 pub use self::graphs::*;
 pub use self::invariants::assert_invariants;
@@ -78,6 +80,7 @@ pub fn settings(data_dir: &Path, urls: &[&str]) -> Settings {
         urls.iter().enumerate().map(|(at, url)| backend(&format!("gpu-{}", at + 1), url)).collect();
     AppSettings {
         data_dir: data_dir.to_owned(),
+        disk_reserve: 1 << 20,
         public_url: None,
         workflows: None,
         backends,
@@ -97,6 +100,7 @@ pub fn settings(data_dir: &Path, urls: &[&str]) -> Settings {
             workflow: WorkflowLimits { nodes: 10_000, params: 1_000 },
             allow_backend_paths: false,
             max_workflow: 1 << 20,
+            expose_tracebacks: false,
             follows_folder: false,
             file_retention: Some(Duration::from_hours(24)),
         },

@@ -6,6 +6,7 @@ use super::op::{OpError, Reply};
 use super::{queue, rows};
 use crate::domain::id::LeaseOwner;
 use crate::domain::job::{Ending, Fence, Finish, Lease};
+use crate::domain::media::MediaFile;
 use crate::domain::time::UnixMillis;
 use crate::store::{Adopt, ClaimedJob, Requeue, StoreError};
 
@@ -134,12 +135,18 @@ async fn keep_outputs(connection: &mut SqliteConnection, seq: i64, finish: &Fini
             .await?;
     }
     // SQLite takes 32,766 values a statement; a job may have made thousands of frames.
-    for (chunk, files) in finish.media.chunks(1_000).enumerate() {
+    let files: Vec<(&MediaFile, bool)> = finish
+        .media
+        .iter()
+        .map(|file| (file, false))
+        .chain(finish.outputs_file.iter().map(|file| (file, true)))
+        .collect();
+    for (chunk, files) in files.chunks(1_000).enumerate() {
         let first = i64::try_from(chunk * 1_000).unwrap_or(i64::MAX);
         let mut rows = QueryBuilder::<Sqlite>::new(
-            "INSERT INTO media (seq, position, var, node_id, kind, stored_as, filename, content_type, bytes, sha256) ",
+            "INSERT INTO media (seq, position, var, node_id, kind, stored_as, filename, content_type, bytes, sha256, is_outputs) ",
         );
-        rows.push_values((first..).zip(files), |mut row, (position, file)| {
+        rows.push_values((first..).zip(files), |mut row, (position, (file, is_outputs))| {
             row.push_bind(seq)
                 .push_bind(position)
                 .push_bind(file.var.clone())
@@ -149,7 +156,8 @@ async fn keep_outputs(connection: &mut SqliteConnection, seq: i64, finish: &Fini
                 .push_bind(file.filename.clone())
                 .push_bind(file.content_type.clone())
                 .push_bind(i64::try_from(file.bytes).unwrap_or(i64::MAX))
-                .push_bind(file.sha256.clone());
+                .push_bind(file.sha256.clone())
+                .push_bind(i64::from(*is_outputs));
         });
         rows.build().execute(&mut *connection).await?;
     }

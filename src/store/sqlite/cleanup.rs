@@ -1,8 +1,10 @@
 //! Forgetting: deletion on request, retention, and the memory of ids that are gone.
 
+use std::time::Duration;
+
 use sqlx::SqliteConnection;
 
-use super::op::OpError;
+use super::op::{OpError, Reply};
 use super::rows;
 use crate::domain::id::PromptId;
 use crate::domain::time::UnixMillis;
@@ -52,6 +54,32 @@ pub(super) async fn purge(
         .execute(connection)
         .await?;
     Ok(ids)
+}
+
+/// Lets the jobs of a part of the table, and all uploaded files, expire no later than `retention` after their end.
+pub(super) async fn shorten_retention(
+    connection: &mut SqliteConnection,
+    retention: Duration,
+    after: i64,
+    up_to: i64,
+) -> Result<Reply, OpError> {
+    let retention = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+    sqlx::query(
+        "UPDATE jobs SET expires_at = finished_at + ?1 WHERE seq > ?2 AND seq <= ?3 AND finished_at IS NOT NULL
+         AND (expires_at IS NULL OR expires_at > finished_at + ?1)",
+    )
+    .bind(retention)
+    .bind(after)
+    .bind(up_to)
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query(
+        "UPDATE files SET expires_at = created_at + ?1 WHERE expires_at IS NULL OR expires_at > created_at + ?1",
+    )
+    .bind(retention)
+    .execute(connection)
+    .await?;
+    Ok(Reply::Done)
 }
 
 async fn bury(connection: &mut SqliteConnection, id: &str, at: UnixMillis) -> Result<(), sqlx::Error> {

@@ -10,21 +10,27 @@ mod insert;
 mod op;
 mod query;
 mod queue;
+mod room;
 mod rows;
 mod shapes;
+mod shrink;
 mod workflows;
 mod writer;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
+};
 use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
 use self::op::{Envelope, Op, Reply, unavailable};
+use self::room::Room;
 use self::writer::{Message, Writer};
 use super::{
     Adopt, CancelOutcome, Claim, ClaimedJob, Cursor, DeleteOutcome, JobStore, Lookup, Page, QueuePlace,
@@ -45,6 +51,12 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 /// Writes that may wait for the writer task; more callers wait for a place.
 const WAITING_WRITES: usize = 1_024;
 
+/// Bytes that SQLite's log of writes keeps when it is empty again.
+const LARGEST_LOG: &str = "16777216";
+
+/// Jobs looked at in one transaction when the retention became shorter.
+const RETENTION_PART: i64 = 10_000;
+
 /// Connections that read.
 const READERS: u32 = 4;
 
@@ -52,13 +64,15 @@ const READERS: u32 = 4;
 #[derive(Debug)]
 pub struct SqliteStore {
     readers: SqlitePool,
+    room: Arc<Room>,
     writer: mpsc::Sender<Message>,
     gateway_id: GatewayId,
 }
 
 impl SqliteStore {
     /// Opens the database at `path`, makes it or brings its schema up to date, and starts the writer on `tasks`.
-    /// `fresh_id` becomes the gateway's id if the database is new; `observer` is told each batch's size.
+    /// `fresh_id` becomes the gateway's id if the database is new; `observer` is told each batch's size. New jobs and
+    /// files are refused while less than `reserve` bytes of its disk are free.
     ///
     /// # Errors
     /// [`StoreError::NewerSchema`] when a newer version made it, with nothing changed; [`StoreError::Open`] when
@@ -68,6 +82,7 @@ impl SqliteStore {
         fresh_id: GatewayId,
         tasks: &Tasks,
         observer: BatchObserver,
+        reserve: u64,
     ) -> Result<Self, StoreError> {
         let cannot = |error: &dyn std::fmt::Display| StoreError::Open {
             path: path.display().to_string(),
@@ -79,14 +94,23 @@ impl SqliteStore {
             .busy_timeout(Duration::from_secs(5))
             .foreign_keys(true)
             .disable_statement_logging();
+        let room = Arc::new(Room::new(path, reserve));
+        room.prepare();
         refuse_newer(&options, &cannot).await?;
         make_private(path).map_err(|error| cannot(&error))?;
-        let writing =
-            options.clone().journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
+        let writing = options
+            .clone()
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .auto_vacuum(SqliteAutoVacuum::Incremental)
+            .pragma("journal_size_limit", LARGEST_LOG);
         let mut connection = writing.connect().await.map_err(|error| cannot(&error))?;
         MIGRATIONS.run(&mut connection).await.map_err(|error| cannot(&error))?;
         let (gateway_id, next_seq, rev) =
             prepare(&mut connection, fresh_id).await.map_err(|error| cannot(&error))?;
+        if let Err(error) = shrink::adapt(&mut connection, path).await {
+            tracing::warn!(%error, "the database file could not be made to shrink");
+        }
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .idle_timeout(None)
@@ -95,8 +119,11 @@ impl SqliteStore {
             .await
             .map_err(|error| cannot(&error))?;
         let (writer, inbox) = mpsc::channel(WAITING_WRITES);
-        tasks.spawn("store writer", Writer { connection, inbox, observer, next_seq, rev }.run());
-        Ok(Self { readers, writer, gateway_id })
+        tasks.spawn(
+            "store writer",
+            Writer { connection, inbox, observer, room: room.clone(), next_seq, rev }.run(),
+        );
+        Ok(Self { readers, room, writer, gateway_id })
     }
 
     /// Writes what waits and closes the database. Verbs fail from then on.
@@ -281,6 +308,24 @@ impl JobStore for SqliteStore {
         self.write_ids(Op::Purge { now, tombstones_before, limit }).await
     }
 
+    async fn shorten_retention(&self, retention: Duration) -> Result<(), StoreError> {
+        let last = query::last_seq(&self.readers).await?;
+        let mut after = 0;
+        while after <= last {
+            let up_to = after.saturating_add(RETENTION_PART);
+            self.write(Op::ShortenRetention { retention, after, up_to }).await?;
+            after = up_to;
+        }
+        Ok(())
+    }
+
+    async fn shrink(&self) -> Result<bool, StoreError> {
+        let closed = || StoreError::Unavailable("the database is closed".to_owned());
+        let (reply, answer) = oneshot::channel();
+        self.writer.send(Message::Shrink(reply)).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
     async fn get(&self, id: PromptId) -> Result<Lookup, StoreError> {
         query::get(&self.readers, id).await
     }
@@ -313,6 +358,10 @@ impl JobStore for SqliteStore {
 
     async fn ping(&self) -> Result<(), StoreError> {
         query::ping(&self.readers).await
+    }
+
+    fn has_room(&self) -> bool {
+        self.room.allows_growth()
     }
 }
 

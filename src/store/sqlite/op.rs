@@ -1,5 +1,7 @@
 //! The writes as data: what callers hand to the writer task and what it hands back.
 
+use std::time::Duration;
+
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
@@ -39,7 +41,15 @@ pub(super) enum Op {
     DeleteBackend(BackendName),
     SetBackendMode { name: BackendName, mode: Mode },
     ReleaseInputs { now: UnixMillis },
+    ShortenRetention { retention: Duration, after: i64, up_to: i64 },
     Purge { now: UnixMillis, tombstones_before: UnixMillis, limit: u32 },
+}
+
+impl Op {
+    /// Whether it takes up something new that will need more room, rather than going on with what is here.
+    pub(super) const fn grows(&self) -> bool {
+        matches!(self, Self::Insert(_) | Self::InsertFile(_) | Self::PutWorkflow(_) | Self::AddBackend(_))
+    }
 }
 
 /// What came of a write.
@@ -83,6 +93,16 @@ impl From<StoreError> for OpError {
     }
 }
 
+/// SQLite's code for a write that found the disk full.
+const SQLITE_FULL: &str = "13";
+
 pub(super) fn unavailable(error: &sqlx::Error) -> StoreError {
+    if error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code)
+        .is_some_and(|code| code == SQLITE_FULL)
+    {
+        return StoreError::DiskFull;
+    }
     StoreError::Unavailable(error.to_string())
 }

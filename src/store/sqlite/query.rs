@@ -58,7 +58,14 @@ async fn complete(pool: &SqlitePool, row: &SqliteRow) -> Result<JobRecord, Store
     if job.state.status().is_terminal() {
         let media =
             sqlx::query(MEDIA).bind(seq).fetch_all(pool).await.map_err(|error| unavailable(&error))?;
-        job.media = media.iter().map(rows::media).collect::<Result<_, _>>()?;
+        for row in &media {
+            let file = rows::media(row)?;
+            if row.try_get("is_outputs").map_err(|error| unavailable(&error))? {
+                job.outputs_file = Some(file);
+            } else {
+                job.media.push(file);
+            }
+        }
     }
     Ok(job)
 }
@@ -178,6 +185,13 @@ pub(super) async fn stats(pool: &SqlitePool) -> Result<QueueStats, StoreError> {
             .await
             .map_err(|error| unavailable(&error))?;
     Ok(QueueStats { by_status, oldest_queued: oldest.map(UnixMillis::from_millis) })
+}
+
+pub(super) async fn last_seq(pool: &SqlitePool) -> Result<i64, StoreError> {
+    sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM jobs")
+        .fetch_one(pool)
+        .await
+        .map_err(|error| unavailable(&error))
 }
 
 pub(super) async fn queued(pool: &SqlitePool) -> Result<u64, StoreError> {

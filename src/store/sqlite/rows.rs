@@ -249,6 +249,7 @@ pub(super) fn record(row: &SqliteRow) -> Result<JobRecord, StoreError> {
         metadata: json_maybe(row, "metadata")?,
         seeds: json_maybe(row, "seeds")?,
         outputs: json_maybe(row, "outputs")?,
+        outputs_file: None,
         texts: list(row, "texts")?,
         media: Vec::new(),
         dropped_outputs: list(row, "dropped_outputs")?,

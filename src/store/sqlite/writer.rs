@@ -6,7 +6,8 @@ use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use super::op::{Envelope, Op, OpError, Reply, unavailable};
-use super::{attempts, backends, cleanup, inputs, insert, queue, shapes, workflows};
+use super::room::Room;
+use super::{attempts, backends, cleanup, inputs, insert, queue, shapes, shrink, workflows};
 use crate::store::StoreError;
 
 /// The most writes of one transaction. Larger batches gain little and delay their first caller.
@@ -15,10 +16,11 @@ const LARGEST_BATCH: usize = 256;
 /// Told the size of each committed batch.
 pub type BatchObserver = Arc<dyn Fn(usize) + Send + Sync>;
 
-/// A waiting write, or the wish to close.
+/// A waiting write, the wish to give room back to the disk, or to close.
 #[derive(Debug)]
 pub(super) enum Message {
     Write(Envelope),
+    Shrink(oneshot::Sender<Result<bool, StoreError>>),
     Close(oneshot::Sender<()>),
 }
 
@@ -26,6 +28,7 @@ pub(super) struct Writer {
     pub connection: SqliteConnection,
     pub inbox: mpsc::Receiver<Message>,
     pub observer: BatchObserver,
+    pub room: Arc<Room>,
     /// The `seq` of the next accepted job: this task alone inserts.
     pub next_seq: i64,
     /// The revision of the last transaction that let jobs wait: this task alone writes.
@@ -36,16 +39,22 @@ impl Writer {
     /// Runs until it is told to close or every caller is gone.
     pub async fn run(mut self) -> Result<(), StoreError> {
         let mut waiting = Vec::with_capacity(LARGEST_BATCH);
-        let mut closing = None;
+        let (mut closing, mut shrinking) = (None, Vec::new());
         while closing.is_none() && self.inbox.recv_many(&mut waiting, LARGEST_BATCH).await > 0 {
             let mut batch = Vec::with_capacity(waiting.len());
             for message in waiting.drain(..) {
                 match message {
                     Message::Write(envelope) => batch.push(envelope),
+                    Message::Shrink(done) => shrinking.push(done),
                     Message::Close(closed) => closing = Some(closed),
                 }
             }
             self.write(batch).await;
+            for done in shrinking.drain(..) {
+                let shrunk = shrink::shrink(&mut self.connection).await.map_err(|error| unavailable(&error));
+                // Nobody has to know of it.
+                let _: Result<(), _> = done.send(shrunk);
+            }
         }
         let closed = self.connection.close().await;
         if let Some(waiter) = closing {
@@ -56,12 +65,16 @@ impl Writer {
     }
 
     async fn write(&mut self, batch: Vec<Envelope>) {
+        let batch = self.refuse_growth(batch);
         let (ops, replies): (Vec<Op>, Vec<_>) =
             batch.into_iter().map(|envelope| (envelope.op, envelope.reply)).unzip();
         let results = match self.transact(&ops).await {
             Ok(results) => results,
             Err(error) if ops.len() > 1 => self.write_apart(&ops, &error).await,
-            Err(error) => vec![Err(unavailable(&error))],
+            Err(error) => match ops.first() {
+                Some(op) => vec![self.write_again(op, &error).await],
+                None => Vec::new(),
+            },
         };
         for (reply, result) in replies.into_iter().zip(results) {
             // A caller that hung up does not undo its write.
@@ -77,10 +90,36 @@ impl Writer {
             let alone = self.transact(std::slice::from_ref(op)).await;
             results.push(match alone {
                 Ok(mut replies) => replies.pop().unwrap_or(Ok(Reply::Done)),
-                Err(error) => Err(unavailable(&error)),
+                Err(error) => self.write_again(op, &error).await,
             });
         }
         results
+    }
+
+    /// Refuses the writes of a batch that would make the database grow, if it may not.
+    fn refuse_growth(&self, batch: Vec<Envelope>) -> Vec<Envelope> {
+        let grows = |envelope: &Envelope| envelope.op.grows();
+        if !batch.iter().any(grows) || self.room.allows_growth() {
+            return batch;
+        }
+        let (refused, batch): (Vec<_>, Vec<_>) = batch.into_iter().partition(grows);
+        for envelope in refused {
+            // A caller that hung up does not need the refusal.
+            let _: Result<(), _> = envelope.reply.send(Err(StoreError::DiskFull));
+        }
+        batch
+    }
+
+    /// After a write that failed alone: once more if the disk was full, the write goes on with what is here, and room
+    /// could be made for it.
+    async fn write_again(&mut self, op: &Op, error: &sqlx::Error) -> Result<Reply, StoreError> {
+        let failed = unavailable(error);
+        if failed != StoreError::DiskFull || op.grows() || !self.room.give_up() {
+            return Err(failed);
+        }
+        let mut replies =
+            self.transact(std::slice::from_ref(op)).await.map_err(|error| unavailable(&error))?;
+        replies.pop().unwrap_or(Ok(Reply::Done))
     }
 
     /// Does `ops` as one transaction. Its beginning and end are plain statements: some failures, a full disk among
@@ -155,6 +194,9 @@ async fn apply(connection: &mut SqliteConnection, op: &Op, rev: i64) -> Result<R
         Op::DeleteBackend(name) => backends::delete(connection, name).await,
         Op::SetBackendMode { name, mode } => backends::set_mode(connection, name, *mode).await,
         Op::ReleaseInputs { now } => inputs::release(connection, *now).await,
+        Op::ShortenRetention { retention, after, up_to } => {
+            cleanup::shorten_retention(connection, *retention, *after, *up_to).await
+        }
         Op::Purge { now, tombstones_before, limit } => {
             cleanup::purge(connection, *now, *tombstones_before, *limit).await.map(Reply::Ids)
         }

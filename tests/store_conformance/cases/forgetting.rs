@@ -1,7 +1,10 @@
 //! Deletion, retention, and the memory of what is gone.
 
-use comfy_gateway::store::{DeleteOutcome, JobStore, Lookup};
+use std::time::Duration;
 
+use comfy_gateway::store::{DeleteOutcome, FileRecord, JobStore, Lookup, Store};
+
+use super::inputs::file;
 use crate::support::*;
 
 async fn is_gone(store: &dyn JobStore, n: u8) -> bool {
@@ -53,6 +56,29 @@ pub async fn jobs_are_purged_when_their_retention_ends(store: &dyn JobStore) {
     for n in 4..=7 {
         found(store, n).await;
     }
+}
+
+pub async fn a_shorter_retention_holds_for_what_is_here_already(store: &dyn Store) {
+    // Each ended at 2,000 ms.
+    for (n, expires_at) in [(1, Some(9_000)), (2, None), (3, Some(2_100))] {
+        completed_until(store, n, expires_at).await;
+    }
+    running(store, 4).await;
+    accept(store, [5]).await;
+    let upload = |n, expires_at| FileRecord { created_at: at(1_000), ..file(n, expires_at) };
+    for (n, expires_at) in [(1, None), (2, Some(9_000)), (3, Some(1_001))] {
+        store.insert_file(upload(n, expires_at)).await.unwrap();
+    }
+    store.shorten_retention(Duration::from_millis(500)).await.unwrap();
+    for (n, expected) in [(1, Some(2_500)), (2, Some(2_500)), (3, Some(2_100)), (4, None), (5, None)] {
+        assert_eq!(found(store, n).await.expires_at, expected.map(at), "job {n}");
+    }
+    for (n, expected) in [(1, 1_500), (2, 1_500), (3, 1_001)] {
+        let id = upload(n, None).id;
+        assert_eq!(store.file(id).await.unwrap().unwrap().expires_at, Some(at(expected)), "file {n}");
+    }
+    store.shorten_retention(Duration::from_secs(9)).await.unwrap();
+    assert_eq!(found(store, 1).await.expires_at, Some(at(2_500)), "a longer one changes nothing");
 }
 
 pub async fn tombstones_are_forgotten_in_their_turn(store: &dyn JobStore) {

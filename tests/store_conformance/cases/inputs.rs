@@ -13,7 +13,7 @@ use crate::support::{
     slot_of, stored_input,
 };
 
-fn file(n: u8, expires_at: Option<i64>) -> FileRecord {
+pub fn file(n: u8, expires_at: Option<i64>) -> FileRecord {
     FileRecord {
         id: FileId::from_random([n; 16]),
         sha256: stored_input(n).sha256,

@@ -52,6 +52,19 @@ pub async fn whether_a_part_is_enough_is_told_with_each_claim(store: &dyn JobSto
     }
 }
 
+pub async fn outputs_that_are_a_file_are_told_from_the_jobs_files(store: &dyn JobStore) {
+    let fence = running(store, 1).await;
+    let mut finish = ended(completed());
+    finish.media = vec![picture(1)];
+    finish.outputs_file = Some(picture(2));
+    let expected = finish.clone();
+    store.finish(fence, finish).await.unwrap();
+    let record = found(store, 1).await;
+    assert_eq!((record.media, record.outputs_file), (expected.media, expected.outputs_file));
+    assert!(record.outputs.is_none());
+    assert_eq!(store.media(id(1), "cover_2.png").await.unwrap(), Some(picture(2)));
+}
+
 pub async fn thousands_of_files_keep_their_order(store: &dyn JobStore) {
     let fence = running(store, 1).await;
     let mut finish = ended(completed());

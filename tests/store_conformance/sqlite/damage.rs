@@ -1,13 +1,11 @@
 //! Damaged rows, failing transactions and full disks.
 
-use std::path::Path;
-use std::process::Command;
-
 use comfy_gateway::domain::failure::FailureCode;
 use comfy_gateway::domain::job::{Lease, NewJob, Status};
 use comfy_gateway::store::{Adopt, JobStore, StoreError};
 
 use super::Database;
+use super::disk::SmallDisk;
 use crate::support::*;
 
 async fn damage_graph(database: &Database, n: u8) {
@@ -103,46 +101,20 @@ async fn a_transaction_that_the_database_ended_itself_does_not_end_the_store() {
     database.close().await;
 }
 
-/// A file system of one megabyte, taken away when dropped.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let mut mount = Command::new("mount");
-        let mounted = mount.args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(dir.path()).status().unwrap();
-        assert!(mounted.success());
-        Self(dir)
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _unmounted = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
-
 #[tokio::test]
-#[ignore = "needs the right to mount a file system"]
 async fn on_a_full_disk_writes_fail_and_reads_go_on_until_there_is_room() {
-    let disk = SmallDisk::new();
+    let Some(disk) = SmallDisk::new(1) else { return };
     let database = Database::at(&disk.path().join("gateway.db"), 1).await.unwrap();
     let store = &database.store;
     accept(store, [1]).await;
-    let filler = disk.path().join("filler");
-    // Fills the disk to its last byte: that the write fails is what is wanted.
-    let _full = std::fs::write(&filler, vec![0; 2 << 20]);
+    disk.fill();
     let large = |n| NewJob { graph: format!("{{\"x\":\"{}\"}}", "y".repeat(100_000)).into(), ..job(n) };
     for n in 2..6 {
         let refused = store.insert(large(n)).await.unwrap_err();
-        assert!(matches!(&refused, StoreError::Unavailable(reason) if reason.contains("full")), "{refused}");
+        assert_eq!(refused, StoreError::DiskFull);
         assert_eq!(store.status(id(1)).await.unwrap(), Some(Status::Queued));
     }
-    std::fs::remove_file(filler).unwrap();
+    disk.clear();
     for n in 2..6 {
         store.insert(large(n)).await.unwrap();
     }

@@ -120,9 +120,9 @@ async fn the_schema_refuses_rows_that_no_transition_leads_to() {
         "INSERT INTO job_inputs (seq, graph) VALUES (999, '{}')",
         "INSERT INTO attempts VALUES (1, 0, 'x', 'gpu', 1, NULL, NULL, NULL)",
         "INSERT INTO attempts VALUES (1, 9, 'x', 'gpu', 1, 2, NULL, NULL)",
-        "INSERT INTO media VALUES (1, 0, 'v', '1', 'gif', 'a', 'a', 'image/gif', 1, printf('%064d', 0))",
-        "INSERT INTO media VALUES (1, 0, 'v', '1', 'image', 'a', 'a', 'image/gif', 1, 'short')",
-        "INSERT INTO media VALUES (1, 0, 'v', '1', 'image', 'a', 'a', 'image/gif', -1, printf('%064d', 0))",
+        "INSERT INTO media VALUES (1, 0, 'v', '1', 'gif', 'a', 'a', 'image/gif', 1, printf('%064d', 0), 0)",
+        "INSERT INTO media VALUES (1, 0, 'v', '1', 'image', 'a', 'a', 'image/gif', 1, 'short', 0)",
+        "INSERT INTO media VALUES (1, 0, 'v', '1', 'image', 'a', 'a', 'image/gif', -1, printf('%064d', 0), 0)",
         "INSERT INTO gateway VALUES (2, 'another')",
     ] {
         let refused = database.sql(sql).await.expect_err(sql);

@@ -1,0 +1,132 @@
+//! Texts and outputs that are too large for a job's row: kept as files of the job.
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+
+use super::attempt::Attempt;
+use super::collect::Collected;
+use crate::domain::failure::{Failure, FailureCode};
+use crate::domain::job::NamedText;
+use crate::domain::media::{MediaFile, MediaKind, StoredNames};
+use crate::domain::outputs::OutputText;
+use crate::media::{Extent, MediaError, Stored};
+
+/// Bytes that are handed to the media store at once.
+const PIECE: usize = 64 * 1024;
+
+/// Texts by where they are kept.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct SplitTexts {
+    inline: Vec<NamedText>,
+    as_files: Vec<OutputText>,
+}
+
+/// Texts stay in the result up to `each` bytes, and up to `all` bytes together.
+fn split(texts: Vec<OutputText>, each: usize, all: usize) -> SplitTexts {
+    let mut split = SplitTexts::default();
+    let mut left = all;
+    for text in texts {
+        let bytes = text.text.len();
+        if bytes > each || bytes > left {
+            split.as_files.push(text);
+        } else {
+            left -= bytes;
+            split.inline.push(NamedText { var: text.var, text: text.text });
+        }
+    }
+    split
+}
+
+impl Attempt {
+    /// Takes the texts into `collected`: the large ones as files, with a note of each.
+    pub(super) async fn keep_texts(
+        &self,
+        texts: Vec<OutputText>,
+        names: &mut StoredNames,
+        collected: &mut Collected,
+    ) {
+        let settings = &self.parts.settings;
+        let split = split(texts, settings.inline_text, settings.inline_outputs);
+        collected.texts = split.inline;
+        for OutputText { var, node_id, text } in split.as_files {
+            let filename = format!("{var}.txt");
+            let stored_as = names.take(&filename);
+            let Some(stored) = self.keep(&stored_as, &text, collected).await else { return };
+            let bytes = stored.bytes;
+            collected.notes.push(format!("the text of {var} has {bytes} bytes and is in files_by_var"));
+            collected.media.push(MediaFile {
+                content_type: "text/plain; charset=utf-8".to_owned(),
+                ..file(var, node_id, stored_as, filename, stored)
+            });
+        }
+    }
+
+    /// Keeps outputs as a file in `collected` if they are too large for a row, with a note of it.
+    pub(super) async fn keep_outputs(
+        &self,
+        outputs: &str,
+        names: &mut StoredNames,
+        collected: &mut Collected,
+    ) {
+        if outputs.len() <= self.parts.settings.inline_outputs {
+            return;
+        }
+        let filename = "outputs.json".to_owned();
+        let stored_as = names.take(&filename);
+        let Some(stored) = self.keep(&stored_as, outputs, collected).await else { return };
+        let bytes = stored.bytes;
+        collected.notes.push(format!("ComfyUI's outputs have {bytes} bytes and are at outputs_url"));
+        collected.outputs_file = Some(MediaFile {
+            content_type: "application/json".to_owned(),
+            ..file(String::new(), String::new(), stored_as, filename, stored)
+        });
+    }
+
+    /// Stores a text as a file of the job, however long that takes; `None` if the job is cancelled while the disk is
+    /// full.
+    async fn keep(&self, name: &str, text: &str, collected: &mut Collected) -> Option<Stored> {
+        let extent = Extent::exactly(text.len() as u64);
+        loop {
+            let pieces = text.as_bytes().chunks(PIECE).map(|piece| Ok(Bytes::copy_from_slice(piece)));
+            let source = stream::iter(pieces).boxed();
+            match self.parts.media.put(self.job.prompt_id, name, source, extent).await {
+                Ok(stored) => return Some(stored),
+                Err(MediaError::DiskFull { needed }) => {
+                    if !self.waits_for_room(needed).await {
+                        let why = format!("{name:?} could not be stored: the gateway's disk is full");
+                        let failure = Failure::new(FailureCode::OutputUnavailable, why);
+                        collected.missing.get_or_insert(failure);
+                        return None;
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the media store does not take files; trying again");
+                    self.pause(3).await;
+                }
+            }
+        }
+    }
+}
+
+fn file(var: String, node_id: String, stored_as: String, filename: String, stored: Stored) -> MediaFile {
+    let Stored { bytes, sha256, content_type, .. } = stored;
+    MediaFile { var, node_id, kind: MediaKind::File, stored_as, filename, content_type, bytes, sha256 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> OutputText {
+        OutputText { var: "v".to_owned(), node_id: "1".to_owned(), text: text.to_owned() }
+    }
+
+    #[test]
+    fn texts_stay_inline_up_to_their_limit_and_that_of_all_together() {
+        let SplitTexts { inline, as_files } =
+            split(["four", "fives", "fou", "two2", "", "o"].map(text).into(), 4, 8);
+        let inline: Vec<_> = inline.iter().map(|text| text.text.as_str()).collect();
+        assert_eq!(inline, ["four", "fou", "", "o"]);
+        assert_eq!(as_files, [text("fives"), text("two2")]);
+    }
+}
