@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
@@ -86,8 +87,9 @@ impl Process {
         assert!(Command::new("kill").args(["-HUP", &pid]).status().await.unwrap().success());
         let found =
             |said: &Vec<String>| said.iter().skip(before).find(|line| line.contains(expected)).cloned();
-        let said = self.log.wait_for(|said| found(said).is_some()).await.unwrap();
-        found(&said).unwrap()
+        let waiting = self.log.wait_for(|said| found(said).is_some());
+        let said = tokio::time::timeout(Duration::from_secs(20), waiting).await;
+        found(&said.unwrap_or_else(|_| panic!("never logged: {expected}")).unwrap()).unwrap()
     }
 }
 
