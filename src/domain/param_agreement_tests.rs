@@ -60,7 +60,7 @@ fn satisfies(schema: &Value, value: &Value) -> bool {
         other => panic!("unknown type {other}"),
     };
     let equal = |choice: &Value| match (number(choice), number(value)) {
-        (Some(one), Some(other)) => one >= other && one <= other,
+        (Some(one), Some(other)) => one.partial_cmp(&other) == Some(std::cmp::Ordering::Equal),
         _ => choice == value,
     };
     let bound =
