@@ -3,8 +3,7 @@
 //! # The map
 //! Dependencies go one way: `domain` ← {`store`, `comfy`, `media`, `inputs`, `convert`} ← `pool` ← `scheduler` ←
 //! `service` ← `api` ← `app`. sqlx appears only in `store`, reqwest only in `comfy` and `inputs`, tungstenite only in
-//! `comfy`, axum only in `api`, `simulator` and
-//! `app`; `tests/architecture.rs` holds this.
+//! `comfy`, axum only in `api` and `simulator`; `tests/architecture.rs` holds this.
 //!
 //! * [`domain`]: jobs, workflows, markers, outputs and progress as pure values. No I/O.
 //! * [`convert`]: the editor's files turned into graphs. Pure as well.

@@ -37,8 +37,9 @@ pub struct ServerBody {
     /// sent as basic authorization.
     #[schema(example = "http://10.0.0.7:8188", max_length = 8192)]
     url: String,
-    /// Jobs it is given at once; the second waits in its own queue, so that the GPU never does.
-    #[schema(minimum = 1, maximum = 64, default = 2)]
+    /// The most jobs it is given at once: one while it runs for long, a second that waits in its own queue so that the GPU
+    /// never does, more where jobs take milliseconds.
+    #[schema(minimum = 1, maximum = 64, default = 8)]
     slots: Option<u32>,
     /// What it is called besides: 1 to 64 letters, digits, `.`, `_` or `-` each.
     #[schema(max_items = 64)]

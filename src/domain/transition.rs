@@ -1,5 +1,6 @@
-//! The job's state machine: which event may follow which state, and what comes of it.
-//! The store's guarded statements mirror it; a conformance test holds the two together. No I/O here.
+//! The executable specification of a job's states: which event may follow which state, and what comes of it.
+//! Production does not call it. The store's guarded statements implement the same edges, and the conformance suite
+//! (`tests/store_conformance`) drives both side by side. No I/O here.
 
 use super::failure::Failure;
 use super::id::LeaseOwner;

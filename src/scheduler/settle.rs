@@ -1,4 +1,5 @@
-//! Writing down what an attempt came to: the one place that ends a job or puts it back.
+//! Writing down what an attempt came to: the end of its job, or the job's return to the queue.
+//! Jobs that have no attempt under way are ended elsewhere: by the reaper, by fetching, and by a cancel.
 
 use std::time::Duration;
 
