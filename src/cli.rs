@@ -12,7 +12,7 @@ use crate::simulator::Version;
 #[derive(Debug, Parser)]
 #[command(name = "comfy-gateway", version)]
 #[command(
-    after_help = "Settings come from the file, the environment and flags, in that order of growing weight.\nFlags may stand before or after the command."
+    after_help = "Settings come from the file, the environment and flags, each outweighing the ones before.\nFlags may stand before or after the command."
 )]
 pub struct Cli {
     #[command(subcommand)]

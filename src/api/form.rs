@@ -104,7 +104,7 @@ impl JobBody {
             } else {
                 if body.texts.len() >= MOST_TEXTS {
                     return Err(malformed(format!(
-                        "the form has more than {MOST_TEXTS} parts that are no files"
+                        "the form has more than {MOST_TEXTS} parts that are not files"
                     )));
                 }
                 body.texts.push((name, text(field, &mut room, state).await?));

@@ -40,9 +40,9 @@ kinds! {
     HEADERS_TOO_LARGE = "headers_too_large", REQUEST_HEADER_FIELDS_TOO_LARGE, false, "The headers are too large";
     MALFORMED_JSON = "malformed_json", BAD_REQUEST, false, "The body is not valid JSON";
     INVALID_PROMPT_ID = "invalid_prompt_id", BAD_REQUEST, false, "The prompt id is not a UUID";
-    INVALID_NAME = "invalid_name", BAD_REQUEST, false, "The name is none that a workflow may have";
+    INVALID_NAME = "invalid_name", BAD_REQUEST, false, "The workflow's name is not valid";
     INVALID_QUERY = "invalid_query", BAD_REQUEST, false, "A query parameter or header is not valid";
-    NOT_FOUND = "not_found", NOT_FOUND, false, "There is no such thing";
+    NOT_FOUND = "not_found", NOT_FOUND, false, "The requested resource does not exist";
     METHOD_NOT_ALLOWED = "method_not_allowed", METHOD_NOT_ALLOWED, false, "This path does not take this method";
     REQUEST_TIMEOUT = "request_timeout", REQUEST_TIMEOUT, true, "The body did not arrive in time";
     UNFINISHED = "unfinished", CONFLICT, true, "The job has not ended yet";
@@ -55,9 +55,9 @@ kinds! {
     INVALID_WORKFLOW = "invalid_workflow", UNPROCESSABLE_ENTITY, false, "The workflow cannot be run";
     INVALID_PARAMS = "invalid_params", UNPROCESSABLE_ENTITY, false, "The parameters do not fit the workflow";
     FROM_FOLDER = "from_folder", CONFLICT, false, "The workflow comes from a file and is changed there";
-    BACKEND_EXISTS = "backend_exists", CONFLICT, false, "There is such a server already";
+    BACKEND_EXISTS = "backend_exists", CONFLICT, false, "A server with this name or address exists already";
     BACKEND_BUSY = "backend_busy", CONFLICT, true, "The server has jobs";
-    BACKEND_CONFIGURED = "backend_configured", CONFLICT, false, "The server stands in the configuration";
+    BACKEND_CONFIGURED = "backend_configured", CONFLICT, false, "The server is defined in the configuration";
     WORKFLOW_UNAVAILABLE = "workflow_unavailable", BAD_GATEWAY, true, "The workflow could not be fetched";
     SERVERS_UNKNOWN = "servers_unknown", SERVICE_UNAVAILABLE, true, "No server has told its node classes yet";
     INTERNAL = "internal", INTERNAL_SERVER_ERROR, true, "The gateway failed";

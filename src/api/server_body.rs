@@ -162,7 +162,7 @@ fn headers(fields: &mut Fields<'_>) -> Vec<(String, SecretString)> {
         let pointer = format!("headers/{}", escaped(&name));
         match (name.parse::<HeaderName>(), carried(raw)) {
             (Ok(_), Some(value)) => headers.push((name, value)),
-            (Err(_), _) => fields.fault(&pointer, format!("`{name}` is no header name")),
+            (Err(_), _) => fields.fault(&pointer, format!("`{name}` is not a valid header name")),
             (_, None) => fields.fault(
                 &pointer,
                 format!("the value of `{name}` must be a text of up to {LONGEST} bytes without line breaks"),

@@ -84,7 +84,8 @@ impl ComfyEndpoint {
     fn header_map(&self) -> Result<HeaderMap, String> {
         let mut headers = HeaderMap::new();
         for (name, value) in &self.headers {
-            let parsed: HeaderName = name.parse().map_err(|_| format!("`{name}` is no header name"))?;
+            let parsed: HeaderName =
+                name.parse().map_err(|_| format!("`{name}` is not a valid header name"))?;
             if is_ours(&parsed) {
                 return Err(format!("the header `{name}` is set by the connection itself"));
             }

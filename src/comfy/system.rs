@@ -68,7 +68,7 @@ impl ComfyClient {
         let request = self.call(OBJECT_INFO, None, &[]).await?;
         let body = self.json(OBJECT_INFO, request).await?;
         if !body.trim_start().starts_with('{') {
-            return Err(self.malformed(OBJECT_INFO, "it is no JSON object"));
+            return Err(self.malformed(OBJECT_INFO, "it is not a JSON object"));
         }
         RawValue::from_string(body).map_err(|error| self.malformed(OBJECT_INFO, error))
     }

@@ -45,7 +45,7 @@ impl File<'_> {
             Err(error) => {
                 let source = error.span().map_or(source, |span| self.source_of(span.start));
                 // The message alone: the whole error shows the line, which may hold a secret.
-                let problem = format!("the file is no TOML: {}", error.message().replace('\n', ", "));
+                let problem = format!("the file is not valid TOML: {}", error.message().replace('\n', ", "));
                 self.errors.push(ConfigError::new("config", source, problem));
             }
         }

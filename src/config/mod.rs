@@ -1,4 +1,4 @@
-//! One typed configuration from a file, the environment and flags, in that order of growing weight.
+//! One typed configuration from a file, the environment and flags, each outweighing the ones before.
 //! It must not read the process's environment or arguments itself, nor connect to anything.
 //!
 //! Every value given anywhere is checked, also one that a weightier source replaces, and all faults are told at

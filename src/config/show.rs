@@ -74,7 +74,7 @@ fn write_reference(out: &mut String) -> fmt::Result {
     for BackendKey { key, default, help, allowed, .. } in BACKEND_KEYS {
         writeln!(out, "| `{key}` | {default} | {help} {}. |", capital(allowed))?;
     }
-    writeln!(out, "\nFurther names in the environment:\n\n| Environment | What it does |\n|---|---|")?;
+    writeln!(out, "\nOther environment variables:\n\n| Environment | What it does |\n|---|---|")?;
     OTHER_NAMES.iter().try_for_each(|(name, help)| writeln!(out, "| `{name}` | {help} |"))
 }
 

@@ -183,7 +183,7 @@ fn settings_that_contradict_each_other_are_refused() {
 #[test]
 fn a_file_that_is_no_toml_or_not_there_is_told_without_its_text() {
     let message = file("log = \"info\"\n[[backends]]\nbearer = \"s3cret\nurl = 1").unwrap_err();
-    assert!(message.contains("config (gateway.toml line 3): the file is no TOML"), "{message}");
+    assert!(message.contains("config (gateway.toml line 3): the file is not valid TOML"), "{message}");
     assert!(!message.contains("s3cret"), "{message}");
     told(
         env(&[("COMFY_GATEWAY_CONFIG", "/no/such.toml")]),
@@ -291,7 +291,7 @@ fn a_wrong_value_of_a_server_names_its_place_and_never_shows_it() {
         "backends[0].url (gateway.toml line 2): is missing",
         "backends[1].url (gateway.toml line 11): must be an http:// or https:// URL",
         "backends[1].bearer_file (gateway.toml line 13): is given twice",
-        "backends[2] (gateway.toml line 14): `X A` is no header name",
+        "backends[2] (gateway.toml line 14): `X A` is not a valid header name",
     ] {
         assert!(message.contains(part), "`{part}` is missing in\n{message}");
     }

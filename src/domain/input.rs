@@ -109,7 +109,8 @@ impl<'a> MediaValue<'a> {
         let words = |key: &str| {
             get(key)
                 .map(|raw| {
-                    serde_json::from_str::<String>(raw).map_err(|_| format!("has a {key:?} that is no text"))
+                    serde_json::from_str::<String>(raw)
+                        .map_err(|_| format!("has a {key:?} that is not a text"))
                 })
                 .transpose()
         };

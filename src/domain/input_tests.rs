@@ -59,7 +59,7 @@ fn what_is_none_of_them_is_told_why() {
         (r#""file:///etc/passwd""#, "no other scheme"),
         (r#""data:image/png,abc""#, "not base64"),
         (r#""data:image/png""#, "comma"),
-        (r#"{"base64":7}"#, "no text"),
+        (r#"{"base64":7}"#, "not a text"),
         (r#"{"base64":"","name":"x"}"#, "unknown key \"name\""),
         (r#"{"file":"x"}"#, "names no file"),
         (r#"{"result":"x"}"#, "names no job"),

@@ -236,7 +236,12 @@ impl Attempt {
         };
         match self.persist(|| self.parts.store.requeue(self.fence(), requeue.clone())).await {
             Ok(()) => {
-                tracing::warn!(reason = brief, "an attempt came to nothing");
+                // An attempt that does not count is planned, such as a drain.
+                if requeue.counts {
+                    tracing::warn!(reason = brief, "the job was requeued");
+                } else {
+                    tracing::info!(reason = brief, "the job was requeued");
+                }
                 self.parts.metrics.attempt_ended(self.backend.name().as_str(), "requeued");
                 self.parts.hub.job_changed(self.job.prompt_id);
                 self.parts.hub.work_came();

@@ -181,7 +181,7 @@ impl Attempt {
                 return retry.said_as(brief);
             }
             Loss::Forgotten { .. } => "the server no longer knows the job; it was probably restarted",
-            Loss::WentAway { .. } => "the server went away in mid-job",
+            Loss::WentAway { .. } => "the server went away while it ran the job",
             Loss::OutOfReach => "the server could not be reached for too long",
         };
         if matches!(loss, Loss::Forgotten { .. }) {

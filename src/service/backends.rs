@@ -34,7 +34,7 @@ pub enum BackendError {
         jobs: usize,
     },
     /// It stands in the configuration.
-    #[error("the server {0} stands in the configuration: remove it there, or cordon it here")]
+    #[error("the server {0} is defined in the configuration: remove it there, or cordon it here")]
     Configured(BackendName),
     /// The store failed.
     #[error(transparent)]

@@ -63,7 +63,7 @@ impl Service {
     fn in_words(&self, blocked: &Blocked) -> String {
         match blocked {
             Blocked::NoServers => "waits for a server: there is none".to_owned(),
-            Blocked::NoSuchBackend(name) => format!("waits for the server {name}, which there is not"),
+            Blocked::NoSuchBackend(name) => format!("waits for the server {name}, which does not exist"),
             Blocked::NoSuchLabels(labels) => {
                 format!("waits for a server with the labels {}; none has them", labels.join(", "))
             }
@@ -76,7 +76,7 @@ impl Service {
                     Some(backend) => format!("{name} ({})", backend.state()),
                     None => name.to_string(),
                 });
-                format!("waits for a server that can run it: {}", listed(states))
+                format!("waits for a server that can run the workflow: {}", listed(states))
             }
         }
     }

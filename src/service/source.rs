@@ -181,7 +181,7 @@ impl Service {
                     which.name,
                     known.iter().find(|known| known.name == which.name).map_or(0, |known| known.version)
                 ),
-                (near, false) if near.is_empty() => "; GET /workflows lists those there are".to_owned(),
+                (near, false) if near.is_empty() => "; GET /workflows lists all workflows".to_owned(),
                 (near, false) => format!("; did you mean {}?", near.join(" or ")),
             };
         Err(SubmitError::UnknownWorkflow(format!("there is no workflow {which}{hint}")))
@@ -208,7 +208,7 @@ impl Service {
         });
         let text = String::from_utf8(bytes.await.map_err(unavailable)?).map_err(|_| {
             let host = url.host_str().unwrap_or_default();
-            SubmitError::WorkflowUnavailable(format!("{host}: what it sent is no text"))
+            SubmitError::WorkflowUnavailable(format!("{host}: the response is not UTF-8 text"))
         })?;
         if let Some(etag) = etag {
             self.fetched.keep(&url, etag, text.clone());

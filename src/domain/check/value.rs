@@ -70,7 +70,7 @@ impl NodeCheck<'_, '_> {
         let list = if choices.len() > FEW {
             format!("one of the {} values the server has", choices.len())
         } else if choices.is_empty() {
-            "a value, and the server has none to choose from".to_owned()
+            "one of the values that the server lists, but the server lists none".to_owned()
         } else {
             let listed: Vec<String> = choices
                 .iter()
