@@ -120,7 +120,8 @@ pub fn settings(data_dir: &Path, urls: &[&str]) -> Settings {
             // Longer than any test turns its clock: a client's pooled connection would be cut under its request.
             keep_alive: Duration::from_hours(24 * 365 * 1_000),
             pace: MinimumPace { window: Duration::from_secs(10), bytes: 1 << 10 },
-            drain_timeout: Duration::from_secs(2),
+            // As long as it is by default: a busy machine may need it to write an answer.
+            drain_timeout: Duration::from_secs(4),
         },
     }
 }
