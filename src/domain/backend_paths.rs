@@ -4,6 +4,9 @@
 //! without a check, so that `/etc/x.png` and `../x.png` leave it; a name that ends in `[output]` or `[temp]` is looked
 //! for in that folder, where the files of other callers are.
 
+use std::collections::HashSet;
+
+use super::capped::Capped;
 use super::fields::{self, Fields};
 use super::object_info::{Classes, NodeClass};
 use super::params::MEDIA_CLASSES;
@@ -24,19 +27,20 @@ pub struct BackendPath {
     pub message: String,
 }
 
-/// All such values among a workflow's literals. `is_file` says of a node's id and an input whether a parameter that is
-/// marked as a file sets it.
+/// Such values among a workflow's literals. `files` are the inputs, by node id and name, that parameters marked as files
+/// set.
 #[must_use]
-pub fn backend_paths(
+pub(crate) fn backend_paths(
     workflow: &Workflow<'_>,
     classes: &dyn Classes,
-    is_file: impl Fn(&str, &str) -> bool,
-) -> Vec<BackendPath> {
-    let mut found = Vec::new();
+    files: &HashSet<(&str, &str)>,
+) -> Capped<BackendPath> {
+    let mut found = Capped::default();
     for node in workflow.nodes() {
         let class = classes.class(&node.class_type);
         for input in node.inputs.iter().filter(|input| input.link.is_none()) {
-            let names_file = reads_file(node, class, &input.name) || is_file(&node.id, &input.name);
+            let names_file = reads_file(node, class, &input.name)
+                || files.contains(&(node.id.as_str(), input.name.as_str()));
             let message = if names_file { fault_of(workflow.value(input)) } else { None };
             if let Some(message) = message {
                 found.push(BackendPath { node_id: node.id.clone(), input: input.name.clone(), message });
@@ -93,7 +97,7 @@ mod tests {
         let text = graph.to_string();
         let workflow = Workflow::parse(&text).unwrap();
         let info = ObjectInfo::parse(info).unwrap();
-        let found = backend_paths(&workflow, &info, |_, input| input == "marked");
+        let found = backend_paths(&workflow, &info, &HashSet::from([("2", "marked")]));
         found.into_iter().map(|path| format!("{}.{}", path.node_id, path.input)).collect()
     }
 

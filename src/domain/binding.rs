@@ -2,7 +2,7 @@
 //! It must not fetch what values point at: it says which files there are, and is told their names.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use serde_json::value::RawValue;
@@ -163,12 +163,15 @@ impl<'p, 'v> Plan<'p, 'v> {
             .map(|(node, target, _)| (self.params.workflow.nodes()[*node].id.as_str(), target.field.as_str()))
     }
 
-    /// Whether a parameter that is marked as a file sets an input.
+    /// The inputs, by node id and name, that parameters marked as files set.
     #[must_use]
-    pub fn sets_file(&self, node_id: &str, field: &str) -> bool {
+    pub fn file_inputs(&self) -> HashSet<(&str, &str)> {
         let nodes = self.params.workflow.nodes();
-        let sets = |target: &Target| target.field == field && nodes[target.node].id == node_id;
-        self.params.declared.values().any(|param| param.media && param.targets.iter().any(sets))
+        let media = self.params.declared.values().filter(|param| param.media);
+        media
+            .flat_map(|param| &param.targets)
+            .map(|target| (nodes[target.node].id.as_str(), target.field.as_str()))
+            .collect()
     }
 
     /// The parameter that sets an input.

@@ -5,6 +5,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use indexmap::IndexMap;
+
 use super::attempt::Attempt;
 use super::verdict::refusal_of;
 use crate::comfy::{HistoryEntry, NodeErrors};
@@ -24,19 +26,17 @@ impl Attempt {
         output_nodes: &[String],
         entry: &HistoryEntry,
     ) -> Vec<DroppedOutput> {
-        let mut reasons: Vec<(&str, String)> = Vec::new();
+        let mut reasons: IndexMap<&str, String> = IndexMap::new();
         for node in &refused.nodes {
             for output in &node.dependent_outputs {
-                if reasons.iter().all(|(known, _)| known != output) {
-                    reasons.push((output, refusal_of(node)));
-                }
+                reasons.entry(output).or_insert_with(|| refusal_of(node));
             }
         }
         if let Some(accepted) = &entry.accepted_outputs {
-            for output in output_nodes {
-                if !accepted.contains(output) && reasons.iter().all(|(known, _)| known != output) {
-                    reasons.push((output, "ComfyUI refused this output when it accepted the job".to_owned()));
-                }
+            let accepted: HashSet<&str> = accepted.iter().map(String::as_str).collect();
+            for output in output_nodes.iter().filter(|output| !accepted.contains(output.as_str())) {
+                let reason = || "ComfyUI refused this output when it accepted the job".to_owned();
+                reasons.entry(output).or_insert_with(reason);
             }
         }
         reasons.into_iter().map(|(node_id, reason)| self.dropped(node_id, reason)).collect()

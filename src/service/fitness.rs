@@ -64,7 +64,8 @@ impl Service {
     /// Refuses names that would make a ComfyUI read files outside of its input folder.
     fn refuse_backend_paths(&self, workflow: &Workflow<'_>, plan: &Plan<'_, '_>) -> Result<(), SubmitError> {
         let classes = self.parts.pool.object_infos();
-        let found = backend_paths(workflow, &classes, |node, input| plan.sets_file(node, input));
+        let found = backend_paths(workflow, &classes, &plan.file_inputs());
+        let more = found.more();
         let (mut params, mut literals) = (Faults::default(), Faults::default());
         for BackendPath { node_id, input, message } in found {
             if let Some(param) = plan.param_of(&node_id, &input) {
@@ -75,8 +76,10 @@ impl Service {
             }
         }
         if !params.is_empty() {
+            params.count_more(more);
             return Err(SubmitError::InvalidParams(params));
         }
+        literals.count_more(more);
         if literals.is_empty() { Ok(()) } else { Err(SubmitError::InvalidWorkflow(literals)) }
     }
 
