@@ -18,7 +18,7 @@ use crate::comfy::EndpointError;
 use crate::config::Config;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::domain::workflow::WorkflowLimits;
-use crate::inputs::{AllowList, Fetcher, FetcherError, Guard};
+use crate::fetch::{AllowList, Fetcher, FetcherError, Guard};
 use crate::lifecycle::{Crash, Tasks};
 use crate::media::{FsMediaStore, MediaError};
 use crate::metrics::Metrics;

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop at once")]
 #![allow(clippy::needless_pass_by_value, reason = "graphs are written in place")]
 
-use comfy_gateway::domain::check::{FaultKind, Given, GraphFaults, MissingKind, NodeFault, check};
 use comfy_gateway::domain::object_info::ObjectInfo;
+use comfy_gateway::domain::validation::{FaultKind, Given, GraphFaults, MissingKind, NodeFault, check};
 use comfy_gateway::domain::workflow::Workflow;
 use serde_json::{Value, json};
 

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use comfy_gateway::domain::check::{Given, GraphFaults, check};
 use comfy_gateway::domain::object_info::ObjectInfo;
+use comfy_gateway::domain::validation::{Given, GraphFaults, check};
 use comfy_gateway::domain::workflow::Workflow;
 use serde_json::{Value, json};
 

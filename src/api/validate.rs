@@ -10,7 +10,7 @@ use super::extract::BaseUrl;
 use super::form::JobBody;
 use super::problem::{FieldError, Problem, ProblemBody, field_errors};
 use super::state::ApiState;
-use crate::domain::check::Missing;
+use crate::domain::validation::Missing;
 use crate::service::{Fit, Validation};
 
 /// What a submission would come to.

@@ -10,7 +10,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use url::Url;
 
-use crate::inputs::AllowList;
+use crate::fetch::AllowList;
 
 /// A kind of value.
 pub(super) trait Kind {

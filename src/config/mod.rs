@@ -29,7 +29,7 @@ pub use show::reference;
 use self::backends::Named;
 use self::settings::Draft;
 use crate::domain::retry::RetryPolicy;
-use crate::inputs;
+use crate::fetch;
 use crate::pool::BackendSettings;
 use crate::scheduler::{self, dispatch};
 
@@ -124,14 +124,14 @@ impl Config {
 
     /// What may be fetched from URLs.
     #[must_use]
-    pub fn inputs(&self) -> inputs::Settings {
+    pub fn inputs(&self) -> fetch::Settings {
         let settings = &self.settings;
-        let limits = inputs::Limits {
+        let limits = fetch::Limits {
             bytes: settings.fetch_max_bytes as u64,
             total: settings.fetch_timeout,
-            ..inputs::Limits::default()
+            ..fetch::Limits::default()
         };
-        inputs::Settings { allow: settings.fetch_allow.clone(), limits }
+        fetch::Settings { allow: settings.fetch_allow.clone(), limits }
     }
 
     /// How the scheduler behaves.

@@ -14,7 +14,7 @@ use super::kinds::{
     Address, Directory, HostsAndNetworks, Kind, LogFilter, LogForm, LogFormat, ReadableDirectoryOrNone, Size,
     Switch, Time, TimeOrForever, WebAddress, Whole,
 };
-use crate::inputs::AllowList;
+use crate::fetch::AllowList;
 
 /// One setting as the table describes it.
 #[derive(Debug)]

@@ -4,7 +4,6 @@
 pub mod backend_paths;
 pub mod binding;
 pub mod capped;
-pub mod check;
 pub mod dsl;
 pub mod failure;
 pub mod fault;
@@ -28,6 +27,7 @@ pub mod schema;
 pub mod text;
 pub mod time;
 pub mod transition;
+pub mod validation;
 pub mod workflow;
 
 #[cfg(test)]

@@ -6,10 +6,10 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::binding::Given;
-use super::check::{self, check};
 use super::object_info::ObjectInfo;
 use super::params::{ParamType, Params};
 use super::schema::of_params;
+use super::validation::{self, check};
 use super::workflow::Workflow;
 
 /// The node class `C` with the input `x`, and a literal for it that suits the class.
@@ -43,7 +43,7 @@ impl Case {
         let plan = params.plan(&[("x".to_owned(), value)]).ok()?;
         let bound = plan.bind(&[], &mut || 1).graph;
         let workflow = Workflow::parse(&bound).unwrap();
-        let given = check::Given { expands: true, ..check::Given::default() };
+        let given = validation::Given { expands: true, ..validation::Given::default() };
         let accepted = info.is_empty() || !check(&workflow, info, given).refused;
         accepted.then_some(bound)
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::backend::Backend;
-use crate::domain::check::{Given, GraphFaults, check};
+use crate::domain::validation::{Given, GraphFaults, check};
 use crate::domain::workflow::Workflow;
 
 impl Backend {

@@ -33,37 +33,25 @@
 //! | websocket silent | `/history` and `/queue` are asked every second |
 //! | database not available | the ending is kept in memory and tried again until it is on disk |
 
-mod attempt;
-mod collect;
-pub mod course;
+pub mod attempt;
 pub mod dispatch;
-mod dispatcher;
-mod dropped;
-mod fetching;
 mod hub;
-mod orphans;
-mod oversize;
-mod reaper;
-mod settle;
-mod submit;
-mod suit;
-mod upload;
-mod verdict;
-mod watch;
+mod input_fetch;
+mod maintenance;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use dispatcher::Scheduler;
+pub use dispatch::Scheduler;
 pub use hub::{Hub, Subscription};
-pub use orphans::{SweepError, sweep_orphans};
+pub use maintenance::{SweepError, sweep_orphans};
 
 use crate::clock::Clock;
 use crate::domain::id::LeaseOwner;
 use crate::domain::job::Lease;
 use crate::domain::retry::RetryPolicy;
 use crate::domain::time::UnixMillis;
-use crate::inputs::{self, Fetcher};
+use crate::fetch::{self, Fetcher};
 use crate::media::MediaStore;
 use crate::metrics::Metrics;
 use crate::pool::Pool;
@@ -99,7 +87,7 @@ pub struct Settings {
     /// ComfyUI's outputs of more bytes are kept as a file, and so are texts of more bytes together.
     pub inline_outputs: usize,
     /// What one file that a URL points at may take.
-    pub inputs: inputs::Limits,
+    pub inputs: fetch::Limits,
     /// How jobs are placed.
     pub dispatch: dispatch::Settings,
 }
@@ -119,7 +107,7 @@ impl Default for Settings {
             max_output_file: 8 << 30,
             inline_text: 1 << 20,
             inline_outputs: 16 << 20,
-            inputs: inputs::Limits::default(),
+            inputs: fetch::Limits::default(),
             dispatch: dispatch::Settings::default(),
         }
     }

@@ -9,10 +9,10 @@ use super::source::FRESH;
 use super::submit::SubmitError;
 use crate::domain::backend_paths::{BackendPath, backend_paths};
 use crate::domain::binding::Plan;
-use crate::domain::check::{GraphFaults, NodeFault, NodeFaults};
 use crate::domain::fault::{Fault, Faults, escaped};
 use crate::domain::id::BackendName;
 use crate::domain::text::brief;
+use crate::domain::validation::{GraphFaults, NodeFault, NodeFaults};
 use crate::domain::workflow::Workflow;
 
 /// What is known of one server and a workflow.

@@ -20,7 +20,7 @@ use crate::convert::{Converted, convert, is_editor_format};
 use crate::domain::fault::Fault;
 use crate::domain::params::nearest;
 use crate::domain::registered::WorkflowRef;
-use crate::inputs::{FetchError, Limits};
+use crate::fetch::{FetchError, Limits};
 use crate::store::{NewWorkflow, WorkflowRecord};
 
 /// Fetched workflows that are remembered.

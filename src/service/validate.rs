@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use super::Service;
 use super::fitness::{Fit, nobody_can, node_errors, unfit};
 use super::submit::{Submission, SubmitError};
-use crate::domain::check::GraphFaults;
 use crate::domain::fault::{Fault, Faults};
 use crate::domain::params::Params;
+use crate::domain::validation::GraphFaults;
 use crate::domain::workflow::Workflow;
 
 /// What a submission would come to.

@@ -1,6 +1,6 @@
 //! `/files`: what comes in comes out again, and what does not come whole leaves nothing.
 
-use comfy_gateway::inputs::AllowList;
+use comfy_gateway::fetch::AllowList;
 use reqwest::header::RANGE;
 use reqwest::multipart::{Form, Part};
 use reqwest::{Method, RequestBuilder};

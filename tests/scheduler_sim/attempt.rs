@@ -3,7 +3,7 @@
 use comfy_gateway::domain::failure::{Failure, FailureCode};
 use comfy_gateway::domain::job::{Ending, Fence};
 use comfy_gateway::domain::time::UnixMillis;
-use comfy_gateway::scheduler::course::{
+use comfy_gateway::scheduler::attempt::machine::{
     Course, Delivery, EarlyEnd, End, Input, Loss, Next, NotRun, Patience, Sighting, Signals,
 };
 use comfy_gateway::scheduler::dispatch;

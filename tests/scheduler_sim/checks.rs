@@ -7,7 +7,7 @@ use comfy_gateway::domain::job::{NewJob, Status};
 use comfy_gateway::domain::needs::Needs;
 use comfy_gateway::domain::retry::is_due;
 use comfy_gateway::domain::time::UnixMillis;
-use comfy_gateway::scheduler::course::{EarlyEnd, End, Loss};
+use comfy_gateway::scheduler::attempt::machine::{EarlyEnd, End, Loss};
 use comfy_gateway::store::JobStore;
 use rand::RngExt;
 use rand::rngs::StdRng;

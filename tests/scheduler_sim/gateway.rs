@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use comfy_gateway::domain::id::{AttemptId, BackendName, LeaseOwner, PromptId};
 use comfy_gateway::domain::job::{Ending, Lease};
 use comfy_gateway::domain::time::UnixMillis;
-use comfy_gateway::scheduler::course::{Course, Input};
+use comfy_gateway::scheduler::attempt::machine::{Course, Input};
 use comfy_gateway::scheduler::dispatch::{Action, Event, ServerView, Settings, State, Times, handle};
 use comfy_gateway::store::{Adopt, Claim, ClaimedJob, JobStore, QueuePlace, Requeue, StoreError};
 use rand::RngExt;

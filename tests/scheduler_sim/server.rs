@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use comfy_gateway::domain::id::{AttemptId, BackendName};
-use comfy_gateway::scheduler::course::Sighting;
+use comfy_gateway::scheduler::attempt::machine::Sighting;
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

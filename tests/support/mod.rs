@@ -26,7 +26,7 @@ use comfy_gateway::comfy::ComfyEndpoint;
 use comfy_gateway::domain::id::BackendName;
 use comfy_gateway::domain::retry::RetryPolicy;
 use comfy_gateway::domain::workflow::WorkflowLimits;
-use comfy_gateway::inputs::AllowList;
+use comfy_gateway::fetch::AllowList;
 use comfy_gateway::pool::BackendSettings;
 use comfy_gateway::random::Random;
 use comfy_gateway::scheduler;

@@ -1,14 +1,14 @@
 //! Which waiting job goes to which free server: first to servers that have its models loaded, but no job waits for that
-//! longer than [`Settings::patience`](super::Settings). It must not hand anything out itself.
+//! longer than [`Settings::patience`](super::settings::Settings). It must not hand anything out itself.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Settings;
 use super::group::GroupKey;
 use super::line::{Group, Line, Tag};
 use super::server::Server;
+use super::settings::Settings;
 use super::times::Times;
 use crate::domain::id::{BackendName, PromptId};
 use crate::domain::time::UnixMillis;

@@ -8,6 +8,17 @@ use crate::domain::needs::Needs;
 use crate::domain::time::UnixMillis;
 use crate::store::ShapeRecord;
 
+/// What is to be learned from an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Run {
+    /// It was executed to its end within that time.
+    Took(Duration),
+    /// It ran out of memory.
+    OutOfMemory,
+    /// Nothing.
+    Nothing,
+}
+
 /// Shapes that are remembered; those that were not used for longest go first.
 pub const KEPT_SHAPES: u32 = 4_096;
 /// How much the latest run weighs against all before it.

@@ -1,6 +1,6 @@
 //! What an attempt came to, before any of it is written down.
 
-use super::course::EarlyEnd;
+use super::machine::EarlyEnd;
 use crate::comfy::{ExecutionError, HistoryEntry, NodeError, NodeErrors, Rejection};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::job::DroppedOutput;

@@ -5,22 +5,22 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::Parts;
-use super::course::EarlyEnd;
-use super::dispatch::Run;
-use super::verdict::Verdict;
-use super::watch::Trail;
+use super::driver::Trail;
+use super::machine::EarlyEnd;
+use super::outcome::Verdict;
 use crate::comfy::HistoryStatus;
 use crate::domain::outputs::OutputNames;
 use crate::domain::progress::ProgressTracker;
 use crate::domain::time::UnixMillis;
 use crate::domain::workflow::Workflow;
 use crate::pool::{AttemptFeed, Backend, RunOutcome, Turn};
+use crate::scheduler::Parts;
+use crate::scheduler::dispatch::Run;
 use crate::store::ClaimedJob;
 
 /// How an attempt comes into this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(in crate::scheduler) enum Origin {
     /// Claimed by it: to be submitted.
     Fresh,
     /// Taken over from an earlier process: perhaps submitted, perhaps ended.
@@ -29,7 +29,7 @@ pub(super) enum Origin {
 
 /// An attempt under way.
 #[derive(Debug)]
-pub(super) struct Attempt {
+pub(in crate::scheduler) struct Attempt {
     pub parts: Arc<Parts>,
     pub backend: Arc<Backend>,
     pub job: ClaimedJob,
@@ -46,7 +46,7 @@ pub(super) struct Attempt {
 
 /// Moments of an attempt, for its timings.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Moments {
+pub(in crate::scheduler) struct Moments {
     /// When ComfyUI had accepted it; unknown for an adopted one.
     pub submitted: Option<UnixMillis>,
 }

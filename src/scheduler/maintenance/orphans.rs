@@ -1,7 +1,7 @@
 //! Files that belong to no job: left by a process that was killed between forgetting a job and its files.
 
-use super::Parts;
 use crate::media::MediaError;
+use crate::scheduler::Parts;
 use crate::store::StoreError;
 
 /// Removes files of jobs that the store does not know.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use comfy_gateway::inputs::{Fault, Guard, Refused};
+use comfy_gateway::fetch::{Fault, Guard, Refused};
 
 use crate::scene::{Scene, Trap, ip};
 

@@ -8,7 +8,7 @@
 mod allow;
 mod download;
 mod error;
-mod fetch;
+mod fetcher;
 mod file_name;
 mod guard;
 mod lookup;
@@ -18,7 +18,7 @@ mod ranges;
 pub use allow::AllowList;
 pub use download::Download;
 pub use error::{Fault, FetchError};
-pub use fetch::{Fetcher, FetcherError};
+pub use fetcher::{Fetcher, FetcherError};
 pub use guard::{Clearance, Guard, Refused};
 pub use lookup::{GuardedLookup, Lookup, SystemLookup};
 pub use patience::Limits;

@@ -1,6 +1,6 @@
 //! A name that leads elsewhere from one question to the next: only checked addresses are connected to.
 
-use comfy_gateway::inputs::{Fault, Refused};
+use comfy_gateway::fetch::{Fault, Refused};
 use tokio::io::AsyncWriteExt;
 
 use crate::scene::{PRIVATE, PUBLIC, Scene, Server, Trap, ip, ok, read_head, whole};

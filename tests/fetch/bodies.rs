@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use comfy_gateway::inputs::Fault;
+use comfy_gateway::fetch::Fault;
 use futures_util::TryStreamExt;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use comfy_gateway::inputs::Lookup;
+use comfy_gateway::fetch::Lookup;
 use simple_dns::rdata::{A, AAAA, RData};
 use simple_dns::{CLASS, Name, Packet, Question, ResourceRecord, TYPE};
 use tokio::net::UdpSocket;

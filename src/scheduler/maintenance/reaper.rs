@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Parts, SweepError};
+use super::orphans::SweepError;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::PromptId;
 use crate::domain::job::{Ending, Finish, Status, Timings};
+use crate::scheduler::Parts;
 use crate::store::{ClaimedJob, Requeue, StoreError};
 
 /// Between two looks for queued jobs whose deadline has come.
@@ -28,7 +29,10 @@ const TOMBSTONES: Duration = Duration::from_hours(30 * 24);
 type Task = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
 
 /// The periodic tasks, by name.
-pub(super) fn tasks(parts: &Arc<Parts>, stopping: &CancellationToken) -> Vec<(&'static str, Task)> {
+pub(in crate::scheduler) fn tasks(
+    parts: &Arc<Parts>,
+    stopping: &CancellationToken,
+) -> Vec<(&'static str, Task)> {
     let lease = parts.settings.lease / 3;
     vec![
         (
@@ -158,7 +162,11 @@ async fn forget_files(parts: &Parts, id: PromptId) {
 }
 
 /// Puts a job back that nobody watches; if a cancel came for it, it is thereby cancelled.
-pub(super) async fn give_back(parts: &Parts, job: &ClaimedJob, requeue: Requeue) -> Result<(), StoreError> {
+pub(in crate::scheduler) async fn give_back(
+    parts: &Parts,
+    job: &ClaimedJob,
+    requeue: Requeue,
+) -> Result<(), StoreError> {
     let fence = job.attempt.fence(job.prompt_id);
     let at = requeue.at;
     match parts.store.requeue(fence, requeue).await {

@@ -314,7 +314,7 @@ fn a_history_that_is_later_than_the_end_is_waited_for() {
     assert_eq!(scene.seen(Sighting::Ended), ended(None));
 }
 
-#[path = "course_early_tests.rs"]
+#[path = "machine_early_tests.rs"]
 mod early;
 
 mod stalled {

@@ -3,17 +3,17 @@
 
 use std::time::Duration;
 
-use super::attempt::{Attempt, Moments};
 use super::collect::Collected;
-use super::course::EarlyEnd;
-use super::dispatch::Run;
+use super::driver::Trail;
 use super::dropped;
-use super::verdict::{Retry, Verdict, execution_failure, refused_in_part};
-use super::watch::Trail;
+use super::machine::EarlyEnd;
+use super::outcome::{Retry, Verdict, execution_failure, refused_in_part};
+use super::task::{Attempt, Moments};
 use crate::comfy::{HistoryEntry, HistoryStatus};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::BackendName;
 use crate::domain::job::{DroppedOutput, Ending, Finish, Timings};
+use crate::scheduler::dispatch::Run;
 use crate::store::{Requeue, StoreError};
 
 /// A job that brought down that many servers is not given to another.

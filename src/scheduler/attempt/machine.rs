@@ -549,5 +549,5 @@ impl Course {
 }
 
 #[cfg(test)]
-#[path = "course_tests.rs"]
+#[path = "machine_tests.rs"]
 mod tests;

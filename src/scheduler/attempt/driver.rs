@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::attempt::{Attempt, Moments, Origin};
-use super::course::{Course, EarlyEnd, End, Input, Loss, Next, NotRun, Patience, Sighting, Signals};
+use super::machine::{Course, EarlyEnd, End, Input, Loss, Next, NotRun, Patience, Sighting, Signals};
+use super::outcome::{Retry, Verdict, refused_in_part};
 use super::submit::Refusal;
-use super::verdict::{Retry, Verdict, refused_in_part};
+use super::task::{Attempt, Moments, Origin};
 use crate::comfy::{ComfyError, HistoryEntry, NodeErrors};
 
 /// What a course leaves behind besides its end.

@@ -1,6 +1,6 @@
 //! Redirects: each is a new URL to check, and none carries anything along.
 
-use comfy_gateway::inputs::{Fault, Refused};
+use comfy_gateway::fetch::{Fault, Refused};
 
 use crate::scene::{LIMITS, PRIVATE, PUBLIC, Scene, Server, Trap, ip, ok, whole};
 

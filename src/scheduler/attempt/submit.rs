@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::attempt::{Attempt, Moments};
-use super::course::Delivery;
-use super::verdict::{Verdict, rejected};
-use super::watch::Trail;
+use super::driver::Trail;
+use super::machine::Delivery;
+use super::outcome::{Verdict, rejected};
+use super::task::{Attempt, Moments};
 use crate::comfy::{Fault, SubmitError};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::rerun::defeat_cache;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use comfy_gateway::clock::{Clock, ManualClock};
 use comfy_gateway::domain::time::UnixMillis;
-use comfy_gateway::inputs::{AllowList, Download, FetchError, Fetcher, Guard, Limits};
+use comfy_gateway::fetch::{AllowList, Download, FetchError, Fetcher, Guard, Limits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};

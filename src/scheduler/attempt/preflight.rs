@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use super::attempt::Attempt;
-use super::verdict::{Retry, Verdict};
-use crate::domain::check::GraphFaults;
+use super::outcome::{Retry, Verdict};
+use super::task::Attempt;
 use crate::domain::failure::{Failure, FailureCode};
+use crate::domain::validation::GraphFaults;
 use crate::domain::workflow::Workflow;
 use crate::pool::Backend;
 

@@ -16,7 +16,7 @@ use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::PromptId;
 use crate::domain::input::{JobInput, RemoteInput, StoredInput, server_name};
 use crate::domain::job::Status;
-use crate::inputs::FetchError;
+use crate::fetch::FetchError;
 use crate::media::{Incoming, MediaError, Stored};
 use crate::store::{AwaitingJob, StoreError};
 

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
-use super::attempt::Attempt;
 use super::collect::Collected;
+use super::task::Attempt;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::job::NamedText;
 use crate::domain::media::{MediaFile, MediaKind, StoredNames};

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 
-use super::attempt::Attempt;
+use super::task::Attempt;
 use crate::comfy::{ComfyError, HistoryEntry};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::job::NamedText;

@@ -7,8 +7,8 @@ use std::collections::{HashMap, HashSet};
 
 use indexmap::IndexMap;
 
-use super::attempt::Attempt;
-use super::verdict::refusal_of;
+use super::outcome::refusal_of;
+use super::task::Attempt;
 use crate::comfy::{HistoryEntry, NodeErrors};
 use crate::domain::job::DroppedOutput;
 use crate::domain::workflow::Workflow;

@@ -5,8 +5,8 @@ use std::io;
 
 use futures_util::TryStreamExt;
 
-use super::attempt::Attempt;
-use super::verdict::{Retry, Verdict};
+use super::outcome::{Retry, Verdict};
+use super::task::Attempt;
 use crate::comfy::{ComfyError, Upload};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::input::StoredInput;

@@ -6,14 +6,14 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::Instrument;
 
-use super::attempt::{Attempt, Origin};
-use super::dispatch::{Action, Event, Forecast, KEPT_SHAPES, Run, ServerView, State, Times, handle};
-use super::hub::Question;
-use super::{Parts, fetching, reaper};
+use super::{Action, Event, Forecast, KEPT_SHAPES, Run, ServerView, State, Times, handle};
 use crate::domain::id::{BackendName, PromptId};
 use crate::domain::time::UnixMillis;
 use crate::lifecycle::Tasks;
 use crate::pool::{Backend, Health};
+use crate::scheduler::attempt::{Attempt, Origin};
+use crate::scheduler::hub::Question;
+use crate::scheduler::{Parts, input_fetch, maintenance};
 use crate::store::{Adopt, Claim, ClaimedJob, QueuePlace, Requeue, StoreError};
 
 /// Between two looks at the queue that no wakeup asked for; half of it again as jitter.
@@ -51,10 +51,10 @@ impl Scheduler {
     /// Takes over what an earlier process left running, then claims and runs jobs until `tasks` stop.
     pub fn start(parts: Arc<Parts>, tasks: &Tasks) {
         let (ended, endings) = mpsc::channel(ENDINGS);
-        for (name, reaper) in reaper::tasks(&parts, &tasks.stopping()) {
+        for (name, reaper) in maintenance::tasks(&parts, &tasks.stopping()) {
             tasks.spawn(name, reaper);
         }
-        let fetching = fetching::run(parts.clone(), tasks.stopping());
+        let fetching = input_fetch::run(parts.clone(), tasks.stopping());
         tasks.spawn("fetching of inputs", fetching);
         let reread_at = parts.clock.now();
         let (state, told) = (State::default(), None);
@@ -293,7 +293,7 @@ impl Scheduler {
         let now = self.parts.clock.now();
         let deadline = job.queue_timeout.map(|timeout| now.plus(timeout));
         let requeue = Requeue { deadline, ..Requeue::for_free(reason, now) };
-        if let Err(error) = reaper::give_back(&self.parts, job, requeue).await {
+        if let Err(error) = maintenance::give_back(&self.parts, job, requeue).await {
             tracing::warn!(prompt_id = %job.prompt_id, %error, "a claimed job is left to the next start");
         }
     }

@@ -1,0 +1,272 @@
+//! The dispatcher as a pure machine: what it learns goes in as an [`Event`], what it does comes out as [`Action`]s.
+//! No I/O, no clock, no randomness: the same events at the same moments give the same actions.
+//!
+//! It keeps the waiting jobs in memory, in the order in which they are due ([`line`]), what each server was given
+//! ([`server`]), and what runs took ([`times`]). The store stays the truth: the machine hands out jobs of which the store
+//! has told, and a claim that the store refuses puts nothing at stake.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::forecast::{self, Forecast};
+use super::group::GroupKey;
+use super::line::Line;
+use super::place::{Choice, Servers};
+use super::recall;
+use super::server::{Server, ServerView};
+use super::settings::Settings;
+use super::times::{Run, Times};
+use crate::domain::id::{BackendName, PromptId};
+use crate::domain::needs::Needs;
+use crate::domain::time::UnixMillis;
+use crate::store::QueuedJob;
+
+/// What the dispatcher learns.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// These jobs wait, or wait otherwise than before.
+    Queued(Vec<QueuedJob>),
+    /// These jobs wait no more: cancelled, expired, failed before they ran.
+    Left(Vec<PromptId>),
+    /// All servers of the pool.
+    Servers(Vec<ServerView>),
+    /// An attempt of an earlier process goes on at that server.
+    Adopted {
+        /// The job.
+        id: PromptId,
+        /// Its server.
+        backend: BackendName,
+        /// What it asks of a server.
+        needs: Needs,
+    },
+    /// What came of a claim: each job that was asked for, and whether its attempt has begun.
+    Claimed(Vec<(PromptId, BackendName, bool)>),
+    /// An attempt ended.
+    Ended {
+        /// The job.
+        id: PromptId,
+        /// Its server.
+        backend: BackendName,
+        /// What is to be learned from it.
+        run: Run,
+    },
+    /// What servers can run has changed: any may be asked again.
+    CapabilitiesChanged,
+    /// Time has passed.
+    Tick,
+}
+
+/// What the dispatcher does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Action {
+    /// Claim each of these jobs for that server, in this order.
+    Claim(Vec<(PromptId, BackendName)>),
+    /// Ask a job back that waits in its server's queue: another server has nothing to do.
+    Recall(PromptId),
+}
+
+/// What the dispatcher knows.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    settings: Settings,
+    line: Line,
+    servers: Servers,
+    times: Times,
+    /// The moment of the last event.
+    last: UnixMillis,
+}
+
+impl State {
+    /// Nothing waits and no server is known yet; `times` is what was learned before.
+    #[must_use]
+    pub fn new(settings: Settings, times: Times) -> Self {
+        Self { settings, times, ..Self::default() }
+    }
+
+    /// Jobs that wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.line.len()
+    }
+
+    /// Whether that job waits.
+    #[must_use]
+    pub fn knows(&self, id: PromptId) -> bool {
+        self.line.get(id).is_some()
+    }
+
+    /// The jobs that a server was given, in the order in which it runs them.
+    #[must_use]
+    pub fn given(&self, backend: &BackendName) -> Vec<PromptId> {
+        self.servers
+            .get(backend)
+            .map(|server| server.jobs.iter().map(|job| job.id).collect())
+            .unwrap_or_default()
+    }
+
+    /// The models that a server has loaded, as far as its last run tells.
+    #[must_use]
+    pub fn loaded(&self, backend: &BackendName) -> Vec<String> {
+        self.servers.get(backend).map(|server| server.loaded.clone()).unwrap_or_default()
+    }
+
+    /// What runs took that was learned since the last call, to be kept.
+    #[must_use]
+    pub fn take_learned(&mut self) -> Vec<crate::store::ShapeRecord> {
+        self.times.take_changed()
+    }
+
+    /// When [`Event::Tick`] is due at the latest; `None` while only other events can change anything.
+    #[must_use]
+    pub fn next_wake(&self, now: UnixMillis) -> Option<UnixMillis> {
+        let rooms = self.servers.values().filter_map(|server| server.room_at(now));
+        let patience = self
+            .line
+            .levels()
+            .flat_map(|level| level.groups.values())
+            .filter_map(|group| group.passed_since.into_iter().chain(group.held_since).min())
+            .map(|since| since.plus(self.settings.patience))
+            .filter(|moment| *moment > now);
+        let due = self.line.next_release().into_iter().chain(rooms).chain(patience);
+        let next = due.chain(recall::next(&self.servers, now)).min();
+        // Moments are whole milliseconds, expectations are not: what is due now may be so only a little later.
+        next.map(|due| due.max(now.plus(Duration::from_millis(1))))
+    }
+
+    /// When all waiting jobs are expected to be run, and what stands in their way.
+    #[must_use]
+    pub fn forecast(&self, now: UnixMillis) -> Forecast {
+        forecast::forecast(&self.line, &self.servers, &self.times, now)
+    }
+
+    fn give(
+        &mut self,
+        id: PromptId,
+        backend: &BackendName,
+        key: Arc<GroupKey>,
+        needs: Arc<Needs>,
+        now: UnixMillis,
+    ) {
+        let server = self.servers.entry(backend.clone()).or_insert_with(|| {
+            // An attempt may be taken over before the pool has told of its server.
+            let mut server = Server::new(ServerView::absent(backend.clone()));
+            server.gone = true;
+            server
+        });
+        server.give(id, key, needs, &self.times, now);
+    }
+
+    fn take_back(&mut self, id: PromptId, backend: &BackendName, run: Run, now: UnixMillis) {
+        let Some(server) = self.servers.get_mut(backend) else { return };
+        let Some(job) = server.take_back(id, now) else { return };
+        match run {
+            Run::Took(took) => {
+                self.times.ran(&job.needs, job.cold, took, now);
+                if !job.needs.models.is_empty() {
+                    server.loaded.clone_from(&job.needs.models);
+                }
+            }
+            Run::OutOfMemory => {
+                server.loaded.clear();
+                let vram = server.view.vram;
+                if vram.is_some_and(|vram| self.times.ran_out(&job.needs, vram, now)) {
+                    self.line.regroup(now, |entry| {
+                        let same = entry.needs.shape == job.needs.shape;
+                        same.then(|| GroupKey { outgrown: vram, ..(*entry.key).clone() })
+                    });
+                }
+            }
+            Run::Nothing => {}
+        }
+        if server.gone && server.jobs.is_empty() {
+            self.servers.remove(backend);
+        }
+    }
+
+    /// After the clock was set back nothing of before is later than now.
+    fn forget_the_future(&mut self, now: UnixMillis) {
+        for group in self.line.levels_mut().flat_map(|(_, level)| level.groups.values_mut()) {
+            for moment in [&mut group.passed_since, &mut group.held_since] {
+                *moment = moment.map(|moment| moment.min(now));
+            }
+        }
+        for job in self.servers.values_mut().flat_map(|server| &mut server.jobs) {
+            job.first_since = job.first_since.map(|since| since.min(now));
+        }
+    }
+
+    fn set_servers(&mut self, views: Vec<ServerView>) {
+        let mut views: BTreeMap<_, _> = views.into_iter().map(|view| (view.name.clone(), view)).collect();
+        self.servers.retain(|name, server| {
+            if let Some(view) = views.remove(name) {
+                server.update(view);
+                return true;
+            }
+            server.gone = true;
+            !server.jobs.is_empty()
+        });
+        self.servers.extend(views.into_iter().map(|(name, view)| (name, Server::new(view))));
+    }
+
+    fn claims(&mut self, now: UnixMillis) -> Vec<(PromptId, BackendName)> {
+        let mut claims = Vec::new();
+        loop {
+            let choice = Choice { servers: &self.servers, times: &self.times, settings: self.settings, now };
+            let Some((id, backend)) = choice.next(&self.line) else {
+                choice.note_held(&mut self.line);
+                return claims;
+            };
+            choice.note_passed(&mut self.line, id, &backend);
+            let cost = self.line.get(id).map(|entry| self.times.guess(&entry.needs)).unwrap_or_default();
+            let Some(entry) = self.line.serve(id, cost) else { return claims };
+            self.give(id, &backend, entry.key, entry.needs, now);
+            claims.push((id, backend));
+        }
+    }
+}
+
+/// Takes one event in, at the moment `now`, and says what to do.
+pub fn handle(state: &mut State, now: UnixMillis, event: Event) -> Vec<Action> {
+    if now < state.last {
+        state.forget_the_future(now);
+    }
+    state.last = now;
+    match event {
+        Event::Queued(jobs) => {
+            for job in jobs {
+                let outgrown = state.times.outgrown(&job.needs);
+                state.line.put(&job, outgrown, now);
+            }
+        }
+        Event::Left(ids) => ids.into_iter().for_each(|id| drop(state.line.remove(id))),
+        Event::Servers(views) => state.set_servers(views),
+        Event::Adopted { id, backend, needs } => {
+            state.give(id, &backend, Arc::default(), Arc::new(needs), now);
+        }
+        Event::Claimed(answers) => {
+            for (id, backend, _) in answers.into_iter().filter(|(.., begun)| !begun) {
+                state.take_back(id, &backend, Run::Nothing, now);
+            }
+        }
+        Event::Ended { id, backend, run } => state.take_back(id, &backend, run, now),
+        Event::CapabilitiesChanged => state.line.regroup(now, |entry| {
+            let excluded = !entry.key.not_on.is_empty();
+            excluded.then(|| GroupKey { not_on: Vec::new(), ..(*entry.key).clone() })
+        }),
+        Event::Tick => {}
+    }
+    state.line.release(now);
+    let claims = state.claims(now);
+    let mut actions = Vec::new();
+    if !claims.is_empty() {
+        actions.push(Action::Claim(claims));
+    }
+    actions.extend(recall::recalls(&mut state.servers, &state.times, now).into_iter().map(Action::Recall));
+    actions
+}
+
+#[cfg(test)]
+#[path = "machine_tests.rs"]
+mod tests;
