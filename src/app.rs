@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use url::Url;
 
-use crate::api::offload::Offload;
+use crate::api::offload::ParseThreads;
 use crate::api::router;
 use crate::api::server::{MinimumPace, ServerSettings, serve};
 use crate::api::state::{ApiLimits, ApiState};
@@ -18,14 +18,14 @@ use crate::comfy::EndpointError;
 use crate::config::Config;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::domain::workflow::WorkflowLimits;
-use crate::fetch::{AllowList, Fetcher, FetcherError, Guard};
-use crate::lifecycle::{Crash, Tasks};
+use crate::fetch::{AddressGuard, AllowList, FetcherError, UrlFetcher};
+use crate::lifecycle::{TaskCrash, TaskOwner};
 use crate::media::{FsMediaStore, MediaError};
 use crate::metrics::Metrics;
 use crate::pool::{BackendSettings, Pool};
 use crate::random::Random;
-use crate::scheduler::{self, Hub, Parts, Scheduler, SweepError, sweep_orphans};
-use crate::service::{BackendError, Folder, Limits, Service, restore_backends};
+use crate::scheduler::{self, DispatcherTask, JobHub, SchedulerDeps, SweepError, sweep_orphans};
+use crate::service::{BackendError, Service, SubmissionLimits, WorkflowFolder, restore_backends};
 use crate::store::sqlite::{BatchObserver, SqliteStore};
 use crate::store::{JobStore, StoreError};
 
@@ -43,9 +43,9 @@ pub struct AppSettings {
     /// A folder of workflow files to register and follow.
     pub workflows: Option<PathBuf>,
     /// How jobs are run.
-    pub scheduler: scheduler::Settings,
+    pub scheduler: scheduler::SchedulerSettings,
     /// What callers may ask for.
-    pub service: Limits,
+    pub service: SubmissionLimits,
     /// What may be fetched although it is not on the public internet.
     pub fetch_allow: AllowList,
     /// What requests may ask for.
@@ -67,7 +67,7 @@ impl From<Config> for AppSettings {
             public_url: settings.public_url,
             backends: config.backends,
             scheduler,
-            service: Limits {
+            service: SubmissionLimits {
                 max_queued: settings.max_queued,
                 default_timeout: settings.default_timeout,
                 max_file: settings.max_file as u64,
@@ -129,17 +129,17 @@ pub enum AppError {
     Listener(#[from] std::io::Error),
     /// A part of the gateway crashed while it ran.
     #[error(transparent)]
-    Crash(#[from] Crash),
+    Crash(#[from] TaskCrash),
 }
 
 /// The configured servers of a running gateway.
 #[derive(Debug)]
-pub struct Servers {
+pub struct ConfiguredBackends {
     service: Arc<Service>,
-    workers: Tasks,
+    workers: TaskOwner,
 }
 
-impl Servers {
+impl ConfiguredBackends {
     /// Makes them those of `backends`. One that has to go and has jobs is drained first, in the background.
     ///
     /// # Errors
@@ -159,9 +159,9 @@ pub struct App {
     service: Arc<Service>,
     store: Arc<SqliteStore>,
     /// Everything that uses the store.
-    workers: Tasks,
+    workers: TaskOwner,
     /// The store's own task: it ends last.
-    store_tasks: Tasks,
+    store_tasks: TaskOwner,
     /// Held as long as the process uses the directory.
     _data_dir: DataDir,
 }
@@ -180,7 +180,7 @@ impl App {
         let address = listener.local_addr()?;
         let data_dir = DataDir::open(&settings.data_dir)?;
         let metrics = Arc::new(Metrics::new());
-        let store_tasks = Tasks::default();
+        let store_tasks = TaskOwner::default();
         let observer: BatchObserver = {
             let metrics = metrics.clone();
             Arc::new(move |writes| metrics.batch(writes))
@@ -192,12 +192,12 @@ impl App {
         let store = Arc::new(store);
         let media = Arc::new(FsMediaStore::open(data_dir.media(), reserve).await?);
         let pool = Arc::new(Pool::new(settings.backends, store.gateway_id(), &clock, &random)?);
-        let parts = Arc::new(Parts {
+        let parts = Arc::new(SchedulerDeps {
             store: store.clone(),
             media,
-            fetcher: Fetcher::new(Guard::new(settings.fetch_allow), clock.clone())?,
+            fetcher: UrlFetcher::new(AddressGuard::new(settings.fetch_allow), clock.clone())?,
             pool: pool.clone(),
-            hub: Arc::new(Hub::default()),
+            hub: Arc::new(JobHub::default()),
             clock: clock.clone(),
             owner: random.lease_owner(),
             random,
@@ -209,18 +209,18 @@ impl App {
             tracing::info!(jobs = swept, "files that belonged to no job were removed");
         }
         restore_backends(&parts).await?;
-        let workers = Tasks::default();
+        let workers = TaskOwner::default();
         pool.watch(&workers);
-        Scheduler::start(parts.clone(), &workers);
+        DispatcherTask::start(parts.clone(), &workers);
         let service = Arc::new(Service::new(parts, settings.service, workers.stopping()));
         if let Some(folder) = settings.workflows {
-            let follow = Folder::new(folder).follow(service.clone(), workers.stopping());
+            let follow = WorkflowFolder::new(folder).follow(service.clone(), workers.stopping());
             workers.spawn("workflow files", follow);
         }
         let state = ApiState {
             service: service.clone(),
             limits: settings.api,
-            offload: Offload::default(),
+            offload: ParseThreads::default(),
             public_url: settings.public_url,
         };
         let server = serve(listener, router(state), settings.server, clock, ids, workers.stopping());
@@ -237,8 +237,8 @@ impl App {
 
     /// The means to change the running gateway's servers.
     #[must_use]
-    pub fn servers(&self) -> Servers {
-        Servers { service: self.service.clone(), workers: self.workers.clone() }
+    pub fn servers(&self) -> ConfiguredBackends {
+        ConfiguredBackends { service: self.service.clone(), workers: self.workers.clone() }
     }
 
     /// Runs until `shutdown` or until a part of it crashes, then stops: claims nothing more, finishes answering,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use crate::clock::Clock;
-use crate::comfy::{ComfyClient, Fault, SystemStats};
+use crate::comfy::{CallFault, ComfyClient, SystemStats};
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::pool::BackendSettings;
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What was found.
 #[derive(Debug)]
-pub struct Report {
+pub struct CheckReport {
     /// For people.
     pub text: String,
     /// Whether a gateway of this configuration could run a job: at least one server answers, and the data directory
@@ -27,7 +27,7 @@ pub struct Report {
 }
 
 /// Shows `config`, asks all its servers at the same time and probes the data directory; takes five seconds at most.
-pub async fn check(config: &Config, clock: &Arc<dyn Clock>) -> Report {
+pub async fn check(config: &Config, clock: &Arc<dyn Clock>) -> CheckReport {
     let answers = join_all(config.backends.iter().map(|backend| ask(backend, clock))).await;
     let answered = answers.iter().any(Result::is_ok);
     let mut text = format!("{config}\n");
@@ -46,7 +46,7 @@ pub async fn check(config: &Config, clock: &Arc<dyn Clock>) -> Report {
     if let Err(error) = &storage {
         let _: std::fmt::Result = writeln!(text, "{error}");
     }
-    Report { text, usable: answered && storage.is_ok() }
+    CheckReport { text, usable: answered && storage.is_ok() }
 }
 
 async fn ask(backend: &BackendSettings, clock: &Arc<dyn Clock>) -> Result<SystemStats, String> {
@@ -54,7 +54,7 @@ async fn ask(backend: &BackendSettings, clock: &Arc<dyn Clock>) -> Result<System
         ComfyClient::new(backend.endpoint.clone(), clock.clone()).map_err(|error| error.to_string())?;
     tokio::select! {
         answer = client.system_stats() => answer.map_err(|error| match error.fault {
-            Fault::NotFound => "there is no ComfyUI at this address: it answered 404. If ComfyUI is below a path, put that into its url".to_owned(),
+            CallFault::NotFound => "there is no ComfyUI at this address: it answered 404. If ComfyUI is below a path, put that into its url".to_owned(),
             fault => fault.to_string(),
         }),
         () = clock.sleep(PATIENCE) => Err(format!("no answer within {} s", PATIENCE.as_secs())),

@@ -6,7 +6,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config::Flags;
-use crate::simulator::Version;
+use crate::simulator::ComfyVersion;
 
 /// A durable REST gateway in front of one or more ComfyUI servers.
 #[derive(Debug, Parser)]
@@ -75,7 +75,7 @@ pub struct SimulateArgs {
     pub name: Option<String>,
     /// The version of ComfyUI it behaves as
     #[arg(long, value_enum)]
-    pub version: Option<Version>,
+    pub version: Option<ComfyVersion>,
     /// Let faults be scripted and what was seen be read below `/simulator`
     #[arg(long, hide = true)]
     pub control: bool,
@@ -202,7 +202,7 @@ mod tests {
             port: 1,
             exec_ms: Some(5),
             name: Some("a".to_owned()),
-            version: Some(Version::V0_3_64),
+            version: Some(ComfyVersion::V0_3_64),
             control: false,
             run_log: None,
             directory: None,

@@ -74,9 +74,9 @@ impl ManualClock {
 }
 
 /// Keeps the count of sleepers right when a sleeping future is dropped.
-struct Sleeping<'a>(&'a ManualClock);
+struct SleeperGuard<'a>(&'a ManualClock);
 
-impl Drop for Sleeping<'_> {
+impl Drop for SleeperGuard<'_> {
     fn drop(&mut self) {
         self.0.count_sleepers(|count| *count -= 1);
     }
@@ -91,7 +91,7 @@ impl Clock for ManualClock {
     async fn sleep(&self, duration: Duration) {
         let deadline = self.now().plus(duration);
         self.count_sleepers(|count| *count += 1);
-        let _sleeping = Sleeping(self);
+        let _sleeping = SleeperGuard(self);
         let mut now = self.now.subscribe();
         // The sender lives as long as `self`, so waiting can only end with the deadline.
         let _ended = now.wait_for(|now| *now >= deadline).await;

@@ -8,7 +8,7 @@
 //! * [`domain`]: jobs, workflows, markers, outputs and progress as pure values. No I/O.
 //! * [`convert`]: the editor's files turned into graphs. Pure as well.
 //! * [`store`]: where jobs live. [`media`]: where their files lie. [`comfy`]: one ComfyUI server's protocol.
-//!   [`inputs`]: what callers' URLs point at, fetched safely.
+//!   [`fetch`]: what callers' URLs point at, fetched safely.
 //! * [`pool`]: the servers and their health. [`scheduler`]: brings each job to its one end.
 //! * [`service`]: the use cases. [`api`]: the same over HTTP. `app`: puts all of it together.
 //! * [`simulator`]: a ComfyUI without a GPU, for the demo, for tests, and for web developers.

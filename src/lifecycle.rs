@@ -12,29 +12,29 @@ use tokio_util::task::TaskTracker;
 /// A task that panics or returns an error stops the whole process with a failing exit code: a gateway that
 /// lost a part of itself must be restarted, not limp on.
 #[derive(Debug, Clone)]
-pub struct Tasks {
+pub struct TaskOwner {
     tracker: TaskTracker,
     soft: CancellationToken,
-    crash: watch::Sender<Option<Crash>>,
+    crash: watch::Sender<Option<TaskCrash>>,
 }
 
 /// The internal task whose end was not asked for.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the internal task `{task}` crashed: {reason}")]
-pub struct Crash {
-    /// The task's name as given to [`Tasks::spawn`].
+pub struct TaskCrash {
+    /// The task's name as given to [`TaskOwner::spawn`].
     pub task: &'static str,
     /// The panic message or error.
     pub reason: String,
 }
 
-impl Default for Tasks {
+impl Default for TaskOwner {
     fn default() -> Self {
         Self { tracker: TaskTracker::new(), soft: CancellationToken::new(), crash: watch::Sender::new(None) }
     }
 }
 
-impl Tasks {
+impl TaskOwner {
     /// Runs `future` in the background. Its panic or error counts as a crash of the process.
     pub fn spawn<F, E>(&self, task: &'static str, future: F)
     where
@@ -50,7 +50,7 @@ impl Tasks {
                 Err(join) => panic_message(join),
             };
             tracing::error!(task, reason, "an internal task crashed");
-            this.crash.send_replace(Some(Crash { task, reason }));
+            this.crash.send_replace(Some(TaskCrash { task, reason }));
             this.soft.cancel();
         });
     }
@@ -66,11 +66,11 @@ impl Tasks {
         self.soft.cancel();
     }
 
-    /// Returns when all tasks have ended. Call [`Tasks::stop`] first.
+    /// Returns when all tasks have ended. Call [`TaskOwner::stop`] first.
     ///
     /// # Errors
     /// The first crash, if a task crashed.
-    pub async fn stopped(&self) -> Result<(), Crash> {
+    pub async fn stopped(&self) -> Result<(), TaskCrash> {
         self.tracker.close();
         self.tracker.wait().await;
         self.crash.borrow().clone().map_or(Ok(()), Err)
@@ -78,7 +78,7 @@ impl Tasks {
 
     /// The crash that happened, if one did.
     #[must_use]
-    pub fn crashed(&self) -> Option<Crash> {
+    pub fn crashed(&self) -> Option<TaskCrash> {
         self.crash.borrow().clone()
     }
 }
@@ -100,26 +100,26 @@ mod tests {
 
     #[tokio::test]
     async fn a_panicking_task_stops_the_process_and_is_named() {
-        let tasks = Tasks::default();
+        let tasks = TaskOwner::default();
         tasks.spawn("patient", {
             let stopping = tasks.stopping();
             async move {
                 stopping.cancelled().await;
-                Ok::<_, Crash>(())
+                Ok::<_, TaskCrash>(())
             }
         });
-        tasks.spawn("clumsy", async { panic!("dropped it") as Result<(), Crash> });
+        tasks.spawn("clumsy", async { panic!("dropped it") as Result<(), TaskCrash> });
         let crash = tasks.stopped().await.unwrap_err();
         assert_eq!(crash.to_string(), "the internal task `clumsy` crashed: dropped it");
     }
 
     #[tokio::test]
     async fn tasks_that_end_when_asked_are_no_crash() {
-        let tasks = Tasks::default();
+        let tasks = TaskOwner::default();
         let stopping = tasks.stopping();
         tasks.spawn("patient", async move {
             stopping.cancelled().await;
-            Ok::<_, Crash>(())
+            Ok::<_, TaskCrash>(())
         });
         tasks.stop();
         tasks.stopped().await.unwrap();

@@ -13,7 +13,7 @@ use comfy_gateway::cli::{Cli, Command, OpenapiFormat, SimulateArgs};
 use comfy_gateway::clock::{Clock, SystemClock};
 use comfy_gateway::config::{Config, Flags};
 use comfy_gateway::random::Random;
-use comfy_gateway::reload::Reload;
+use comfy_gateway::reload::ConfigReload;
 use comfy_gateway::simulator::{Simulator, SimulatorConfig};
 use comfy_gateway::{check, demo, health, signals, telemetry};
 use tokio::net::TcpListener;
@@ -73,7 +73,7 @@ fn serve(flags: &Flags) -> Outcome {
             .map_err(|error| format!("cannot listen on {address}: {error}"))?;
         let settings = AppSettings::from(config.clone());
         let app = App::start(settings, listener, system_clock(), Arc::new(Random::from_os())).await?;
-        let mut reload = Reload { flags: flags.clone(), config, log, servers: app.servers() };
+        let mut reload = ConfigReload { flags: flags.clone(), config, log, servers: app.servers() };
         let reloading = async move {
             while reloads.recv().await.is_some() {
                 reload.reload(std::env::vars_os());

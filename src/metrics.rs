@@ -13,7 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::domain::job::Status;
+use crate::domain::job::JobStatus;
 
 /// One status of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -22,7 +22,7 @@ pub struct StatusLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct StatusValue(Status);
+struct StatusValue(JobStatus);
 
 impl EncodeLabelValue for StatusValue {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
@@ -172,7 +172,7 @@ impl Metrics {
     }
 
     /// A job ended.
-    pub fn job_finished(&self, status: Status) {
+    pub fn job_finished(&self, status: JobStatus) {
         self.finished.get_or_create(&StatusLabel { status: StatusValue(status) }).inc();
     }
 
@@ -202,7 +202,7 @@ impl Metrics {
     }
 
     /// That many jobs of `status` are in the store now.
-    pub fn set_jobs(&self, status: Status, jobs: u64) {
+    pub fn set_jobs(&self, status: JobStatus, jobs: u64) {
         self.jobs
             .get_or_create(&StatusLabel { status: StatusValue(status) })
             .set(i64::try_from(jobs).unwrap_or(i64::MAX));
@@ -249,12 +249,12 @@ mod tests {
     fn what_was_measured_is_told() {
         let metrics = Metrics::new();
         metrics.job_accepted();
-        metrics.job_finished(Status::Completed);
+        metrics.job_finished(JobStatus::Completed);
         metrics.attempt_ended("gpu-1", "requeued");
         metrics.phase("executing", Duration::from_millis(200));
         metrics.batch(3);
         metrics.request("GET", "/results/{prompt_id}", 200, Duration::from_millis(2));
-        metrics.set_jobs(Status::Queued, 4);
+        metrics.set_jobs(JobStatus::Queued, 4);
         metrics.set_oldest_queued(Duration::from_secs(9));
         let removed = BackendFigures { up: true, ..BackendFigures::default() };
         metrics.set_backends([("removed", removed)].into_iter());

@@ -3,13 +3,13 @@
 
 use std::ffi::OsString;
 
-use crate::app::Servers;
+use crate::app::ConfiguredBackends;
 use crate::config::{Config, Flags};
 use crate::telemetry::LogControl;
 
 /// The configuration of a running gateway, and what of it can be changed.
 #[derive(Debug)]
-pub struct Reload {
+pub struct ConfigReload {
     /// The flags of the start.
     pub flags: Flags,
     /// What is in effect.
@@ -17,10 +17,10 @@ pub struct Reload {
     /// What is logged.
     pub log: LogControl,
     /// The servers.
-    pub servers: Servers,
+    pub servers: ConfiguredBackends,
 }
 
-impl Reload {
+impl ConfigReload {
     /// Reads the configuration again and takes over the log filter and the servers. If anything is wrong with it,
     /// nothing is changed.
     pub fn reload(&mut self, environment: impl IntoIterator<Item = (OsString, OsString)>) {

@@ -181,9 +181,9 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
+    struct LineFormat(Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Lines {
+    impl Write for LineFormat {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0.lock().unwrap().write(bytes)
         }
@@ -195,7 +195,7 @@ mod tests {
 
     /// What `events` write, and the means to change what is written.
     fn lines(filter: &str, format: LogFormat, events: impl FnOnce(&LogControl)) -> String {
-        let lines = Lines::default();
+        let lines = LineFormat::default();
         let writer = lines.clone();
         let (subscriber, control) = subscriber(filter, format, false, move || writer.clone()).unwrap();
         tracing::subscriber::with_default(subscriber, || events(&control));

@@ -3,14 +3,22 @@
 #![allow(clippy::needless_pass_by_value, reason = "graphs are written in place")]
 
 use comfy_gateway::domain::object_info::ObjectInfo;
-use comfy_gateway::domain::validation::{FaultKind, Given, GraphFaults, MissingKind, NodeFault, check};
+use comfy_gateway::domain::validation::{
+    FaultKind, GraphFaults, MissingKind, NodeFault, SuppliedInputs, check,
+};
 use comfy_gateway::domain::workflow::Workflow;
 use serde_json::{Value, json};
 
-const NOW: Given<'static> = Given { supplied: &[], replaced: &[], expands: true };
+const NOW: SuppliedInputs<'static> = SuppliedInputs { supplied: &[], replaced: &[], expands: true };
 
 /// The faults of one node, number 1, of a class with these inputs; the node is an output itself.
-fn faults_as(name: &str, module: &str, required: Value, inputs: Value, given: Given<'_>) -> GraphFaults {
+fn faults_as(
+    name: &str,
+    module: &str,
+    required: Value,
+    inputs: Value,
+    given: SuppliedInputs<'_>,
+) -> GraphFaults {
     let classes = json!({
         name: {"input": {"required": required}, "output": [], "output_node": true, "python_module": module},
         "Make": {"input": {}, "output": ["IMAGE", "MASK", "INT,FLOAT", "*"], "python_module": "nodes"},
@@ -230,7 +238,7 @@ fn an_input_that_grows_needs_its_least_number_by_its_names() {
         faults(named.clone(), json!({ "x.first": ["2", 0], "x.second": ["2", 0], "x.fourth": ["2", 1] }))
             .is_clean()
     );
-    let supplied = Given { supplied: &[("1", "x.first"), ("1", "x.second")], ..NOW };
+    let supplied = SuppliedInputs { supplied: &[("1", "x.first"), ("1", "x.second")], ..NOW };
     assert!(faults_as("A", "nodes", named, json!({}), supplied).is_clean());
     let unnamed = grow(json!({ "input": shape(true), "min": 1 }));
     assert_eq!(missing(&faults(unnamed, json!({}))), ["x.x0"], "without a prefix the input's own name is it");
@@ -251,7 +259,7 @@ fn a_key_of_a_dynamic_combo_may_be_a_number_or_come_by_a_link() {
     assert!(of(json!({ "x": ["2", 0] })).is_clean(), "nobody knows what a link will bring");
     let found = of(json!({ "x": "tw" }));
     assert_eq!((only(&found).nearest.as_slice(), found.refused), (&["two".to_owned()][..], false));
-    let supplied = Given { supplied: &[("1", "x")], ..NOW };
+    let supplied = SuppliedInputs { supplied: &[("1", "x")], ..NOW };
     assert!(faults_as("A", "nodes", combo, json!({}), supplied).is_clean());
 }
 
@@ -266,7 +274,7 @@ fn one_class_that_is_missing_outweighs_any_that_are_replaced() {
             .enumerate()
             .map(|(at, class)| (at.to_string(), json!({"class_type": class, "inputs": {}})));
         let text = Value::Object(nodes.collect()).to_string();
-        check(&Workflow::parse(&text).unwrap(), &info, Given { replaced: &["Old", "Older"], ..NOW })
+        check(&Workflow::parse(&text).unwrap(), &info, SuppliedInputs { replaced: &["Old", "Older"], ..NOW })
     };
     for (classes, refused, no_outputs, nodes) in [
         (&["Save", "Old"][..], false, false, 0),

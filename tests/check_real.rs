@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use comfy_gateway::domain::object_info::ObjectInfo;
-use comfy_gateway::domain::validation::{Given, GraphFaults, check};
+use comfy_gateway::domain::validation::{GraphFaults, SuppliedInputs, check};
 use comfy_gateway::domain::workflow::Workflow;
 use serde_json::{Value, json};
 
@@ -100,7 +100,11 @@ impl Server {
     fn check(&self, text: &str) -> Result<GraphFaults, String> {
         let replaced: Vec<&str> = self.replaced.iter().map(String::as_str).collect();
         let workflow = Workflow::parse(text).map_err(|faults| faults[0].message.clone())?;
-        Ok(check(&workflow, &self.info, Given { supplied: &[], replaced: &replaced, expands: self.expands }))
+        Ok(check(
+            &workflow,
+            &self.info,
+            SuppliedInputs { supplied: &[], replaced: &replaced, expands: self.expands },
+        ))
     }
 }
 

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use comfy_gateway::domain::object_info::{Classes, InputKind, InputSpec, NodeClass, ObjectInfo, Upload};
+use comfy_gateway::domain::object_info::{
+    InputKind, InputSpec, NodeClass, NodeClasses, ObjectInfo, UploadKind,
+};
 use serde_json::{Value, json};
 
 const REAL: &str = include_str!("fixtures/editor/object_info.json");
@@ -95,8 +97,8 @@ fn the_sampler_is_as_everybody_knows_it() {
 #[test]
 fn files_to_upload_are_known_by_kind() {
     let info = real();
-    assert_eq!(input(&info, "LoadImage", "image").options.upload, Some(Upload::Image));
-    assert_eq!(input(&info, "LoadAudio", "audio").options.upload, Some(Upload::Audio));
+    assert_eq!(input(&info, "LoadImage", "image").options.upload, Some(UploadKind::Image));
+    assert_eq!(input(&info, "LoadAudio", "audio").options.upload, Some(UploadKind::Audio));
     assert_eq!(input(&info, "KSampler", "seed").options.upload, None);
 }
 

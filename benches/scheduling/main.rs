@@ -19,10 +19,13 @@ use std::time::{Duration, Instant};
 
 use comfy_gateway::domain::id::{AttemptId, BackendName, GatewayId, LeaseOwner, PromptId};
 use comfy_gateway::domain::job::{Lease, NewJob};
-use comfy_gateway::domain::needs::Needs;
+use comfy_gateway::domain::needs::JobNeeds;
 use comfy_gateway::domain::time::UnixMillis;
-use comfy_gateway::lifecycle::Tasks;
-use comfy_gateway::scheduler::dispatch::{Action, Event, Run, ServerView, Settings, State, Times, handle};
+use comfy_gateway::lifecycle::TaskOwner;
+use comfy_gateway::scheduler::dispatch::{
+    BackendSnapshot, DispatchAction, DispatchEvent, DispatchSettings, DispatchState, RunEstimates,
+    RunObservation, handle,
+};
 use comfy_gateway::store::sqlite::SqliteStore;
 use comfy_gateway::store::{Claim, JobStore, QueuePlace, QueuedJob};
 
@@ -65,12 +68,12 @@ fn id(n: u32) -> PromptId {
     PromptId::from_parts(START, bytes)
 }
 
-fn needs(n: u32) -> Needs {
-    Needs {
+fn needs(n: u32) -> JobNeeds {
+    JobNeeds {
         models: vec![format!("model-{}", n % 3)],
         shape: format!("shape-{}", n % 30),
         family: format!("family-{}", n % 3),
-        ..Needs::default()
+        ..JobNeeds::default()
     }
 }
 
@@ -115,7 +118,7 @@ fn micros(took: Duration) -> f64 {
 /// The dispatcher's part of a claim: an attempt ends, the next job is chosen for its server. The queue stays as long.
 fn choosing(queued: u32) -> f64 {
     let name = |n: u32| BackendName::parse(&format!("gpu-{n}")).unwrap();
-    let view = |n| ServerView {
+    let view = |n| BackendSnapshot {
         name: name(n),
         slots: 1,
         labels: Vec::new(),
@@ -124,21 +127,21 @@ fn choosing(queued: u32) -> f64 {
         degraded: false,
         restarts: 0,
     };
-    let mut state = State::new(Settings::default(), Times::default());
-    let _claims = handle(&mut state, START, Event::Queued((0..queued + 50).map(waiting).collect()));
+    let mut state = DispatchState::new(DispatchSettings::default(), RunEstimates::default());
+    let _claims = handle(&mut state, START, DispatchEvent::Queued((0..queued + 50).map(waiting).collect()));
     let mut running = Vec::new();
-    running.extend(handle(&mut state, START, Event::Servers((0..50).map(view).collect())));
+    running.extend(handle(&mut state, START, DispatchEvent::Servers((0..50).map(view).collect())));
     let mut running: std::collections::VecDeque<(PromptId, BackendName)> = running
         .into_iter()
-        .flat_map(|action| if let Action::Claim(claims) = action { claims } else { Vec::new() })
+        .flat_map(|action| if let DispatchAction::Claim(claims) = action { claims } else { Vec::new() })
         .collect();
     let begun = Instant::now();
     for n in 0..CLAIMS {
-        let _none = handle(&mut state, START, Event::Queued(vec![waiting(1_000_000 + n)]));
+        let _none = handle(&mut state, START, DispatchEvent::Queued(vec![waiting(1_000_000 + n)]));
         let (id, backend) = running.pop_front().unwrap();
-        let ended = Event::Ended { id, backend, run: Run::Took(Duration::from_secs(1)) };
+        let ended = DispatchEvent::Ended { id, backend, run: RunObservation::Took(Duration::from_secs(1)) };
         for action in handle(&mut state, START, ended) {
-            if let Action::Claim(claims) = action {
+            if let DispatchAction::Claim(claims) = action {
                 running.extend(claims);
             }
         }
@@ -151,7 +154,7 @@ fn on_disk(queued: u32) -> f64 {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let data = tempfile::tempdir().unwrap();
-        let tasks = Tasks::default();
+        let tasks = TaskOwner::default();
         let gateway = GatewayId::from_random([1; 16]);
         let path = data.path().join("gateway.db");
         let store = Arc::new(SqliteStore::open(&path, gateway, &tasks, Arc::new(|_| {}), 0).await.unwrap());

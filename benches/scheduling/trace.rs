@@ -4,9 +4,12 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use comfy_gateway::domain::id::{BackendName, PromptId};
-use comfy_gateway::domain::needs::Needs;
+use comfy_gateway::domain::needs::JobNeeds;
 use comfy_gateway::domain::time::UnixMillis;
-use comfy_gateway::scheduler::dispatch::{Action, Event, Run, ServerView, Settings, State, Times, handle};
+use comfy_gateway::scheduler::dispatch::{
+    BackendSnapshot, DispatchAction, DispatchEvent, DispatchSettings, DispatchState, RunEstimates,
+    RunObservation, handle,
+};
 use comfy_gateway::store::{QueuePlace, QueuedJob};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -82,14 +85,14 @@ impl Trace {
             while next < JOBS && self.0[next].comes <= now {
                 match &mut dispatcher {
                     Some(state) => {
-                        self.tell(state, &mut servers, now, Event::Queued(vec![self.queued(next)]));
+                        self.tell(state, &mut servers, now, DispatchEvent::Queued(vec![self.queued(next)]));
                     }
                     None => choose(policy, next, &mut servers).queue.push_back(next),
                 }
                 next += 1;
             }
             if let Some(state) = &mut dispatcher {
-                self.tell(state, &mut servers, now, Event::Tick);
+                self.tell(state, &mut servers, now, DispatchEvent::Tick);
             }
             for server in &mut servers {
                 if server.running.is_none()
@@ -113,8 +116,8 @@ impl Trace {
                     servers[index].running = None;
                     ended += 1;
                     if let Some(state) = &mut dispatcher {
-                        let run = Run::Took(Duration::from_millis((end - begun).unsigned_abs()));
-                        let event = Event::Ended { id: id(job), backend: name(index), run };
+                        let run = RunObservation::Took(Duration::from_millis((end - begun).unsigned_abs()));
+                        let event = DispatchEvent::Ended { id: id(job), backend: name(index), run };
                         self.tell(state, &mut servers, now, event);
                     }
                 }
@@ -124,25 +127,29 @@ impl Trace {
     }
 
     /// Lets an event happen, gives the servers what is claimed for them, and puts back what is asked back.
-    fn tell(&self, state: &mut State, servers: &mut [Server], now: i64, event: Event) {
+    fn tell(&self, state: &mut DispatchState, servers: &mut [Server], now: i64, event: DispatchEvent) {
         let mut events = vec![event];
         while let Some(event) = events.pop() {
             for action in handle(state, at(now), event) {
                 match action {
-                    Action::Claim(claims) => {
+                    DispatchAction::Claim(claims) => {
                         for (id, backend) in claims {
                             let server = (0..SERVERS).find(|server| name(*server) == backend).unwrap();
                             servers[server].queue.push_back(job_of(id));
                         }
                     }
-                    Action::Recall(id) => {
+                    DispatchAction::Recall(id) => {
                         let job = job_of(id);
                         let waits = |server: &Server| server.queue.iter().position(|queued| *queued == job);
                         let found = (0..SERVERS).find_map(|index| Some((index, waits(&servers[index])?)));
                         let Some((index, place)) = found else { continue };
                         servers[index].queue.remove(place);
-                        events.push(Event::Queued(vec![self.queued(job)]));
-                        events.push(Event::Ended { id, backend: name(index), run: Run::Nothing });
+                        events.push(DispatchEvent::Queued(vec![self.queued(job)]));
+                        events.push(DispatchEvent::Ended {
+                            id,
+                            backend: name(index),
+                            run: RunObservation::Nothing,
+                        });
                     }
                 }
             }
@@ -162,11 +169,11 @@ impl Trace {
             awaits_inputs: false,
             not_on: Vec::new(),
             failed_on: None,
-            needs: Needs {
+            needs: JobNeeds {
                 models: vec![format!("model-{model}")],
                 shape: format!("shape-{model}"),
                 family: format!("family-{model}"),
-                ..Needs::default()
+                ..JobNeeds::default()
             },
         }
     }
@@ -190,8 +197,8 @@ fn name(server: usize) -> BackendName {
     BackendName::parse(&format!("gpu-{server}")).unwrap()
 }
 
-fn dispatcher() -> State {
-    let view = |server| ServerView {
+fn dispatcher() -> DispatchState {
+    let view = |server| BackendSnapshot {
         name: name(server),
         slots: 8,
         labels: Vec::new(),
@@ -200,8 +207,8 @@ fn dispatcher() -> State {
         degraded: false,
         restarts: 0,
     };
-    let mut state = State::new(Settings::default(), Times::default());
-    let _nothing_waits = handle(&mut state, at(0), Event::Servers((0..SERVERS).map(view).collect()));
+    let mut state = DispatchState::new(DispatchSettings::default(), RunEstimates::default());
+    let _nothing_waits = handle(&mut state, at(0), DispatchEvent::Servers((0..SERVERS).map(view).collect()));
     state
 }
 

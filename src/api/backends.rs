@@ -9,11 +9,11 @@ use utoipa::ToSchema;
 
 use super::body::JsonObject;
 use super::dto::ProgressBody;
-use super::extract::BackendPath;
+use super::extract::BackendNamePath;
 use super::problem::{Problem, ProblemBody};
 use super::server_body::{ServerBody, read};
 use super::state::ApiState;
-use crate::pool::{AttemptFeed, Backend, Mode};
+use crate::pool::{AttemptFeed, Backend, BackendMode};
 
 /// A job that a server runs.
 #[derive(Debug, Serialize, ToSchema)]
@@ -174,7 +174,7 @@ pub async fn list(State(state): State<ApiState>) -> axum::Json<BackendList> {
 )]
 pub async fn get(
     State(state): State<ApiState>,
-    BackendPath(name): BackendPath,
+    BackendNamePath(name): BackendNamePath,
 ) -> Result<axum::Json<BackendBody>, Problem> {
     Ok(axum::Json(state.service.backend(&name)?.as_ref().into()))
 }
@@ -220,7 +220,7 @@ pub async fn add(State(state): State<ApiState>, body: JsonObject) -> Result<Resp
 )]
 pub async fn delete(
     State(state): State<ApiState>,
-    BackendPath(name): BackendPath,
+    BackendNamePath(name): BackendNamePath,
 ) -> Result<StatusCode, Problem> {
     state.service.remove_backend(&name).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -237,8 +237,11 @@ pub async fn delete(
         (status = 503, description = "`store_unavailable`, `disk_full`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn cordon(state: State<ApiState>, name: BackendPath) -> Result<axum::Json<BackendBody>, Problem> {
-    set(state, name, Mode::Cordoned).await
+pub async fn cordon(
+    state: State<ApiState>,
+    name: BackendNamePath,
+) -> Result<axum::Json<BackendBody>, Problem> {
+    set(state, name, BackendMode::Cordoned).await
 }
 
 /// Gives a server work again. What its circuit breaker holds against it is forgotten.
@@ -252,8 +255,11 @@ pub async fn cordon(state: State<ApiState>, name: BackendPath) -> Result<axum::J
         (status = 503, description = "`store_unavailable`, `disk_full`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn uncordon(state: State<ApiState>, name: BackendPath) -> Result<axum::Json<BackendBody>, Problem> {
-    set(state, name, Mode::Open).await
+pub async fn uncordon(
+    state: State<ApiState>,
+    name: BackendNamePath,
+) -> Result<axum::Json<BackendBody>, Problem> {
+    set(state, name, BackendMode::Open).await
 }
 
 /// Empties a server: it gets no new work, finishes what runs, and gives back what only waits in its queue.
@@ -269,14 +275,17 @@ pub async fn uncordon(state: State<ApiState>, name: BackendPath) -> Result<axum:
         (status = 503, description = "`store_unavailable`, `disk_full`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn drain(state: State<ApiState>, name: BackendPath) -> Result<axum::Json<BackendBody>, Problem> {
-    set(state, name, Mode::Draining).await
+pub async fn drain(
+    state: State<ApiState>,
+    name: BackendNamePath,
+) -> Result<axum::Json<BackendBody>, Problem> {
+    set(state, name, BackendMode::Draining).await
 }
 
 async fn set(
     State(state): State<ApiState>,
-    BackendPath(name): BackendPath,
-    mode: Mode,
+    BackendNamePath(name): BackendNamePath,
+    mode: BackendMode,
 ) -> Result<axum::Json<BackendBody>, Problem> {
     Ok(axum::Json(state.service.set_backend_mode(&name, mode).await?.as_ref().into()))
 }

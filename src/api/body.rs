@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use super::problem::{self, FieldError, Problem, in_a_sentence};
 use super::server::TooSlow;
 use super::state::{ApiLimits, ApiState};
-use crate::domain::capped::Capped;
+use crate::domain::capped::CappedList;
 use crate::domain::fault::escaped;
 use crate::domain::json_scan::{JsonExcess, JsonLimits, scan};
 use crate::domain::params::nearest;
@@ -129,9 +129,9 @@ impl JsonObject {
     ///
     /// # Errors
     /// As [`JsonObject::object`].
-    pub fn fields<'a>(&'a self, known: &[&str], limits: &ApiLimits) -> Result<Fields<'a>, Problem> {
+    pub fn fields<'a>(&'a self, known: &[&str], limits: &ApiLimits) -> Result<FieldReader<'a>, Problem> {
         let text = self.scanned(limits)?;
-        let mut fields = Fields { text, entries: Vec::new(), errors: Capped::default() };
+        let mut fields = FieldReader { text, entries: Vec::new(), errors: CappedList::default() };
         let mut json = serde_json::Deserializer::from_str(text);
         let read = json.deserialize_map(KnownFields { known, fields: &mut fields }).and_then(|()| json.end());
         read.map_err(|error| malformed(format!("the body must be a JSON object: {error}")))?;
@@ -168,7 +168,7 @@ fn malformed(detail: String) -> Problem {
 
 /// The members of an object, each once; `Err` ends a sentence that names the object.
 fn members(text: &str, most: usize) -> Result<Vec<(String, &RawValue)>, String> {
-    let mut seen = Once { most, members: Vec::new(), names: HashSet::new(), fault: None };
+    let mut seen = UniqueMembers { most, members: Vec::new(), names: HashSet::new(), fault: None };
     let mut json = serde_json::Deserializer::from_str(text);
     let read = json.deserialize_map(&mut seen).and_then(|()| json.end());
     match (read, seen.fault) {
@@ -179,14 +179,14 @@ fn members(text: &str, most: usize) -> Result<Vec<(String, &RawValue)>, String> 
 }
 
 /// Reads members until one is repeated or too many.
-struct Once<'de> {
+struct UniqueMembers<'de> {
     most: usize,
     members: Vec<(String, &'de RawValue)>,
     names: HashSet<String>,
     fault: Option<String>,
 }
 
-impl<'de> Visitor<'de> for &mut Once<'de> {
+impl<'de> Visitor<'de> for &mut UniqueMembers<'de> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -212,7 +212,7 @@ impl<'de> Visitor<'de> for &mut Once<'de> {
 /// Keeps the fields it knows, and faults for all others.
 struct KnownFields<'f, 'a> {
     known: &'f [&'f str],
-    fields: &'f mut Fields<'a>,
+    fields: &'f mut FieldReader<'a>,
 }
 
 impl<'de> Visitor<'de> for KnownFields<'_, 'de> {
@@ -245,13 +245,13 @@ pub(super) fn time(seconds: f64, most: Duration) -> Option<Duration> {
 
 /// Reads fields and gathers what is wrong with them.
 #[derive(Debug)]
-pub struct Fields<'a> {
+pub struct FieldReader<'a> {
     text: &'a str,
     entries: Vec<(String, &'a RawValue)>,
-    errors: Capped<FieldError>,
+    errors: CappedList<FieldError>,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> FieldReader<'a> {
     /// The raw value of a field; `null` counts as not given.
     #[must_use]
     pub fn raw(&self, name: &str) -> Option<&'a RawValue> {

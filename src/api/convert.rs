@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::body::JsonObject;
 use super::problem::{self, Problem, ProblemBody};
 use super::state::ApiState;
-use crate::convert::Warning;
+use crate::convert::ConversionWarning;
 
 /// What a file was converted to.
 #[derive(Debug, Serialize, ToSchema)]
@@ -31,8 +31,8 @@ pub struct WarningBody {
     message: String,
 }
 
-impl From<Warning> for WarningBody {
-    fn from(warning: Warning) -> Self {
+impl From<ConversionWarning> for WarningBody {
+    fn from(warning: ConversionWarning) -> Self {
         Self { node_id: warning.node_id, title: warning.title, message: warning.message }
     }
 }

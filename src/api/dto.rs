@@ -9,11 +9,11 @@ use utoipa::openapi::{ObjectBuilder, Schema};
 
 use super::extract::BaseUrl;
 use crate::domain::failure::{Failure, FailureCode};
-use crate::domain::job::{DroppedOutput, JobState, Status};
+use crate::domain::job::{DroppedOutput, JobState, JobStatus};
 use crate::domain::media::{MediaKind, display_name, media_path};
 use crate::domain::progress::Progress;
 use crate::domain::time::UnixMillis;
-use crate::service::{Expectation, JobView};
+use crate::service::{JobForecast, JobView};
 use crate::store::AttemptRecord;
 
 /// Lists by the `$output.NAME` of the node's title, else by the node's id; in ComfyUI's order.
@@ -26,7 +26,7 @@ pub struct ExecuteResult {
     #[schema(format = "uuid")]
     prompt_id: String,
     /// Where it stands.
-    #[schema(value_type = JobStatus)]
+    #[schema(value_type = JobStatusSchema)]
     status: &'static str,
     /// One sentence for people; always there for failed jobs.
     msg: Option<String>,
@@ -108,9 +108,9 @@ pub struct ExecuteResult {
 
 /// Where a job stands.
 #[derive(Debug, ToSchema)]
-#[schema(rename_all = "snake_case")]
+#[schema(as = JobStatus, rename_all = "snake_case")]
 #[expect(dead_code, reason = "documents the values of `status`")]
-pub enum JobStatus {
+pub enum JobStatusSchema {
     /// Waiting for a server.
     Queued,
     /// Handed to a server.
@@ -239,7 +239,7 @@ pub struct Eta {
 }
 
 impl Eta {
-    fn of(expected: &Expectation) -> Option<Self> {
+    fn of(expected: &JobForecast) -> Option<Self> {
         let text = |moment: Option<UnixMillis>| moment.as_ref().map(UnixMillis::to_string);
         let known = expected.start.is_some() || expected.end.is_some();
         known.then(|| Self { start: text(expected.start), end: text(expected.end) })
@@ -397,7 +397,7 @@ impl ExecuteResult {
     /// Whether the job has ended.
     #[must_use]
     pub fn is_terminal(&self) -> bool {
-        Status::parse(self.status).is_some_and(Status::is_terminal)
+        JobStatus::parse(self.status).is_some_and(JobStatus::is_terminal)
     }
 }
 

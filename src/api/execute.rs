@@ -10,17 +10,17 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::body::{Fields, JsonObject};
+use super::body::{FieldReader, JsonObject};
 use super::dto::ExecuteResult;
-use super::extract::{BaseUrl, Wait, preferred_wait};
+use super::extract::{BaseUrl, PreferWait, preferred_wait};
 use super::form::JobBody;
 use super::options::{self, RequiresBody};
 use super::problem::{self, Problem, ProblemBody};
 use super::results::POLL_AGAIN;
 use super::state::{ApiLimits, ApiState};
-use crate::domain::binding::Given;
+use crate::domain::binding::GivenValue;
 use crate::domain::text::brief;
-use crate::service::{Part, Submission, WorkflowSource};
+use crate::service::{JobSubmission, RequestFile, WorkflowSource};
 
 /// The fields of a request besides its options.
 const FIELDS: [&str; 2] = ["workflow", "params"];
@@ -165,10 +165,10 @@ pub async fn execute(
 pub(super) fn submission<'a>(
     json: Option<&'a JsonObject>,
     texts: &'a [(String, String)],
-    files: Vec<(String, Part)>,
+    files: Vec<(String, RequestFile)>,
     limits: &ApiLimits,
     own_url: &'a str,
-) -> Result<Submission<'a>, Problem> {
+) -> Result<JobSubmission<'a>, Problem> {
     let json = json.ok_or_else(|| {
         Problem::new(problem::INVALID_REQUEST, "the form has no part \"request\" with the JSON")
     })?;
@@ -178,9 +178,13 @@ pub(super) fn submission<'a>(
     Ok(submission)
 }
 
-fn read<'a>(mut fields: Fields<'a>, limits: &ApiLimits, own_url: &'a str) -> Result<Submission<'a>, Problem> {
+fn read<'a>(
+    mut fields: FieldReader<'a>,
+    limits: &ApiLimits,
+    own_url: &'a str,
+) -> Result<JobSubmission<'a>, Problem> {
     let workflow = workflow(&mut fields);
-    let submission = Submission {
+    let submission = JobSubmission {
         workflow: workflow.unwrap_or(WorkflowSource::Inline("")),
         params: given(fields.object("params", limits.max_params).unwrap_or_default()),
         parts: Vec::new(),
@@ -192,7 +196,7 @@ fn read<'a>(mut fields: Fields<'a>, limits: &ApiLimits, own_url: &'a str) -> Res
 }
 
 /// The field `workflow` of a request.
-pub(super) fn workflow<'a>(fields: &mut Fields<'a>) -> Option<WorkflowSource<'a>> {
+pub(super) fn workflow<'a>(fields: &mut FieldReader<'a>) -> Option<WorkflowSource<'a>> {
     let Some(raw) = fields.raw("workflow") else {
         fields.fault(
             "workflow",
@@ -209,19 +213,19 @@ pub(super) fn workflow<'a>(fields: &mut Fields<'a>) -> Option<WorkflowSource<'a>
     }
 }
 
-pub(super) fn given(values: Vec<(String, &RawValue)>) -> Vec<(String, Given<'_>)> {
-    values.into_iter().map(|(name, value)| (name, Given::Json(value))).collect()
+pub(super) fn given(values: Vec<(String, &RawValue)>) -> Vec<(String, GivenValue<'_>)> {
+    values.into_iter().map(|(name, value)| (name, GivenValue::Json(value))).collect()
 }
 
 /// Adds what a form has besides its JSON: every other part is the value of the parameter it is named after, several of
 /// one name a list of files.
 pub(super) fn add_parts<'a>(
-    submission: &mut Submission<'a>,
+    submission: &mut JobSubmission<'a>,
     texts: &'a [(String, String)],
-    files: Vec<(String, Part)>,
+    files: Vec<(String, RequestFile)>,
 ) -> Result<(), Problem> {
     for (name, text) in texts {
-        add_value(submission, name.clone(), Given::Text(text))?;
+        add_value(submission, name.clone(), GivenValue::Text(text))?;
     }
     let mut places: Vec<(String, Vec<usize>)> = Vec::new();
     for (place, (name, part)) in files.into_iter().enumerate() {
@@ -232,12 +236,16 @@ pub(super) fn add_parts<'a>(
         }
     }
     for (name, places) in places {
-        add_value(submission, name, Given::Parts(places))?;
+        add_value(submission, name, GivenValue::Parts(places))?;
     }
     Ok(())
 }
 
-fn add_value<'a>(submission: &mut Submission<'a>, name: String, value: Given<'a>) -> Result<(), Problem> {
+fn add_value<'a>(
+    submission: &mut JobSubmission<'a>,
+    name: String,
+    value: GivenValue<'a>,
+) -> Result<(), Problem> {
     if submission.params.iter().any(|(known, _)| *known == name) {
         return Err(Problem::new(
             problem::INVALID_PARAMS,
@@ -248,7 +256,7 @@ fn add_value<'a>(submission: &mut Submission<'a>, name: String, value: Given<'a>
     Ok(())
 }
 
-pub(super) fn answer(result: &ExecuteResult, location: &str, wait: Wait) -> Response {
+pub(super) fn answer(result: &ExecuteResult, location: &str, wait: PreferWait) -> Response {
     let status = if wait.preferred && result.is_terminal() { StatusCode::OK } else { StatusCode::ACCEPTED };
     let mut response = (status, axum::Json(result)).into_response();
     let headers = response.headers_mut();

@@ -8,12 +8,12 @@ use axum::http::request::Parts;
 
 use super::problem::{self, FieldError, Problem};
 use super::state::ApiState;
-use crate::domain::capped::Capped;
+use crate::domain::capped::CappedList;
 use crate::domain::id::{BackendName, FileId, PromptId};
 use crate::domain::params::nearest;
 use crate::domain::registered::WorkflowRef;
 use crate::domain::text::brief;
-use crate::service::FetchError;
+use crate::service::ReadError;
 
 /// The `{prompt_id}` of the path.
 #[derive(Debug, Clone, Copy)]
@@ -47,9 +47,9 @@ impl FromRequestParts<ApiState> for WorkflowPath {
 
 /// The `{name}` of the path: a server.
 #[derive(Debug, Clone)]
-pub struct BackendPath(pub BackendName);
+pub struct BackendNamePath(pub BackendName);
 
-impl FromRequestParts<ApiState> for BackendPath {
+impl FromRequestParts<ApiState> for BackendNamePath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
@@ -71,7 +71,7 @@ impl FromRequestParts<ApiState> for FileIdPath {
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
         let text = path_param(parts, state, "file_id").await.unwrap_or_default();
         // What cannot be an id is the id of no file.
-        FileId::parse(&text).map(Self).map_err(|_| FetchError::Unknown.into())
+        FileId::parse(&text).map(Self).map_err(|_| ReadError::Unknown.into())
     }
 }
 
@@ -130,17 +130,17 @@ impl FromRequestParts<ApiState> for BaseUrl {
 
 /// The query's parameters, each known and once.
 #[derive(Debug)]
-pub struct Query {
+pub struct QueryParams {
     values: Vec<(String, String)>,
-    errors: Capped<FieldError>,
+    errors: CappedList<FieldError>,
 }
 
-impl Query {
+impl QueryParams {
     /// Reads the query of a request; parameters of other names are faults.
     #[must_use]
     pub fn read(parts: &Parts, known: &[&str]) -> Self {
         let pairs = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
-        let mut query = Self { values: Vec::new(), errors: Capped::default() };
+        let mut query = Self { values: Vec::new(), errors: CappedList::default() };
         for (name, value) in pairs {
             if !known.contains(&name.as_ref()) {
                 let near = nearest(&name, known.iter().copied());
@@ -192,7 +192,7 @@ impl Query {
 
 /// How long a client wants to wait for a job to end.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Wait {
+pub struct PreferWait {
     /// The time, within the gateway's limit; zero for not at all.
     pub time: Duration,
     /// Whether `Prefer: wait` asked for it, to be confirmed with `Preference-Applied`.
@@ -206,20 +206,20 @@ fn seconds(text: &str) -> Option<Duration> {
 }
 
 /// `wait` of a `Prefer` header (RFC 7240), where there is one; other preferences are not ours to judge.
-pub fn preferred_wait(parts: &Parts, most: Duration) -> Wait {
+pub fn preferred_wait(parts: &Parts, most: Duration) -> PreferWait {
     let prefer = parts.headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
     let wait = prefer
         .flat_map(|value| value.split([',', ';']))
         .filter_map(|preference| preference.split_once('='))
         .find(|(name, _)| name.trim().eq_ignore_ascii_case("wait"))
         .and_then(|(_, value)| seconds(value.trim().trim_matches('"')));
-    wait.map_or_else(Wait::default, |time| Wait { time: time.min(most), preferred: true })
+    wait.map_or_else(PreferWait::default, |time| PreferWait { time: time.min(most), preferred: true })
 }
 
 /// `?wait=` of a query, else `Prefer: wait`.
-pub fn wanted_wait(query: &mut Query, parts: &Parts, most: Duration) -> Wait {
+pub fn wanted_wait(query: &mut QueryParams, parts: &Parts, most: Duration) -> PreferWait {
     match query.parse("wait", "a number of seconds, 0 or more", seconds) {
-        Some(time) => Wait { time: time.min(most), preferred: false },
+        Some(time) => PreferWait { time: time.min(most), preferred: false },
         None => preferred_wait(parts, most),
     }
 }

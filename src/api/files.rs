@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::extract::{BaseUrl, FileIdPath};
 use super::form::{FileForm, FormFile};
 use super::problem::{Problem, ProblemBody};
-use super::ranges::{Served, serve};
+use super::ranges::{ServedFile, serve};
 use super::state::ApiState;
 use crate::store::FileRecord;
 
@@ -107,7 +107,7 @@ pub async fn get(
     asked: HeaderMap,
 ) -> Result<Response, Problem> {
     let file = state.service.uploaded(id).await?;
-    let served = Served {
+    let served = ServedFile {
         sha256: &file.sha256,
         bytes: file.bytes,
         content_type: &file.content_type,

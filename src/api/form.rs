@@ -14,8 +14,8 @@ use super::body::{JsonObject, expect_uncompressed, too_large};
 use super::problem::{self, Problem};
 use super::server::TooSlow;
 use super::state::ApiState;
-use crate::media::Incoming;
-use crate::service::Part;
+use crate::media::IncomingFile;
+use crate::service::RequestFile;
 
 /// The part that holds what would else be the JSON body.
 const REQUEST: &str = "request";
@@ -50,7 +50,7 @@ pub struct JobBody {
     /// The form's other texts, by the names of their parts.
     pub texts: Vec<(String, String)>,
     /// The form's files, by the names of their parts.
-    pub files: Vec<(String, Part)>,
+    pub files: Vec<(String, RequestFile)>,
 }
 
 impl JobBody {
@@ -100,7 +100,7 @@ impl JobBody {
                     // What a browser sends for a field where nobody chose a file.
                     continue;
                 }
-                body.files.push((name, Part { filename, incoming: Some(incoming) }));
+                body.files.push((name, RequestFile { filename, incoming: Some(incoming) }));
             } else {
                 if body.texts.len() >= MOST_TEXTS {
                     return Err(malformed(format!(
@@ -120,7 +120,7 @@ pub struct FormFile {
     /// The caller's name for it.
     pub filename: String,
     /// Its bytes.
-    pub incoming: Incoming,
+    pub incoming: IncomingFile,
 }
 
 impl FromRequest<ApiState> for FormFile {
@@ -202,7 +202,7 @@ async fn text(mut field: Field<'_>, room: &mut usize, state: &ApiState) -> Resul
 }
 
 /// Stores a file as it comes.
-async fn receive(field: Field<'_>, filename: &str, state: &ApiState) -> Result<Incoming, Problem> {
+async fn receive(field: Field<'_>, filename: &str, state: &ApiState) -> Result<IncomingFile, Problem> {
     // The media store is told only that the source failed; what to answer is kept here.
     let mut refusal = None;
     let told = &mut refusal;

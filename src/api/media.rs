@@ -6,7 +6,7 @@ use axum::response::Response;
 
 use super::extract::{FilePath, PromptIdPath};
 use super::problem::{Problem, ProblemBody};
-use super::ranges::{Served, serve};
+use super::ranges::{ServedFile, serve};
 use super::state::ApiState;
 use crate::domain::media::display_name;
 
@@ -39,7 +39,7 @@ pub async fn get(
 ) -> Result<Response, Problem> {
     // Only names that the store handed out are looked for: no path can be built of any other.
     let file = state.service.file(id, &name).await?;
-    let served = Served {
+    let served = ServedFile {
         sha256: &file.sha256,
         bytes: file.bytes,
         content_type: &file.content_type,

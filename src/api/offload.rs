@@ -13,15 +13,15 @@ const SMALL: usize = 64 << 10;
 
 /// Threads for large bodies, as many at a time as there are processors. Further ones wait for their turn.
 #[derive(Debug, Clone)]
-pub struct Offload(Arc<Semaphore>);
+pub struct ParseThreads(Arc<Semaphore>);
 
-impl Default for Offload {
+impl Default for ParseThreads {
     fn default() -> Self {
         Self(Arc::new(Semaphore::new(available_parallelism().map_or(2, usize::from))))
     }
 }
 
-impl Offload {
+impl ParseThreads {
     /// Does `work` for a body of so many bytes. What is large is brought to its end even if the caller hangs up.
     pub async fn judge<T, F>(self, bytes: usize, work: impl FnOnce() -> F + Send + 'static) -> T
     where
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     async fn thread(bytes: usize) -> std::thread::ThreadId {
-        Offload::default().judge(bytes, || async { std::thread::current().id() }).await
+        ParseThreads::default().judge(bytes, || async { std::thread::current().id() }).await
     }
 
     #[tokio::test]
@@ -66,7 +66,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_than_the_processors_are_at_work() {
-        let offload = Offload(Arc::new(Semaphore::new(1)));
+        let offload = ParseThreads(Arc::new(Semaphore::new(1)));
         let (started, mut starts) = tokio::sync::mpsc::unbounded_channel();
         let (release, released) = tokio::sync::watch::channel(false);
         let work = |n: u32| {
@@ -92,6 +92,6 @@ mod tests {
     #[tokio::test]
     #[should_panic(expected = "a bug")]
     async fn a_panic_goes_on_where_it_is_waited_for() {
-        Offload::default().judge(SMALL + 1, || async { panic!("a bug") }).await;
+        ParseThreads::default().judge(SMALL + 1, || async { panic!("a bug") }).await;
     }
 }

@@ -22,12 +22,12 @@ use super::state::ApiState;
         (name = "documentation", description = "This document"),
     )
 )]
-struct Description;
+struct WorkflowOperation;
 
 /// The document of everything the router serves.
 #[must_use]
 pub fn document() -> utoipa::openapi::OpenApi {
-    let (_router, document) = OpenApiRouter::<ApiState>::with_openapi(Description::openapi())
+    let (_router, document) = OpenApiRouter::<ApiState>::with_openapi(WorkflowOperation::openapi())
         .merge(super::routes())
         .split_for_parts();
     document

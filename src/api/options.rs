@@ -4,13 +4,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::body::{Fields, time};
-use super::extract::Query;
+use super::body::{FieldReader, time};
+use super::extract::QueryParams;
 use super::state::ApiLimits;
 use crate::domain::id::BackendName;
 use crate::domain::json_scan::is_deeper_than;
 use crate::domain::text::brief;
-use crate::service::{JobOptions, Requires};
+use crate::service::{JobOptions, JobRequirements};
 
 /// The highest priority.
 const HIGHEST: i32 = 1_000;
@@ -44,7 +44,7 @@ pub struct RequiresBody {
 }
 
 /// The options in a JSON body.
-pub(super) fn of_body(fields: &mut Fields<'_>, limits: &ApiLimits) -> JobOptions {
+pub(super) fn of_body(fields: &mut FieldReader<'_>, limits: &ApiLimits) -> JobOptions {
     let attempts = fields.integer("max_attempts", 1..=MOST_ATTEMPTS);
     JobOptions {
         priority: fields.integer("priority", 0..=HIGHEST).unwrap_or(0),
@@ -58,8 +58,8 @@ pub(super) fn of_body(fields: &mut Fields<'_>, limits: &ApiLimits) -> JobOptions
     }
 }
 
-fn requires(fields: &mut Fields<'_>) -> Requires {
-    let mut requires = Requires::default();
+fn requires(fields: &mut FieldReader<'_>) -> JobRequirements {
+    let mut requires = JobRequirements::default();
     for (name, raw) in fields.object("requires", MOST_LABELS).unwrap_or_default() {
         let read = match name.as_str() {
             _ if raw.get() == "null" => true,
@@ -88,7 +88,7 @@ fn requires(fields: &mut Fields<'_>) -> Requires {
     requires
 }
 
-fn metadata(fields: &mut Fields<'_>) -> Option<Box<RawValue>> {
+fn metadata(fields: &mut FieldReader<'_>) -> Option<Box<RawValue>> {
     let raw = fields.raw("metadata")?;
     let (bytes, levels) = METADATA;
     if raw.get().len() > bytes || is_deeper_than(raw.get(), levels) {
@@ -103,7 +103,7 @@ fn metadata(fields: &mut Fields<'_>) -> Option<Box<RawValue>> {
 }
 
 /// The options in a query.
-pub(super) fn of_query(query: &mut Query, limits: &ApiLimits) -> JobOptions {
+pub(super) fn of_query(query: &mut QueryParams, limits: &ApiLimits) -> JobOptions {
     let most = limits.max_timeout;
     let times = format!("a number of seconds from 0.001 to {}", most.as_secs());
     let seconds = |text: &str| time(text.parse().ok()?, most);
@@ -115,7 +115,7 @@ pub(super) fn of_query(query: &mut Query, limits: &ApiLimits) -> JobOptions {
         timeout: query.parse("timeout", &times, seconds),
         queue_timeout: query.parse("queue_timeout", &times, seconds),
         caller: query.parse("caller", "a text of up to 128 characters", caller).unwrap_or_default(),
-        requires: Requires {
+        requires: JobRequirements {
             labels: query.parse("labels", "up to 16 labels, separated by commas", labels).unwrap_or_default(),
             backend: query.parse("backend", "the name of a server", |text| BackendName::parse(text).ok()),
         },

@@ -9,12 +9,12 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::domain::capped::Capped;
-use crate::domain::fault::{Fault, Faults};
+use crate::domain::capped::CappedList;
+use crate::domain::fault::{WorkflowFault, WorkflowFaults};
 
 /// One kind of refusal: its stable code, status and title.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Kind {
+pub struct ProblemKind {
     /// The stable code; part of the contract.
     pub code: &'static str,
     /// The HTTP status it comes with.
@@ -27,10 +27,10 @@ pub struct Kind {
 
 macro_rules! kinds {
     ($($name:ident = $code:literal, $status:ident, $retryable:literal, $title:literal;)*) => {
-        $(#[doc = $title] pub const $name: Kind =
-            Kind { code: $code, status: StatusCode::$status, title: $title, retryable: $retryable };)*
+        $(#[doc = $title] pub const $name: ProblemKind =
+            ProblemKind { code: $code, status: StatusCode::$status, title: $title, retryable: $retryable };)*
         /// Every kind of refusal.
-        pub const KINDS: &[Kind] = &[$($name),*];
+        pub const KINDS: &[ProblemKind] = &[$($name),*];
     };
 }
 
@@ -90,13 +90,13 @@ impl FieldError {
 
 /// A refusal on its way out.
 #[derive(Debug, Clone)]
-pub struct Problem(Box<Parts>);
+pub struct Problem(Box<ProblemDetails>);
 
 #[derive(Debug, Clone)]
-struct Parts {
-    kind: Kind,
+struct ProblemDetails {
+    kind: ProblemKind,
     detail: String,
-    errors: Capped<FieldError>,
+    errors: CappedList<FieldError>,
     node_errors: Value,
     limit: Option<u64>,
     retry_after: Option<Duration>,
@@ -145,12 +145,12 @@ pub struct ProblemBody<'a> {
 
 impl Problem {
     /// A refusal of that kind, with what is wrong this time.
-    pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
+    pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        Self(Box::new(Parts {
+        Self(Box::new(ProblemDetails {
             kind,
             detail,
-            errors: Capped::default(),
+            errors: CappedList::default(),
             node_errors: Value::Null,
             limit: None,
             retry_after: None,
@@ -160,7 +160,7 @@ impl Problem {
 
     /// With the faults found.
     #[must_use]
-    pub fn errors(mut self, errors: Capped<FieldError>) -> Self {
+    pub fn errors(mut self, errors: CappedList<FieldError>) -> Self {
         self.0.errors = errors;
         self
     }
@@ -193,7 +193,7 @@ impl Problem {
 
     /// Its kind.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ProblemKind {
         self.0.kind
     }
 
@@ -212,7 +212,7 @@ impl Problem {
     /// The body for a request.
     #[must_use]
     pub fn body<'a>(&'a self, request_id: &'a str) -> ProblemBody<'a> {
-        let Parts { kind, detail, errors, node_errors, limit, .. } = &*self.0;
+        let ProblemDetails { kind, detail, errors, node_errors, limit, .. } = &*self.0;
         ProblemBody {
             uri: format!("urn:comfy-gateway:problem:{}", kind.code),
             title: kind.title,
@@ -245,8 +245,8 @@ fn is_zero(number: &usize) -> bool {
 
 /// Faults below a part of the body as errors of the request.
 #[must_use]
-pub fn field_errors(below: &str, faults: Faults) -> Capped<FieldError> {
-    faults.map(|fault: Fault| FieldError {
+pub fn field_errors(below: &str, faults: WorkflowFaults) -> CappedList<FieldError> {
+    faults.map(|fault: WorkflowFault| FieldError {
         pointer: below.to_owned() + &fault.pointer,
         message: fault.message,
         node_id: fault.node_id,
@@ -255,7 +255,7 @@ pub fn field_errors(below: &str, faults: Faults) -> Capped<FieldError> {
 
 /// One sentence for several faults: the first, and how many there are besides.
 #[must_use]
-pub fn in_a_sentence(errors: &Capped<FieldError>) -> String {
+pub fn in_a_sentence(errors: &CappedList<FieldError>) -> String {
     let first = errors.first().map_or_else(String::new, |error| error.message.clone());
     match errors.total() {
         0 | 1 => first,

@@ -15,11 +15,11 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::problem::{self, Problem};
 use super::results::matches;
 use crate::domain::media::safe_name;
-use crate::media::Source;
+use crate::media::ByteSource;
 
 /// A file as it is served.
 #[derive(Debug, Clone, Copy)]
-pub struct Served<'a> {
+pub struct ServedFile<'a> {
     /// The lowercase hexadecimal SHA-256 of its bytes.
     pub sha256: &'a str,
     /// Its length in bytes.
@@ -34,26 +34,26 @@ pub struct Served<'a> {
 
 /// The part of a file that is asked for.
 #[derive(Debug, PartialEq, Eq)]
-enum Part {
+enum FilePart {
     Whole,
     Range(Range<u64>),
     Unsatisfiable,
 }
 
 /// The answer to a request with those headers; `open` gives the bytes of a range.
-pub async fn serve<O, F>(asked: &HeaderMap, file: Served<'_>, open: O) -> Result<Response, Problem>
+pub async fn serve<O, F>(asked: &HeaderMap, file: ServedFile<'_>, open: O) -> Result<Response, Problem>
 where
     O: FnOnce(Range<u64>) -> F,
-    F: Future<Output = Result<Source<'static>, Problem>>,
+    F: Future<Output = Result<ByteSource<'static>, Problem>>,
 {
     let etag = format!("\"{}\"", file.sha256);
     if matches(asked, &etag) {
         return Ok(with_headers(StatusCode::NOT_MODIFIED.into_response(), &file, &etag));
     }
     let (status, range) = match part(asked, &etag, file.bytes) {
-        Part::Whole => (StatusCode::OK, 0..file.bytes),
-        Part::Range(range) => (StatusCode::PARTIAL_CONTENT, range),
-        Part::Unsatisfiable => {
+        FilePart::Whole => (StatusCode::OK, 0..file.bytes),
+        FilePart::Range(range) => (StatusCode::PARTIAL_CONTENT, range),
+        FilePart::Unsatisfiable => {
             let problem =
                 Problem::new(problem::RANGE_NOT_SATISFIABLE, format!("the file has {} bytes", file.bytes))
                     .limit(file.bytes);
@@ -78,7 +78,7 @@ fn insert(headers: &mut HeaderMap, name: axum::http::HeaderName, value: &str) {
     }
 }
 
-fn with_headers(mut response: Response, file: &Served<'_>, etag: &str) -> Response {
+fn with_headers(mut response: Response, file: &ServedFile<'_>, etag: &str) -> Response {
     let headers = response.headers_mut();
     insert(headers, ETAG, etag);
     insert(headers, CONTENT_TYPE, file.content_type);
@@ -123,31 +123,31 @@ fn filename(name: &str) -> String {
 
 /// The part that `Range` asks for (RFC 9110, 14.2). Several ranges, another unit, an `If-Range` of another version, and
 /// what is not valid or counts beyond 64 bits mean the whole file.
-fn part(asked: &HeaderMap, etag: &str, bytes: u64) -> Part {
+fn part(asked: &HeaderMap, etag: &str, bytes: u64) -> FilePart {
     let stale = asked.get(IF_RANGE).is_some_and(|value| value.as_bytes() != etag.as_bytes());
     let range =
-        asked.get(RANGE).filter(|_| !stale).and_then(|value| value.to_str().ok()).and_then(Asked::read);
+        asked.get(RANGE).filter(|_| !stale).and_then(|value| value.to_str().ok()).and_then(AskedRange::read);
     match range {
-        None => Part::Whole,
-        Some(Asked::Last(0)) => Part::Unsatisfiable,
-        Some(Asked::Last(_)) if bytes == 0 => Part::Unsatisfiable,
-        Some(Asked::Last(count)) => Part::Range(bytes.saturating_sub(count)..bytes),
-        Some(Asked::From(first, _)) if first >= bytes => Part::Unsatisfiable,
-        Some(Asked::From(first, last)) => {
-            Part::Range(first..last.map_or(bytes, |last| last.saturating_add(1).min(bytes)))
+        None => FilePart::Whole,
+        Some(AskedRange::Last(0)) => FilePart::Unsatisfiable,
+        Some(AskedRange::Last(_)) if bytes == 0 => FilePart::Unsatisfiable,
+        Some(AskedRange::Last(count)) => FilePart::Range(bytes.saturating_sub(count)..bytes),
+        Some(AskedRange::From(first, _)) if first >= bytes => FilePart::Unsatisfiable,
+        Some(AskedRange::From(first, last)) => {
+            FilePart::Range(first..last.map_or(bytes, |last| last.saturating_add(1).min(bytes)))
         }
     }
 }
 
 /// One range, whatever the length of the file.
-enum Asked {
+enum AskedRange {
     /// From a byte, to another or to the end.
     From(u64, Option<u64>),
     /// So many bytes at the end.
     Last(u64),
 }
 
-impl Asked {
+impl AskedRange {
     fn read(header: &str) -> Option<Self> {
         let (unit, range) = header.split_once('=')?;
         let (first, last) = range.trim().split_once('-')?;

@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use super::problem::{
     BACKEND_BUSY, BACKEND_CONFIGURED, BACKEND_EXISTS, BODY_TOO_LARGE, DISK_FULL, FROM_FOLDER, GONE, INTERNAL,
-    INVALID_PARAMS, INVALID_REQUEST, INVALID_WORKFLOW, Kind, MALFORMED_FORM, NOT_FOUND, Problem, QUEUE_FULL,
-    REQUEST_TIMEOUT, SERVERS_UNKNOWN, STORAGE_UNAVAILABLE, STORE_UNAVAILABLE, UNFINISHED,
+    INVALID_PARAMS, INVALID_REQUEST, INVALID_WORKFLOW, MALFORMED_FORM, NOT_FOUND, Problem, ProblemKind,
+    QUEUE_FULL, REQUEST_TIMEOUT, SERVERS_UNKNOWN, STORAGE_UNAVAILABLE, STORE_UNAVAILABLE, UNFINISHED,
     WORKFLOW_UNAVAILABLE, field_errors, in_a_sentence,
 };
 use super::server::TooSlow;
 use crate::convert::ConvertFault;
-use crate::domain::fault::{Fault, Faults};
+use crate::domain::fault::{WorkflowFault, WorkflowFaults};
 use crate::media::MediaError;
-use crate::service::{BackendError, FetchError, KeepError, SubmitError};
+use crate::service::{BackendError, KeepError, ReadError, SubmitError};
 use crate::store::StoreError;
 
-fn several(kind: Kind, below: &str, faults: Faults) -> Problem {
+fn several(kind: ProblemKind, below: &str, faults: WorkflowFaults) -> Problem {
     let errors = field_errors(below, faults);
     Problem::new(kind, in_a_sentence(&errors)).errors(errors)
 }
@@ -60,10 +60,10 @@ impl From<SubmitError> for Problem {
             }
             SubmitError::InvalidParams(faults) => several(INVALID_PARAMS, "/params", faults),
             SubmitError::UnknownWorkflow(message) => {
-                several(INVALID_WORKFLOW, "/workflow", Fault::whole(message))
+                several(INVALID_WORKFLOW, "/workflow", WorkflowFault::whole(message))
             }
             SubmitError::Unconvertible(faults) => {
-                let fault = |fault: ConvertFault| Fault {
+                let fault = |fault: ConvertFault| WorkflowFault {
                     pointer: String::new(),
                     message: described(&fault),
                     node_id: fault.node_id,
@@ -154,17 +154,17 @@ impl From<StoreError> for Problem {
     }
 }
 
-impl From<FetchError> for Problem {
-    fn from(error: FetchError) -> Self {
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
         match error {
-            FetchError::Unknown => Self::new(NOT_FOUND, "there is no job or file of that name"),
-            FetchError::Gone => Self::new(GONE, "the job was deleted or its retention ended"),
-            FetchError::Unfinished => {
+            ReadError::Unknown => Self::new(NOT_FOUND, "there is no job or file of that name"),
+            ReadError::Gone => Self::new(GONE, "the job was deleted or its retention ended"),
+            ReadError::Unfinished => {
                 Self::new(UNFINISHED, "the job has not ended yet; cancel it first, or wait")
                     .retry_after(Duration::from_secs(1))
             }
-            FetchError::Store(error) => error.into(),
-            FetchError::Media(error) => {
+            ReadError::Store(error) => error.into(),
+            ReadError::Media(error) => {
                 Self::new(INTERNAL, "the gateway cannot read its media store; its log has the reason")
                     .internal(&error)
             }

@@ -9,10 +9,10 @@ use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 
 use super::dto::{ExecuteResult, ResultPage};
-use super::extract::{BaseUrl, PromptIdPath, Query, Wait, wanted_wait};
+use super::extract::{BaseUrl, PreferWait, PromptIdPath, QueryParams, wanted_wait};
 use super::problem::{self, Problem, ProblemBody};
 use super::state::ApiState;
-use crate::domain::job::Status;
+use crate::domain::job::JobStatus;
 use crate::domain::registered::WorkflowRef;
 use crate::store::Cursor;
 
@@ -48,14 +48,14 @@ pub async fn get(
     base: BaseUrl,
     parts: Parts,
 ) -> Result<Response, Problem> {
-    let mut query = Query::read(&parts, &["wait"]);
+    let mut query = QueryParams::read(&parts, &["wait"]);
     let wait = wanted_wait(&mut query, &parts, state.limits.max_wait);
     query.finish()?;
     let view = state.service.result(id, wait.time).await?;
     answer(&ExecuteResult::new(view, &base), &parts.headers, wait)
 }
 
-fn answer(result: &ExecuteResult, asked: &HeaderMap, wait: Wait) -> Result<Response, Problem> {
+fn answer(result: &ExecuteResult, asked: &HeaderMap, wait: PreferWait) -> Result<Response, Problem> {
     let body = serde_json::to_vec(result)
         .map_err(|_| Problem::new(problem::INTERNAL, "the result cannot be written as JSON"))?;
     let etag = etag(&body);
@@ -102,7 +102,7 @@ pub fn matches(asked: &HeaderMap, etag: &str) -> bool {
 #[utoipa::path(
     get, path = "/results", tag = "jobs", operation_id = "list_results",
     params(
-        ("status" = Option<super::dto::JobStatus>, Query, description = "Only jobs of this status"),
+        ("status" = Option<super::dto::JobStatusSchema>, Query, description = "Only jobs of this status"),
         ("workflow" = Option<String>, Query, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[1-9][0-9]{0,8})?$", description = "Only jobs of this registered workflow; with `@version`, of that version"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "Jobs of a page; 20 by default"),
         ("cursor" = Option<String>, Query, pattern = "^c[0-7]?[0-9a-f]{1,15}$", description = "`next_cursor` of the page before"),
@@ -119,9 +119,9 @@ pub async fn list(
     base: BaseUrl,
     parts: Parts,
 ) -> Result<axum::Json<ResultPage>, Problem> {
-    let mut query = Query::read(&parts, &["status", "workflow", "limit", "cursor"]);
+    let mut query = QueryParams::read(&parts, &["status", "workflow", "limit", "cursor"]);
     let statuses = "one of queued, running, completed, failed, cancelled";
-    let status = query.parse("status", statuses, Status::parse);
+    let status = query.parse("status", statuses, JobStatus::parse);
     let names = "a workflow's name, with or without its version, such as portrait or portrait@3";
     let workflow = query.parse("workflow", names, |text| WorkflowRef::parse(text).ok());
     let (usual, most) = PAGE;

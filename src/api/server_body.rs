@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use url::Url;
 use utoipa::ToSchema;
 
-use super::body::{Fields, JsonObject};
+use super::body::{FieldReader, JsonObject};
 use super::problem::{self, Problem};
 use super::state::ApiLimits;
 use crate::domain::fault::escaped;
@@ -88,7 +88,7 @@ pub fn read(body: &JsonObject, limits: &ApiLimits, now: UnixMillis) -> Result<St
     server.ok_or_else(|| Problem::new(problem::INVALID_REQUEST, "name and url are needed"))
 }
 
-fn name(fields: &mut Fields<'_>) -> Option<BackendName> {
+fn name(fields: &mut FieldReader<'_>) -> Option<BackendName> {
     if fields.raw("name").is_none() {
         fields.fault("name", "name is needed: what results, logs and metrics call the server");
         return None;
@@ -97,7 +97,7 @@ fn name(fields: &mut Fields<'_>) -> Option<BackendName> {
     BackendName::parse(&name).map_err(|error| fields.fault("name", error.to_string())).ok()
 }
 
-fn url(fields: &mut Fields<'_>) -> Option<SecretString> {
+fn url(fields: &mut FieldReader<'_>) -> Option<SecretString> {
     let read = |raw: &RawValue| {
         let text = serde_json::from_str::<String>(raw.get()).ok().filter(|text| text.len() <= LONGEST)?;
         let url = Url::parse(text.trim()).ok()?;
@@ -114,7 +114,7 @@ fn url(fields: &mut Fields<'_>) -> Option<SecretString> {
     url
 }
 
-fn slots(fields: &mut Fields<'_>) -> u32 {
+fn slots(fields: &mut FieldReader<'_>) -> u32 {
     let bound = |slots: usize| i32::try_from(slots).unwrap_or(i32::MAX);
     let slots = fields.integer("slots", bound(*SLOTS.start())..=bound(*SLOTS.end()));
     slots
@@ -123,7 +123,7 @@ fn slots(fields: &mut Fields<'_>) -> u32 {
         .unwrap_or(1)
 }
 
-fn labels(fields: &mut Fields<'_>) -> Vec<String> {
+fn labels(fields: &mut FieldReader<'_>) -> Vec<String> {
     let Some(raw) = fields.raw("labels") else { return Vec::new() };
     let fits = |label: &String| BackendName::parse(label).is_ok();
     let labels = serde_json::from_str::<Vec<String>>(raw.get()).ok();
@@ -146,7 +146,7 @@ fn carried(raw: &RawValue) -> Option<SecretString> {
     fits.then(|| text.into())
 }
 
-fn secret(fields: &mut Fields<'_>, name: &str) -> Option<SecretString> {
+fn secret(fields: &mut FieldReader<'_>, name: &str) -> Option<SecretString> {
     let raw = fields.raw(name)?;
     let secret = carried(raw);
     if secret.is_none() {
@@ -155,7 +155,7 @@ fn secret(fields: &mut Fields<'_>, name: &str) -> Option<SecretString> {
     secret
 }
 
-fn headers(fields: &mut Fields<'_>) -> Vec<(String, SecretString)> {
+fn headers(fields: &mut FieldReader<'_>) -> Vec<(String, SecretString)> {
     let given = fields.object("headers", MOST).unwrap_or_default();
     let mut headers = Vec::with_capacity(given.len());
     for (name, raw) in given {

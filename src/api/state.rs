@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::offload::Offload;
+use super::offload::ParseThreads;
 use crate::service::Service;
 
 /// Limits of what a request may ask for.
@@ -33,7 +33,7 @@ pub struct ApiState {
     /// What requests may ask for.
     pub limits: ApiLimits,
     /// Where large bodies are judged.
-    pub offload: Offload,
+    pub offload: ParseThreads,
     /// Where clients find the gateway, if not where their request says.
     pub public_url: Option<Url>,
 }

@@ -10,8 +10,8 @@ use super::extract::BaseUrl;
 use super::form::JobBody;
 use super::problem::{FieldError, Problem, ProblemBody, field_errors};
 use super::state::ApiState;
-use crate::domain::validation::Missing;
-use crate::service::{Fit, Validation};
+use crate::domain::validation::MissingItem;
+use crate::service::{BackendFitness, ValidationReport};
 
 /// What a submission would come to.
 #[derive(Debug, Serialize, ToSchema)]
@@ -55,8 +55,8 @@ pub struct MissingBody {
     nearest: Vec<String>,
 }
 
-impl From<Missing<'_>> for MissingBody {
-    fn from(missing: Missing<'_>) -> Self {
+impl From<MissingItem<'_>> for MissingBody {
+    fn from(missing: MissingItem<'_>) -> Self {
         Self {
             kind: missing.kind.as_str(),
             name: missing.name.to_owned(),
@@ -69,7 +69,7 @@ impl From<Missing<'_>> for MissingBody {
 
 impl BackendFit {
     /// The answer's form of what is known.
-    pub(super) fn new(fit: &Fit) -> Self {
+    pub(super) fn new(fit: &BackendFitness) -> Self {
         let missing = fit.faults.iter().flat_map(|faults| faults.missing().map(Into::into)).collect();
         Self { name: fit.backend.to_string(), can_run: fit.can_run(), missing }
     }
@@ -102,7 +102,7 @@ pub async fn validate(
     let judging = state.offload.clone().judge(body.bytes(), move || async move {
         let JobBody { json, texts, files } = body;
         let submission = submission(json.as_ref(), &texts, files, &state.limits, base.as_str())?;
-        let Validation { ok, faults, node_errors, fits } = state.service.validate(&submission).await?;
+        let ValidationReport { ok, faults, node_errors, fits } = state.service.validate(&submission).await?;
         let errors = field_errors("", faults);
         let backends = fits.iter().map(BackendFit::new).collect();
         Ok(ValidationBody {

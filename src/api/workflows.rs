@@ -13,14 +13,14 @@ use super::body::JsonObject;
 use super::convert::WarningBody;
 use super::dto::ExecuteResult;
 use super::execute::{self, add_parts, given};
-use super::extract::{BaseUrl, Query, WorkflowPath, preferred_wait};
+use super::extract::{BaseUrl, QueryParams, WorkflowPath, preferred_wait};
 use super::form::JobBody;
 use super::options;
 use super::problem::{self, FieldError, Problem, ProblemBody};
 use super::state::{ApiLimits, ApiState};
 use super::validate::BackendFit;
 use crate::domain::registered::{WorkflowName, WorkflowRef};
-use crate::service::{Registration, Submission, WorkflowSource, WorkflowView};
+use crate::service::{JobSubmission, NewRegistration, WorkflowSource, WorkflowView};
 use crate::store::{Registered, WorkflowSummary};
 
 /// The longest title and the longest description, in characters.
@@ -299,7 +299,7 @@ pub async fn execute(
     parts: Parts,
     body: JobBody,
 ) -> Result<Response, Problem> {
-    let mut query = Query::read(&parts, &options::QUERY);
+    let mut query = QueryParams::read(&parts, &options::QUERY);
     let options = options::of_query(&mut query, &state.limits);
     query.finish()?;
     let wait = preferred_wait(&parts, state.limits.max_wait);
@@ -307,7 +307,7 @@ pub async fn execute(
     let submitting = state.offload.clone().judge(body.bytes(), move || async move {
         let JobBody { json, texts, files } = body;
         let params = json.as_ref().map(|json| json.members(&limits)).transpose()?;
-        let mut submission = Submission {
+        let mut submission = JobSubmission {
             workflow: WorkflowSource::Registered(which),
             params: given(params.unwrap_or_default()),
             parts: Vec::new(),
@@ -337,7 +337,7 @@ fn registration<'a>(
     name: WorkflowName,
     body: &'a JsonObject,
     limits: &ApiLimits,
-) -> Result<Registration<'a>, Problem> {
+) -> Result<NewRegistration<'a>, Problem> {
     let mut fields = body.fields(&["workflow", "title", "description"], limits)?;
     let Some(workflow) = fields.raw("workflow").filter(|raw| raw.get().starts_with('{')) else {
         if fields.raw("workflow").is_some() {
@@ -345,7 +345,7 @@ fn registration<'a>(
             return Err(Problem::new(problem::INVALID_REQUEST, message)
                 .errors(FieldError::at("/workflow", message).into()));
         }
-        return Ok(Registration {
+        return Ok(NewRegistration {
             name,
             title: None,
             description: None,
@@ -354,7 +354,7 @@ fn registration<'a>(
         });
     };
     let (title, description) = LONGEST;
-    let registration = Registration {
+    let registration = NewRegistration {
         name,
         title: fields.text("title", title),
         description: fields.text("description", description),

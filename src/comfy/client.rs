@@ -8,8 +8,8 @@ use reqwest::{RequestBuilder, Response};
 use url::Url;
 
 use super::endpoint::{ComfyEndpoint, EndpointError};
-use super::error::{ComfyError, Fault};
-use super::routes::{Known, Route};
+use super::error::{CallFault, ComfyError};
+use super::routes::{ComfyRoute, KnownRoutes};
 use super::sanitize::clean_text;
 use crate::clock::Clock;
 
@@ -18,15 +18,15 @@ const ERROR_BODY: usize = 64 << 10;
 
 /// A client for one ComfyUI server. Cheap to clone: clones share connections and what is known of the server.
 #[derive(Clone)]
-pub struct ComfyClient(Arc<Inner>);
+pub struct ComfyClient(Arc<ClientInner>);
 
-struct Inner {
+struct ClientInner {
     endpoint: ComfyEndpoint,
     base: Url,
     server: Arc<str>,
     headers: HeaderMap,
     http: reqwest::Client,
-    known: Known,
+    known: KnownRoutes,
     clock: Arc<dyn Clock>,
 }
 
@@ -44,8 +44,8 @@ impl ComfyClient {
         let (base, headers) = endpoint.checked()?;
         let http =
             connections(&endpoint, headers.clone()).map_err(|error| endpoint.unusable(&error.to_string()))?;
-        let known = Known::default();
-        Ok(Self(Arc::new(Inner { endpoint, base, server, headers, http, known, clock })))
+        let known = KnownRoutes::default();
+        Ok(Self(Arc::new(ClientInner { endpoint, base, server, headers, http, known, clock })))
     }
 
     /// The server's address as it may be shown: without credentials or query.
@@ -70,7 +70,7 @@ impl ComfyClient {
         &self.0.headers
     }
 
-    pub(super) fn known(&self) -> &Known {
+    pub(super) fn known(&self) -> &KnownRoutes {
         &self.0.known
     }
 
@@ -78,18 +78,18 @@ impl ComfyClient {
         &self.0.clock
     }
 
-    pub(super) fn error(&self, route: Route, fault: Fault) -> ComfyError {
+    pub(super) fn error(&self, route: ComfyRoute, fault: CallFault) -> ComfyError {
         ComfyError { route, server: Arc::clone(&self.0.server), fault }
     }
 
-    pub(super) fn malformed(&self, route: Route, reason: impl fmt::Display) -> ComfyError {
-        self.error(route, Fault::Malformed { reason: reason.to_string() })
+    pub(super) fn malformed(&self, route: ComfyRoute, reason: impl fmt::Display) -> ComfyError {
+        self.error(route, CallFault::Malformed { reason: reason.to_string() })
     }
 
     /// A call of `route` in the form this server answers to.
     pub(super) async fn call(
         &self,
-        route: Route,
+        route: ComfyRoute,
         last: Option<&str>,
         query: &[(&str, &str)],
     ) -> Result<RequestBuilder, ComfyError> {
@@ -97,29 +97,41 @@ impl ComfyClient {
         Ok(self.request(route, form.url(self.base(), route, last, query)))
     }
 
-    pub(super) fn request(&self, route: Route, url: Url) -> RequestBuilder {
+    pub(super) fn request(&self, route: ComfyRoute, url: Url) -> RequestBuilder {
         if route.post { self.0.http.post(url) } else { self.0.http.get(url) }
     }
 
     /// Sends and waits for the head of the answer, whatever its status. The time for the whole exchange must
     /// have been set by the caller.
-    pub(super) async fn send(&self, route: Route, request: RequestBuilder) -> Result<Response, ComfyError> {
+    pub(super) async fn send(
+        &self,
+        route: ComfyRoute,
+        request: RequestBuilder,
+    ) -> Result<Response, ComfyError> {
         request.send().await.map_err(|error| self.exchange(route, &error))
     }
 
     /// The answer if its status is one of success; its status and the beginning of its body otherwise.
-    pub(super) async fn successful(&self, route: Route, response: Response) -> Result<Response, ComfyError> {
+    pub(super) async fn successful(
+        &self,
+        route: ComfyRoute,
+        response: Response,
+    ) -> Result<Response, ComfyError> {
         if response.status().is_success() {
             return Ok(response);
         }
         let code = response.status().as_u16();
         // A body that cannot be read takes nothing from the status.
         let body = self.read(route, response, ERROR_BODY).await.unwrap_or_default();
-        Err(self.error(route, Fault::of_status(code, &body)))
+        Err(self.error(route, CallFault::of_status(code, &body)))
     }
 
     /// Sends, and reads an answer of success as clean JSON text.
-    pub(super) async fn json(&self, route: Route, request: RequestBuilder) -> Result<String, ComfyError> {
+    pub(super) async fn json(
+        &self,
+        route: ComfyRoute,
+        request: RequestBuilder,
+    ) -> Result<String, ComfyError> {
         let response = self.send(route, request.timeout(self.endpoint().timeouts.request)).await?;
         let response = self.successful(route, response).await?;
         let text = self.read(route, response, self.endpoint().limits.json).await.map(clean_text)?;
@@ -131,7 +143,7 @@ impl ComfyClient {
     }
 
     /// Sends, and reads no more of the answer than whether it is one of success.
-    pub(super) async fn done(&self, route: Route, request: RequestBuilder) -> Result<(), ComfyError> {
+    pub(super) async fn done(&self, route: ComfyRoute, request: RequestBuilder) -> Result<(), ComfyError> {
         let response = self.send(route, request.timeout(self.endpoint().timeouts.request)).await?;
         let response = self.successful(route, response).await?;
         self.read(route, response, ERROR_BODY).await.map(drop)
@@ -140,28 +152,28 @@ impl ComfyClient {
     /// Reads a body to its end, up to `limit` bytes.
     pub(super) async fn read(
         &self,
-        route: Route,
+        route: ComfyRoute,
         mut response: Response,
         limit: usize,
     ) -> Result<Vec<u8>, ComfyError> {
         let announced = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
         if announced > limit {
-            return Err(self.error(route, Fault::TooLarge { limit }));
+            return Err(self.error(route, CallFault::TooLarge { limit }));
         }
         let mut body = Vec::with_capacity(announced);
         while let Some(piece) = response.chunk().await.map_err(|error| self.exchange(route, &error))? {
             if piece.len() > limit - body.len() {
-                return Err(self.error(route, Fault::TooLarge { limit }));
+                return Err(self.error(route, CallFault::TooLarge { limit }));
             }
             body.extend_from_slice(&piece);
         }
         Ok(body)
     }
 
-    pub(super) fn exchange(&self, route: Route, error: &reqwest::Error) -> ComfyError {
+    pub(super) fn exchange(&self, route: ComfyRoute, error: &reqwest::Error) -> ComfyError {
         let timeouts = self.endpoint().timeouts;
         let patience = if route == super::upload::UPLOAD { timeouts.upload } else { timeouts.request };
-        self.error(route, Fault::of_exchange(error, patience))
+        self.error(route, CallFault::of_exchange(error, patience))
     }
 }
 

@@ -25,9 +25,9 @@ pub struct ComfyEndpoint {
     /// Given to ComfyUI's paid API nodes with each job, as `extra_data.api_key_comfy_org`.
     pub api_key: Option<SecretString>,
     /// How long things may take.
-    pub timeouts: Timeouts,
+    pub timeouts: CallTimeouts,
     /// How large things may be.
-    pub limits: Limits,
+    pub limits: AnswerLimits,
 }
 
 impl ComfyEndpoint {
@@ -40,8 +40,8 @@ impl ComfyEndpoint {
             cookies: None,
             headers: Vec::new(),
             api_key: None,
-            timeouts: Timeouts::default(),
-            limits: Limits::default(),
+            timeouts: CallTimeouts::default(),
+            limits: AnswerLimits::default(),
         }
     }
 
@@ -138,7 +138,7 @@ pub struct EndpointError {
 
 /// How long a server may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeouts {
+pub struct CallTimeouts {
     /// Until a connection stands; for the websocket, with its handshake.
     pub connect: Duration,
     /// Until a JSON answer has been read to its end, and until the head of a file's answer is there.
@@ -153,7 +153,7 @@ pub struct Timeouts {
     pub pong_within: Duration,
 }
 
-impl Default for Timeouts {
+impl Default for CallTimeouts {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(10),
@@ -168,14 +168,14 @@ impl Default for Timeouts {
 
 /// How much a server may send, in bytes. Files have no limit: they are streamed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct AnswerLimits {
     /// A JSON answer. A history entry holds the job's whole workflow and all texts it gave.
     pub json: usize,
     /// One websocket message. ComfyUI sends an output of any size in one frame.
     pub message: usize,
 }
 
-impl Default for Limits {
+impl Default for AnswerLimits {
     fn default() -> Self {
         Self { json: 256 << 20, message: 512 << 20 }
     }

@@ -4,18 +4,18 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::routes::Route;
+use super::routes::ComfyRoute;
 
 /// A call that failed: which one, where, and how. Cheap to clone and safe to show: it holds no credentials.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{route} at {server}: {fault}")]
 pub struct ComfyError {
     /// The route that was called.
-    pub route: Route,
+    pub route: ComfyRoute,
     /// The server's address without credentials or query.
     pub server: Arc<str>,
     /// What went wrong.
-    pub fault: Fault,
+    pub fault: CallFault,
 }
 
 impl ComfyError {
@@ -28,27 +28,27 @@ impl ComfyError {
     /// Nothing listens at the server's port: it is down or starting.
     #[must_use]
     pub fn is_refused(&self) -> bool {
-        matches!(self.fault, Fault::Unreachable { refused: true, .. })
+        matches!(self.fault, CallFault::Unreachable { refused: true, .. })
     }
 
     /// No connection came to be, so the server has seen nothing of the call.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
-        matches!(self.fault, Fault::Unreachable { .. })
+        matches!(self.fault, CallFault::Unreachable { .. })
     }
 
     /// The server answered 404.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
-        self.fault == Fault::NotFound
+        self.fault == CallFault::NotFound
     }
 
     /// The status the server answered with, if it was not one of success.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         match self.fault {
-            Fault::Status { code, .. } => Some(code),
-            Fault::NotFound => Some(404),
+            CallFault::Status { code, .. } => Some(code),
+            CallFault::NotFound => Some(404),
             _ => None,
         }
     }
@@ -56,7 +56,7 @@ impl ComfyError {
 
 /// How a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum CallFault {
     /// No connection: nothing of the call has been delivered.
     #[error("no connection: {reason}")]
     Unreachable {
@@ -94,7 +94,7 @@ pub enum Fault {
         /// What is wrong with it.
         reason: String,
     },
-    /// An answer larger than the limit of [`super::Limits`].
+    /// An answer larger than the limit of [`super::AnswerLimits`].
     #[error("the answer is larger than {limit} bytes")]
     TooLarge {
         /// The limit in bytes.
@@ -114,7 +114,7 @@ pub enum Fault {
     },
 }
 
-impl Fault {
+impl CallFault {
     /// The same without a word of the server's own, which may quote what it was sent.
     #[must_use]
     pub fn brief(&self) -> String {
@@ -214,20 +214,20 @@ mod tests {
     #[test]
     fn the_message_names_route_server_and_fault() {
         let error = ComfyError {
-            route: Route::get("/queue"),
+            route: ComfyRoute::get("/queue"),
             server: "http://gpu:8188".into(),
-            fault: Fault::of_status(502, b"<html>\r\n  Bad\tGateway\0\n"),
+            fault: CallFault::of_status(502, b"<html>\r\n  Bad\tGateway\0\n"),
         };
         assert_eq!(error.to_string(), "GET /queue at http://gpu:8188: answered 502: <html> Bad Gateway");
         assert_eq!(error.brief(), "GET /queue at http://gpu:8188: answered 502");
         assert_eq!(error.status(), Some(502));
-        assert_eq!(Fault::of_status(403, b"").to_string(), "answered 403");
-        assert_eq!(Fault::of_status(404, b"x"), Fault::NotFound);
+        assert_eq!(CallFault::of_status(403, b"").to_string(), "answered 403");
+        assert_eq!(CallFault::of_status(404, b"x"), CallFault::NotFound);
     }
 
     #[test]
     fn a_long_body_is_cut_between_characters() {
-        let Fault::Status { body, .. } = Fault::of_status(500, "é".repeat(5000).as_bytes()) else {
+        let CallFault::Status { body, .. } = CallFault::of_status(500, "é".repeat(5000).as_bytes()) else {
             panic!()
         };
         assert_eq!(body.chars().count(), 500);
@@ -235,7 +235,10 @@ mod tests {
 
     #[test]
     fn a_closed_socket_says_its_code() {
-        assert_eq!(Fault::Closed { code: Some(1001) }.to_string(), "the websocket was closed with code 1001");
-        assert_eq!(Fault::Closed { code: None }.to_string(), "the websocket was closed");
+        assert_eq!(
+            CallFault::Closed { code: Some(1001) }.to_string(),
+            "the websocket was closed with code 1001"
+        );
+        assert_eq!(CallFault::Closed { code: None }.to_string(), "the websocket was closed");
     }
 }

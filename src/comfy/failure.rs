@@ -1,7 +1,7 @@
 //! How ComfyUI reports that a node failed, in history and on the websocket. It must not judge what follows
 //! from it.
 
-use super::loose::{self, Object};
+use super::loose::{self, LooseObject};
 
 /// A node that raised an exception, from `execution_error`. Fields that ComfyUI left out are `None` or empty.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -19,7 +19,7 @@ pub struct ExecutionError {
 }
 
 impl ExecutionError {
-    pub(super) fn read(data: &Object<'_>) -> Self {
+    pub(super) fn read(data: &LooseObject<'_>) -> Self {
         Self {
             node_id: data.text("node_id"),
             node_type: data.text("node_type"),
@@ -43,7 +43,7 @@ impl ExecutionError {
 }
 
 /// The traceback is a list of lines, each with its line end; a bare string is taken too.
-fn traceback(data: &Object<'_>) -> String {
+fn traceback(data: &LooseObject<'_>) -> String {
     let Some(raw) = data.raw("traceback") else { return String::new() };
     let text = loose::text(raw).unwrap_or_else(|| data.texts("traceback").concat());
     text.trim_end().to_owned()
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     fn read(json: &str) -> ExecutionError {
-        ExecutionError::read(&Object::parse(json).unwrap())
+        ExecutionError::read(&LooseObject::parse(json).unwrap())
     }
 
     #[test]

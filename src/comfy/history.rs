@@ -7,11 +7,11 @@ use serde_json::value::RawValue;
 use super::client::ComfyClient;
 use super::error::ComfyError;
 use super::failure::ExecutionError;
-use super::loose::{self, Object};
-use super::routes::Route;
+use super::loose::{self, LooseObject};
+use super::routes::ComfyRoute;
 use crate::domain::time::UnixMillis;
 
-const HISTORY: Route = Route::get("/history");
+const HISTORY: ComfyRoute = ComfyRoute::get("/history");
 
 /// A job that has ended.
 #[derive(Debug, Clone)]
@@ -19,7 +19,7 @@ pub struct HistoryEntry {
     /// How it ended.
     pub status: HistoryStatus,
     /// What it made. A failed job keeps what was finished before.
-    pub outputs: Outputs,
+    pub outputs: RawOutputs,
     /// When ComfyUI began to run it, by the server's clock.
     pub started_at: Option<UnixMillis>,
     /// When it ended, by the same clock.
@@ -43,9 +43,9 @@ pub enum HistoryStatus {
 
 /// ComfyUI's outputs of a job: a JSON object of one entry a node, as it came except that `NaN` is `null`.
 #[derive(Debug, Clone)]
-pub struct Outputs(Box<RawValue>);
+pub struct RawOutputs(Box<RawValue>);
 
-impl Outputs {
+impl RawOutputs {
     /// The whole object.
     #[must_use]
     pub fn raw(&self) -> &RawValue {
@@ -55,7 +55,7 @@ impl Outputs {
     /// The nodes' ids and outputs in ComfyUI's order. An output is mostly an object of lists.
     #[must_use]
     pub fn nodes(&self) -> Vec<(Cow<'_, str>, &RawValue)> {
-        Object::parse(self.0.get()).map(Object::entries).unwrap_or_default()
+        LooseObject::parse(self.0.get()).map(LooseObject::entries).unwrap_or_default()
     }
 
     /// There is no output.
@@ -64,7 +64,7 @@ impl Outputs {
         self.nodes().is_empty()
     }
 
-    fn read(entry: &Object<'_>) -> Self {
+    fn read(entry: &LooseObject<'_>) -> Self {
         let raw = entry.raw("outputs").filter(|raw| raw.get().starts_with('{'));
         Self(raw.map_or_else(empty_object, ToOwned::to_owned))
     }
@@ -78,7 +78,7 @@ impl ComfyClient {
     /// entries.
     ///
     /// # Errors
-    /// Every [`super::Fault`] of a call.
+    /// Every [`super::CallFault`] of a call.
     pub async fn history(&self, prompt_id: &str) -> Result<Option<HistoryEntry>, ComfyError> {
         let request = self.call(HISTORY, Some(prompt_id), &[]).await?;
         let body = self.json(HISTORY, request).await?;
@@ -87,14 +87,14 @@ impl ComfyClient {
 }
 
 fn read(body: &str, prompt_id: &str) -> Result<Option<HistoryEntry>, serde_json::Error> {
-    let Some(entry) = Object::parse(body)?.raw(prompt_id) else { return Ok(None) };
-    let entry = Object::parse(entry.get())?;
+    let Some(entry) = LooseObject::parse(body)?.raw(prompt_id) else { return Ok(None) };
+    let entry = LooseObject::parse(entry.get())?;
     let status = entry.object("status");
     let messages = status.as_ref().map(messages).unwrap_or_default();
     let moment = |names: &[&str]| last(&messages, names).and_then(|(_, data)| data.moment("timestamp"));
     Ok(Some(HistoryEntry {
         status: ending(status.as_ref(), &messages),
-        outputs: Outputs::read(&entry),
+        outputs: RawOutputs::read(&entry),
         started_at: moment(&["execution_start"]),
         finished_at: moment(&["execution_success", "execution_error", "execution_interrupted"]),
         accepted_outputs: entry.raw("prompt").and_then(accepted_outputs),
@@ -110,12 +110,12 @@ fn accepted_outputs(prompt: &RawValue) -> Option<Vec<String>> {
     serde_json::from_str(parts.get(4)?.get()).ok()
 }
 
-type Message<'a> = (String, Object<'a>);
+type Message<'a> = (String, LooseObject<'a>);
 
 /// The messages of a status: pairs of an event's name and its data.
-fn messages<'a>(status: &Object<'a>) -> Vec<Message<'a>> {
+fn messages<'a>(status: &LooseObject<'a>) -> Vec<Message<'a>> {
     let read = |message| match loose::list(message).as_slice() {
-        [name, data, ..] => Some((loose::text(name)?, Object::parse(data.get()).ok()?)),
+        [name, data, ..] => Some((loose::text(name)?, LooseObject::parse(data.get()).ok()?)),
         _ => None,
     };
     status.list("messages").into_iter().filter_map(read).collect()
@@ -127,7 +127,7 @@ fn last<'m, 'a>(messages: &'m [Message<'a>], names: &[&str]) -> Option<&'m Messa
 
 /// `status_str` decides; where it is missing, the messages do. An entry without any still says that the job
 /// has ended.
-fn ending(status: Option<&Object<'_>>, messages: &[Message<'_>]) -> HistoryStatus {
+fn ending(status: Option<&LooseObject<'_>>, messages: &[Message<'_>]) -> HistoryStatus {
     let said = status.and_then(|status| status.text("status_str"));
     let end = last(messages, &["execution_error", "execution_interrupted", "execution_success"]);
     match (said.as_deref(), end) {
@@ -155,7 +155,7 @@ mod tests {
         ["0.24.0", "0.3.64"].map(|version| {
             let path = format!("{}/tests/fixtures/comfyui/{version}/{name}.json", env!("CARGO_MANIFEST_DIR"));
             let body = super::super::sanitize::clean_text(std::fs::read(path).unwrap());
-            let id = Object::parse(&body).unwrap().entries()[0].0.clone().into_owned();
+            let id = LooseObject::parse(&body).unwrap().entries()[0].0.clone().into_owned();
             read(&body, &id).unwrap().unwrap()
         })
     }
@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn an_entry_without_any_one_of_its_parts_is_read_or_refused() {
         let body = include_str!("../../tests/fixtures/comfyui/0.24.0/history_error.json");
-        let id = Object::parse(body).unwrap().entries()[0].0.clone().into_owned();
+        let id = LooseObject::parse(body).unwrap().entries()[0].0.clone().into_owned();
         for changed in mutilate::variants(body) {
             let Ok(Some(entry)) = read(&changed, &id) else { continue };
             assert!(entry.outputs.raw().get().starts_with('{'), "{changed}");

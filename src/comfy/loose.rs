@@ -8,15 +8,15 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::domain::fields::Fields;
+use crate::domain::fields::JsonFields;
 use crate::domain::time::UnixMillis;
 
 /// The entries of a JSON object, in their order. A getter gives `None` for what is absent, `null` or of
 /// another type.
 #[derive(Deserialize)]
-pub(super) struct Object<'a>(#[serde(borrow)] Fields<'a>);
+pub(super) struct LooseObject<'a>(#[serde(borrow)] JsonFields<'a>);
 
-impl<'a> Object<'a> {
+impl<'a> LooseObject<'a> {
     /// Reads clean JSON text.
     ///
     /// # Errors
@@ -30,8 +30,8 @@ impl<'a> Object<'a> {
         self.0.value(key)
     }
 
-    pub(super) fn object(&self, key: &str) -> Option<Object<'a>> {
-        Object::parse(self.raw(key)?.get()).ok()
+    pub(super) fn object(&self, key: &str) -> Option<LooseObject<'a>> {
+        LooseObject::parse(self.raw(key)?.get()).ok()
     }
 
     /// A string, or the text of a number: node ids come as both.
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn fields_of_the_wrong_type_are_absent_and_the_rest_stays() {
-        let object = Object::parse(
+        let object = LooseObject::parse(
             r#"{"id":7,"name":"a\u0062","gone":null,"list":[1,"x",null],"n":-2.5,"t":1795330265341.9,"o":{"k":1}}"#,
         )
         .unwrap();
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn the_last_of_two_equal_keys_wins_and_the_order_is_kept() {
-        let object = Object::parse(r#"{"b":1,"a":2,"b":3}"#).unwrap();
+        let object = LooseObject::parse(r#"{"b":1,"a":2,"b":3}"#).unwrap();
         assert_eq!(object.count("b"), Some(3));
         let keys: Vec<_> = object.entries().into_iter().map(|(key, _)| key).collect();
         assert_eq!(keys, ["b", "a", "b"]);
@@ -132,13 +132,13 @@ mod tests {
     #[test]
     fn what_is_no_object_is_an_error() {
         for text in ["", "[]", "null", "\"x\"", "{", "{]", "<html>"] {
-            assert!(Object::parse(text).is_err(), "{text}");
+            assert!(LooseObject::parse(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn a_very_deep_value_is_skipped() {
         let deep = format!("{{\"graph\":{}{},\"id\":\"x\"}}", "[".repeat(50_000), "]".repeat(50_000));
-        assert_eq!(Object::parse(&deep).unwrap().text("id").as_deref(), Some("x"));
+        assert_eq!(LooseObject::parse(&deep).unwrap().text("id").as_deref(), Some("x"));
     }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::failure::ExecutionError;
-use super::loose::Object;
+use super::loose::LooseObject;
 use super::sanitize::sanitize;
 use crate::domain::time::UnixMillis;
 
@@ -144,7 +144,7 @@ impl ComfyEvent {
     #[must_use]
     pub fn from_text(text: &str) -> Self {
         let clean = sanitize(text);
-        let Ok(message) = Object::parse(&clean) else { return unknown("no JSON object") };
+        let Ok(message) = LooseObject::parse(&clean) else { return unknown("no JSON object") };
         let Some(kind) = message.text("type") else { return unknown("no type") };
         message.object("data").and_then(|data| read(&kind, &data)).unwrap_or(Self::Unknown { kind })
     }
@@ -187,7 +187,7 @@ fn unknown(kind: &str) -> ComfyEvent {
 }
 
 /// Reads a message's data; `None` when a part without which it means nothing is missing.
-fn read(kind: &str, data: &Object<'_>) -> Option<ComfyEvent> {
+fn read(kind: &str, data: &LooseObject<'_>) -> Option<ComfyEvent> {
     let prompt_id = data.text("prompt_id");
     let timestamp = data.moment("timestamp");
     Some(match kind {
@@ -216,7 +216,7 @@ fn read(kind: &str, data: &Object<'_>) -> Option<ComfyEvent> {
     })
 }
 
-fn status(data: &Object<'_>) -> ComfyEvent {
+fn status(data: &LooseObject<'_>) -> ComfyEvent {
     let exec_info = data.object("status").and_then(|status| status.object("exec_info"));
     ComfyEvent::Status {
         queue_remaining: exec_info.and_then(|info| info.count("queue_remaining")),
@@ -224,7 +224,7 @@ fn status(data: &Object<'_>) -> ComfyEvent {
     }
 }
 
-fn failure(prompt_id: String, data: &Object<'_>, timestamp: Option<UnixMillis>) -> ComfyEvent {
+fn failure(prompt_id: String, data: &LooseObject<'_>, timestamp: Option<UnixMillis>) -> ComfyEvent {
     let error = Box::new(ExecutionError::read(data));
     if error.is_blocked() {
         ComfyEvent::Blocked { prompt_id, error }
@@ -233,10 +233,10 @@ fn failure(prompt_id: String, data: &Object<'_>, timestamp: Option<UnixMillis>) 
     }
 }
 
-fn nodes(data: &Object<'_>) -> Vec<NodeProgress> {
+fn nodes(data: &LooseObject<'_>) -> Vec<NodeProgress> {
     let Some(nodes) = data.object("nodes") else { return Vec::new() };
     let read = |(id, raw): (_, &RawValue)| {
-        let node = Object::parse(raw.get()).ok()?;
+        let node = LooseObject::parse(raw.get()).ok()?;
         Some(NodeProgress {
             node: String::from(id),
             display_node: node.text("display_node_id"),
@@ -264,7 +264,7 @@ fn progress_text(mut message: Bytes) -> Option<ComfyEvent> {
 fn preview(mut message: Bytes) -> Option<ComfyEvent> {
     let text = take_text(&mut message)?;
     let clean = sanitize(&text);
-    let metadata = Object::parse(&clean).ok()?;
+    let metadata = LooseObject::parse(&clean).ok()?;
     let png = metadata.text("image_type").as_deref() == Some("image/png");
     Some(ComfyEvent::Preview {
         prompt_id: metadata.text("prompt_id"),

@@ -3,11 +3,11 @@
 
 use super::client::ComfyClient;
 use super::error::ComfyError;
-use super::loose::{self, Object};
-use super::routes::Route;
+use super::loose::{self, LooseObject};
+use super::routes::ComfyRoute;
 
-const QUEUE: Route = Route::get("/queue");
-const CHANGE_QUEUE: Route = Route::post("/queue");
+const QUEUE: ComfyRoute = ComfyRoute::get("/queue");
+const CHANGE_QUEUE: ComfyRoute = ComfyRoute::post("/queue");
 
 /// The ids of the jobs that a server runs and that wait there, of all clients.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -17,12 +17,12 @@ pub struct QueueSnapshot {
     /// The waiting jobs, the next one first.
     pub pending: Vec<String>,
     /// All of them once more, with whose they are.
-    pub jobs: Vec<QueuedJob>,
+    pub jobs: Vec<ListedPrompt>,
 }
 
 /// A job in a server's queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueuedJob {
+pub struct ListedPrompt {
     /// What the server knows it as.
     pub prompt_id: String,
     /// Who submitted it, where they said so.
@@ -43,7 +43,7 @@ impl ComfyClient {
     /// What runs and what waits.
     ///
     /// # Errors
-    /// Every [`super::Fault`] of a call.
+    /// Every [`super::CallFault`] of a call.
     pub async fn queue(&self) -> Result<QueueSnapshot, ComfyError> {
         let request = self.call(QUEUE, None, &[]).await?;
         let body = self.json(QUEUE, request).await?;
@@ -54,7 +54,7 @@ impl ComfyClient {
     /// it is, so ask [`Self::queue`] afterwards. The websocket tells nothing of a deletion.
     ///
     /// # Errors
-    /// Every [`super::Fault`] of a call.
+    /// Every [`super::CallFault`] of a call.
     pub async fn delete_queued(&self, prompt_id: &str) -> Result<(), ComfyError> {
         let request = self.call(CHANGE_QUEUE, None, &[]).await?;
         self.done(CHANGE_QUEUE, request.json(&serde_json::json!({ "delete": [prompt_id] }))).await
@@ -62,13 +62,13 @@ impl ComfyClient {
 }
 
 fn read(body: &str) -> Result<QueueSnapshot, String> {
-    let answer = Object::parse(body).map_err(|error| error.to_string())?;
+    let answer = LooseObject::parse(body).map_err(|error| error.to_string())?;
     // An answer that lacks the lists must not read as an empty queue: jobs would count as lost.
     if answer.raw("queue_running").is_none() || answer.raw("queue_pending").is_none() {
         return Err("queue_running or queue_pending is missing".to_owned());
     }
     let (running, pending) = (jobs(&answer, "queue_running")?, jobs(&answer, "queue_pending")?);
-    let ids = |jobs: &[QueuedJob]| jobs.iter().map(|job| job.prompt_id.clone()).collect();
+    let ids = |jobs: &[ListedPrompt]| jobs.iter().map(|job| job.prompt_id.clone()).collect();
     let (running_ids, pending_ids) = (ids(&running), ids(&pending));
     let jobs = running.into_iter().chain(pending).collect();
     Ok(QueueSnapshot { running: running_ids, pending: pending_ids, jobs })
@@ -76,17 +76,17 @@ fn read(body: &str) -> Result<QueueSnapshot, String> {
 
 /// A list of `[number, id, graph, extra_data, …]` by the numbers. ComfyUI keeps the list as a heap: only its first
 /// element is sure to be in its place.
-fn jobs(answer: &Object<'_>, key: &str) -> Result<Vec<QueuedJob>, String> {
+fn jobs(answer: &LooseObject<'_>, key: &str) -> Result<Vec<ListedPrompt>, String> {
     let mut jobs = Vec::new();
     for job in answer.list(key) {
         let [number, id, ref rest @ ..] = loose::list(job)[..] else {
             return Err(format!("an entry of {key} is no job"));
         };
         let prompt_id = loose::text(id).ok_or_else(|| format!("an entry of {key} has no id"))?;
-        let extra = rest.get(1).and_then(|extra| Object::parse(extra.get()).ok());
+        let extra = rest.get(1).and_then(|extra| LooseObject::parse(extra.get()).ok());
         let client_id = extra.and_then(|extra| extra.text("client_id"));
         let place = loose::number(number).unwrap_or(f64::INFINITY);
-        jobs.push((place, QueuedJob { prompt_id, client_id, number: whole(place) }));
+        jobs.push((place, ListedPrompt { prompt_id, client_id, number: whole(place) }));
     }
     jobs.sort_by(|(one, _), (other, _)| one.total_cmp(other));
     Ok(jobs.into_iter().map(|(_, job)| job).collect())

@@ -22,7 +22,7 @@ fn the_queues_of_both_versions_are_read() {
         let queue = read(body).unwrap();
         assert!(queue.running.len() == 1 && queue.pending.len() >= 2, "{queue:?}");
         assert!(queue.running.iter().chain(&queue.pending).all(|id| id.len() == 36), "{queue:?}");
-        let told = |job: &QueuedJob| job.number.is_some() && job.client_id.is_some();
+        let told = |job: &ListedPrompt| job.number.is_some() && job.client_id.is_some();
         assert!(queue.jobs.len() == queue.running.len() + queue.pending.len(), "{queue:?}");
         assert!(queue.jobs.iter().all(told), "{queue:?}");
     }

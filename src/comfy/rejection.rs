@@ -2,12 +2,12 @@
 
 use serde_json::value::RawValue;
 
-use super::loose::{self, Object};
+use super::loose::{self, LooseObject};
 
 /// A workflow that ComfyUI looked at and refused (400). Nothing was queued, and the same workflow will be
 /// refused again by this server.
 #[derive(Debug, Clone)]
-pub struct Rejection {
+pub struct PromptRejection {
     /// ComfyUI's word for it, such as `prompt_outputs_failed_validation` or `missing_node_type`.
     pub kind: String,
     /// One sentence.
@@ -24,15 +24,16 @@ pub struct Rejection {
     pub raw: Box<RawValue>,
 }
 
-impl Rejection {
+impl PromptRejection {
     /// Reads the answer to `POST /prompt`; `None` when it is not ComfyUI that speaks.
     pub(super) fn read(body: &str) -> Option<Self> {
-        let answer = Object::parse(body).ok()?;
+        let answer = LooseObject::parse(body).ok()?;
         let node_errors = NodeErrors::read(&answer);
         // Some forks answer with a bare string.
         let sentence = answer.text("error");
-        let error =
-            answer.object("error").or_else(|| sentence.is_some().then(|| Object::parse("{}").ok())?)?;
+        let error = answer
+            .object("error")
+            .or_else(|| sentence.is_some().then(|| LooseObject::parse("{}").ok())?)?;
         let extra = error.object("extra_info");
         let about = |key| extra.as_ref().and_then(|extra| extra.text(key));
         Some(Self {
@@ -53,7 +54,7 @@ fn node_in(details: &str) -> Option<String> {
     rest.split_once('\'').map(|(id, _)| id.to_owned())
 }
 
-impl std::fmt::Display for Rejection {
+impl std::fmt::Display for PromptRejection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} ({})", self.message, self.kind)?;
         for node in &self.node_errors.nodes {
@@ -82,7 +83,7 @@ impl NodeErrors {
     }
 
     /// Reads `node_errors` of an answer; without errors it is `{}`, `[]` or absent.
-    pub(super) fn read(answer: &Object<'_>) -> Self {
+    pub(super) fn read(answer: &LooseObject<'_>) -> Self {
         let Some(entries) = answer.object("node_errors").filter(|entries| !entries.is_empty()) else {
             return Self::default();
         };
@@ -109,7 +110,7 @@ pub struct NodeError {
 impl NodeError {
     fn read(node_id: &str, error: &RawValue) -> Self {
         let node_id = node_id.to_owned();
-        let Ok(error) = Object::parse(error.get()) else {
+        let Ok(error) = LooseObject::parse(error.get()) else {
             return Self { node_id, class_type: None, dependent_outputs: Vec::new(), errors: Vec::new() };
         };
         Self {
@@ -136,7 +137,7 @@ pub struct InputError {
 
 impl InputError {
     fn read(error: &RawValue) -> Option<Self> {
-        let error = Object::parse(error.get()).ok()?;
+        let error = LooseObject::parse(error.get()).ok()?;
         Some(Self {
             kind: error.text("type").unwrap_or_default(),
             message: error.text("message").unwrap_or_default(),
@@ -154,12 +155,14 @@ mod tests {
     #[test]
     fn a_missing_class_is_named_by_both_versions() {
         let new =
-            Rejection::read(include_str!("../../tests/fixtures/comfyui/0.24.0/rejected_class.json")).unwrap();
+            PromptRejection::read(include_str!("../../tests/fixtures/comfyui/0.24.0/rejected_class.json"))
+                .unwrap();
         assert_eq!(new.kind, "missing_node_type");
         assert_eq!((new.node_id.as_deref(), new.class_type.as_deref()), (Some("1"), Some("NopeNode")));
         assert!(new.node_errors.is_empty() && new.node_errors.raw.is_none());
         let old =
-            Rejection::read(include_str!("../../tests/fixtures/comfyui/0.3.64/rejected_class.json")).unwrap();
+            PromptRejection::read(include_str!("../../tests/fixtures/comfyui/0.3.64/rejected_class.json"))
+                .unwrap();
         assert_eq!((old.kind.as_str(), old.details.as_str()), ("invalid_prompt", "Node ID '#1'"));
         assert_eq!(old.message, "Cannot execute because node NopeNode does not exist.");
     }
@@ -170,7 +173,7 @@ mod tests {
             include_str!("../../tests/fixtures/comfyui/0.24.0/rejected_inputs.json"),
             include_str!("../../tests/fixtures/comfyui/0.3.64/rejected_inputs.json"),
         ] {
-            let rejection = Rejection::read(body).unwrap();
+            let rejection = PromptRejection::read(body).unwrap();
             assert_eq!(rejection.kind, "prompt_outputs_failed_validation");
             let [node] = rejection.node_errors.nodes.as_slice() else { panic!("{rejection:?}") };
             assert_eq!((node.node_id.as_str(), node.class_type.as_deref()), ("1", Some("EmptyImage")));
@@ -192,27 +195,28 @@ mod tests {
     fn a_refusal_without_any_one_of_its_parts_is_still_one() {
         let body = include_str!("../../tests/fixtures/comfyui/0.24.0/rejected_inputs.json");
         for changed in mutilate::variants(body) {
-            let Some(rejection) = Rejection::read(&changed) else {
+            let Some(rejection) = PromptRejection::read(&changed) else {
                 assert!(!changed.contains(r#""error":{"#), "{changed}");
                 continue;
             };
             assert!(!rejection.kind.is_empty() || changed.contains("u0000"), "{changed}");
             let _shown = rejection.to_string();
         }
-        assert!(mutilate::beginnings(body.trim_end()).all(|cut| Rejection::read(cut).is_none()));
+        assert!(mutilate::beginnings(body.trim_end()).all(|cut| PromptRejection::read(cut).is_none()));
     }
 
     #[test]
     fn odd_refusals_are_read_as_far_as_they_go() {
-        let bare = Rejection::read(r#"{"error":"no way","node_errors":[]}"#).unwrap();
+        let bare = PromptRejection::read(r#"{"error":"no way","node_errors":[]}"#).unwrap();
         assert_eq!((bare.message.as_str(), bare.kind.as_str()), ("no way", "invalid_prompt"));
-        let odd =
-            Rejection::read(r#"{"error":{"type":null},"node_errors":{"5":"?","6":{"errors":["x",{}]}}}"#)
-                .unwrap();
+        let odd = PromptRejection::read(
+            r#"{"error":{"type":null},"node_errors":{"5":"?","6":{"errors":["x",{}]}}}"#,
+        )
+        .unwrap();
         assert_eq!(odd.node_errors.nodes.len(), 2);
         assert_eq!(odd.node_errors.nodes[1].errors.len(), 1);
         for not_comfy in ["", "<html>", "{}", r#"{"detail":"Unauthorized"}"#] {
-            assert!(Rejection::read(not_comfy).is_none(), "{not_comfy}");
+            assert!(PromptRejection::read(not_comfy).is_none(), "{not_comfy}");
         }
     }
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 /// Nothing else changes, and nothing is copied when there is nothing to rewrite. Text that is no JSON at all
 /// comes back as some text that is no JSON either.
 pub(super) fn sanitize(text: &str) -> Cow<'_, str> {
-    let mut scanner = Scanner { bytes: text.as_bytes(), at: 0, in_string: false };
+    let mut scanner = NanScanner { bytes: text.as_bytes(), at: 0, in_string: false };
     let Some((first, replacement)) = scanner.next_fault() else { return Cow::Borrowed(text) };
     let mut clean = String::with_capacity(text.len());
     clean.push_str(&text[..first.start]);
@@ -34,13 +34,13 @@ pub(super) fn clean_text(bytes: Vec<u8>) -> String {
     }
 }
 
-struct Scanner<'a> {
+struct NanScanner<'a> {
     bytes: &'a [u8],
     at: usize,
     in_string: bool,
 }
 
-impl Scanner<'_> {
+impl NanScanner<'_> {
     /// The next piece to replace, and by what. Ranges begin and end at ASCII bytes.
     fn next_fault(&mut self) -> Option<(Range<usize>, &'static str)> {
         while self.at < self.bytes.len() {

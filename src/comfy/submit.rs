@@ -8,17 +8,17 @@ use secrecy::ExposeSecret;
 use serde_json::value::RawValue;
 
 use super::client::ComfyClient;
-use super::error::{ComfyError, Fault};
-use super::loose::Object;
-use super::rejection::{NodeErrors, Rejection};
-use super::routes::Route;
+use super::error::{CallFault, ComfyError};
+use super::loose::LooseObject;
+use super::rejection::{NodeErrors, PromptRejection};
+use super::routes::ComfyRoute;
 use super::sanitize::clean_text;
 
-const PROMPT: Route = Route::post("/prompt");
+const PROMPT: ComfyRoute = ComfyRoute::post("/prompt");
 
 /// A job that ComfyUI has taken into its queue.
 #[derive(Debug, Clone)]
-pub struct Submitted {
+pub struct AcceptedPrompt {
     /// The id ComfyUI runs the job under: the one that was asked for, except on servers so old that they
     /// choose their own.
     pub prompt_id: String,
@@ -31,13 +31,13 @@ pub struct Submitted {
 /// A job that was not, or not surely, taken. After [`Self::ServerError`] and [`Self::Ambiguous`] the queue
 /// and the history must be asked before the job may be submitted again.
 #[derive(Debug, thiserror::Error)]
-pub enum SubmitError {
+pub enum PromptError {
     /// No connection, or the server could not even be asked for its routes. The job was surely not taken.
     #[error(transparent)]
     NotDelivered(ComfyError),
     /// ComfyUI refused this workflow. The job was surely not taken.
     #[error("ComfyUI refused the workflow: {0}")]
-    Rejected(Box<Rejection>),
+    Rejected(Box<PromptRejection>),
     /// Turned away for a reason that is not the workflow's contents: not let in (401, 403), too large (413),
     /// too many requests (429), a redirect to somewhere else. The job was surely not taken.
     #[error(transparent)]
@@ -51,7 +51,7 @@ pub enum SubmitError {
     Ambiguous(ComfyError),
 }
 
-impl SubmitError {
+impl PromptError {
     /// Whether ComfyUI surely does not have the job.
     #[must_use]
     pub fn surely_not_accepted(&self) -> bool {
@@ -67,22 +67,22 @@ impl ComfyClient {
     /// not know it.
     ///
     /// # Errors
-    /// See [`SubmitError`]: its type says whether the job can have been taken.
+    /// See [`PromptError`]: its type says whether the job can have been taken.
     pub async fn submit(
         &self,
         prompt_id: &str,
         client_id: &str,
         prompt: &RawValue,
-    ) -> Result<Submitted, SubmitError> {
-        let request = self.call(PROMPT, None, &[]).await.map_err(SubmitError::NotDelivered)?;
+    ) -> Result<AcceptedPrompt, PromptError> {
+        let request = self.call(PROMPT, None, &[]).await.map_err(PromptError::NotDelivered)?;
         let body = self.envelope(prompt_id, client_id, prompt);
         let request = request.header(CONTENT_TYPE, "application/json").body(body);
         let request = request.timeout(self.endpoint().timeouts.request);
         let response = self.send(PROMPT, request).await.map_err(|error| {
             if error.is_unreachable() {
-                SubmitError::NotDelivered(error)
+                PromptError::NotDelivered(error)
             } else {
-                SubmitError::Ambiguous(error)
+                PromptError::Ambiguous(error)
             }
         })?;
         let code = response.status().as_u16();
@@ -90,7 +90,7 @@ impl ComfyClient {
         match (code, body) {
             (200..=299, body) => body
                 .and_then(|body| self.submitted(&clean_text(body), prompt_id))
-                .map_err(SubmitError::Ambiguous),
+                .map_err(PromptError::Ambiguous),
             (_, body) => Err(self.refusal(code, body.unwrap_or_default())),
         }
     }
@@ -105,7 +105,7 @@ impl ComfyClient {
         let Ok(response) = self.send(PROMPT, request).await else { return false };
         let refused = response.status().as_u16() == 400;
         let body = self.read(PROMPT, response, self.endpoint().limits.json).await;
-        refused && body.is_ok_and(|body| Rejection::read(&clean_text(body)).is_some())
+        refused && body.is_ok_and(|body| PromptRejection::read(&clean_text(body)).is_some())
     }
 
     /// The request's body. Only what is known to be safe is in it: a client id that is no string,
@@ -118,29 +118,29 @@ impl ComfyClient {
         format!(r#"{{"prompt_id":{prompt_id},"client_id":{client_id}{extra},"prompt":{prompt}}}"#)
     }
 
-    fn submitted(&self, body: &str, asked: &str) -> Result<Submitted, ComfyError> {
-        let answer = Object::parse(body).map_err(|error| self.malformed(PROMPT, error))?;
+    fn submitted(&self, body: &str, asked: &str) -> Result<AcceptedPrompt, ComfyError> {
+        let answer = LooseObject::parse(body).map_err(|error| self.malformed(PROMPT, error))?;
         let prompt_id = answer.text("prompt_id");
         if prompt_id.is_none() && answer.raw("number").is_none() {
             return Err(self.malformed(PROMPT, "neither prompt_id nor number in it"));
         }
-        Ok(Submitted {
+        Ok(AcceptedPrompt {
             prompt_id: prompt_id.unwrap_or_else(|| asked.to_owned()),
             number: answer.number("number"),
             node_errors: NodeErrors::read(&answer),
         })
     }
 
-    fn refusal(&self, code: u16, body: Vec<u8>) -> SubmitError {
-        let error = self.error(PROMPT, Fault::of_status(code, &body));
+    fn refusal(&self, code: u16, body: Vec<u8>) -> PromptError {
+        let error = self.error(PROMPT, CallFault::of_status(code, &body));
         match code {
-            400 => match Rejection::read(&clean_text(body)) {
-                Some(rejection) => SubmitError::Rejected(Box::new(rejection)),
-                None => SubmitError::Denied(error),
+            400 => match PromptRejection::read(&clean_text(body)) {
+                Some(rejection) => PromptError::Rejected(Box::new(rejection)),
+                None => PromptError::Denied(error),
             },
-            500 => SubmitError::ServerError(error),
-            300..=499 => SubmitError::Denied(error),
-            _ => SubmitError::Ambiguous(error),
+            500 => PromptError::ServerError(error),
+            300..=499 => PromptError::Denied(error),
+            _ => PromptError::Ambiguous(error),
         }
     }
 }
@@ -195,12 +195,12 @@ mod tests {
     #[test]
     fn the_status_says_whether_the_job_can_have_been_taken() {
         let refusal = |code, body: &str| client(None).refusal(code, body.into());
-        assert!(matches!(refusal(400, r#"{"error":{"type":"no_prompt"}}"#), SubmitError::Rejected(_)));
+        assert!(matches!(refusal(400, r#"{"error":{"type":"no_prompt"}}"#), PromptError::Rejected(_)));
         for code in [302, 400, 401, 403, 404, 405, 413, 429] {
             let error = refusal(code, "<html>");
-            assert!(matches!(error, SubmitError::Denied(_)) && error.surely_not_accepted(), "{code}");
+            assert!(matches!(error, PromptError::Denied(_)) && error.surely_not_accepted(), "{code}");
         }
-        assert!(matches!(refusal(500, ""), SubmitError::ServerError(_)));
+        assert!(matches!(refusal(500, ""), PromptError::ServerError(_)));
         for code in [500, 502, 503, 504, 520, 102] {
             assert!(!refusal(code, "").surely_not_accepted(), "{code}");
         }

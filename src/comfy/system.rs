@@ -5,12 +5,12 @@ use serde_json::value::RawValue;
 
 use super::client::ComfyClient;
 use super::error::ComfyError;
-use super::loose::Object;
-use super::routes::{Route, SYSTEM_STATS};
-use crate::domain::workflow::Entries;
+use super::loose::LooseObject;
+use super::routes::{ComfyRoute, SYSTEM_STATS};
+use crate::domain::workflow::ObjectEntries;
 
-const OBJECT_INFO: Route = Route::get("/object_info");
-const NODE_REPLACEMENTS: Route = Route::get("/node_replacements");
+const OBJECT_INFO: ComfyRoute = ComfyRoute::get("/object_info");
+const NODE_REPLACEMENTS: ComfyRoute = ComfyRoute::get("/node_replacements");
 
 /// A server's version and devices. Memory is in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -26,12 +26,12 @@ pub struct SystemStats {
     /// The machine's memory that is free.
     pub ram_free: Option<u64>,
     /// The GPUs that ComfyUI uses, or the CPU.
-    pub devices: Vec<Device>,
+    pub devices: Vec<ComputeDevice>,
 }
 
 /// One GPU, or the CPU. Memory is in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Device {
+pub struct ComputeDevice {
     /// The device's name.
     pub name: Option<String>,
     /// `cuda`, `cpu`, `mps` and the like.
@@ -51,11 +51,11 @@ impl ComfyClient {
     /// does says nothing of whether its worker still runs jobs.
     ///
     /// # Errors
-    /// Every [`super::Fault`] of a call.
+    /// Every [`super::CallFault`] of a call.
     pub async fn system_stats(&self) -> Result<SystemStats, ComfyError> {
         let request = self.call(SYSTEM_STATS, None, &[]).await?;
         let body = self.json(SYSTEM_STATS, request).await?;
-        let answer = Object::parse(&body).map_err(|error| self.malformed(SYSTEM_STATS, error))?;
+        let answer = LooseObject::parse(&body).map_err(|error| self.malformed(SYSTEM_STATS, error))?;
         Ok(read(&answer))
     }
 
@@ -63,7 +63,7 @@ impl ComfyClient {
     /// more). `NaN` in it is `null`.
     ///
     /// # Errors
-    /// Every [`super::Fault`] of a call.
+    /// Every [`super::CallFault`] of a call.
     pub async fn object_info(&self) -> Result<Box<RawValue>, ComfyError> {
         let request = self.call(OBJECT_INFO, None, &[]).await?;
         let body = self.json(OBJECT_INFO, request).await?;
@@ -79,14 +79,14 @@ impl ComfyClient {
     /// 0.4 have no such list.
     ///
     /// # Errors
-    /// Every [`super::Fault`] of a call.
+    /// Every [`super::CallFault`] of a call.
     pub async fn node_replacements(&self) -> Result<Vec<String>, ComfyError> {
         let request = self.call(NODE_REPLACEMENTS, None, &[]).await?;
         let body = match self.json(NODE_REPLACEMENTS, request).await {
             Err(error) if error.is_not_found() => return Ok(Vec::new()),
             body => body?,
         };
-        let Entries(entries) =
+        let ObjectEntries(entries) =
             serde_json::from_str(&body).map_err(|error| self.malformed(NODE_REPLACEMENTS, error))?;
         Ok(entries.into_iter().map(|(class, _)| class).collect())
     }
@@ -98,7 +98,7 @@ impl ComfyClient {
     }
 }
 
-fn read(answer: &Object<'_>) -> SystemStats {
+fn read(answer: &LooseObject<'_>) -> SystemStats {
     let devices = answer.list("devices").into_iter().filter_map(device).collect();
     let Some(system) = answer.object("system") else {
         return SystemStats { devices, ..SystemStats::default() };
@@ -113,9 +113,9 @@ fn read(answer: &Object<'_>) -> SystemStats {
     }
 }
 
-fn device(raw: &RawValue) -> Option<Device> {
-    let device = Object::parse(raw.get()).ok()?;
-    Some(Device {
+fn device(raw: &RawValue) -> Option<ComputeDevice> {
+    let device = LooseObject::parse(raw.get()).ok()?;
+    Some(ComputeDevice {
         name: device.text("name"),
         kind: device.text("type"),
         vram_total: device.count("vram_total"),
@@ -135,7 +135,7 @@ mod tests {
             ("0.24.0", include_str!("../../tests/fixtures/comfyui/0.24.0/system_stats.json")),
             ("0.3.64", include_str!("../../tests/fixtures/comfyui/0.3.64/system_stats.json")),
         ] {
-            let stats = read(&Object::parse(body).unwrap());
+            let stats = read(&LooseObject::parse(body).unwrap());
             assert_eq!(stats.version.as_deref(), Some(version));
             assert_eq!(stats.ram_total, Some(25_276_063_744));
             let [device] = stats.devices.as_slice() else { panic!("{stats:?}") };
@@ -145,9 +145,10 @@ mod tests {
 
     #[test]
     fn everything_may_be_missing() {
-        assert_eq!(read(&Object::parse("{}").unwrap()), SystemStats::default());
-        let odd =
-            read(&Object::parse(r#"{"system":[],"devices":[7,{"name":"gpu","vram_total":-1}]}"#).unwrap());
+        assert_eq!(read(&LooseObject::parse("{}").unwrap()), SystemStats::default());
+        let odd = read(
+            &LooseObject::parse(r#"{"system":[],"devices":[7,{"name":"gpu","vram_total":-1}]}"#).unwrap(),
+        );
         assert_eq!(odd.devices.len(), 1);
         assert_eq!(odd.devices[0].vram_total, None);
     }

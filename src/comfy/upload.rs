@@ -10,14 +10,14 @@ use reqwest::multipart::{Form, Part};
 
 use super::client::ComfyClient;
 use super::error::ComfyError;
-use super::loose::Object;
-use super::routes::Route;
+use super::loose::LooseObject;
+use super::routes::ComfyRoute;
 
 /// The route takes files of any kind in spite of its name.
-pub(super) const UPLOAD: Route = Route::post("/upload/image");
+pub(super) const UPLOAD: ComfyRoute = ComfyRoute::post("/upload/image");
 
 /// A file to bring to a server's input folder.
-pub struct Upload {
+pub struct InputUpload {
     filename: String,
     subfolder: String,
     overwrite: bool,
@@ -25,7 +25,7 @@ pub struct Upload {
     body: Body,
 }
 
-impl Upload {
+impl InputUpload {
     /// A file that is in memory.
     pub fn bytes(filename: impl Into<String>, bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
@@ -77,7 +77,7 @@ impl Upload {
     }
 }
 
-impl fmt::Debug for Upload {
+impl fmt::Debug for InputUpload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Upload")
             .field("filename", &self.filename)
@@ -90,7 +90,7 @@ impl fmt::Debug for Upload {
 
 /// Where an uploaded file is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Uploaded {
+pub struct UploadedInput {
     /// Its name; not always the one that was asked for.
     pub name: String,
     /// Its folder below the one of `kind`; mostly empty.
@@ -99,7 +99,7 @@ pub struct Uploaded {
     pub kind: String,
 }
 
-impl Uploaded {
+impl UploadedInput {
     /// What a `LoadImage` and its kin take: the name, with its folder in front if it has one.
     #[must_use]
     pub fn input_value(&self) -> String {
@@ -116,17 +116,17 @@ impl ComfyClient {
     /// server that is not told otherwise.
     ///
     /// # Errors
-    /// Every [`super::Fault`] of a call. After one the file may be there or not.
-    pub async fn upload(&self, upload: Upload) -> Result<Uploaded, ComfyError> {
+    /// Every [`super::CallFault`] of a call. After one the file may be there or not.
+    pub async fn upload(&self, upload: InputUpload) -> Result<UploadedInput, ComfyError> {
         let request = self.call(UPLOAD, None, &[]).await?;
         let request = request.multipart(upload.into_form()).timeout(self.endpoint().timeouts.upload);
         let response = self.send(UPLOAD, request).await?;
         let response = self.successful(UPLOAD, response).await?;
         let body = self.read(UPLOAD, response, self.endpoint().limits.json).await?;
         let body = super::sanitize::clean_text(body);
-        let answer = Object::parse(&body).map_err(|error| self.malformed(UPLOAD, error))?;
+        let answer = LooseObject::parse(&body).map_err(|error| self.malformed(UPLOAD, error))?;
         let name = answer.text("name").ok_or_else(|| self.malformed(UPLOAD, "it has no name"))?;
-        Ok(Uploaded {
+        Ok(UploadedInput {
             name,
             subfolder: answer.text("subfolder").unwrap_or_default(),
             kind: answer.text("type").unwrap_or_else(|| "input".to_owned()),

@@ -5,11 +5,11 @@ use futures_util::Stream;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
 
 use super::client::ComfyClient;
-use super::error::{ComfyError, Fault};
-use super::routes::Route;
+use super::error::{CallFault, ComfyError};
+use super::routes::ComfyRoute;
 use crate::domain::outputs::FileRef;
 
-const VIEW: Route = Route::get("/view");
+const VIEW: ComfyRoute = ComfyRoute::get("/view");
 
 /// A file on its way. Dropping it ends the transfer.
 #[derive(Debug)]
@@ -23,19 +23,20 @@ impl ComfyClient {
     /// `temp` are gone after a restart.
     ///
     /// # Errors
-    /// [`Fault::NotFound`] when the file is not there, and every other fault of a call.
+    /// [`CallFault::NotFound`] when the file is not there, and every other fault of a call.
     pub async fn view(&self, file: &FileRef) -> Result<ViewStream, ComfyError> {
         let query = [("filename", &*file.filename), ("subfolder", &*file.subfolder), ("type", &*file.kind)];
         let request = self.call(VIEW, None, &query).await?;
         let patience = self.endpoint().timeouts.request;
         // The request has no time limit of its own: a large file may take as long as it keeps coming.
         let head = tokio::time::timeout(patience, self.send(VIEW, request)).await;
-        let response = head.map_err(|_elapsed| self.error(VIEW, Fault::Timeout { after: patience }))??;
+        let response =
+            head.map_err(|_elapsed| self.error(VIEW, CallFault::Timeout { after: patience }))??;
         let response = if response.status().is_success() {
             response
         } else {
             let body = tokio::time::timeout(patience, self.successful(VIEW, response)).await;
-            body.map_err(|_elapsed| self.error(VIEW, Fault::Timeout { after: patience }))??
+            body.map_err(|_elapsed| self.error(VIEW, CallFault::Timeout { after: patience }))??
         };
         Ok(ViewStream { client: self.clone(), response })
     }
@@ -45,7 +46,7 @@ impl ComfyClient {
     /// The size in bytes of a file in the server's input folder; `None` when it is not there, or its size is not told.
     ///
     /// # Errors
-    /// Every fault of a call but [`Fault::NotFound`].
+    /// Every fault of a call but [`CallFault::NotFound`].
     pub async fn input_size(&self, name: &str) -> Result<Option<u64>, ComfyError> {
         let query = [("filename", name), ("type", "input")];
         let form = self.form().await?;
@@ -76,13 +77,13 @@ impl ViewStream {
     /// The next piece; `None` at the end, when all that was announced has come.
     ///
     /// # Errors
-    /// [`Fault::Timeout`] when nothing comes for [`super::Timeouts::stall`], [`Fault::Broken`] when the
+    /// [`CallFault::Timeout`] when nothing comes for [`super::CallTimeouts::stall`], [`CallFault::Broken`] when the
     /// transfer ends before its announced end.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, ComfyError> {
         let after = self.client.endpoint().timeouts.stall;
         match tokio::time::timeout(after, self.response.chunk()).await {
             Ok(piece) => piece.map_err(|error| self.client.exchange(VIEW, &error)),
-            Err(_elapsed) => Err(self.client.error(VIEW, Fault::Timeout { after })),
+            Err(_elapsed) => Err(self.client.error(VIEW, CallFault::Timeout { after })),
         }
     }
 

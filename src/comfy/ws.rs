@@ -10,12 +10,12 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 
 use super::client::ComfyClient;
-use super::error::{ComfyError, Fault};
+use super::error::{CallFault, ComfyError};
 use super::protocol::ComfyEvent;
-use super::routes::{Form, Route};
+use super::routes::{ComfyRoute, RoutePrefix};
 use crate::domain::time::UnixMillis;
 
-const WS: Route = Route::get("/ws");
+const WS: ComfyRoute = ComfyRoute::get("/ws");
 /// Asks for previews that say which job and node they are of. It must be the first message to be heeded.
 const FEATURE_FLAGS: &str = r#"{"type":"feature_flags","data":{"supports_preview_metadata":true}}"#;
 
@@ -37,7 +37,7 @@ impl ComfyClient {
     /// expect that it may be deaf. Events of what happened before the connection are not sent again.
     ///
     /// # Errors
-    /// Every [`Fault`] of a call.
+    /// Every [`CallFault`] of a call.
     pub async fn events(&self, client_id: &str) -> Result<EventStream, ComfyError> {
         let socket = match self.known().ws.get() {
             Some(form) => self.handshake(*form, client_id).await?,
@@ -54,10 +54,10 @@ impl ComfyClient {
         &self,
         client_id: &str,
     ) -> Result<WebSocketStream<MaybeTlsStream<TcpStream>>, ComfyError> {
-        let (form, socket) = match self.handshake(Form::Plain, client_id).await {
-            Ok(socket) => (Form::Plain, socket),
-            Err(plain) if plain.status().is_some() || matches!(plain.fault, Fault::Malformed { .. }) => {
-                (Form::Api, self.handshake(Form::Api, client_id).await.map_err(|_api| plain)?)
+        let (form, socket) = match self.handshake(RoutePrefix::Plain, client_id).await {
+            Ok(socket) => (RoutePrefix::Plain, socket),
+            Err(plain) if plain.status().is_some() || matches!(plain.fault, CallFault::Malformed { .. }) => {
+                (RoutePrefix::Api, self.handshake(RoutePrefix::Api, client_id).await.map_err(|_api| plain)?)
             }
             Err(error) => return Err(error),
         };
@@ -68,7 +68,7 @@ impl ComfyClient {
 
     async fn handshake(
         &self,
-        form: Form,
+        form: RoutePrefix,
         client_id: &str,
     ) -> Result<WebSocketStream<MaybeTlsStream<TcpStream>>, ComfyError> {
         let mut url = form.url(self.base(), WS, None, &[("clientId", client_id)]);
@@ -84,14 +84,14 @@ impl ComfyClient {
         match tokio::time::timeout(after, connecting).await {
             Ok(Ok((socket, _response))) => Ok(socket),
             Ok(Err(error)) => Err(self.handshake_failed(error)),
-            Err(_elapsed) => Err(self.error(WS, Fault::Timeout { after })),
+            Err(_elapsed) => Err(self.error(WS, CallFault::Timeout { after })),
         }
     }
 
     fn handshake_failed(&self, error: tungstenite::Error) -> ComfyError {
         let fault = match error {
-            tungstenite::Error::Protocol(error) => Fault::Malformed { reason: error.to_string() },
-            error => Fault::of_websocket(error, false),
+            tungstenite::Error::Protocol(error) => CallFault::Malformed { reason: error.to_string() },
+            error => CallFault::of_websocket(error, false),
         };
         self.error(WS, fault)
     }
@@ -122,8 +122,8 @@ impl EventStream {
                         Err(fault) => return Some(Err(self.end(fault))),
                     }
                 }
-                Some(Err(error)) => return Some(Err(self.end(Fault::of_websocket(error, true)))),
-                None => return Some(Err(self.end(Fault::Closed { code: None }))),
+                Some(Err(error)) => return Some(Err(self.end(CallFault::of_websocket(error, true)))),
+                None => return Some(Err(self.end(CallFault::Closed { code: None }))),
             }
         }
     }
@@ -150,7 +150,7 @@ impl EventStream {
     async fn keep_alive(&mut self) -> Result<(), ComfyError> {
         let patience = self.client.endpoint().timeouts.pong_within;
         if self.pinged {
-            return Err(self.client.error(WS, Fault::Silent { after: patience }));
+            return Err(self.client.error(WS, CallFault::Silent { after: patience }));
         }
         self.pinged = true;
         self.deadline = self.after(patience);
@@ -159,14 +159,14 @@ impl EventStream {
 
     async fn send(&mut self, message: Message) -> Result<(), ComfyError> {
         let Some(socket) = self.socket.as_mut() else {
-            return Err(self.client.error(WS, Fault::Closed { code: None }));
+            return Err(self.client.error(WS, CallFault::Closed { code: None }));
         };
         // What is sent is so small that it waits only when the connection is dead.
         let after = self.client.endpoint().timeouts.connect;
         match tokio::time::timeout(after, socket.send(message)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(self.client.error(WS, Fault::of_websocket(error, true))),
-            Err(_elapsed) => Err(self.client.error(WS, Fault::Timeout { after })),
+            Ok(Err(error)) => Err(self.client.error(WS, CallFault::of_websocket(error, true))),
+            Err(_elapsed) => Err(self.client.error(WS, CallFault::Timeout { after })),
         }
     }
 
@@ -174,7 +174,7 @@ impl EventStream {
         self.client.clock().now().plus(duration)
     }
 
-    fn end(&mut self, fault: Fault) -> ComfyError {
+    fn end(&mut self, fault: CallFault) -> ComfyError {
         self.socket = None;
         self.client.error(WS, fault)
     }
@@ -190,11 +190,11 @@ impl std::fmt::Debug for EventStream {
 }
 
 /// What a frame tells; `None` for those that only show that the server lives.
-fn event(message: Message) -> Result<Option<ComfyEvent>, Fault> {
+fn event(message: Message) -> Result<Option<ComfyEvent>, CallFault> {
     match message {
         Message::Text(text) => Ok(Some(ComfyEvent::from_text(&text))),
         Message::Binary(bytes) => Ok(Some(ComfyEvent::from_binary(bytes))),
-        Message::Close(frame) => Err(Fault::Closed { code: frame.map(|frame| frame.code.into()) }),
+        Message::Close(frame) => Err(CallFault::Closed { code: frame.map(|frame| frame.code.into()) }),
         Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Ok(None),
     }
 }

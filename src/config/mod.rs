@@ -124,30 +124,30 @@ impl Config {
 
     /// What may be fetched from URLs.
     #[must_use]
-    pub fn inputs(&self) -> fetch::Settings {
+    pub fn inputs(&self) -> fetch::FetchSettings {
         let settings = &self.settings;
-        let limits = fetch::Limits {
+        let limits = fetch::FetchLimits {
             bytes: settings.fetch_max_bytes as u64,
             total: settings.fetch_timeout,
-            ..fetch::Limits::default()
+            ..fetch::FetchLimits::default()
         };
-        fetch::Settings { allow: settings.fetch_allow.clone(), limits }
+        fetch::FetchSettings { allow: settings.fetch_allow.clone(), limits }
     }
 
     /// How the scheduler behaves.
     #[must_use]
-    pub fn scheduler(&self) -> scheduler::Settings {
+    pub fn scheduler(&self) -> scheduler::SchedulerSettings {
         let settings = &self.settings;
-        scheduler::Settings {
+        scheduler::SchedulerSettings {
             retry: RetryPolicy { max_attempts: settings.max_attempts, ..RetryPolicy::default() },
             poll: settings.poll_interval,
             lost_after: settings.lost_after,
             stall: settings.stall_timeout,
-            dispatch: dispatch::Settings { patience: settings.affinity_wait },
+            dispatch: dispatch::DispatchSettings { patience: settings.affinity_wait },
             retention: settings.retention,
             inputs: self.inputs().limits,
             max_output_file: settings.max_output_file as u64,
-            ..scheduler::Settings::default()
+            ..scheduler::SchedulerSettings::default()
         }
     }
 }

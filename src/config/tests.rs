@@ -110,7 +110,7 @@ fn fetching_gets_its_settings() {
     let inputs = config.unwrap().inputs();
     assert_eq!(Some(inputs.allow), fetch::AllowList::parse("media.corp:8080,10.1.0.0/16"));
     assert_eq!((inputs.limits.bytes, inputs.limits.total), (5_000_000, Duration::from_secs(9)));
-    assert_eq!(env(&[]).unwrap().inputs().limits, fetch::Limits::default());
+    assert_eq!(env(&[]).unwrap().inputs().limits, fetch::FetchLimits::default());
     told(env(&[("COMFY_GATEWAY_FETCH_ALLOW", "10.0.0.0/33")]), &["must be a list", "not `10.0.0.0/33`"]);
 }
 

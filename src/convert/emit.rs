@@ -7,12 +7,12 @@ use std::collections::{HashMap, HashSet};
 use jiff::civil::DateTime;
 
 use super::extras;
-use super::finish::Names;
-use super::model::{Mode, Node, Role};
-use super::report::{Place, Report, shortened};
-use super::resolve::Resolver;
+use super::finish::NodeNameIndex;
+use super::model::{EditorNode, NodeMode, NodeRole};
+use super::report::{ConversionReport, NodePlace, shortened};
+use super::resolve::LinkResolver;
 use crate::domain::fields;
-use crate::domain::object_info::{Classes, NodeClass};
+use crate::domain::object_info::{NodeClass, NodeClasses};
 use crate::domain::params::nearest;
 
 /// For how many unknown classes the nearest names are looked up.
@@ -22,24 +22,24 @@ const MOST_HINTS: usize = 20;
 const MAX_BYTES: usize = 64 << 20;
 
 /// What conversion takes besides the file.
-pub(super) struct Surroundings<'s> {
-    pub(super) classes: &'s dyn Classes,
+pub(super) struct ConversionContext<'s> {
+    pub(super) classes: &'s dyn NodeClasses,
     pub(super) now: DateTime,
     pub(super) draw: &'s mut dyn FnMut(usize) -> usize,
 }
 
 /// Writes the graph of a file.
-pub(super) struct Emitter<'e, 's, 'd, 'c, 'a> {
-    pub(super) resolver: Resolver<'d, 'c, 'a>,
-    pub(super) around: Surroundings<'s>,
-    pub(super) report: &'e mut Report,
+pub(super) struct GraphEmitter<'e, 's, 'd, 'c, 'a> {
+    pub(super) resolver: LinkResolver<'d, 'c, 'a>,
+    pub(super) around: ConversionContext<'s>,
+    pub(super) report: &'e mut ConversionReport,
     /// Nodes by the names that a file name's prefix may call them by; made when first needed.
-    pub(super) names: Option<Names>,
+    pub(super) names: Option<NodeNameIndex>,
     /// What was said about each unknown class.
     pub(super) hints: HashMap<String, String>,
 }
 
-impl<'d, 'c: 'd> Emitter<'_, '_, 'd, 'c, '_> {
+impl<'d, 'c: 'd> GraphEmitter<'_, '_, 'd, 'c, '_> {
     /// The whole graph as JSON text.
     pub(super) fn graph(&mut self) -> String {
         let mut json = String::from("{");
@@ -47,7 +47,7 @@ impl<'d, 'c: 'd> Emitter<'_, '_, 'd, 'c, '_> {
         for frame in 0..self.resolver.frames.len() {
             let graph = self.resolver.graph(frame);
             for (at, node) in graph.nodes.iter().enumerate() {
-                if node.role != Role::Plain || node.mode != Mode::Active || !graph.counts(at) {
+                if node.role != NodeRole::Plain || node.mode != NodeMode::Active || !graph.counts(at) {
                     continue;
                 }
                 let id = self.id(frame, node);
@@ -74,7 +74,7 @@ impl<'d, 'c: 'd> Emitter<'_, '_, 'd, 'c, '_> {
         json
     }
 
-    fn id(&self, frame: usize, node: &Node<'_>) -> String {
+    fn id(&self, frame: usize, node: &EditorNode<'_>) -> String {
         format!("{}{}", self.resolver.frames[frame].path, node.path_id)
     }
 
@@ -89,9 +89,9 @@ impl<'d, 'c: 'd> Emitter<'_, '_, 'd, 'c, '_> {
         Cow::Borrowed(shown.unwrap_or(&node.class))
     }
 
-    pub(super) fn place(&self, frame: usize, at: usize) -> Place {
+    pub(super) fn place(&self, frame: usize, at: usize) -> NodePlace {
         let node = &self.resolver.graph(frame).nodes[at];
-        Place::new(&self.id(frame, node), &self.title(frame, at), &node.class)
+        NodePlace::new(&self.id(frame, node), &self.title(frame, at), &node.class)
     }
 
     fn unknown_class(&mut self, frame: usize, at: usize) {

@@ -6,21 +6,21 @@ use std::collections::HashMap;
 
 use indexmap::IndexMap;
 
-use super::emit::{Emitter, push_string};
-use super::model::Role;
-use super::resolve::Source;
+use super::emit::{GraphEmitter, push_string};
+use super::model::NodeRole;
+use super::resolve::InputSource;
 use super::{extras, prefix, prompt};
 use crate::domain::fields;
 use crate::domain::object_info::{InputSpec, NodeClass};
 
 /// The first node, as frame and position, of each name for search and of each title.
 #[derive(Debug, Default)]
-pub(super) struct Names {
+pub(super) struct NodeNameIndex {
     by_search_name: HashMap<String, (usize, usize)>,
     by_title: HashMap<String, (usize, usize)>,
 }
 
-impl<'c: 'd, 'd> Emitter<'_, '_, 'd, 'c, '_> {
+impl<'c: 'd, 'd> GraphEmitter<'_, '_, 'd, 'c, '_> {
     /// The values of all fields of a node, as they go into the graph.
     pub(super) fn values(
         &mut self,
@@ -83,12 +83,12 @@ impl<'c: 'd, 'd> Emitter<'_, '_, 'd, 'c, '_> {
         let names = self.names.as_ref()?;
         let &(frame, at) = names.by_search_name.get(name).or_else(|| names.by_title.get(name))?;
         let value = match self.resolver.graph(frame).nodes[at].role {
-            Role::Subgraph(inner) => {
+            NodeRole::Subgraph(inner) => {
                 let child = *self.resolver.frames[frame].children.get(&at)?;
                 let port = self.resolver.document.graphs[inner].input_port(field)?;
                 match self.resolver.promoted(child, port) {
-                    Source::Value(value) => value,
-                    Source::Node { .. } | Source::Nothing => return None,
+                    InputSource::Value(value) => value,
+                    InputSource::Node { .. } | InputSource::Nothing => return None,
                 }
             }
             _ => self.resolver.own_value(frame, at, field)?,
@@ -101,8 +101,8 @@ impl<'c: 'd, 'd> Emitter<'_, '_, 'd, 'c, '_> {
         }
     }
 
-    fn all_names(&self) -> Names {
-        let mut names = Names::default();
+    fn all_names(&self) -> NodeNameIndex {
+        let mut names = NodeNameIndex::default();
         for frame in 0..self.resolver.frames.len() {
             let graph = self.resolver.graph(frame);
             for (at, node) in graph.nodes.iter().enumerate().filter(|(at, _)| graph.counts(*at)) {

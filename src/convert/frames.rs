@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 
 use super::instance::instance;
-use super::model::{Document, Mode, Node, Role};
-use super::report::{Place, Report};
+use super::model::{EditorFile, EditorNode, NodeMode, NodeRole};
+use super::report::{ConversionReport, NodePlace};
 
 /// How deep subgraphs may lie in each other.
 pub(super) const MAX_LEVELS: usize = 256;
@@ -18,8 +18,8 @@ const MAX_PATH: usize = 4096;
 
 /// The file's own graph, or one instance of a subgraph.
 #[derive(Debug, Default)]
-pub(super) struct Frame<'a> {
-    /// Its graph, in `Document::graphs`.
+pub(super) struct GraphFrame<'a> {
+    /// Its graph, in `EditorFile::graphs`.
     pub(super) graph: usize,
     /// The frame and node it is the inside of.
     pub(super) parent: Option<(usize, usize)>,
@@ -35,16 +35,16 @@ pub(super) struct Frame<'a> {
 }
 
 /// Unfolds all instances that run. At the top, one that is muted or bypassed takes all it holds with it.
-pub(super) fn unfold<'a>(document: &Document<'a>, report: &mut Report) -> Vec<Frame<'a>> {
-    let mut frames = vec![Frame::default()];
+pub(super) fn unfold<'a>(document: &EditorFile<'a>, report: &mut ConversionReport) -> Vec<GraphFrame<'a>> {
+    let mut frames = vec![GraphFrame::default()];
     let (mut nodes, mut values) = (document.graphs[0].nodes.len(), 0);
     let mut next = 0;
     while next < frames.len() {
         let graph = &document.graphs[frames[next].graph];
         for (at, node) in graph.nodes.iter().enumerate() {
-            let (Role::Subgraph(inner), true) = (node.role, graph.counts(at)) else { continue };
+            let (NodeRole::Subgraph(inner), true) = (node.role, graph.counts(at)) else { continue };
             // Within a subgraph a mode only cuts or passes what the instance gives, as in the editor.
-            if next == 0 && node.mode != Mode::Active {
+            if next == 0 && node.mode != NodeMode::Active {
                 continue;
             }
             if let Some(message) = too_deep(document, &frames, next, inner) {
@@ -76,12 +76,17 @@ pub(super) fn unfold<'a>(document: &Document<'a>, report: &mut Report) -> Vec<Fr
     frames
 }
 
-fn place(frame: &Frame<'_>, node: &Node<'_>) -> Place {
+fn place(frame: &GraphFrame<'_>, node: &EditorNode<'_>) -> NodePlace {
     let title = node.title.and_then(crate::domain::fields::text).unwrap_or_default();
-    Place::new(&format!("{}{}", frame.path, node.path_id), &title, &node.class)
+    NodePlace::new(&format!("{}{}", frame.path, node.path_id), &title, &node.class)
 }
 
-fn too_deep(document: &Document<'_>, frames: &[Frame<'_>], frame: usize, inner: usize) -> Option<String> {
+fn too_deep(
+    document: &EditorFile<'_>,
+    frames: &[GraphFrame<'_>],
+    frame: usize,
+    inner: usize,
+) -> Option<String> {
     let name = &document.graphs[inner].name;
     if frames[frame].level == MAX_LEVELS {
         return Some(format!("the subgraph {name:?} lies deeper than {MAX_LEVELS} levels"));

@@ -3,24 +3,24 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::model::{INPUT_SIDE, Link, Node, Port, Slot};
+use super::model::{EditorLink, EditorNode, INPUT_SIDE, SavedInput, SubgraphPort};
 
 /// The file's own graph, or a subgraph's definition.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Graph<'a> {
+pub(super) struct EditorGraph<'a> {
     /// The definition's id, which is the class of its instances.
     pub(super) id: Cow<'a, str>,
     pub(super) name: Cow<'a, str>,
-    pub(super) nodes: Vec<Node<'a>>,
-    pub(super) links: HashMap<Cow<'a, str>, Link<'a>>,
-    pub(super) inputs: Vec<Port<'a>>,
-    pub(super) outputs: Vec<Port<'a>>,
-    pub(super) index: Index<'a>,
+    pub(super) nodes: Vec<EditorNode<'a>>,
+    pub(super) links: HashMap<Cow<'a, str>, EditorLink<'a>>,
+    pub(super) inputs: Vec<SubgraphPort<'a>>,
+    pub(super) outputs: Vec<SubgraphPort<'a>>,
+    pub(super) index: GraphIndex<'a>,
 }
 
-/// Where things stand in a [`Graph`].
+/// Where things stand in a [`EditorGraph`].
 #[derive(Debug, Clone, Default)]
-pub(super) struct Index<'a> {
+pub(super) struct GraphIndex<'a> {
     /// Positions in `nodes`; of a repeated id the last.
     nodes: HashMap<Cow<'a, str>, usize>,
     /// Positions in `inputs`; of a repeated name the first.
@@ -31,12 +31,12 @@ pub(super) struct Index<'a> {
     sources: Vec<Option<Cow<'a, str>>>,
 }
 
-impl<'a> Graph<'a> {
+impl<'a> EditorGraph<'a> {
     /// The graph with all lookups made; nodes, links and ports must not change any more.
     pub(super) fn indexed(mut self) -> Self {
         let nodes: HashMap<_, _> =
             self.nodes.iter().enumerate().map(|(at, node)| (node.id.clone(), at)).collect();
-        let target = |port: &Port<'a>| {
+        let target = |port: &SubgraphPort<'a>| {
             port.links.iter().find_map(|id| {
                 let link = self.links.get(id).filter(|link| link.origin == INPUT_SIDE)?;
                 let at = *nodes.get(&link.target)?;
@@ -44,16 +44,17 @@ impl<'a> Graph<'a> {
                 Some((at, slot))
             })
         };
-        let source = |port: &Port<'a>| port.links.iter().find(|id| self.links.contains_key(*id)).cloned();
+        let source =
+            |port: &SubgraphPort<'a>| port.links.iter().find(|id| self.links.contains_key(*id)).cloned();
         let inputs = self.inputs.iter().enumerate().rev().map(|(at, port)| (port.name.clone(), at)).collect();
         let targets = self.inputs.iter().map(target).collect();
         let sources = self.outputs.iter().map(source).collect();
-        self.index = Index { nodes, inputs, targets, sources };
+        self.index = GraphIndex { nodes, inputs, targets, sources };
         self
     }
 
     /// The node of that id and its position.
-    pub(super) fn node(&self, id: &str) -> Option<(usize, &Node<'a>)> {
+    pub(super) fn node(&self, id: &str) -> Option<(usize, &EditorNode<'a>)> {
         let at = *self.index.nodes.get(id)?;
         Some((at, &self.nodes[at]))
     }
@@ -64,7 +65,7 @@ impl<'a> Graph<'a> {
     }
 
     /// The position of the inner node, and its saved input, that the subgraph's input `port` feeds first.
-    pub(super) fn first_target(&self, port: usize) -> Option<(usize, &Slot<'a>)> {
+    pub(super) fn first_target(&self, port: usize) -> Option<(usize, &SavedInput<'a>)> {
         let (at, slot) = self.index.targets.get(port).copied().flatten()?;
         Some((at, &self.nodes[at].inputs[slot]))
     }

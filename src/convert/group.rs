@@ -5,28 +5,31 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::graph::Graph;
-use super::model::{Document, INPUT_SIDE, Link, Mode, Node, OUTPUT_SIDE, Port, Role, Slot, Values};
-use super::report::{Place, Report};
+use super::graph::EditorGraph;
+use super::model::{
+    EditorFile, EditorLink, EditorNode, INPUT_SIDE, NodeMode, NodeRole, OUTPUT_SIDE, SavedInput,
+    SubgraphPort, WidgetValues,
+};
+use super::report::{ConversionReport, NodePlace};
 use super::{parts, widgets};
-use crate::domain::fields::{self, Fields};
-use crate::domain::object_info::Classes;
+use crate::domain::fields::{self, JsonFields};
+use crate::domain::object_info::NodeClasses;
 
 /// Turns every group node of the file's own graph into an instance of a subgraph of its own.
 pub(super) fn rewrite<'a>(
-    document: &mut Document<'a>,
-    groups: Option<&Fields<'a>>,
-    classes: &dyn Classes,
-    report: &mut Report,
+    document: &mut EditorFile<'a>,
+    groups: Option<&JsonFields<'a>>,
+    classes: &dyn NodeClasses,
+    report: &mut ConversionReport,
 ) {
     for at in 0..document.graphs[0].nodes.len() {
         let node = &document.graphs[0].nodes[at];
         let Some(name) = group_name(&node.class) else { continue };
-        if node.mode == Mode::Muted {
+        if node.mode == NodeMode::Muted {
             continue;
         }
         let title = node.title.and_then(fields::text).unwrap_or_default();
-        let place = Place::new(&node.id, &title, &node.class);
+        let place = NodePlace::new(&node.id, &title, &node.class);
         let Some(group) = groups.and_then(|groups| groups.fields(name)) else {
             report.fault_at(
                 place,
@@ -34,13 +37,13 @@ pub(super) fn rewrite<'a>(
             );
             continue;
         };
-        match Builder::new(&group, classes).build(node) {
+        match GroupBuilder::new(&group, classes).build(node) {
             Ok(graph) => {
-                let role = Role::Subgraph(document.graphs.len());
+                let role = NodeRole::Subgraph(document.graphs.len());
                 document.graphs.push(graph.indexed());
                 let node = &mut document.graphs[0].nodes[at];
                 node.role = role;
-                node.values = Values::List(Vec::new());
+                node.values = WidgetValues::List(Vec::new());
             }
             Err(message) => report.fault_at(place, message),
         }
@@ -52,19 +55,19 @@ fn group_name(class: &str) -> Option<&str> {
 }
 
 /// One inner link: from output to input, by the positions of nodes and slots.
-struct Inner {
+struct InnerLink {
     from: (usize, u64),
     to: (usize, usize),
 }
 
-struct Builder<'b, 'a> {
-    nodes: Vec<Fields<'a>>,
-    links: Vec<Inner>,
+struct GroupBuilder<'b, 'a> {
+    nodes: Vec<JsonFields<'a>>,
+    links: Vec<InnerLink>,
     /// Outputs that are shown although something inside is linked to them.
     shown: Vec<(usize, u64)>,
-    config: Option<Fields<'a>>,
-    classes: &'b dyn Classes,
-    graph: Graph<'a>,
+    config: Option<JsonFields<'a>>,
+    classes: &'b dyn NodeClasses,
+    graph: EditorGraph<'a>,
     /// How often a name was given to an input.
     names: HashMap<String, usize>,
     /// The instance's values, and how many were taken.
@@ -72,14 +75,15 @@ struct Builder<'b, 'a> {
     taken: usize,
 }
 
-impl<'b, 'a> Builder<'b, 'a> {
-    fn new(group: &Fields<'a>, classes: &'b dyn Classes) -> Self {
+impl<'b, 'a> GroupBuilder<'b, 'a> {
+    fn new(group: &JsonFields<'a>, classes: &'b dyn NodeClasses) -> Self {
         let number = |raw: &str| raw.parse::<u64>().ok();
         let place = |raw: &str| raw.parse::<usize>().ok();
         let inner = |raw: &str| match *fields::list(raw).get(..4)? {
-            [from, from_slot, to, to_slot] => {
-                Some(Inner { from: (place(from)?, number(from_slot)?), to: (place(to)?, place(to_slot)?) })
-            }
+            [from, from_slot, to, to_slot] => Some(InnerLink {
+                from: (place(from)?, number(from_slot)?),
+                to: (place(to)?, place(to_slot)?),
+            }),
             _ => None,
         };
         let shown = |raw: &str| match *fields::list(raw).get(..2)? {
@@ -90,13 +94,13 @@ impl<'b, 'a> Builder<'b, 'a> {
             nodes: group
                 .list("nodes")
                 .into_iter()
-                .map(|raw| Fields::parse(raw).unwrap_or_default())
+                .map(|raw| JsonFields::parse(raw).unwrap_or_default())
                 .collect(),
             links: group.list("links").into_iter().filter_map(inner).collect(),
             shown: group.list("external").into_iter().filter_map(shown).collect(),
             config: group.fields("config"),
             classes,
-            graph: Graph::default(),
+            graph: EditorGraph::default(),
             names: HashMap::new(),
             values: Vec::new(),
             taken: 0,
@@ -104,8 +108,8 @@ impl<'b, 'a> Builder<'b, 'a> {
     }
 
     /// The subgraph for one instance.
-    fn build(mut self, instance: &Node<'a>) -> Result<Graph<'a>, String> {
-        if let Values::List(values) = &instance.values {
+    fn build(mut self, instance: &EditorNode<'a>) -> Result<EditorGraph<'a>, String> {
+        if let WidgetValues::List(values) = &instance.values {
             self.values.clone_from(values);
         }
         self.graph.name.clone_from(&instance.class);
@@ -125,7 +129,7 @@ impl<'b, 'a> Builder<'b, 'a> {
         Ok(self.graph)
     }
 
-    fn node(&mut self, at: usize) -> Result<Node<'a>, String> {
+    fn node(&mut self, at: usize) -> Result<EditorNode<'a>, String> {
         let mut node =
             parts::node_at(&self.nodes[at], at).ok_or("an entry of the group node's nodes is no node")?;
         let Some(class) = self.classes.class(&node.class) else {
@@ -139,8 +143,8 @@ impl<'b, 'a> Builder<'b, 'a> {
             .filter_map(|link| Some(node.inputs.get(link.to.1)?.name.to_string()))
             .collect();
         let own = widgets::assign(class, &node.values);
-        let mut values = Values::List(Vec::new());
-        if let Values::List(values) = &mut values {
+        let mut values = WidgetValues::List(Vec::new());
+        if let WidgetValues::List(values) = &mut values {
             // A field that is linked inside has no value in the instance, nor has what stands behind it.
             let mut absent = false;
             for (name, own_value) in own.saved {
@@ -165,7 +169,7 @@ impl<'b, 'a> Builder<'b, 'a> {
         for name in names {
             if !node.inputs.iter().any(|slot| slot.name == name) {
                 let name = Cow::Owned(name.clone());
-                node.inputs.push(Slot {
+                node.inputs.push(SavedInput {
                     name,
                     type_name: "*".into(),
                     link: None,
@@ -196,7 +200,7 @@ impl<'b, 'a> Builder<'b, 'a> {
     }
 
     /// An input of a node that nothing inside is linked to is an input of the group.
-    fn input(&mut self, at: usize, node: &mut Node<'a>, input: &str) {
+    fn input(&mut self, at: usize, node: &mut EditorNode<'a>, input: &str) {
         let label = node.inputs.iter().find(|slot| slot.name == input).and_then(|slot| slot.label.clone());
         let (configured, _) = self.configured(at, "input", input);
         let mut name = configured.or(label).map_or_else(|| input.to_owned(), Cow::into_owned);
@@ -212,7 +216,7 @@ impl<'b, 'a> Builder<'b, 'a> {
         *self.names.entry(key).or_insert(1) += 1;
         let id: Cow<'a, str> = Cow::Owned(format!("i{}", self.graph.inputs.len()));
         let port = self.graph.inputs.len() as u64;
-        let link = Link {
+        let link = EditorLink {
             origin: Cow::Borrowed(INPUT_SIDE),
             origin_slot: Some(port),
             target: node.id.clone(),
@@ -224,11 +228,11 @@ impl<'b, 'a> Builder<'b, 'a> {
             slot.link = Some(id.clone());
             slot.type_name.clone()
         });
-        self.graph.inputs.push(Port { name: Cow::Owned(name), type_name, links: vec![id] });
+        self.graph.inputs.push(SubgraphPort { name: Cow::Owned(name), type_name, links: vec![id] });
     }
 
     /// Outputs that nothing inside is linked to, and those told to be shown, are outputs of the group.
-    fn outputs(&mut self, at: usize, node: &Node<'a>, count: usize) {
+    fn outputs(&mut self, at: usize, node: &EditorNode<'a>, count: usize) {
         for slot in 0..count as u64 {
             let inside =
                 self.links.iter().any(|link| link.from == (at, slot)) && !self.shown.contains(&(at, slot));
@@ -237,7 +241,7 @@ impl<'b, 'a> Builder<'b, 'a> {
                 continue;
             }
             let id: Cow<'a, str> = Cow::Owned(format!("o{}", self.graph.outputs.len()));
-            let link = Link {
+            let link = EditorLink {
                 origin: node.id.clone(),
                 origin_slot: Some(slot),
                 target: Cow::Borrowed(OUTPUT_SIDE),
@@ -246,7 +250,7 @@ impl<'b, 'a> Builder<'b, 'a> {
             self.graph.links.insert(id.clone(), link);
             let type_name = usize::try_from(slot).ok().and_then(|slot| node.output_types.get(slot)).cloned();
             let type_name = type_name.unwrap_or(Cow::Borrowed("*"));
-            self.graph.outputs.push(Port { name: Cow::Borrowed(""), type_name, links: vec![id] });
+            self.graph.outputs.push(SubgraphPort { name: Cow::Borrowed(""), type_name, links: vec![id] });
         }
     }
 
@@ -260,7 +264,7 @@ impl<'b, 'a> Builder<'b, 'a> {
             let Some(slot) = node.inputs.get_mut(link.to.1) else { continue };
             let id: Cow<'a, str> = Cow::Owned(format!("l{number}"));
             slot.link = Some(id.clone());
-            let link = Link { origin, origin_slot: Some(link.from.1), target, target_slot: None };
+            let link = EditorLink { origin, origin_slot: Some(link.from.1), target, target_slot: None };
             self.graph.links.insert(id, link);
         }
     }

@@ -4,32 +4,32 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::frames::Frame;
-use super::graph::Graph;
-use super::model::{INPUT_SIDE, Node, Values};
+use super::frames::GraphFrame;
+use super::graph::EditorGraph;
+use super::model::{EditorNode, INPUT_SIDE, WidgetValues};
 
 /// The inside of the instance `node` of the definition `graph`, which is number `inner`.
 pub(super) fn instance<'a>(
-    around: &Frame<'a>,
+    around: &GraphFrame<'a>,
     parent: (usize, usize),
-    node: &Node<'a>,
-    graph: &Graph<'a>,
+    node: &EditorNode<'a>,
+    graph: &EditorGraph<'a>,
     inner: usize,
-) -> Frame<'a> {
-    let mut frame = Frame {
+) -> GraphFrame<'a> {
+    let mut frame = GraphFrame {
         graph: inner,
         parent: Some(parent),
         path: format!("{}{}:", around.path, node.path_id),
         level: around.level + 1,
-        ..Frame::default()
+        ..GraphFrame::default()
     };
     match &node.values {
-        Values::Named(named) => {
+        WidgetValues::Named(named) => {
             for (name, value) in named {
                 give(&mut frame, graph, "-1", name, value);
             }
         }
-        Values::List(values) => {
+        WidgetValues::List(values) => {
             let ports: Vec<(Cow<'a, str>, Cow<'a, str>)>;
             let targets = if let Some(proxies) = &node.proxies {
                 proxies
@@ -56,7 +56,7 @@ pub(super) fn instance<'a>(
 }
 
 /// Without `proxyWidgets`, values are for the inputs that have fields, in their order.
-fn widget_ports<'a>(node: &Node<'a>, graph: &Graph<'a>) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
+fn widget_ports<'a>(node: &EditorNode<'a>, graph: &EditorGraph<'a>) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
     let saved: HashMap<&str, bool> =
         node.inputs.iter().map(|slot| (slot.name.as_ref(), slot.is_widget)).collect();
     let ports = graph.inputs.iter().filter(|port| saved.get(port.name.as_ref()) == Some(&true));
@@ -64,7 +64,7 @@ fn widget_ports<'a>(node: &Node<'a>, graph: &Graph<'a>) -> Vec<(Cow<'a, str>, Co
 }
 
 /// Gives a value to an input (`of` is `-1`) or to the field of an inner node, which may stand for an input.
-fn give<'a>(frame: &mut Frame<'a>, graph: &Graph<'a>, of: &str, name: &str, value: &'a str) {
+fn give<'a>(frame: &mut GraphFrame<'a>, graph: &EditorGraph<'a>, of: &str, name: &str, value: &'a str) {
     if value == "null" {
         return;
     }
@@ -82,7 +82,7 @@ fn give<'a>(frame: &mut Frame<'a>, graph: &Graph<'a>, of: &str, name: &str, valu
 }
 
 /// The input of the subgraph that feeds the field of an inner node.
-fn port_of(graph: &Graph<'_>, of: &str, name: &str) -> Option<usize> {
+fn port_of(graph: &EditorGraph<'_>, of: &str, name: &str) -> Option<usize> {
     let (_, node) = graph.node(of)?;
     let link = graph.links.get(node.input(name)?.link.as_ref()?)?;
     usize::try_from(link.origin_slot.filter(|_| link.origin == INPUT_SIDE)?).ok()

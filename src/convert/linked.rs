@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 use indexmap::IndexMap;
 
-use super::emit::{Emitter, push_string};
-use super::resolve::{Broken, Source};
+use super::emit::{GraphEmitter, push_string};
+use super::resolve::{BrokenLink, InputSource};
 use super::slots;
 
-impl<'c: 'd, 'd> Emitter<'_, '_, 'd, 'c, '_> {
+impl<'c: 'd, 'd> GraphEmitter<'_, '_, 'd, 'c, '_> {
     /// Puts the links of a node over its values.
     pub(super) fn links(&mut self, frame: usize, at: usize, inputs: &mut IndexMap<String, String>) {
         let node = &self.resolver.graph(frame).nodes[at];
@@ -38,8 +38,8 @@ impl<'c: 'd, 'd> Emitter<'_, '_, 'd, 'c, '_> {
                 self.report.warn_at(place, message);
             }
             match self.resolver.follow(frame, link, &wanted) {
-                Ok(Source::Nothing) => {}
-                Ok(Source::Node { id, slot: output }) => {
+                Ok(InputSource::Nothing) => {}
+                Ok(InputSource::Node { id, slot: output }) => {
                     let mut json = String::from("[");
                     push_string(&mut json, &id);
                     json.push(',');
@@ -47,7 +47,7 @@ impl<'c: 'd, 'd> Emitter<'_, '_, 'd, 'c, '_> {
                     json.push(']');
                     inputs.insert(slot.name.to_string(), json);
                 }
-                Ok(Source::Value(value)) => {
+                Ok(InputSource::Value(value)) => {
                     if let Some(class) = self.resolver.known(frame, at).class {
                         let value = self.finished(class, &slot.name, spec.flatten(), value);
                         inputs.insert(slot.name.to_string(), value);
@@ -62,16 +62,16 @@ impl<'c: 'd, 'd> Emitter<'_, '_, 'd, 'c, '_> {
     }
 }
 
-fn describe(input: &str, broken: &Broken) -> String {
+fn describe(input: &str, broken: &BrokenLink) -> String {
     match broken {
-        Broken::NoNode(id) => format!("input {input:?} is linked to node {id}, which is not in the file"),
-        Broken::NoSlot(id) => {
+        BrokenLink::NoNode(id) => format!("input {input:?} is linked to node {id}, which is not in the file"),
+        BrokenLink::NoSlot(id) => {
             format!("the link from node {id} to input {input:?} does not say which output it is from")
         }
-        Broken::Circle => {
+        BrokenLink::Circle => {
             format!("the link to input {input:?} comes back to itself through reroutes or bypassed nodes")
         }
-        Broken::TooLong => {
+        BrokenLink::TooLong => {
             format!("the link to input {input:?} could not be followed: the file's links are too long")
         }
     }

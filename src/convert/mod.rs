@@ -30,29 +30,29 @@ use std::collections::HashMap;
 
 use jiff::civil::DateTime;
 
-use self::emit::{Emitter, Surroundings};
-use self::model::{Document, Role};
-use self::report::Report;
-pub use self::report::{ConvertFault, Warning};
-use self::resolve::{Known, Resolver};
-use crate::domain::fields::Fields;
+use self::emit::{ConversionContext, GraphEmitter};
+use self::model::{EditorFile, NodeRole};
+use self::report::ConversionReport;
+pub use self::report::{ConversionWarning, ConvertFault};
+use self::resolve::{KnownNode, LinkResolver};
+use crate::domain::fields::JsonFields;
 use crate::domain::json_scan::is_deeper_than;
-use crate::domain::object_info::Classes;
+use crate::domain::object_info::NodeClasses;
 use crate::domain::workflow::MAX_DEPTH;
 
 /// What a file was converted to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Converted {
+pub struct ConvertedWorkflow {
     /// The API graph as JSON text, its numbers exactly as they were saved.
     pub graph: String,
     /// What may not be as its author meant.
-    pub warnings: Vec<Warning>,
+    pub warnings: Vec<ConversionWarning>,
 }
 
 /// Whether a workflow is in the editor's format: an object with a list of `nodes`.
 #[must_use]
 pub fn is_editor_format(text: &str) -> bool {
-    Fields::parse(text).and_then(|fields| fields.raw("nodes")).is_some_and(|nodes| nodes.starts_with('['))
+    JsonFields::parse(text).and_then(|fields| fields.raw("nodes")).is_some_and(|nodes| nodes.starts_with('['))
 }
 
 /// Converts a file with the node `classes` of one or several servers.
@@ -65,28 +65,28 @@ pub fn is_editor_format(text: &str) -> bool {
 /// that contain themselves, more nodes than can be meant.
 pub fn convert(
     text: &str,
-    classes: &dyn Classes,
+    classes: &dyn NodeClasses,
     now: DateTime,
     draw: &mut dyn FnMut(usize) -> usize,
-) -> Result<Converted, Vec<ConvertFault>> {
-    let mut report = Report::default();
+) -> Result<ConvertedWorkflow, Vec<ConvertFault>> {
+    let mut report = ConversionReport::default();
     let graph = if is_deeper_than(text, MAX_DEPTH) {
         report.fault(format!("the workflow is nested deeper than {MAX_DEPTH} levels"));
         None
     } else if is_editor_format(text) {
-        graph(text, Surroundings { classes, now, draw }, &mut report)
+        graph(text, ConversionContext { classes, now, draw }, &mut report)
     } else {
         report.fault("this is not the editor's format: it has no list of `nodes`");
         None
     };
     let (faults, warnings) = report.into_parts();
     match graph {
-        Some(graph) if faults.is_empty() => Ok(Converted { graph, warnings }),
+        Some(graph) if faults.is_empty() => Ok(ConvertedWorkflow { graph, warnings }),
         _ => Err(faults),
     }
 }
 
-fn graph(text: &str, around: Surroundings<'_>, report: &mut Report) -> Option<String> {
+fn graph(text: &str, around: ConversionContext<'_>, report: &mut ConversionReport) -> Option<String> {
     let (mut document, extra) = read::document(text, report);
     renumber::renumber(&mut document.graphs, extra.last_node_id);
     group::rewrite(&mut document, extra.group_nodes.as_ref(), around.classes, report);
@@ -95,17 +95,17 @@ fn graph(text: &str, around: Surroundings<'_>, report: &mut Report) -> Option<St
         return None;
     }
     let known = look_up(&document, around.classes);
-    let resolver = Resolver::new(&document, frames, known);
-    let mut emitter = Emitter { resolver, around, report, names: None, hints: HashMap::new() };
+    let resolver = LinkResolver::new(&document, frames, known);
+    let mut emitter = GraphEmitter { resolver, around, report, names: None, hints: HashMap::new() };
     Some(emitter.graph())
 }
 
 /// The class and fields of every node of every graph.
-fn look_up<'c, 'a>(document: &Document<'a>, classes: &'c dyn Classes) -> Vec<Vec<Known<'c, 'a>>> {
-    let graph = |graph: &graph::Graph<'a>| {
-        let node = |node: &model::Node<'a>| {
-            let class = if node.role == Role::Plain { classes.class(&node.class) } else { None };
-            Known { class, fields: class.map(|class| widgets::assign(class, &node.values)) }
+fn look_up<'c, 'a>(document: &EditorFile<'a>, classes: &'c dyn NodeClasses) -> Vec<Vec<KnownNode<'c, 'a>>> {
+    let graph = |graph: &graph::EditorGraph<'a>| {
+        let node = |node: &model::EditorNode<'a>| {
+            let class = if node.role == NodeRole::Plain { classes.class(&node.class) } else { None };
+            KnownNode { class, fields: class.map(|class| widgets::assign(class, &node.values)) }
         };
         graph.nodes.iter().map(node).collect()
     };

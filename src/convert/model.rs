@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::graph::Graph;
+use super::graph::EditorGraph;
 
 /// The id by which links inside a subgraph name its input side.
 pub(super) const INPUT_SIDE: &str = "-10";
@@ -12,7 +12,7 @@ pub(super) const OUTPUT_SIDE: &str = "-20";
 
 /// Whether a node runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(super) enum NodeMode {
     Active,
     Muted,
     Bypassed,
@@ -20,7 +20,7 @@ pub(super) enum Mode {
 
 /// What a node is to the converter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
+pub(super) enum NodeRole {
     /// A node of a server's class, known or not.
     Plain,
     /// `Note`, `MarkdownNote`: for readers only.
@@ -29,13 +29,13 @@ pub(super) enum Role {
     Reroute,
     /// `PrimitiveNode`: writes its value into the fields it is linked to.
     Primitive,
-    /// An instance of the subgraph defined by `Document::graphs[_]`.
+    /// An instance of the subgraph defined by `EditorFile::graphs[_]`.
     Subgraph(usize),
 }
 
 /// One saved input of a node.
 #[derive(Debug, Clone)]
-pub(super) struct Slot<'a> {
+pub(super) struct SavedInput<'a> {
     pub(super) name: Cow<'a, str>,
     pub(super) type_name: Cow<'a, str>,
     /// The id of the link that feeds it.
@@ -48,7 +48,7 @@ pub(super) struct Slot<'a> {
 
 /// `widgets_values`, as raw JSON.
 #[derive(Debug, Clone)]
-pub(super) enum Values<'a> {
+pub(super) enum WidgetValues<'a> {
     /// By position; nodes that save none have an empty list.
     List(Vec<&'a str>),
     /// By name.
@@ -57,7 +57,7 @@ pub(super) enum Values<'a> {
 
 /// One node.
 #[derive(Debug, Clone)]
-pub(super) struct Node<'a> {
+pub(super) struct EditorNode<'a> {
     /// The id that links use.
     pub(super) id: Cow<'a, str>,
     /// The id it gets in the API graph, after the path of its subgraph.
@@ -65,20 +65,20 @@ pub(super) struct Node<'a> {
     pub(super) class: Cow<'a, str>,
     /// Its own title, as raw JSON: a text that is not empty, or a number.
     pub(super) title: Option<&'a str>,
-    pub(super) mode: Mode,
-    pub(super) role: Role,
-    pub(super) inputs: Vec<Slot<'a>>,
+    pub(super) mode: NodeMode,
+    pub(super) role: NodeRole,
+    pub(super) inputs: Vec<SavedInput<'a>>,
     pub(super) output_types: Vec<Cow<'a, str>>,
-    pub(super) values: Values<'a>,
+    pub(super) values: WidgetValues<'a>,
     /// `proxyWidgets`: the inner node and field that each value of a subgraph instance is for.
     pub(super) proxies: Option<Vec<(Cow<'a, str>, Cow<'a, str>)>>,
     /// `Node name for S&R`, by which a file name's prefix may refer to it.
     pub(super) search_name: Option<Cow<'a, str>>,
 }
 
-impl Node<'_> {
+impl EditorNode<'_> {
     /// The saved input of that name; where several have it, the first that is linked.
-    pub(super) fn input(&self, name: &str) -> Option<&Slot<'_>> {
+    pub(super) fn input(&self, name: &str) -> Option<&SavedInput<'_>> {
         let mut named = self.inputs.iter().filter(|slot| slot.name == name);
         let first = named.next()?;
         if first.link.is_some() {
@@ -90,7 +90,7 @@ impl Node<'_> {
 
 /// One link.
 #[derive(Debug, Clone)]
-pub(super) struct Link<'a> {
+pub(super) struct EditorLink<'a> {
     pub(super) origin: Cow<'a, str>,
     pub(super) origin_slot: Option<u64>,
     pub(super) target: Cow<'a, str>,
@@ -99,7 +99,7 @@ pub(super) struct Link<'a> {
 
 /// One input or output of a subgraph.
 #[derive(Debug, Clone)]
-pub(super) struct Port<'a> {
+pub(super) struct SubgraphPort<'a> {
     pub(super) name: Cow<'a, str>,
     pub(super) type_name: Cow<'a, str>,
     /// The ids of its links inside, in their order.
@@ -108,7 +108,7 @@ pub(super) struct Port<'a> {
 
 /// A whole file.
 #[derive(Debug, Clone)]
-pub(super) struct Document<'a> {
+pub(super) struct EditorFile<'a> {
     /// The file's own graph first, then the definitions in the file's order.
-    pub(super) graphs: Vec<Graph<'a>>,
+    pub(super) graphs: Vec<EditorGraph<'a>>,
 }

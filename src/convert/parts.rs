@@ -2,25 +2,25 @@
 
 use std::borrow::Cow;
 
-use super::model::{Link, Mode, Node, Port, Role, Slot, Values};
-use crate::domain::fields::{self, Fields};
+use super::model::{EditorLink, EditorNode, NodeMode, NodeRole, SavedInput, SubgraphPort, WidgetValues};
+use crate::domain::fields::{self, JsonFields};
 
 /// The inputs or outputs of a definition. Their links are those it lists, then those that say they are its.
 pub(super) fn ports<'a>(
-    fields: &Fields<'a>,
+    fields: &JsonFields<'a>,
     key: &str,
-    slot: impl Fn(&Link<'a>) -> Option<u64>,
-    links: &[(Cow<'a, str>, Link<'a>)],
-) -> Vec<Port<'a>> {
+    slot: impl Fn(&EditorLink<'a>) -> Option<u64>,
+    links: &[(Cow<'a, str>, EditorLink<'a>)],
+) -> Vec<SubgraphPort<'a>> {
     let port = |raw: &'a str| {
-        let fields = Fields::parse(raw).unwrap_or_default();
-        Port {
+        let fields = JsonFields::parse(raw).unwrap_or_default();
+        SubgraphPort {
             name: fields.text("name").unwrap_or_default(),
             type_name: type_name(&fields),
             links: fields.list("linkIds").into_iter().filter_map(id).collect(),
         }
     };
-    let mut ports: Vec<Port<'a>> = fields.list(key).into_iter().map(port).collect();
+    let mut ports: Vec<SubgraphPort<'a>> = fields.list(key).into_iter().map(port).collect();
     for (id, link) in links {
         let port =
             slot(link).and_then(|slot| usize::try_from(slot).ok()).and_then(|slot| ports.get_mut(slot));
@@ -31,44 +31,44 @@ pub(super) fn ports<'a>(
     ports
 }
 
-pub(super) fn node<'a>(fields: &Fields<'a>) -> Option<Node<'a>> {
+pub(super) fn node<'a>(fields: &JsonFields<'a>) -> Option<EditorNode<'a>> {
     node_as(fields, id(fields.raw("id")?)?)
 }
 
 /// A node of an old group: its id is its position.
-pub(super) fn node_at<'a>(fields: &Fields<'a>, position: usize) -> Option<Node<'a>> {
+pub(super) fn node_at<'a>(fields: &JsonFields<'a>, position: usize) -> Option<EditorNode<'a>> {
     let mut node = node_as(fields, Cow::Owned(position.to_string()))?;
     node.inputs.iter_mut().for_each(|slot| slot.link = None);
     Some(node)
 }
 
-fn node_as<'a>(fields: &Fields<'a>, node_id: Cow<'a, str>) -> Option<Node<'a>> {
+fn node_as<'a>(fields: &JsonFields<'a>, node_id: Cow<'a, str>) -> Option<EditorNode<'a>> {
     let class = fields.text("type")?;
     let properties = fields.fields("properties").unwrap_or_default();
-    Some(Node {
+    Some(EditorNode {
         path_id: node_id.clone(),
         id: node_id,
         title: fields.raw("title").filter(|raw| is_title(raw)),
         mode: match fields.raw("mode") {
-            Some("2") => Mode::Muted,
-            Some("4") => Mode::Bypassed,
-            _ => Mode::Active,
+            Some("2") => NodeMode::Muted,
+            Some("4") => NodeMode::Bypassed,
+            _ => NodeMode::Active,
         },
         role: match class.as_ref() {
-            "Note" | "MarkdownNote" => Role::Note,
-            "Reroute" => Role::Reroute,
-            "PrimitiveNode" => Role::Primitive,
-            _ => Role::Plain,
+            "Note" | "MarkdownNote" => NodeRole::Note,
+            "Reroute" => NodeRole::Reroute,
+            "PrimitiveNode" => NodeRole::Primitive,
+            _ => NodeRole::Plain,
         },
         inputs: fields
             .list("inputs")
             .into_iter()
-            .filter_map(|raw| Fields::parse(raw).as_ref().map(slot))
+            .filter_map(|raw| JsonFields::parse(raw).as_ref().map(slot))
             .collect(),
         output_types: fields
             .list("outputs")
             .into_iter()
-            .map(|raw| type_name(&Fields::parse(raw).unwrap_or_default()))
+            .map(|raw| type_name(&JsonFields::parse(raw).unwrap_or_default()))
             .collect(),
         values: values(fields.raw("widgets_values")),
         proxies: properties.raw("proxyWidgets").map(|raw| fields::list(raw).into_iter().map(proxy).collect()),
@@ -82,8 +82,8 @@ fn is_title(raw: &str) -> bool {
         || (raw.starts_with('"') && raw != "\"\"")
 }
 
-fn slot<'a>(fields: &Fields<'a>) -> Slot<'a> {
-    Slot {
+fn slot<'a>(fields: &JsonFields<'a>) -> SavedInput<'a> {
+    SavedInput {
         name: fields.text("name").unwrap_or_default(),
         type_name: type_name(fields),
         link: fields.raw("link").and_then(id),
@@ -93,7 +93,7 @@ fn slot<'a>(fields: &Fields<'a>) -> Slot<'a> {
 }
 
 /// A slot's type; `*` where it is none. Lists of choices are `COMBO`, the number -1 is any type.
-fn type_name<'a>(fields: &Fields<'a>) -> Cow<'a, str> {
+fn type_name<'a>(fields: &JsonFields<'a>) -> Cow<'a, str> {
     match fields.raw("type") {
         Some(raw) if raw.starts_with('[') => Cow::Borrowed("COMBO"),
         Some(raw) => fields::text(raw).unwrap_or(Cow::Borrowed("*")),
@@ -101,10 +101,10 @@ fn type_name<'a>(fields: &Fields<'a>) -> Cow<'a, str> {
     }
 }
 
-fn values(raw: Option<&str>) -> Values<'_> {
-    match raw.and_then(Fields::parse) {
-        Some(named) => Values::Named(named.entries().map(|(name, raw)| (name.clone(), raw)).collect()),
-        None => Values::List(raw.map(fields::list).unwrap_or_default()),
+fn values(raw: Option<&str>) -> WidgetValues<'_> {
+    match raw.and_then(JsonFields::parse) {
+        Some(named) => WidgetValues::Named(named.entries().map(|(name, raw)| (name.clone(), raw)).collect()),
+        None => WidgetValues::List(raw.map(fields::list).unwrap_or_default()),
     }
 }
 
@@ -116,7 +116,7 @@ fn proxy(raw: &str) -> (Cow<'_, str>, Cow<'_, str>) {
 }
 
 /// A link, saved as a list or as an object.
-pub(super) fn link(raw: &str) -> Option<(Cow<'_, str>, Link<'_>)> {
+pub(super) fn link(raw: &str) -> Option<(Cow<'_, str>, EditorLink<'_>)> {
     let number = |raw: &str| raw.parse().ok();
     if raw.starts_with('[') {
         let parts = fields::list(raw);
@@ -124,11 +124,11 @@ pub(super) fn link(raw: &str) -> Option<(Cow<'_, str>, Link<'_>)> {
         let (origin_slot, target_slot) = (number(origin_slot), number(target_slot));
         return Some((
             id(link)?,
-            Link { origin: id(origin)?, origin_slot, target: id(target)?, target_slot },
+            EditorLink { origin: id(origin)?, origin_slot, target: id(target)?, target_slot },
         ));
     }
-    let fields = Fields::parse(raw)?;
-    let link = Link {
+    let fields = JsonFields::parse(raw)?;
+    let link = EditorLink {
         origin: id(fields.raw("origin_id")?)?,
         origin_slot: fields.raw("origin_slot").and_then(number),
         target: fields.raw("target_id").and_then(id).unwrap_or_default(),

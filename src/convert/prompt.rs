@@ -8,7 +8,7 @@
 /// `draw` is given how many parts there are and answers which to take, from 0.
 pub(super) fn draw_prompt(prompt: &str, draw: &mut dyn FnMut(usize) -> usize) -> String {
     let prompt = without_comments(prompt);
-    let blocks = Blocks::of(&prompt);
+    let blocks = ChoiceBlocks::of(&prompt);
     let mut drawn = String::with_capacity(prompt.len());
     // Ranges of the prompt still to write, the next on top.
     let mut open = vec![(0, prompt.len())];
@@ -29,18 +29,18 @@ pub(super) fn draw_prompt(prompt: &str, draw: &mut dyn FnMut(usize) -> usize) ->
 }
 
 /// One `{…}`: the places of its braces and of its own bars.
-struct Block {
+struct ChoiceBlock {
     start: usize,
     end: usize,
     bars: Vec<usize>,
 }
 
 /// All blocks by the place they start at.
-struct Blocks(Vec<Block>);
+struct ChoiceBlocks(Vec<ChoiceBlock>);
 
-impl Blocks {
+impl ChoiceBlocks {
     fn of(prompt: &str) -> Self {
-        let mut blocks: Vec<Block> = Vec::new();
+        let mut blocks: Vec<ChoiceBlock> = Vec::new();
         let mut open: Vec<usize> = Vec::new();
         let mut escaped = false;
         for (at, byte) in prompt.bytes().enumerate() {
@@ -49,7 +49,7 @@ impl Blocks {
                 b'\\' => escaped = true,
                 b'{' => {
                     open.push(blocks.len());
-                    blocks.push(Block { start: at, end: prompt.len(), bars: Vec::new() });
+                    blocks.push(ChoiceBlock { start: at, end: prompt.len(), bars: Vec::new() });
                 }
                 b'|' => {
                     if let Some(&block) = open.last() {

@@ -3,23 +3,23 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use super::graph::Graph;
-use super::model::{Document, INPUT_SIDE, Link, Node, OUTPUT_SIDE, Role};
+use super::graph::EditorGraph;
+use super::model::{EditorFile, EditorLink, EditorNode, INPUT_SIDE, NodeRole, OUTPUT_SIDE};
 use super::parts;
-use super::report::{Place, Report, shortened};
-use crate::domain::fields::Fields;
+use super::report::{ConversionReport, NodePlace, shortened};
+use crate::domain::fields::JsonFields;
 
-/// What of the file is not in the [`Document`].
-pub(super) struct Extra<'a> {
+/// What of the file is not in the [`EditorFile`].
+pub(super) struct FileExtras<'a> {
     /// `last_node_id`.
     pub(super) last_node_id: i64,
     /// `extra.groupNodes`, by their names.
-    pub(super) group_nodes: Option<Fields<'a>>,
+    pub(super) group_nodes: Option<JsonFields<'a>>,
 }
 
 /// Reads a file; what cannot be read is reported.
-pub(super) fn document<'a>(text: &'a str, report: &mut Report) -> (Document<'a>, Extra<'a>) {
-    let root = Fields::parse(text).unwrap_or_default();
+pub(super) fn document<'a>(text: &'a str, report: &mut ConversionReport) -> (EditorFile<'a>, FileExtras<'a>) {
+    let root = JsonFields::parse(text).unwrap_or_default();
     let mut graphs = vec![graph(&root, report)];
     let mut open = definitions(&root);
     let mut next = 0;
@@ -32,32 +32,32 @@ pub(super) fn document<'a>(text: &'a str, report: &mut Report) -> (Document<'a>,
     give_roles(&mut graphs);
     let last_node_id = root.get("last_node_id");
     let state = root.fields("state").and_then(|state| state.get("lastNodeId"));
-    let extra = Extra {
+    let extra = FileExtras {
         last_node_id: last_node_id.or(state).unwrap_or(0),
         group_nodes: root.fields("extra").and_then(|extra| extra.fields("groupNodes")),
     };
-    (Document { graphs }, extra)
+    (EditorFile { graphs }, extra)
 }
 
-fn definitions<'a>(graph: &Fields<'a>) -> Vec<Fields<'a>> {
+fn definitions<'a>(graph: &JsonFields<'a>) -> Vec<JsonFields<'a>> {
     let list = graph.fields("definitions").map(|definitions| definitions.list("subgraphs"));
-    list.unwrap_or_default().into_iter().filter_map(Fields::parse).collect()
+    list.unwrap_or_default().into_iter().filter_map(JsonFields::parse).collect()
 }
 
-fn give_roles(graphs: &mut [Graph<'_>]) {
+fn give_roles(graphs: &mut [EditorGraph<'_>]) {
     let places: HashMap<String, usize> =
         graphs.iter().enumerate().skip(1).map(|(place, graph)| (graph.id.to_string(), place)).collect();
     for node in graphs.iter_mut().flat_map(|graph| &mut graph.nodes) {
         if let Some(place) = places.get(node.class.as_ref()) {
-            node.role = Role::Subgraph(*place);
+            node.role = NodeRole::Subgraph(*place);
         }
     }
 }
 
-fn graph<'a>(fields: &Fields<'a>, report: &mut Report) -> Graph<'a> {
+fn graph<'a>(fields: &JsonFields<'a>, report: &mut ConversionReport) -> EditorGraph<'a> {
     let mut nodes = Vec::new();
     for raw in fields.list("nodes") {
-        match Fields::parse(raw).as_ref().and_then(parts::node) {
+        match JsonFields::parse(raw).as_ref().and_then(parts::node) {
             Some(node) => nodes.push(node),
             None => report.fault("an entry of `nodes` is no node: it needs an `id` and a `type`"),
         }
@@ -80,21 +80,25 @@ fn graph<'a>(fields: &Fields<'a>, report: &mut Report) -> Graph<'a> {
         |link| (link.target == OUTPUT_SIDE).then_some(link.target_slot?),
         &links,
     );
-    let graph = Graph {
+    let graph = EditorGraph {
         id: fields.text("id").unwrap_or_default(),
         name: fields.text("name").unwrap_or_default(),
         nodes,
         links: links.into_iter().collect(),
         inputs,
         outputs,
-        ..Graph::default()
+        ..EditorGraph::default()
     };
     graph.indexed()
 }
 
 /// What connects is the link an input names. If it names one that is not in the file, a link that says it feeds that
 /// input takes its place; if it names none, such a link is only told of.
-fn mend<'a>(nodes: &mut [Node<'a>], links: &[(Cow<'a, str>, Link<'a>)], report: &mut Report) {
+fn mend<'a>(
+    nodes: &mut [EditorNode<'a>],
+    links: &[(Cow<'a, str>, EditorLink<'a>)],
+    report: &mut ConversionReport,
+) {
     let ids: HashSet<&str> = links.iter().map(|(id, _)| id.as_ref()).collect();
     let by_target: HashMap<(&str, u64), &Cow<'a, str>> =
         links.iter().filter_map(|(id, link)| Some(((link.target.as_ref(), link.target_slot?), id))).collect();
@@ -112,19 +116,19 @@ fn mend<'a>(nodes: &mut [Node<'a>], links: &[(Cow<'a, str>, Link<'a>)], report: 
             };
             let message =
                 format!("input {:?} {said} {}, which says it feeds it", shortened(&slot.name), shortened(id));
-            report.warn_at(Place::new(&node.id, "", &node.class), message);
+            report.warn_at(NodePlace::new(&node.id, "", &node.class), message);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::model::{Mode, Values};
+    use super::super::model::{NodeMode, WidgetValues};
     use super::super::parts::id;
     use super::*;
 
-    fn read(text: &str) -> (Document<'_>, Extra<'_>, Report) {
-        let mut report = Report::default();
+    fn read(text: &str) -> (EditorFile<'_>, FileExtras<'_>, ConversionReport) {
+        let mut report = ConversionReport::default();
         let (document, extra) = document(text, &mut report);
         (document, extra, report)
     }
@@ -171,8 +175,8 @@ mod tests {
         );
         let ids: Vec<_> = document.graphs.iter().map(|graph| graph.id.as_ref()).collect();
         assert_eq!(ids, ["", "a", "b", "c"]);
-        assert_eq!(document.graphs[0].nodes[0].role, Role::Subgraph(1));
-        assert_eq!(document.graphs[1].nodes[0].role, Role::Subgraph(3));
+        assert_eq!(document.graphs[0].nodes[0].role, NodeRole::Subgraph(1));
+        assert_eq!(document.graphs[1].nodes[0].role, NodeRole::Subgraph(3));
         assert_eq!(extra.last_node_id, 7);
     }
 
@@ -206,11 +210,11 @@ mod tests {
         assert_eq!(nodes.iter().map(|node| node.title).collect::<Vec<_>>(), [None, Some("7"), None]);
         assert_eq!(
             nodes.iter().map(|node| node.mode).collect::<Vec<_>>(),
-            [Mode::Muted, Mode::Bypassed, Mode::Active]
+            [NodeMode::Muted, NodeMode::Bypassed, NodeMode::Active]
         );
-        assert!(matches!(&nodes[0].values, Values::Named(named) if named["a"] == "1"));
-        assert!(matches!(&nodes[1].values, Values::List(list) if list == &["1", "null"]));
-        assert!(matches!(&nodes[2].values, Values::List(list) if list.is_empty()));
+        assert!(matches!(&nodes[0].values, WidgetValues::Named(named) if named["a"] == "1"));
+        assert!(matches!(&nodes[1].values, WidgetValues::List(list) if list == &["1", "null"]));
+        assert!(matches!(&nodes[2].values, WidgetValues::List(list) if list.is_empty()));
         let proxies = nodes[1].proxies.as_ref().unwrap();
         assert_eq!(proxies[1], ("3".into(), "y".into()));
         assert_eq!(proxies[2], ("".into(), "".into()));

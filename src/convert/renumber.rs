@@ -3,11 +3,11 @@
 
 use std::collections::HashSet;
 
-use super::graph::Graph;
+use super::graph::EditorGraph;
 
 /// The editor wants every whole-number id once in the whole file. Ids inside subgraphs that are already taken become
 /// the next free ones.
-pub(super) fn renumber(graphs: &mut [Graph<'_>], last_node_id: i64) {
+pub(super) fn renumber(graphs: &mut [EditorGraph<'_>], last_node_id: i64) {
     let number = |id: &str| id.parse::<i64>().ok();
     let Some((root, definitions)) = graphs.split_first_mut() else { return };
     let mut used: HashSet<i64> = root.nodes.iter().filter_map(|node| number(&node.id)).collect();

@@ -18,7 +18,7 @@ pub struct ConvertFault {
 
 /// What was converted, but perhaps not as its author meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Warning {
+pub struct ConversionWarning {
     /// The node it is about, where it is about one: its id in the API graph.
     pub node_id: Option<String>,
     /// Its title, as the editor shows it.
@@ -29,7 +29,7 @@ pub struct Warning {
 
 /// A node as it is named in reports.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct NodePlace {
     pub(super) id: String,
     pub(super) title: String,
     pub(super) class: String,
@@ -40,7 +40,7 @@ pub(super) fn shortened(text: &str) -> String {
     brief(text).into_owned()
 }
 
-impl Place {
+impl NodePlace {
     /// A node with its names as far as they are repeated.
     pub(super) fn new(id: &str, title: &str, class: &str) -> Self {
         Self { id: shortened(id), title: shortened(title), class: shortened(class) }
@@ -52,14 +52,14 @@ const MOST: usize = 100;
 
 /// Collects faults and warnings.
 #[derive(Debug, Default)]
-pub(super) struct Report {
+pub(super) struct ConversionReport {
     faults: Vec<ConvertFault>,
-    warnings: Vec<Warning>,
+    warnings: Vec<ConversionWarning>,
     more_faults: usize,
     more_warnings: usize,
 }
 
-impl Report {
+impl ConversionReport {
     /// A fault of the whole file.
     pub(super) fn fault(&mut self, message: impl Into<String>) {
         self.add_fault(ConvertFault {
@@ -71,7 +71,7 @@ impl Report {
     }
 
     /// A fault of one node.
-    pub(super) fn fault_at(&mut self, place: Place, message: impl Into<String>) {
+    pub(super) fn fault_at(&mut self, place: NodePlace, message: impl Into<String>) {
         self.add_fault(ConvertFault {
             node_id: Some(place.id),
             title: Some(place.title),
@@ -90,19 +90,19 @@ impl Report {
 
     /// A warning about the whole file.
     pub(super) fn warn(&mut self, message: impl Into<String>) {
-        self.add_warning(Warning { node_id: None, title: None, message: message.into() });
+        self.add_warning(ConversionWarning { node_id: None, title: None, message: message.into() });
     }
 
     /// A warning about one node.
-    pub(super) fn warn_at(&mut self, place: Place, message: impl Into<String>) {
-        self.add_warning(Warning {
+    pub(super) fn warn_at(&mut self, place: NodePlace, message: impl Into<String>) {
+        self.add_warning(ConversionWarning {
             node_id: Some(place.id),
             title: Some(place.title),
             message: message.into(),
         });
     }
 
-    fn add_warning(&mut self, warning: Warning) {
+    fn add_warning(&mut self, warning: ConversionWarning) {
         if self.warnings.len() == MOST {
             self.more_warnings += 1;
         } else if !self.warnings.contains(&warning) {
@@ -116,14 +116,14 @@ impl Report {
     }
 
     /// Everything told, with the number of what was not.
-    pub(super) fn into_parts(mut self) -> (Vec<ConvertFault>, Vec<Warning>) {
+    pub(super) fn into_parts(mut self) -> (Vec<ConvertFault>, Vec<ConversionWarning>) {
         if self.more_faults > 0 {
             let message = format!("{} more faults are not listed", self.more_faults);
             self.faults.push(ConvertFault { node_id: None, title: None, class_type: None, message });
         }
         if self.more_warnings > 0 {
             let message = format!("{} more warnings are not listed", self.more_warnings);
-            self.warnings.push(Warning { node_id: None, title: None, message });
+            self.warnings.push(ConversionWarning { node_id: None, title: None, message });
         }
         (self.faults, self.warnings)
     }
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_hundred_are_told_and_the_rest_counted() {
-        let mut report = Report::default();
+        let mut report = ConversionReport::default();
         for number in 0..150 {
             report.fault(format!("fault {number}"));
             report.warn(format!("warning {number}"));
@@ -149,8 +149,8 @@ mod tests {
 
     #[test]
     fn a_node_is_named_by_id_title_and_class() {
-        let mut report = Report::default();
-        let place = || Place { id: "10:2".to_owned(), title: "T".to_owned(), class: "C".to_owned() };
+        let mut report = ConversionReport::default();
+        let place = || NodePlace { id: "10:2".to_owned(), title: "T".to_owned(), class: "C".to_owned() };
         report.warn_at(place(), "odd");
         report.warn_at(place(), "odd");
         assert!(!report.has_faults());

@@ -4,16 +4,16 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 
-use super::frames::Frame;
-use super::graph::Graph;
-use super::model::{Document, INPUT_SIDE, Mode, Node, Role, Values};
-use super::widgets::Fields;
+use super::frames::GraphFrame;
+use super::graph::EditorGraph;
+use super::model::{EditorFile, EditorNode, INPUT_SIDE, NodeMode, NodeRole, WidgetValues};
+use super::widgets::NodeFields;
 use super::{bypass, slots};
 use crate::domain::object_info::NodeClass;
 
 /// Where an input's value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Source<'a> {
+pub(super) enum InputSource<'a> {
     /// An output of a node.
     Node {
         /// Its id in the API graph.
@@ -29,7 +29,7 @@ pub(super) enum Source<'a> {
 
 /// Why a link cannot be followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Broken {
+pub(super) enum BrokenLink {
     /// It comes from a node that is not in the file.
     NoNode(String),
     /// It does not say which output it comes from.
@@ -42,27 +42,27 @@ pub(super) enum Broken {
 
 /// What is known of a node besides the file.
 #[derive(Debug, Default)]
-pub(super) struct Known<'c, 'a> {
+pub(super) struct KnownNode<'c, 'a> {
     pub(super) class: Option<&'c NodeClass>,
-    pub(super) fields: Option<Fields<'c, 'a>>,
+    pub(super) fields: Option<NodeFields<'c, 'a>>,
 }
 
 /// How much looking around all nodes and links of a file may take together: about a second of it.
 const MAX_STEPS: usize = 100_000_000;
 
 /// The unfolded file.
-pub(super) struct Resolver<'d, 'c, 'a> {
-    pub(super) document: &'d Document<'a>,
-    pub(super) frames: Vec<Frame<'a>>,
+pub(super) struct LinkResolver<'d, 'c, 'a> {
+    pub(super) document: &'d EditorFile<'a>,
+    pub(super) frames: Vec<GraphFrame<'a>>,
     /// By graph and node.
-    pub(super) known: Vec<Vec<Known<'c, 'a>>>,
+    pub(super) known: Vec<Vec<KnownNode<'c, 'a>>>,
     /// How many nodes there are in all frames.
     nodes: usize,
     steps: Cell<usize>,
 }
 
 /// Where following a link has got to.
-struct Walk<'w> {
+struct LinkWalk<'w> {
     frame: usize,
     link: &'w str,
     wanted: Cow<'w, str>,
@@ -73,16 +73,16 @@ struct Walk<'w> {
 }
 
 /// What one step came to.
-enum Step<'w, 'a> {
-    On(Walk<'w>),
-    End(Source<'a>),
+enum WalkStep<'w, 'a> {
+    On(LinkWalk<'w>),
+    End(InputSource<'a>),
 }
 
-impl<'d, 'c, 'a> Resolver<'d, 'c, 'a> {
+impl<'d, 'c, 'a> LinkResolver<'d, 'c, 'a> {
     pub(super) fn new(
-        document: &'d Document<'a>,
-        frames: Vec<Frame<'a>>,
-        known: Vec<Vec<Known<'c, 'a>>>,
+        document: &'d EditorFile<'a>,
+        frames: Vec<GraphFrame<'a>>,
+        known: Vec<Vec<KnownNode<'c, 'a>>>,
     ) -> Self {
         let nodes = frames.iter().map(|frame| document.graphs[frame.graph].nodes.len() + 1).sum();
         Self { document, frames, known, nodes, steps: Cell::new(0) }
@@ -94,96 +94,109 @@ impl<'d, 'c, 'a> Resolver<'d, 'c, 'a> {
         self.steps.get() <= MAX_STEPS
     }
 
-    pub(super) fn graph(&self, frame: usize) -> &'d Graph<'a> {
+    pub(super) fn graph(&self, frame: usize) -> &'d EditorGraph<'a> {
         &self.document.graphs[self.frames[frame].graph]
     }
 
-    pub(super) fn known(&self, frame: usize, node: usize) -> &Known<'c, 'a> {
+    pub(super) fn known(&self, frame: usize, node: usize) -> &KnownNode<'c, 'a> {
         &self.known[self.frames[frame].graph][node]
     }
 
     /// Follows the link of that id to where it comes from; `wanted` is the type of the input it feeds.
-    pub(super) fn follow(&self, frame: usize, link: &'d str, wanted: &str) -> Result<Source<'a>, Broken> {
+    pub(super) fn follow(
+        &self,
+        frame: usize,
+        link: &'d str,
+        wanted: &str,
+    ) -> Result<InputSource<'a>, BrokenLink> {
         let mut walk =
-            Walk { frame, link, wanted: Cow::Owned(wanted.to_owned()), direct: true, crossed: None };
+            LinkWalk { frame, link, wanted: Cow::Owned(wanted.to_owned()), direct: true, crossed: None };
         for _ in 0..=2 * self.nodes {
             if !self.spend(16) {
-                return Err(Broken::TooLong);
+                return Err(BrokenLink::TooLong);
             }
             let crossed = walk.crossed;
             match self.step(walk)? {
-                Step::On(next) => walk = next,
+                WalkStep::On(next) => walk = next,
                 // The field that the vanished link was put on keeps its own value.
-                Step::End(Source::Nothing) => {
-                    return Ok(crossed.map_or(Source::Nothing, |(frame, port)| self.promoted(frame, port)));
+                WalkStep::End(InputSource::Nothing) => {
+                    return Ok(
+                        crossed.map_or(InputSource::Nothing, |(frame, port)| self.promoted(frame, port))
+                    );
                 }
-                Step::End(source) => return Ok(source),
+                WalkStep::End(source) => return Ok(source),
             }
         }
-        Err(Broken::Circle)
+        Err(BrokenLink::Circle)
     }
 
-    fn step(&self, walk: Walk<'d>) -> Result<Step<'d, 'a>, Broken> {
-        let nothing = Ok(Step::End(Source::Nothing));
+    fn step(&self, walk: LinkWalk<'d>) -> Result<WalkStep<'d, 'a>, BrokenLink> {
+        let nothing = Ok(WalkStep::End(InputSource::Nothing));
         let graph = self.graph(walk.frame);
         let Some(link) = graph.links.get(walk.link) else { return nothing };
         if let (INPUT_SIDE, Some(parent)) = (link.origin.as_ref(), self.frames[walk.frame].parent) {
             return Ok(self.outwards(walk, parent, link.origin_slot));
         }
         let Some((at, node)) = graph.node(&link.origin) else {
-            return Err(Broken::NoNode(link.origin.to_string()));
+            return Err(BrokenLink::NoNode(link.origin.to_string()));
         };
         match (node.role, node.mode) {
-            (Role::Primitive, _) => {
+            (NodeRole::Primitive, _) => {
                 let value = (walk.direct && walk.crossed.is_some()).then(|| primitive(node)).flatten();
-                Ok(Step::End(value.map_or(Source::Nothing, |value| Source::Value(Cow::Borrowed(value)))))
+                Ok(WalkStep::End(
+                    value.map_or(InputSource::Nothing, |value| InputSource::Value(Cow::Borrowed(value))),
+                ))
             }
-            (Role::Note, _) | (_, Mode::Muted) => nothing,
-            (Role::Reroute, _) => match node.inputs.first().and_then(|slot| slot.link.as_deref()) {
-                Some(link) => Ok(Step::On(Walk { link, direct: false, ..walk })),
+            (NodeRole::Note, _) | (_, NodeMode::Muted) => nothing,
+            (NodeRole::Reroute, _) => match node.inputs.first().and_then(|slot| slot.link.as_deref()) {
+                Some(link) => Ok(WalkStep::On(LinkWalk { link, direct: false, ..walk })),
                 None => nothing,
             },
-            (_, Mode::Bypassed) => Ok(self.through_bypassed(&walk, at, node, link.origin_slot)),
-            (Role::Subgraph(inner), Mode::Active) => {
+            (_, NodeMode::Bypassed) => Ok(self.through_bypassed(&walk, at, node, link.origin_slot)),
+            (NodeRole::Subgraph(inner), NodeMode::Active) => {
                 let port = link.origin_slot.and_then(|slot| usize::try_from(slot).ok());
                 let inside = port.and_then(|port| self.document.graphs[inner].output_link(port));
                 match (inside, self.frames[walk.frame].children.get(&at)) {
-                    (Some(link), Some(&frame)) => Ok(Step::On(Walk { link, frame, direct: false, ..walk })),
+                    (Some(link), Some(&frame)) => {
+                        Ok(WalkStep::On(LinkWalk { link, frame, direct: false, ..walk }))
+                    }
                     _ => nothing,
                 }
             }
-            (Role::Plain, Mode::Active) => {
-                let slot = link.origin_slot.ok_or_else(|| Broken::NoSlot(link.origin.to_string()))?;
+            (NodeRole::Plain, NodeMode::Active) => {
+                let slot = link.origin_slot.ok_or_else(|| BrokenLink::NoSlot(link.origin.to_string()))?;
                 let id = format!("{}{}", self.frames[walk.frame].path, node.path_id);
-                Ok(Step::End(Source::Node { id, slot }))
+                Ok(WalkStep::End(InputSource::Node { id, slot }))
             }
         }
     }
 
     /// From the inside of a subgraph to what its instance has there: a link, or a value.
-    fn outwards(&self, walk: Walk<'d>, parent: (usize, usize), port: Option<u64>) -> Step<'d, 'a> {
+    fn outwards(&self, walk: LinkWalk<'d>, parent: (usize, usize), port: Option<u64>) -> WalkStep<'d, 'a> {
         let ports = &self.graph(walk.frame).inputs;
         let port = port.and_then(|port| usize::try_from(port).ok());
         let Some((port, name)) = port.and_then(|port| Some((port, &ports.get(port)?.name))) else {
-            return Step::End(Source::Nothing);
+            return WalkStep::End(InputSource::Nothing);
         };
         let instance = &self.graph(parent.0).nodes[parent.1];
         self.spend(instance.inputs.len());
         match instance.input(name).and_then(|slot| slot.link.as_deref()) {
-            Some(link) => Step::On(Walk { frame: parent.0, link, crossed: Some((walk.frame, port)), ..walk }),
-            None => Step::End(self.promoted(walk.frame, port)),
+            Some(link) => {
+                WalkStep::On(LinkWalk { frame: parent.0, link, crossed: Some((walk.frame, port)), ..walk })
+            }
+            None => WalkStep::End(self.promoted(walk.frame, port)),
         }
     }
 
     fn through_bypassed(
         &self,
-        walk: &Walk<'d>,
+        walk: &LinkWalk<'d>,
         at: usize,
-        node: &'d Node<'a>,
+        node: &'d EditorNode<'a>,
         slot: Option<u64>,
-    ) -> Step<'d, 'a> {
+    ) -> WalkStep<'d, 'a> {
         let definition = match node.role {
-            Role::Subgraph(inner) => Some(&self.document.graphs[inner]),
+            NodeRole::Subgraph(inner) => Some(&self.document.graphs[inner]),
             _ => None,
         };
         let known = &self.known[self.frames[walk.frame].graph][at];
@@ -202,27 +215,33 @@ impl<'d, 'c, 'a> Resolver<'d, 'c, 'a> {
         match next {
             Some((input, link)) => {
                 let wanted = Cow::Owned(input.type_name.to_string());
-                Step::On(Walk { link, wanted, direct: false, frame: walk.frame, crossed: walk.crossed })
+                WalkStep::On(LinkWalk {
+                    link,
+                    wanted,
+                    direct: false,
+                    frame: walk.frame,
+                    crossed: walk.crossed,
+                })
             }
-            None => Step::End(Source::Nothing),
+            None => WalkStep::End(InputSource::Nothing),
         }
     }
 
     /// The value of a subgraph's input that nothing is linked to: its instance's, else that of the first field inside
     /// that it feeds.
-    pub(super) fn promoted(&self, mut frame: usize, mut port: usize) -> Source<'a> {
+    pub(super) fn promoted(&self, mut frame: usize, mut port: usize) -> InputSource<'a> {
         loop {
             if let Some(value) = self.frames[frame].port_values.get(&port) {
-                return Source::Value(Cow::Borrowed(value));
+                return InputSource::Value(Cow::Borrowed(value));
             }
-            let Some((at, slot)) = self.graph(frame).first_target(port) else { return Source::Nothing };
-            let Role::Subgraph(inner) = self.graph(frame).nodes[at].role else {
+            let Some((at, slot)) = self.graph(frame).first_target(port) else { return InputSource::Nothing };
+            let NodeRole::Subgraph(inner) = self.graph(frame).nodes[at].role else {
                 let value = self.own_value(frame, at, &slot.name);
-                return value.map_or(Source::Nothing, Source::Value);
+                return value.map_or(InputSource::Nothing, InputSource::Value);
             };
             let inner_port = self.document.graphs[inner].input_port(&slot.name);
             let (Some(&child), Some(inner_port)) = (self.frames[frame].children.get(&at), inner_port) else {
-                return Source::Nothing;
+                return InputSource::Nothing;
             };
             (frame, port) = (child, inner_port);
         }
@@ -240,15 +259,15 @@ impl<'d, 'c, 'a> Resolver<'d, 'c, 'a> {
         self.spend(graph.nodes[node].inputs.len());
         let link = graph.nodes[node].input(field).and_then(|slot| graph.links.get(slot.link.as_ref()?));
         let origin = link.and_then(|link| graph.node(&link.origin)).map(|(_, node)| node);
-        let written = origin.filter(|node| node.role == Role::Primitive).and_then(primitive);
+        let written = origin.filter(|node| node.role == NodeRole::Primitive).and_then(primitive);
         written.map(Cow::Borrowed).or_else(|| widget.value.clone())
     }
 }
 
 /// The value that a `PrimitiveNode` writes; whether it is muted does not matter.
-fn primitive<'a>(node: &Node<'a>) -> Option<&'a str> {
+fn primitive<'a>(node: &EditorNode<'a>) -> Option<&'a str> {
     match &node.values {
-        Values::List(values) => values.first().copied().filter(|value| *value != "null"),
-        Values::Named(_) => None,
+        WidgetValues::List(values) => values.first().copied().filter(|value| *value != "null"),
+        WidgetValues::Named(_) => None,
     }
 }

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::graph::Graph;
-use super::model::{Node, Slot};
-use super::widgets::Fields;
-use crate::domain::object_info::{Autogrow, InputKind, InputSpec};
+use super::graph::EditorGraph;
+use super::model::{EditorNode, SavedInput};
+use super::widgets::NodeFields;
+use crate::domain::object_info::{AutogrowShape, InputKind, InputSpec};
 
 /// One input slot: its name and type.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,12 +17,12 @@ pub(super) struct InputSlot<'n> {
 /// The slots of a node: of a subgraph instance those of its definition; of a known class its sockets, then its
 /// fields, then what else was saved; of an unknown class what was saved.
 pub(super) fn of_node<'n>(
-    node: &'n Node<'_>,
-    definition: Option<&'n Graph<'_>>,
-    fields: Option<&'n Fields<'_, '_>>,
+    node: &'n EditorNode<'_>,
+    definition: Option<&'n EditorGraph<'_>>,
+    fields: Option<&'n NodeFields<'_, '_>>,
 ) -> Vec<InputSlot<'n>> {
     if let Some(definition) = definition {
-        let port = |port: &'n super::model::Port<'_>| slot(&port.name, &port.type_name);
+        let port = |port: &'n super::model::SubgraphPort<'_>| slot(&port.name, &port.type_name);
         return definition.inputs.iter().map(port).collect();
     }
     let Some(fields) = fields else { return node.inputs.iter().map(saved).collect() };
@@ -44,7 +44,7 @@ fn slot<'n>(name: &'n str, type_name: &'n str) -> InputSlot<'n> {
     InputSlot { name: Cow::Borrowed(name), type_name: Cow::Borrowed(type_name) }
 }
 
-fn saved<'n>(input: &'n Slot<'_>) -> InputSlot<'n> {
+fn saved<'n>(input: &'n SavedInput<'_>) -> InputSlot<'n> {
     slot(&input.name, &input.type_name)
 }
 
@@ -57,7 +57,12 @@ pub(super) fn type_of(spec: &InputSpec) -> &str {
 }
 
 /// The parts that a node has of an autogrow input: those that were saved, and as many as there must be, at least one.
-fn parts<'n>(node: &'n Node<'_>, full_name: &str, own_name: &str, grow: &'n Autogrow) -> Vec<InputSlot<'n>> {
+fn parts<'n>(
+    node: &'n EditorNode<'_>,
+    full_name: &str,
+    own_name: &str,
+    grow: &'n AutogrowShape,
+) -> Vec<InputSlot<'n>> {
     let type_name = grow.template.first().map_or("*", type_of);
     let least = usize::try_from(grow.min).unwrap_or(0).clamp(1, 100);
     let due = (0..least)
@@ -69,13 +74,13 @@ fn parts<'n>(node: &'n Node<'_>, full_name: &str, own_name: &str, grow: &'n Auto
     names.into_iter().map(|name| InputSlot { name, type_name: Cow::Borrowed(type_name) }).collect()
 }
 
-fn is_part(name: &str, full_name: &str, own_name: &str, grow: &Autogrow) -> bool {
+fn is_part(name: &str, full_name: &str, own_name: &str, grow: &AutogrowShape) -> bool {
     let part = name.strip_prefix(full_name).and_then(|rest| rest.strip_prefix('.'));
     part.is_some_and(|part| grow.has_part(own_name, part))
 }
 
 /// The type of the socket that a saved input belongs to; `None` where the class has no such socket.
-pub(super) fn socket_type<'n>(fields: &'n Fields<'_, '_>, name: &str) -> Option<&'n str> {
+pub(super) fn socket_type<'n>(fields: &'n NodeFields<'_, '_>, name: &str) -> Option<&'n str> {
     fields.sockets.iter().find_map(|socket| match &socket.spec.kind {
         InputKind::Autogrow(grow) => is_part(name, &socket.name, &socket.spec.name, grow)
             .then(|| grow.template.first().map_or("*", type_of)),

@@ -5,15 +5,15 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::extras::{self, ExtraSlot};
-use super::model::Values;
+use super::model::WidgetValues;
 use super::report::shortened;
 use super::settle::{controls, settle, without_stale};
 use crate::domain::fields;
-use crate::domain::object_info::{InputKind, InputSpec, NodeClass, Upload};
+use crate::domain::object_info::{InputKind, InputSpec, NodeClass, UploadKind};
 
 /// One field of a node.
 #[derive(Debug)]
-pub(super) struct Widget<'c, 'a> {
+pub(super) struct NodeWidget<'c, 'a> {
     pub(super) name: Cow<'c, str>,
     /// The input it is for; `None` for what only the editor knows.
     pub(super) spec: Option<&'c InputSpec>,
@@ -23,16 +23,16 @@ pub(super) struct Widget<'c, 'a> {
 
 /// An input that only a link can set.
 #[derive(Debug)]
-pub(super) struct Socket<'c> {
+pub(super) struct LinkSocket<'c> {
     pub(super) name: Cow<'c, str>,
     pub(super) spec: &'c InputSpec,
 }
 
 /// The fields and sockets of one node, with dynamic inputs resolved by its values.
 #[derive(Debug, Default)]
-pub(super) struct Fields<'c, 'a> {
-    pub(super) widgets: Vec<Widget<'c, 'a>>,
-    pub(super) sockets: Vec<Socket<'c>>,
+pub(super) struct NodeFields<'c, 'a> {
+    pub(super) widgets: Vec<NodeWidget<'c, 'a>>,
+    pub(super) sockets: Vec<LinkSocket<'c>>,
     /// What looks wrong with the saved values.
     pub(super) doubts: Vec<String>,
     /// The places the fields have in `widgets_values`, by their names, with what was saved there.
@@ -41,20 +41,20 @@ pub(super) struct Fields<'c, 'a> {
     by_name: HashMap<Cow<'c, str>, usize>,
 }
 
-impl<'c, 'a> Fields<'c, 'a> {
+impl<'c, 'a> NodeFields<'c, 'a> {
     /// The field of that name.
-    pub(super) fn widget(&self, name: &str) -> Option<&Widget<'c, 'a>> {
+    pub(super) fn widget(&self, name: &str) -> Option<&NodeWidget<'c, 'a>> {
         self.by_name.get(name).map(|at| &self.widgets[*at])
     }
 }
 
 /// Gives a node's saved values to its fields.
-pub(super) fn assign<'c, 'a>(class: &'c NodeClass, values: &Values<'a>) -> Fields<'c, 'a> {
+pub(super) fn assign<'c, 'a>(class: &'c NodeClass, values: &WidgetValues<'a>) -> NodeFields<'c, 'a> {
     let given = match values {
-        Values::List(list) => Given::List(without_stale(class, list), 0),
-        Values::Named(named) => Given::Named(named),
+        WidgetValues::List(list) => GivenValues::List(without_stale(class, list), 0),
+        WidgetValues::Named(named) => GivenValues::Named(named),
     };
-    let mut walk = Walk { class: &class.name, given, fields: Fields::default() };
+    let mut walk = WidgetWalk { class: &class.name, given, fields: NodeFields::default() };
     for input in &class.inputs {
         walk.input(Cow::Borrowed(&input.name), input, true);
     }
@@ -79,17 +79,18 @@ pub(super) fn is_widget(input: &InputSpec) -> bool {
 }
 
 fn is_upload_combo(input: &InputSpec) -> bool {
-    let has_button = matches!(input.options.upload, Some(Upload::Image | Upload::Video | Upload::Audio));
+    let has_button =
+        matches!(input.options.upload, Some(UploadKind::Image | UploadKind::Video | UploadKind::Audio));
     has_button && matches!(input.kind, InputKind::Combo { .. })
 }
 
-enum Given<'v, 'a> {
+enum GivenValues<'v, 'a> {
     /// The values and how many were taken.
     List(Vec<&'a str>, usize),
     Named(&'v HashMap<Cow<'a, str>, &'a str>),
 }
 
-impl<'a> Given<'_, 'a> {
+impl<'a> GivenValues<'_, 'a> {
     fn take(&mut self, name: &str) -> Option<&'a str> {
         match self {
             Self::List(values, taken) => {
@@ -101,13 +102,13 @@ impl<'a> Given<'_, 'a> {
     }
 }
 
-struct Walk<'c, 'v, 'a> {
+struct WidgetWalk<'c, 'v, 'a> {
     class: &'c str,
-    given: Given<'v, 'a>,
-    fields: Fields<'c, 'a>,
+    given: GivenValues<'v, 'a>,
+    fields: NodeFields<'c, 'a>,
 }
 
-impl<'c, 'a> Walk<'c, '_, 'a> {
+impl<'c, 'a> WidgetWalk<'c, '_, 'a> {
     /// One input. `takes` is off for parts of a dynamic combo that has no key of its own: they take no value.
     fn input(&mut self, name: Cow<'c, str>, spec: &'c InputSpec, takes: bool) {
         if !is_widget(spec) {
@@ -118,13 +119,13 @@ impl<'c, 'a> Walk<'c, '_, 'a> {
         let name = if spec.type_name == "LOAD_3D" { Cow::Borrowed("image") } else { name };
         if spec.type_name == "IMAGECOMPARE" {
             let value = Some(Cow::Borrowed(r#"["",""]"#));
-            self.fields.widgets.push(Widget { name, spec: Some(spec), value });
+            self.fields.widgets.push(NodeWidget { name, spec: Some(spec), value });
             return;
         }
         let given = if takes { self.take(name.clone()) } else { None };
         let value = settle(self.class, spec, given);
         let key = value.clone();
-        self.fields.widgets.push(Widget { name: name.clone(), spec: Some(spec), value });
+        self.fields.widgets.push(NodeWidget { name: name.clone(), spec: Some(spec), value });
         if takes {
             self.behind(&name, spec);
         }
@@ -185,13 +186,13 @@ impl<'c, 'a> Walk<'c, '_, 'a> {
             let given = self.take(Cow::Borrowed(slot.name));
             if let Some(default) = slot.emitted {
                 let value = Some(Cow::Borrowed(given.unwrap_or(default)));
-                self.fields.widgets.push(Widget { name: Cow::Borrowed(slot.name), spec: None, value });
+                self.fields.widgets.push(NodeWidget { name: Cow::Borrowed(slot.name), spec: None, value });
             }
         }
     }
 
     fn socket(&mut self, name: Cow<'c, str>, spec: &'c InputSpec) {
-        self.fields.sockets.push(Socket { name, spec });
+        self.fields.sockets.push(LinkSocket { name, spec });
     }
 
     /// `CustomCombo` keeps its choices as fields of its own: `index` of the choice, `option1`, … and an empty one.
@@ -209,7 +210,7 @@ impl<'c, 'a> Walk<'c, '_, 'a> {
         let index = options.iter().position(|option| Some(*option) == choice.as_deref());
         let index = index.map_or_else(|| "-1".to_owned(), |index| index.to_string());
         let mut add = |name: Cow<'c, str>, value: Cow<'a, str>| {
-            self.fields.widgets.push(Widget { name, spec: None, value: Some(value) });
+            self.fields.widgets.push(NodeWidget { name, spec: None, value: Some(value) });
         };
         add(Cow::Borrowed("index"), Cow::Owned(index));
         for (at, option) in options.into_iter().enumerate() {
@@ -217,10 +218,10 @@ impl<'c, 'a> Walk<'c, '_, 'a> {
         }
     }
 
-    fn close(mut self) -> Fields<'c, 'a> {
+    fn close(mut self) -> NodeFields<'c, 'a> {
         let names = self.fields.widgets.iter().enumerate().rev();
         self.fields.by_name = names.map(|(at, widget)| (widget.name.clone(), at)).collect();
-        if let Given::List(values, _) = &self.given {
+        if let GivenValues::List(values, _) = &self.given {
             let doubt = self.count(values.len());
             self.fields.doubts.extend(doubt);
         }

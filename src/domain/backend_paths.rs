@@ -6,12 +6,12 @@
 
 use std::collections::HashSet;
 
-use super::capped::Capped;
-use super::fields::{self, Fields};
-use super::object_info::{Classes, NodeClass};
+use super::capped::CappedList;
+use super::fields::{self, JsonFields};
+use super::object_info::{NodeClass, NodeClasses};
 use super::params::MEDIA_CLASSES;
 use super::text::brief;
-use super::workflow::{Node, Workflow};
+use super::workflow::{Workflow, WorkflowNode};
 
 /// Classes that read a file of the input folder, besides [`MEDIA_CLASSES`] and those whose inputs say so.
 const FILE_CLASSES: [&str; 3] = ["LoadImageOutput", "LoadLatent", "Load3D"];
@@ -32,10 +32,10 @@ pub struct BackendPath {
 #[must_use]
 pub(crate) fn backend_paths(
     workflow: &Workflow<'_>,
-    classes: &dyn Classes,
+    classes: &dyn NodeClasses,
     files: &HashSet<(&str, &str)>,
-) -> Capped<BackendPath> {
-    let mut found = Capped::default();
+) -> CappedList<BackendPath> {
+    let mut found = CappedList::default();
     for node in workflow.nodes() {
         let class = classes.class(&node.class_type);
         for input in node.inputs.iter().filter(|input| input.link.is_none()) {
@@ -50,7 +50,7 @@ pub(crate) fn backend_paths(
     found
 }
 
-fn reads_file(node: &Node, class: Option<&NodeClass>, input: &str) -> bool {
+fn reads_file(node: &WorkflowNode, class: Option<&NodeClass>, input: &str) -> bool {
     let known = |classes: &[&str]| classes.contains(&node.class_type.as_str());
     known(&MEDIA_CLASSES)
         || known(&FILE_CLASSES)
@@ -59,7 +59,7 @@ fn reads_file(node: &Node, class: Option<&NodeClass>, input: &str) -> bool {
 
 /// The first fault of a literal that is a name or a list of names.
 fn fault_of(raw: &str) -> Option<String> {
-    let wrapped = raw.starts_with('{').then(|| Fields::parse(raw)).flatten();
+    let wrapped = raw.starts_with('{').then(|| JsonFields::parse(raw)).flatten();
     let raw = wrapped.as_ref().and_then(|fields| fields.raw("__value__")).unwrap_or(raw);
     match fields::text(raw) {
         Some(name) => fault_of_name(&name),

@@ -7,15 +7,15 @@ use std::fmt;
 
 use serde_json::value::RawValue;
 
-use super::fault::{Fault, Faults};
+use super::fault::{WorkflowFault, WorkflowFaults};
 use super::input::MediaValue;
-use super::params::{ListForm, Param, ParamType, Params, Target, nearest};
+use super::params::{ListForm, Param, ParamTarget, ParamType, Params, nearest};
 use super::text::brief;
-use super::workflow::Node;
+use super::workflow::WorkflowNode;
 
 /// A value as it was given for a parameter.
 #[derive(Clone)]
-pub enum Given<'v> {
+pub enum GivenValue<'v> {
     /// JSON.
     Json(&'v RawValue),
     /// A part of a form that is no file.
@@ -24,7 +24,7 @@ pub enum Given<'v> {
     Parts(Vec<usize>),
 }
 
-impl fmt::Debug for Given<'_> {
+impl fmt::Debug for GivenValue<'_> {
     /// Without what was given: it is the caller's, and a URL in it may carry a signature.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -49,21 +49,21 @@ pub struct MediaItem<'v> {
 impl MediaItem<'_> {
     /// What is wrong with it, as a fault below `params`; `message` goes on after the parameter's name.
     #[must_use]
-    pub fn fault(&self, message: &str) -> Fault {
+    pub fn fault(&self, message: &str) -> WorkflowFault {
         item_fault(&self.param, self.place, message)
     }
 }
 
 /// Values that fit the workflow; only the names of the files among them are missing.
 #[derive(Debug)]
-pub struct Plan<'p, 'v> {
+pub struct BindingPlan<'p, 'v> {
     params: &'p Params<'p, 'p>,
-    assigned: Vec<(usize, &'p Target, Assigned<'v>)>,
+    assigned: Vec<(usize, &'p ParamTarget, AssignedValue<'v>)>,
     media: Vec<MediaItem<'v>>,
 }
 
 #[derive(Debug, Clone)]
-enum Assigned<'v> {
+enum AssignedValue<'v> {
     Json(Cow<'v, str>),
     File(usize),
     Files(std::ops::Range<usize>, ListForm),
@@ -71,7 +71,7 @@ enum Assigned<'v> {
 
 /// What came of binding.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bound {
+pub struct BoundGraph {
     /// The graph's text with the values in place.
     pub graph: String,
     /// The seeds that were drawn, by node id, in the graph's order.
@@ -83,9 +83,12 @@ impl<'p> Params<'p, 'p> {
     ///
     /// # Errors
     /// All faults at once, with pointers below `params`: unknown parameters, missing ones, wrong types.
-    pub fn plan<'v>(&'p self, values: &[(String, Given<'v>)]) -> Result<Plan<'p, 'v>, Faults> {
-        let mut plan = Plan { params: self, assigned: Vec::new(), media: Vec::new() };
-        let mut faults = Faults::default();
+    pub fn plan<'v>(
+        &'p self,
+        values: &[(String, GivenValue<'v>)],
+    ) -> Result<BindingPlan<'p, 'v>, WorkflowFaults> {
+        let mut plan = BindingPlan { params: self, assigned: Vec::new(), media: Vec::new() };
+        let mut faults = WorkflowFaults::default();
         for (name, value) in values {
             match self.declared.get(name) {
                 None => faults.push(self.unknown(name)),
@@ -96,14 +99,16 @@ impl<'p> Params<'p, 'p> {
         for (name, param) in &self.declared {
             if param.required && !values.iter().any(|(given, _)| given == name) {
                 let of = param.description.as_ref().map(|text| format!(" ({text})")).unwrap_or_default();
-                faults
-                    .push(Fault::of_param(name, format!("the workflow requires the parameter {name:?}{of}")));
+                faults.push(WorkflowFault::of_param(
+                    name,
+                    format!("the workflow requires the parameter {name:?}{of}"),
+                ));
             }
         }
         if faults.is_empty() { Ok(plan) } else { Err(faults) }
     }
 
-    fn unknown(&self, name: &str) -> Fault {
+    fn unknown(&self, name: &str) -> WorkflowFault {
         let shown = brief(name);
         let nearest = nearest(name, self.declared.keys().map(String::as_str));
         let hint = match (nearest.is_empty(), self.declared.is_empty()) {
@@ -113,11 +118,11 @@ impl<'p> Params<'p, 'p> {
                 format!("; it declares {}", self.declared.keys().cloned().collect::<Vec<_>>().join(", "))
             }
         };
-        Fault::of_param(name, format!("the workflow has no parameter {shown:?}{hint}"))
+        WorkflowFault::of_param(name, format!("the workflow has no parameter {shown:?}{hint}"))
     }
 
     /// `ComfyKit`'s rule: a seed of 0 asks for a random one.
-    fn draw_seeds(&self, edits: &mut Edits<'_>, draw: &mut dyn FnMut() -> u64) -> Vec<(String, u64)> {
+    fn draw_seeds(&self, edits: &mut TextEdits<'_>, draw: &mut dyn FnMut() -> u64) -> Vec<(String, u64)> {
         let mut seeds = Vec::new();
         for (at, node) in self.workflow.nodes().iter().enumerate() {
             for field in ["seed", "noise_seed"] {
@@ -134,7 +139,7 @@ impl<'p> Params<'p, 'p> {
     }
 }
 
-impl<'p, 'v> Plan<'p, 'v> {
+impl<'p, 'v> BindingPlan<'p, 'v> {
     /// The files that values point at, in the order in which their names are asked for.
     #[must_use]
     pub fn media(&self) -> &[MediaItem<'v>] {
@@ -155,9 +160,9 @@ impl<'p, 'v> Plan<'p, 'v> {
     pub fn files_to_come(&self) -> impl Iterator<Item = (&str, &str)> {
         let comes = |place: usize| !matches!(self.media[place].value, MediaValue::OnServer(_));
         let files = self.assigned.iter().filter(move |(_, _, value)| match value {
-            Assigned::Json(_) => false,
-            Assigned::File(place) => comes(*place),
-            Assigned::Files(places, _) => places.clone().any(comes),
+            AssignedValue::Json(_) => false,
+            AssignedValue::File(place) => comes(*place),
+            AssignedValue::Files(places, _) => places.clone().any(comes),
         });
         files
             .map(|(node, target, _)| (self.params.workflow.nodes()[*node].id.as_str(), target.field.as_str()))
@@ -178,23 +183,23 @@ impl<'p, 'v> Plan<'p, 'v> {
     #[must_use]
     pub fn param_of(&self, node_id: &str, field: &str) -> Option<&'p str> {
         let nodes = self.params.workflow.nodes();
-        let sets = |target: &Target| target.field == field && nodes[target.node].id == node_id;
+        let sets = |target: &ParamTarget| target.field == field && nodes[target.node].id == node_id;
         let is_given = self.assigned.iter().any(|(_, target, _)| sets(target));
         let mut declared = self.params.declared.iter().filter(|_| is_given);
         declared.find(|(_, param)| param.targets.iter().any(sets)).map(|(name, _)| name.as_str())
     }
 
-    /// Puts everything into the graph, with `names` for [`Plan::media`]; draws a seed from `draw` for every `seed` or
+    /// Puts everything into the graph, with `names` for [`BindingPlan::media`]; draws a seed from `draw` for every `seed` or
     /// `noise_seed` that is then 0.
     #[must_use]
-    pub fn bind(&self, names: &[String], draw: &mut dyn FnMut() -> u64) -> Bound {
+    pub fn bind(&self, names: &[String], draw: &mut dyn FnMut() -> u64) -> BoundGraph {
         let json = |name: &String| serde_json::Value::from(name.as_str()).to_string();
-        let mut edits = Edits::default();
+        let mut edits = TextEdits::default();
         for (at, target, value) in &self.assigned {
             let text = match value {
-                Assigned::Json(json) => json.clone(),
-                Assigned::File(place) => names.get(*place).map(json).unwrap_or_default().into(),
-                Assigned::Files(places, form) => {
+                AssignedValue::Json(json) => json.clone(),
+                AssignedValue::File(place) => names.get(*place).map(json).unwrap_or_default().into(),
+                AssignedValue::Files(places, form) => {
                     let list: Vec<String> =
                         names.get(places.clone()).unwrap_or_default().iter().map(json).collect();
                     match form {
@@ -206,31 +211,34 @@ impl<'p, 'v> Plan<'p, 'v> {
             edits.set(&self.params.workflow.nodes()[*at], *at, &target.field, text);
         }
         let seeds = self.params.draw_seeds(&mut edits, draw);
-        Bound { graph: edits.apply(self.params.workflow.text()), seeds }
+        BoundGraph { graph: edits.apply(self.params.workflow.text()), seeds }
     }
 
-    fn assign(&mut self, name: &str, param: &'p Param, value: &Given<'v>) -> Option<Fault> {
+    fn assign(&mut self, name: &str, param: &'p Param, value: &GivenValue<'v>) -> Option<WorkflowFault> {
         for target in &param.targets {
             let json = match value {
-                Given::Json(raw) => target.kind.accept(raw.get().trim()),
-                Given::Text(text) => accept_text(target.kind, text),
-                Given::Parts(_) => {
-                    return Some(Fault::of_param(
+                GivenValue::Json(raw) => target.kind.accept(raw.get().trim()),
+                GivenValue::Text(text) => accept_text(target.kind, text),
+                GivenValue::Parts(_) => {
+                    return Some(WorkflowFault::of_param(
                         name,
                         format!("{name:?} takes no file; mark it as `$~{name}` in the workflow if it should"),
                     ));
                 }
             };
             let Some(json) = json else {
-                return Some(Fault::of_param(name, format!("{name:?} must be {}", self.wanted(target))));
+                return Some(WorkflowFault::of_param(
+                    name,
+                    format!("{name:?} must be {}", self.wanted(target)),
+                ));
             };
-            self.assigned.push((target.node, target, Assigned::Json(json)));
+            self.assigned.push((target.node, target, AssignedValue::Json(json)));
         }
         None
     }
 
     /// What a target takes and where it is.
-    fn wanted(&self, target: &Target) -> String {
+    fn wanted(&self, target: &ParamTarget) -> String {
         let node = &self.params.workflow.nodes()[target.node];
         format!(
             "{} (input {:?} of node {:?}, {})",
@@ -241,7 +249,7 @@ impl<'p, 'v> Plan<'p, 'v> {
         )
     }
 
-    fn assign_media(&mut self, name: &str, param: &'p Param, value: &Given<'v>) -> Faults {
+    fn assign_media(&mut self, name: &str, param: &'p Param, value: &GivenValue<'v>) -> WorkflowFaults {
         let (values, is_list) = match media_values(name, value) {
             Ok(values) => values,
             Err(faults) => return faults,
@@ -249,30 +257,33 @@ impl<'p, 'v> Plan<'p, 'v> {
         if let Some(target) =
             param.targets.iter().find(|target| !matches!(target.kind, ParamType::String | ParamType::Untyped))
         {
-            return Fault::of_param(
+            return WorkflowFault::of_param(
                 name,
                 format!("{name:?} is marked as media, but it sets {}", self.wanted(target)),
             )
             .into();
         }
-        let single: Vec<&Target> = param.targets.iter().filter(|target| target.list.is_none()).collect();
+        let single: Vec<&ParamTarget> = param.targets.iter().filter(|target| target.list.is_none()).collect();
         if is_list && !single.is_empty() && single.len() != values.len() {
             let nodes = if single.len() == 1 {
                 "one file".to_owned()
             } else {
                 format!("{} files, one for each of its nodes", single.len())
             };
-            return Fault::of_param(name, format!("{name:?} takes {nodes}; {} were given", values.len()))
-                .into();
+            return WorkflowFault::of_param(
+                name,
+                format!("{name:?} takes {nodes}; {} were given", values.len()),
+            )
+            .into();
         }
         let first = self.media.len();
         for target in &param.targets {
             let assigned = match target.list {
-                Some(form) => Assigned::Files(first..first + values.len(), form),
-                None if is_list => Assigned::File(
+                Some(form) => AssignedValue::Files(first..first + values.len(), form),
+                None if is_list => AssignedValue::File(
                     first + single.iter().position(|one| std::ptr::eq(*one, target)).unwrap_or(0),
                 ),
-                None => Assigned::File(first),
+                None => AssignedValue::File(first),
             };
             self.assigned.push((target.node, target, assigned));
         }
@@ -282,26 +293,31 @@ impl<'p, 'v> Plan<'p, 'v> {
             place: is_list.then_some(place),
             value,
         }));
-        Faults::default()
+        WorkflowFaults::default()
     }
 }
 
 /// The files of one value, and whether it is a list.
-fn media_values<'v>(name: &str, value: &Given<'v>) -> Result<(Vec<MediaValue<'v>>, bool), Faults> {
+fn media_values<'v>(
+    name: &str,
+    value: &GivenValue<'v>,
+) -> Result<(Vec<MediaValue<'v>>, bool), WorkflowFaults> {
     let one = |raw: &'v RawValue, place| MediaValue::read(raw).map_err(|why| item_fault(name, place, &why));
     match value {
-        Given::Parts(parts) => {
+        GivenValue::Parts(parts) => {
             Ok((parts.iter().map(|&part| MediaValue::Part(part)).collect(), parts.len() > 1))
         }
-        Given::Text(text) => MediaValue::read_text((*text).to_owned())
+        GivenValue::Text(text) => MediaValue::read_text((*text).to_owned())
             .map(|value| (vec![value], false))
             .map_err(|why| item_fault(name, None, &why).into()),
-        Given::Json(raw) if raw.get().starts_with('[') => {
+        GivenValue::Json(raw) if raw.get().starts_with('[') => {
             let items: Vec<&'v RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
             if items.is_empty() {
-                return Err(Fault::of_param(name, format!("{name:?} must not be an empty list")).into());
+                return Err(
+                    WorkflowFault::of_param(name, format!("{name:?} must not be an empty list")).into()
+                );
             }
-            let (mut values, mut faults) = (Vec::new(), Faults::default());
+            let (mut values, mut faults) = (Vec::new(), WorkflowFaults::default());
             for (place, item) in items.into_iter().enumerate() {
                 match one(item, Some(place)) {
                     Ok(value) => values.push(value),
@@ -310,7 +326,9 @@ fn media_values<'v>(name: &str, value: &Given<'v>) -> Result<(Vec<MediaValue<'v>
             }
             if faults.is_empty() { Ok((values, true)) } else { Err(faults) }
         }
-        Given::Json(raw) => one(raw, None).map(|value| (vec![value], false)).map_err(Faults::from),
+        GivenValue::Json(raw) => {
+            one(raw, None).map(|value| (vec![value], false)).map_err(WorkflowFaults::from)
+        }
     }
 }
 
@@ -325,22 +343,22 @@ fn accept_text<'v>(kind: ParamType, text: &'v str) -> Option<Cow<'v, str>> {
     }
 }
 
-fn item_fault(name: &str, place: Option<usize>, why: &str) -> Fault {
+fn item_fault(name: &str, place: Option<usize>, why: &str) -> WorkflowFault {
     match place {
-        Some(place) => Fault {
+        Some(place) => WorkflowFault {
             node_id: None,
-            ..Fault::at_node(name, &[&place.to_string()], format!("item {place} of {name:?} {why}"))
+            ..WorkflowFault::at_node(name, &[&place.to_string()], format!("item {place} of {name:?} {why}"))
         },
-        None => Fault::of_param(name, format!("{name:?} {why}")),
+        None => WorkflowFault::of_param(name, format!("{name:?} {why}")),
     }
 }
 
 /// Replacements within the graph's text, by node and field.
 #[derive(Debug, Default)]
-struct Edits<'v>(BTreeMap<(usize, String), Edit<'v>>);
+struct TextEdits<'v>(BTreeMap<(usize, String), TextEdit<'v>>);
 
 #[derive(Debug)]
-struct Edit<'v> {
+struct TextEdit<'v> {
     /// The bytes that are replaced; empty where an input is added.
     span: std::ops::Range<usize>,
     /// Set where the input is new: what stands before its value.
@@ -348,8 +366,14 @@ struct Edit<'v> {
     json: std::borrow::Cow<'v, str>,
 }
 
-impl<'v> Edits<'v> {
-    fn set(&mut self, node: &Node, at: usize, field: &str, json: impl Into<std::borrow::Cow<'v, str>>) {
+impl<'v> TextEdits<'v> {
+    fn set(
+        &mut self,
+        node: &WorkflowNode,
+        at: usize,
+        field: &str,
+        json: impl Into<std::borrow::Cow<'v, str>>,
+    ) {
         let (span, prefix) = if let Some(input) = node.input(field) {
             (input.span.clone(), String::new())
         } else {
@@ -360,7 +384,7 @@ impl<'v> Edits<'v> {
         };
         match self.0.entry((at, field.to_owned())) {
             std::collections::btree_map::Entry::Vacant(entry) => {
-                entry.insert(Edit { span, prefix, json: json.into() });
+                entry.insert(TextEdit { span, prefix, json: json.into() });
             }
             std::collections::btree_map::Entry::Occupied(mut entry) => entry.get_mut().json = json.into(),
         }
@@ -371,7 +395,7 @@ impl<'v> Edits<'v> {
     }
 
     fn apply(self, text: &str) -> String {
-        let mut edits: Vec<Edit<'_>> = self.0.into_values().collect();
+        let mut edits: Vec<TextEdit<'_>> = self.0.into_values().collect();
         // An input that is first of its node has no comma: it must stay first among the added ones.
         edits.sort_by_key(|edit| (edit.span.start, edit.prefix.starts_with(',')));
         let mut graph = String::with_capacity(

@@ -5,15 +5,15 @@ use crate::domain::object_info::ObjectInfo;
 use crate::domain::workflow::Workflow;
 use proptest::prelude::*;
 
-fn bind(graph: &str, params: &str) -> Result<Bound, Faults> {
+fn bind(graph: &str, params: &str) -> Result<BoundGraph, WorkflowFaults> {
     let workflow = Workflow::parse(graph).unwrap();
     let values: serde_json::Map<String, serde_json::Value> = serde_json::from_str(params).unwrap();
     let raw: Vec<(String, Box<RawValue>)> = values
         .into_iter()
         .map(|(name, value)| (name, serde_json::value::to_raw_value(&value).unwrap()))
         .collect();
-    let values: Vec<(String, Given<'_>)> =
-        raw.iter().map(|(name, value)| (name.clone(), Given::Json(value))).collect();
+    let values: Vec<(String, GivenValue<'_>)> =
+        raw.iter().map(|(name, value)| (name.clone(), GivenValue::Json(value))).collect();
     let mut next = 100;
     let params = Params::declared_in(&workflow, &ObjectInfo::parse(CLASSES).unwrap())?;
     let plan = params.plan(&values)?;
@@ -154,11 +154,14 @@ fn media_fields_take_a_file_name() {
 }
 
 /// The files that values point at, and the graph with the names 0.png, 1.png … for them.
-fn files(graph: &str, values: &[(&str, Given<'_>)]) -> Result<(Vec<String>, serde_json::Value), Vec<String>> {
+fn files(
+    graph: &str,
+    values: &[(&str, GivenValue<'_>)],
+) -> Result<(Vec<String>, serde_json::Value), Vec<String>> {
     let workflow = Workflow::parse(graph).unwrap();
     let params = Params::declared_in(&workflow, &ObjectInfo::default()).unwrap();
     let values: Vec<_> = values.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-    let told = |faults: Faults| faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>();
+    let told = |faults: WorkflowFaults| faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>();
     let plan = params.plan(&values).map_err(told)?;
     let items = plan.media().iter().map(|item| format!("{}{:?}", item.param, item.place)).collect();
     let names: Vec<String> = (0..plan.media().len()).map(|at| format!("{at}.png")).collect();
@@ -179,13 +182,14 @@ fn raw(text: &str) -> Box<RawValue> {
 fn a_list_gives_each_node_its_own_file_and_a_single_one_goes_to_all() {
     let (list, one, set) = (raw(r#"["p","q"]"#), raw(r#""p""#), raw(r#"["s","t","u"]"#));
     let (items, graph) =
-        files(PHOTOS, &[("photos", Given::Json(&list)), ("set", Given::Json(&set))]).unwrap();
+        files(PHOTOS, &[("photos", GivenValue::Json(&list)), ("set", GivenValue::Json(&set))]).unwrap();
     assert_eq!(items, ["photosSome(0)", "photosSome(1)", "setSome(0)", "setSome(1)", "setSome(2)"]);
     assert_eq!(graph["1"]["inputs"]["image"], "0.png");
     assert_eq!(graph["2"]["inputs"]["image"], "1.png");
     assert_eq!(graph["3"]["inputs"]["images"], serde_json::json!(["2.png", "3.png", "4.png"]));
     assert_eq!(graph["3"]["inputs"]["more"], serde_json::json!({"__value__": ["2.png", "3.png", "4.png"]}));
-    let (items, graph) = files(PHOTOS, &[("photos", Given::Json(&one)), ("set", Given::Json(&one))]).unwrap();
+    let (items, graph) =
+        files(PHOTOS, &[("photos", GivenValue::Json(&one)), ("set", GivenValue::Json(&one))]).unwrap();
     assert_eq!(items, ["photosNone", "setNone"]);
     assert_eq!(graph["1"]["inputs"]["image"], "0.png");
     assert_eq!(graph["2"]["inputs"]["image"], "0.png");
@@ -195,25 +199,26 @@ fn a_list_gives_each_node_its_own_file_and_a_single_one_goes_to_all() {
 #[test]
 fn as_many_files_as_nodes_or_one() {
     let (three, set) = (raw(r#"["p","q","r"]"#), raw(r#""s""#));
-    let told = files(PHOTOS, &[("photos", Given::Json(&three)), ("set", Given::Json(&set))]).unwrap_err();
+    let told =
+        files(PHOTOS, &[("photos", GivenValue::Json(&three)), ("set", GivenValue::Json(&set))]).unwrap_err();
     assert_eq!(told, ["\"photos\" takes 2 files, one for each of its nodes; 3 were given"]);
     let single =
         r#"{"1":{"class_type":"LoadImage","inputs":{"image":"a.png"},"_meta":{"title":"$photo.image"}}}"#;
-    let told = files(single, &[("photo", Given::Parts(vec![0, 1]))]).unwrap_err();
+    let told = files(single, &[("photo", GivenValue::Parts(vec![0, 1]))]).unwrap_err();
     assert_eq!(told, ["\"photo\" takes one file; 2 were given"]);
 }
 
 #[test]
 fn parts_of_a_form_are_files_or_texts_as_the_parameter_has_it() {
-    let text = Given::Text;
+    let text = GivenValue::Text;
     let (items, _) =
-        files(PHOTOS, &[("photos", Given::Parts(vec![4, 5])), ("set", text("https://x/y"))]).unwrap();
+        files(PHOTOS, &[("photos", GivenValue::Parts(vec![4, 5])), ("set", text("https://x/y"))]).unwrap();
     assert_eq!(items, ["photosSome(0)", "photosSome(1)", "setNone"]);
     let (_, graph) = files(PHOTOS, &[("set", text("a.png")), ("n", text(" 12 "))]).unwrap();
     assert_eq!(graph["3"]["inputs"]["n"], serde_json::json!(12));
     let told = files(PHOTOS, &[("set", text("a.png")), ("n", text("twelve"))]).unwrap_err();
     assert!(told[0].contains("must be a number"), "{told:?}");
-    let told = files(PHOTOS, &[("set", text("a.png")), ("n", Given::Parts(vec![0]))]).unwrap_err();
+    let told = files(PHOTOS, &[("set", text("a.png")), ("n", GivenValue::Parts(vec![0]))]).unwrap_err();
     assert!(told[0].contains("takes no file; mark it as `$~n`"), "{told:?}");
     let told = files(PHOTOS, &[("set", text("a.png")), ("odd", text("a.png"))]).unwrap_err();
     assert!(told[0].contains("marked as media, but it sets a number"), "{told:?}");
@@ -246,7 +251,8 @@ fn files_that_are_on_the_server_are_known_before_the_others_come() {
     let params = Params::declared_in(&workflow, &ObjectInfo::default()).unwrap();
     let known = |photos: &str, set: &str| {
         let (photos, set) = (raw(photos), raw(set));
-        let values = [("photos".to_owned(), Given::Json(&photos)), ("set".to_owned(), Given::Json(&set))];
+        let values =
+            [("photos".to_owned(), GivenValue::Json(&photos)), ("set".to_owned(), GivenValue::Json(&set))];
         let plan = params.plan(&values).unwrap();
         let to_come: Vec<String> =
             plan.files_to_come().map(|(node, input)| format!("{node}.{input}")).collect();

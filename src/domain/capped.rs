@@ -7,12 +7,12 @@ pub const MOST_TOLD: usize = 100;
 
 /// A list of at most [`MOST_TOLD`] entries that knows how many more there were.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Capped<T> {
+pub struct CappedList<T> {
     told: Vec<T>,
     more: usize,
 }
 
-impl<T> Capped<T> {
+impl<T> CappedList<T> {
     /// Adds an entry, or counts it.
     pub fn push(&mut self, entry: T) {
         self.push_with(|| entry);
@@ -53,18 +53,18 @@ impl<T> Capped<T> {
 
     /// The same list with each entry made into another.
     #[must_use]
-    pub fn map<U>(self, change: impl FnMut(T) -> U) -> Capped<U> {
-        Capped { told: self.told.into_iter().map(change).collect(), more: self.more }
+    pub fn map<U>(self, change: impl FnMut(T) -> U) -> CappedList<U> {
+        CappedList { told: self.told.into_iter().map(change).collect(), more: self.more }
     }
 }
 
-impl<T> Default for Capped<T> {
+impl<T> Default for CappedList<T> {
     fn default() -> Self {
         Self { told: Vec::new(), more: 0 }
     }
 }
 
-impl<T> Deref for Capped<T> {
+impl<T> Deref for CappedList<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
@@ -72,19 +72,19 @@ impl<T> Deref for Capped<T> {
     }
 }
 
-impl<T> From<T> for Capped<T> {
+impl<T> From<T> for CappedList<T> {
     fn from(entry: T) -> Self {
         Self { told: vec![entry], more: 0 }
     }
 }
 
-impl<T> Extend<T> for Capped<T> {
+impl<T> Extend<T> for CappedList<T> {
     fn extend<I: IntoIterator<Item = T>>(&mut self, entries: I) {
         entries.into_iter().for_each(|entry| self.push(entry));
     }
 }
 
-impl<T> FromIterator<T> for Capped<T> {
+impl<T> FromIterator<T> for CappedList<T> {
     fn from_iter<I: IntoIterator<Item = T>>(entries: I) -> Self {
         let mut list = Self::default();
         list.extend(entries);
@@ -92,7 +92,7 @@ impl<T> FromIterator<T> for Capped<T> {
     }
 }
 
-impl<T> IntoIterator for Capped<T> {
+impl<T> IntoIterator for CappedList<T> {
     type Item = T;
     type IntoIter = std::vec::IntoIter<T>;
 
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn what_is_beyond_the_cap_is_counted_and_never_made() {
-        let mut list: Capped<usize> = (0..MOST_TOLD - 1).collect();
+        let mut list: CappedList<usize> = (0..MOST_TOLD - 1).collect();
         let mut made = 0;
         for n in 0..5 {
             list.push_with(|| {

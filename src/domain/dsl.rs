@@ -5,7 +5,7 @@ use super::text::brief;
 
 /// What a node's title declares.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Title<'a> {
+pub enum TitleMarker<'a> {
     /// The node's outputs go by this name.
     Output(&'a str),
     /// Parameters that set inputs of the node; none, for a title that is for people only.
@@ -39,9 +39,9 @@ pub struct InvalidMarker {
 ///
 /// # Errors
 /// [`InvalidMarker`] for the first part that begins with `$` but has no name or field.
-pub fn read_title(title: &str) -> Result<Title<'_>, InvalidMarker> {
+pub fn read_title(title: &str) -> Result<TitleMarker<'_>, InvalidMarker> {
     if let Some(name) = title.trim().strip_prefix("$output.").filter(|name| is_name(name)) {
-        return Ok(Title::Output(name));
+        return Ok(TitleMarker::Output(name));
     }
     let parts = title.split(',').map(str::trim).filter_map(|part| Some((part, part.strip_prefix('$')?)));
     parts
@@ -49,7 +49,7 @@ pub fn read_title(title: &str) -> Result<Title<'_>, InvalidMarker> {
             read_param(marker).ok_or_else(|| InvalidMarker { part: brief(part).into_owned() })
         })
         .collect::<Result<_, _>>()
-        .map(Title::Params)
+        .map(TitleMarker::Params)
 }
 
 fn read_param(marker: &str) -> Option<ParamMarker<'_>> {
@@ -84,7 +84,7 @@ mod tests {
 
     fn one(title: &str) -> ParamMarker<'_> {
         match read_title(title).unwrap() {
-            Title::Params(mut params) if params.len() == 1 => params.remove(0),
+            TitleMarker::Params(mut params) if params.len() == 1 => params.remove(0),
             other => panic!("{title}: {other:?}"),
         }
     }
@@ -111,16 +111,16 @@ mod tests {
 
     #[test]
     fn one_title_may_declare_several_parameters_and_words_for_people() {
-        let Title::Params(params) = read_title("Size, $width, $height.h!").unwrap() else { panic!() };
+        let TitleMarker::Params(params) = read_title("Size, $width, $height.h!").unwrap() else { panic!() };
         let names: Vec<_> = params.iter().map(|param| (param.name, param.field, param.required)).collect();
         assert_eq!(names, [("width", "width", false), ("height", "h", true)]);
-        assert_eq!(read_title("Load Checkpoint").unwrap(), Title::Params(vec![]));
-        assert_eq!(read_title("costs 5$").unwrap(), Title::Params(vec![]));
+        assert_eq!(read_title("Load Checkpoint").unwrap(), TitleMarker::Params(vec![]));
+        assert_eq!(read_title("costs 5$").unwrap(), TitleMarker::Params(vec![]));
     }
 
     #[test]
     fn output_names_stand_alone() {
-        assert_eq!(read_title(" $output.cover ").unwrap(), Title::Output("cover"));
+        assert_eq!(read_title(" $output.cover ").unwrap(), TitleMarker::Output("cover"));
         // Among other parts it is an ordinary parameter called `output`.
         assert_eq!(one("Save, $output.cover").field, "cover");
     }

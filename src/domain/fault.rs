@@ -1,11 +1,11 @@
 //! What is wrong with a request's workflow or parameters, and where.
 
-use super::capped::Capped;
+use super::capped::CappedList;
 use super::text::{brief, cut};
 
 /// One fault of a workflow or of parameters, with the place it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct WorkflowFault {
     /// JSON pointer (RFC 6901) below the workflow or `params`, as in `/3/inputs/seed`; empty for the whole. Names longer
     /// than [`super::text::SHOWN`] characters are cut in it.
     pub pointer: String,
@@ -23,12 +23,12 @@ fn told(message: String) -> String {
 }
 
 /// The first faults of a request, and how many more there are.
-pub type Faults = Capped<Fault>;
+pub type WorkflowFaults = CappedList<WorkflowFault>;
 
-impl Fault {
+impl WorkflowFault {
     /// A fault of the whole.
     #[must_use]
-    pub fn whole(message: impl Into<String>) -> Faults {
+    pub fn whole(message: impl Into<String>) -> WorkflowFaults {
         Self { pointer: String::new(), message: told(message.into()), node_id: None }.into()
     }
 

@@ -13,9 +13,9 @@ use serde_json::value::RawValue;
 /// The entries of an object in their order. A getter gives `None` for what is absent, `null` or of another type;
 /// of a repeated key the last counts.
 #[derive(Debug, Default)]
-pub struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+pub struct JsonFields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
-impl<'a> Fields<'a> {
+impl<'a> JsonFields<'a> {
     /// The fields of an object; `None` when the text is none.
     #[must_use]
     pub fn parse(text: &'a str) -> Option<Self> {
@@ -87,22 +87,22 @@ pub fn list(raw: &str) -> Vec<&str> {
 /// The text that a JSON string holds, borrowed where it has no escapes.
 #[must_use]
 pub fn text(raw: &str) -> Option<Cow<'_, str>> {
-    serde_json::from_str(raw).ok().map(|Key(text)| text)
+    serde_json::from_str(raw).ok().map(|MemberName(text)| text)
 }
 
 #[derive(Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+struct MemberName<'a>(#[serde(borrow)] Cow<'a, str>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for JsonFields<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Entries)
+        deserializer.deserialize_map(EntriesVisitor)
     }
 }
 
-struct Entries;
+struct EntriesVisitor;
 
-impl<'de> Visitor<'de> for Entries {
-    type Value = Fields<'de>;
+impl<'de> Visitor<'de> for EntriesVisitor {
+    type Value = JsonFields<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object")
@@ -110,10 +110,10 @@ impl<'de> Visitor<'de> for Entries {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut entries = Vec::with_capacity(16);
-        while let Some((Key(key), value)) = map.next_entry()? {
+        while let Some((MemberName(key), value)) = map.next_entry()? {
             entries.push((key, value));
         }
-        Ok(Fields(entries))
+        Ok(JsonFields(entries))
     }
 }
 

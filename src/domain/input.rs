@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::id::{FileId, PromptId};
-use super::workflow::Entries;
+use super::workflow::ObjectEntries;
 
 /// What a caller gives for a media parameter, or for one item of a list of them.
 #[derive(Clone, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl<'a> MediaValue<'a> {
     }
 
     fn read_object(text: &'a str) -> Result<Self, String> {
-        let Entries(entries) =
+        let ObjectEntries(entries) =
             serde_json::from_str(text).map_err(|error| format!("is not readable: {error}"))?;
         let known: &[&str] = match entries
             .iter()

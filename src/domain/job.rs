@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::id::{AttemptId, BackendName, LeaseOwner, PromptId};
 use super::input::JobInput;
 use super::media::MediaFile;
-use super::needs::Needs;
+use super::needs::JobNeeds;
 use super::time::UnixMillis;
 
 /// The right of one gateway process to act on a running job until a moment.
@@ -93,7 +93,7 @@ pub enum JobState {
 
 /// A state's name, without its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Status {
+pub enum JobStatus {
     /// Waiting for a server.
     Queued,
     /// Handed to a server.
@@ -106,7 +106,7 @@ pub enum Status {
     Cancelled,
 }
 
-impl Status {
+impl JobStatus {
     /// Every status, in the order of a job's life.
     pub const ALL: [Self; 5] = [Self::Queued, Self::Running, Self::Completed, Self::Failed, Self::Cancelled];
 
@@ -138,13 +138,13 @@ impl Status {
 impl JobState {
     /// This state's name.
     #[must_use]
-    pub const fn status(&self) -> Status {
+    pub const fn status(&self) -> JobStatus {
         match self {
-            Self::Queued { .. } => Status::Queued,
-            Self::Running { .. } => Status::Running,
-            Self::Completed { .. } => Status::Completed,
-            Self::Failed { .. } => Status::Failed,
-            Self::Cancelled { .. } => Status::Cancelled,
+            Self::Queued { .. } => JobStatus::Queued,
+            Self::Running { .. } => JobStatus::Running,
+            Self::Completed { .. } => JobStatus::Completed,
+            Self::Failed { .. } => JobStatus::Failed,
+            Self::Cancelled { .. } => JobStatus::Cancelled,
         }
     }
 }
@@ -175,7 +175,7 @@ pub struct NewJob {
     /// Whose it is: the jobs of one priority are shared out between callers. Empty unless told.
     pub caller: String,
     /// What it asks of its server.
-    pub needs: Needs,
+    pub needs: JobNeeds,
     /// How many of its attempts may fail; as many as the gateway's setting says, if `None`.
     pub max_attempts: Option<u32>,
     /// Whether it may run although some of its outputs cannot.
@@ -196,7 +196,7 @@ impl NewJob {
 
 /// Seconds by phase of the attempt that ended the job, in milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Timings {
+pub struct PhaseTimings {
     /// From the job's acceptance to the attempt's start.
     pub queued_ms: Option<i64>,
     /// From the attempt's start until ComfyUI had accepted it.
@@ -209,7 +209,7 @@ pub struct Timings {
 
 /// How a running job ended.
 #[derive(Debug, Clone)]
-pub enum Ending {
+pub enum JobEnding {
     /// All went well; `msg` tells of dropped outputs, where there were any.
     Completed {
         /// What the caller should know besides.
@@ -221,23 +221,23 @@ pub enum Ending {
     Cancelled,
 }
 
-impl Ending {
+impl JobEnding {
     /// The status this ending leads to.
     #[must_use]
-    pub const fn status(&self) -> Status {
+    pub const fn status(&self) -> JobStatus {
         match self {
-            Self::Completed { .. } => Status::Completed,
-            Self::Failed(_) => Status::Failed,
-            Self::Cancelled => Status::Cancelled,
+            Self::Completed { .. } => JobStatus::Completed,
+            Self::Failed(_) => JobStatus::Failed,
+            Self::Cancelled => JobStatus::Cancelled,
         }
     }
 }
 
 /// All that is written when a job ends.
 #[derive(Debug, Clone)]
-pub struct Finish {
+pub struct JobFinish {
     /// How it ended.
-    pub ending: Ending,
+    pub ending: JobEnding,
     /// ComfyUI's `outputs`, verbatim JSON; `None` if there are none or they are a file.
     pub outputs: Option<Box<RawValue>>,
     /// The file with ComfyUI's `outputs`, where they are too large for a row.
@@ -249,7 +249,7 @@ pub struct Finish {
     /// Outputs of the workflow that were not made, in the workflow's order.
     pub dropped_outputs: Vec<DroppedOutput>,
     /// Where the time went.
-    pub timings: Timings,
+    pub timings: PhaseTimings,
     /// When.
     pub finished_at: UnixMillis,
     /// When the job may be forgotten; never, if `None`.

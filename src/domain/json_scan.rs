@@ -46,19 +46,19 @@ pub fn scan(text: &str, limits: JsonLimits) -> Result<(), JsonExcess> {
     let (mut depth, mut values) = (0usize, 0usize);
     for (at, token) in tokens(text) {
         match token {
-            Token::Open => {
+            JsonToken::Open => {
                 depth += 1;
                 values += 1;
                 if depth > limits.depth {
                     return Err(JsonExcess::Depth(limits.depth));
                 }
             }
-            Token::Close => depth = depth.saturating_sub(1),
-            Token::Comma => values += 1,
-            Token::Number(number) if is_infinite(number) => {
+            JsonToken::Close => depth = depth.saturating_sub(1),
+            JsonToken::Comma => values += 1,
+            JsonToken::Number(number) if is_infinite(number) => {
                 return Err(JsonExcess::Number { number: cut(number, SHOWN).into_owned(), at });
             }
-            Token::Number(_) => {}
+            JsonToken::Number(_) => {}
         }
         if values > limits.values {
             return Err(JsonExcess::Values(limits.values));
@@ -73,8 +73,8 @@ pub fn is_deeper_than(text: &str, most: usize) -> bool {
     let mut depth = 0usize;
     tokens(text).any(|(_, token)| {
         match token {
-            Token::Open => depth += 1,
-            Token::Close => depth = depth.saturating_sub(1),
+            JsonToken::Open => depth += 1,
+            JsonToken::Close => depth = depth.saturating_sub(1),
             _ => {}
         }
         depth > most
@@ -86,7 +86,7 @@ fn is_infinite(number: &str) -> bool {
     !surely_finite && number.parse::<f64>().is_ok_and(f64::is_infinite)
 }
 
-enum Token<'a> {
+enum JsonToken<'a> {
     Open,
     Close,
     Comma,
@@ -94,7 +94,7 @@ enum Token<'a> {
 }
 
 /// What stands outside of strings, with its place.
-fn tokens(text: &str) -> impl Iterator<Item = (usize, Token<'_>)> {
+fn tokens(text: &str) -> impl Iterator<Item = (usize, JsonToken<'_>)> {
     let bytes = text.as_bytes();
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -106,13 +106,13 @@ fn tokens(text: &str) -> impl Iterator<Item = (usize, Token<'_>)> {
                     at = end_of_string(bytes, at);
                     continue;
                 }
-                b'[' | b'{' => Token::Open,
-                b']' | b'}' => Token::Close,
-                b',' => Token::Comma,
+                b'[' | b'{' => JsonToken::Open,
+                b']' | b'}' => JsonToken::Close,
+                b',' => JsonToken::Comma,
                 b'-' | b'0'..=b'9' => {
                     let is_part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-');
                     at += bytes[at..].iter().take_while(|byte| is_part(byte)).count();
-                    Token::Number(&text[start..at])
+                    JsonToken::Number(&text[start..at])
                 }
                 _ => continue,
             };

@@ -2,7 +2,7 @@
 
 /// Whether an operator lets a server have work.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Mode {
+pub enum BackendMode {
     /// It gets work.
     #[default]
     Open,
@@ -12,7 +12,7 @@ pub enum Mode {
     Draining,
 }
 
-impl Mode {
+impl BackendMode {
     /// The mode's name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -36,9 +36,9 @@ mod tests {
 
     #[test]
     fn a_mode_is_read_as_it_is_named() {
-        for mode in [Mode::Open, Mode::Cordoned, Mode::Draining] {
-            assert_eq!(Mode::parse(mode.as_str()), Some(mode));
+        for mode in [BackendMode::Open, BackendMode::Cordoned, BackendMode::Draining] {
+            assert_eq!(BackendMode::parse(mode.as_str()), Some(mode));
         }
-        assert_eq!((Mode::parse("shut"), Mode::default()), (None, Mode::Open));
+        assert_eq!((BackendMode::parse("shut"), BackendMode::default()), (None, BackendMode::Open));
     }
 }

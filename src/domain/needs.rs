@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::id::BackendName;
-use super::workflow::{Input, Workflow};
+use super::workflow::{NodeInput, Workflow};
 
 /// What a job asks of its server, and what it may be expected to cost.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Needs {
+pub struct JobNeeds {
     /// What the server must be called besides; all of it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
@@ -32,7 +32,7 @@ const MODEL_FILES: [&str; 9] = ["safetensors", "ckpt", "pt", "pt2", "pth", "bin"
 /// Larger numbers are seeds under other names: no size, count or number of steps.
 const LARGEST_SIZE: u64 = 1 << 24;
 
-impl Needs {
+impl JobNeeds {
     /// What a workflow with all its parameters bound needs by itself; nothing is required of the server's name.
     #[must_use]
     pub fn of(workflow: &Workflow<'_>) -> Self {
@@ -46,16 +46,16 @@ impl Needs {
             for input in &node.inputs {
                 let value = workflow.value(input);
                 let told = tell(input, value);
-                if let Told::Model(name) = &told {
+                if let NeedHint::Model(name) = &told {
                     needs.models.push(name.clone());
                 }
                 match &told {
-                    Told::Nothing => {}
-                    Told::Number => {
+                    NeedHint::Nothing => {}
+                    NeedHint::Number => {
                         part(&mut shape, b'i', &input.name);
                         part(&mut shape, b'v', value);
                     }
-                    Told::Kind | Told::Model(_) => {
+                    NeedHint::Kind | NeedHint::Model(_) => {
                         for hash in [&mut shape, &mut family] {
                             part(hash, b'i', &input.name);
                             part(hash, b'v', value);
@@ -73,7 +73,7 @@ impl Needs {
 }
 
 /// What an input tells of the work.
-enum Told {
+enum NeedHint {
     /// As good as nothing: a text, a seed, a fraction.
     Nothing,
     /// A size, a count, a number of steps.
@@ -84,20 +84,20 @@ enum Told {
     Model(String),
 }
 
-fn tell(input: &Input, value: &str) -> Told {
+fn tell(input: &NodeInput, value: &str) -> NeedHint {
     if input.link.is_some() || value == "true" || value == "false" {
-        return Told::Kind;
+        return NeedHint::Kind;
     }
     if let Ok(number) = value.parse::<u64>() {
         let is_seed = input.name.contains("seed") || number > LARGEST_SIZE;
-        return if is_seed { Told::Nothing } else { Told::Number };
+        return if is_seed { NeedHint::Nothing } else { NeedHint::Number };
     }
     if !value.starts_with('"') {
-        return Told::Nothing;
+        return NeedHint::Nothing;
     }
     match serde_json::from_str::<String>(value) {
-        Ok(text) if is_model_file(&text) => Told::Model(text),
-        _ => Told::Nothing,
+        Ok(text) if is_model_file(&text) => NeedHint::Model(text),
+        _ => NeedHint::Nothing,
     }
 }
 
@@ -127,11 +127,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn needs(graph: &str) -> Needs {
-        Needs::of(&Workflow::parse(graph).unwrap())
+    fn needs(graph: &str) -> JobNeeds {
+        JobNeeds::of(&Workflow::parse(graph).unwrap())
     }
 
-    fn sampler(seed: u64, steps: u32, cfg: f64, text: &str, model: &str) -> Needs {
+    fn sampler(seed: u64, steps: u32, cfg: f64, text: &str, model: &str) -> JobNeeds {
         needs(&format!(
             r#"{{"1":{{"class_type":"CheckpointLoaderSimple","inputs":{{"ckpt_name":"{model}"}}}},
                 "2":{{"class_type":"CLIPTextEncode","inputs":{{"text":"{text}","clip":["1",1]}}}},
@@ -183,9 +183,9 @@ mod tests {
         needs.labels = vec!["big".to_owned()];
         needs.backend = Some(BackendName::parse("gpu-1").unwrap());
         let kept = serde_json::to_string(&needs).unwrap();
-        assert_eq!(serde_json::from_str::<Needs>(&kept).unwrap(), needs);
-        assert_eq!(serde_json::from_str::<Needs>("{}").unwrap(), Needs::default());
-        assert!(serde_json::from_str::<Needs>(r#"{"backend":"not a name"}"#).is_err());
+        assert_eq!(serde_json::from_str::<JobNeeds>(&kept).unwrap(), needs);
+        assert_eq!(serde_json::from_str::<JobNeeds>("{}").unwrap(), JobNeeds::default());
+        assert!(serde_json::from_str::<JobNeeds>(r#"{"backend":"not a name"}"#).is_err());
     }
 
     proptest! {

@@ -5,7 +5,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::dsl::{Title, read_title};
+use super::dsl::{TitleMarker, read_title};
 use super::media::MediaKind;
 use super::workflow::Workflow;
 
@@ -18,7 +18,7 @@ impl OutputNames {
     #[must_use]
     pub fn of(workflow: &Workflow<'_>) -> Self {
         let named = workflow.nodes().iter().filter_map(|node| match read_title(node.title.as_deref()?) {
-            Ok(Title::Output(name)) => Some((node.id.clone(), name.to_owned())),
+            Ok(TitleMarker::Output(name)) => Some((node.id.clone(), name.to_owned())),
             _ => None,
         });
         Self(named.collect())

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::binding::Given;
+use super::binding::GivenValue;
 use super::object_info::ObjectInfo;
 use super::params::{ParamType, Params};
 use super::schema::of_params;
@@ -14,13 +14,13 @@ use super::workflow::Workflow;
 
 /// The node class `C` with the input `x`, and a literal for it that suits the class.
 #[derive(Debug, Clone)]
-struct Case {
+struct LiteralCase {
     info: String,
     literal: &'static str,
     value: String,
 }
 
-impl Case {
+impl LiteralCase {
     fn graph(&self) -> String {
         let literal = self.literal;
         format!(r#"{{"1":{{"class_type":"C","inputs":{{"x":{literal}}},"_meta":{{"title":"$x"}}}}}}"#)
@@ -36,14 +36,14 @@ impl Case {
     }
 
     /// Whether a submission would be accepted, and the graph that it would run.
-    fn bound(&self, info: &ObjectInfo, value: Given<'_>) -> Option<String> {
+    fn bound(&self, info: &ObjectInfo, value: GivenValue<'_>) -> Option<String> {
         let graph = self.graph();
         let workflow = Workflow::parse(&graph).unwrap();
         let params = Params::declared_in(&workflow, info).unwrap();
         let plan = params.plan(&[("x".to_owned(), value)]).ok()?;
         let bound = plan.bind(&[], &mut || 1).graph;
         let workflow = Workflow::parse(&bound).unwrap();
-        let given = validation::Given { expands: true, ..validation::Given::default() };
+        let given = validation::SuppliedInputs { expands: true, ..validation::SuppliedInputs::default() };
         let accepted = info.is_empty() || !check(&workflow, info, given).refused;
         accepted.then_some(bound)
     }
@@ -133,7 +133,7 @@ fn value() -> impl Strategy<Value = String> {
     ]
 }
 
-fn case() -> impl Strategy<Value = Case> {
+fn case() -> impl Strategy<Value = LiteralCase> {
     (spec(), any::<prop::sample::Index>(), value()).prop_map(|((spec, literals), which, value)| {
         let info = spec.map_or_else(
             || "{}".to_owned(),
@@ -142,7 +142,7 @@ fn case() -> impl Strategy<Value = Case> {
                 json!({ "C": class }).to_string()
             },
         );
-        Case { info, literal: literals[which.index(literals.len())], value }
+        LiteralCase { info, literal: literals[which.index(literals.len())], value }
     })
 }
 
@@ -153,7 +153,7 @@ proptest! {
     fn schema_binding_and_check_agree_on_every_value(case in case()) {
         let info = ObjectInfo::parse(&case.info).unwrap();
         let raw = RawValue::from_string(case.value.clone()).unwrap();
-        let bound = case.bound(&info, Given::Json(&raw));
+        let bound = case.bound(&info, GivenValue::Json(&raw));
         prop_assert_eq!(case.schema_allows(&info), bound.is_some(), "{:?}", case);
     }
 
@@ -169,17 +169,17 @@ proptest! {
             // A form's text is the text itself there, whatever it looks like.
             return Ok(());
         }
-        let by_form = case.bound(&info, Given::Text(&case.value));
-        prop_assert_eq!(by_form, case.bound(&info, Given::Json(&raw)), "{:?}", case);
+        let by_form = case.bound(&info, GivenValue::Text(&case.value));
+        prop_assert_eq!(by_form, case.bound(&info, GivenValue::Json(&raw)), "{:?}", case);
     }
 }
 
 #[test]
 fn a_class_that_says_float_takes_fractions_whatever_the_literal() {
     let info = r#"{"C":{"input":{"required":{"x":["FLOAT",{"min":0.0,"max":1.0}]}},"output":[],"output_node":true,"name":"C"}}"#;
-    let case = Case { info: info.to_owned(), literal: "1", value: "0.5".to_owned() };
+    let case = LiteralCase { info: info.to_owned(), literal: "1", value: "0.5".to_owned() };
     let info = ObjectInfo::parse(&case.info).unwrap();
     assert!(case.schema_allows(&info));
     let raw = RawValue::from_string("0.5".to_owned()).unwrap();
-    assert!(case.bound(&info, Given::Json(&raw)).unwrap().contains(r#""x":0.5"#));
+    assert!(case.bound(&info, GivenValue::Json(&raw)).unwrap().contains(r#""x":0.5"#));
 }

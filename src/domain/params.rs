@@ -4,11 +4,11 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::dsl::{self, Title};
-use super::fault::{Fault, Faults};
-use super::object_info::{Classes, InputKind, InputSpec};
+use super::dsl::{self, TitleMarker};
+use super::fault::{WorkflowFault, WorkflowFaults};
+use super::object_info::{InputKind, InputSpec, NodeClasses};
 use super::text::brief;
-use super::workflow::{Node, Workflow};
+use super::workflow::{Workflow, WorkflowNode};
 
 /// Node classes whose fields name media files whether or not the marker says `~`.
 pub(super) const MEDIA_CLASSES: [&str; 6] =
@@ -124,7 +124,7 @@ fn whole_number(json: &str) -> Option<Cow<'_, str>> {
 
 /// One input that a parameter sets.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
+pub struct ParamTarget {
     /// The node's position in the workflow.
     pub node: usize,
     /// The input's name.
@@ -159,7 +159,7 @@ impl ListForm {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Param {
     /// The inputs it sets; at least one.
-    pub targets: Vec<Target>,
+    pub targets: Vec<ParamTarget>,
     /// Whether the caller must give it.
     pub required: bool,
     /// Whether its value names a media file.
@@ -180,30 +180,33 @@ impl<'w, 'a> Params<'w, 'a> {
     ///
     /// # Errors
     /// A fault for each broken marker and each optional parameter without a default.
-    pub fn declared_in(workflow: &'w Workflow<'a>, classes: &dyn Classes) -> Result<Self, Faults> {
+    pub fn declared_in(
+        workflow: &'w Workflow<'a>,
+        classes: &dyn NodeClasses,
+    ) -> Result<Self, WorkflowFaults> {
         let mut declared: BTreeMap<String, Param> = BTreeMap::new();
-        let mut faults = Faults::default();
+        let mut faults = WorkflowFaults::default();
         for (at, node) in workflow.nodes().iter().enumerate() {
             let Some(title) = node.title.as_deref() else { continue };
             match dsl::read_title(title) {
-                Ok(Title::Output(_)) => {}
-                Ok(Title::Params(markers)) if markers.len() > MOST_MARKERS => {
+                Ok(TitleMarker::Output(_)) => {}
+                Ok(TitleMarker::Params(markers)) if markers.len() > MOST_MARKERS => {
                     let message = format!("the title declares more than {MOST_MARKERS} parameters");
-                    faults.push(Fault::at_node(&node.id, &["_meta", "title"], message));
+                    faults.push(WorkflowFault::at_node(&node.id, &["_meta", "title"], message));
                 }
-                Ok(Title::Params(markers)) => {
+                Ok(TitleMarker::Params(markers)) => {
                     for marker in markers {
                         declare(workflow, at, &marker, classes, &mut declared);
                     }
                 }
                 Err(invalid) => {
-                    faults.push(Fault::at_node(&node.id, &["_meta", "title"], invalid.to_string()));
+                    faults.push(WorkflowFault::at_node(&node.id, &["_meta", "title"], invalid.to_string()));
                 }
             }
         }
         let most = workflow.limits().params;
         if declared.len() > most {
-            return Err(Fault::whole(format!(
+            return Err(WorkflowFault::whole(format!(
                 "the workflow declares {} parameters; it may declare {most} (max_params)",
                 declared.len()
             )));
@@ -229,7 +232,7 @@ fn declare(
     workflow: &Workflow<'_>,
     at: usize,
     marker: &dsl::ParamMarker<'_>,
-    classes: &dyn Classes,
+    classes: &dyn NodeClasses,
     declared: &mut BTreeMap<String, Param>,
 ) {
     let node = &workflow.nodes()[at];
@@ -244,7 +247,7 @@ fn declare(
         media: false,
         description: None,
     });
-    param.targets.push(Target { node: at, field: marker.field.to_owned(), kind, list });
+    param.targets.push(ParamTarget { node: at, field: marker.field.to_owned(), kind, list });
     param.required |= marker.required;
     param.media |= marker.media || MEDIA_CLASSES.contains(&node.class_type.as_str());
     if param.description.is_none() {
@@ -254,10 +257,10 @@ fn declare(
 
 fn without_default(
     workflow: &Workflow<'_>,
-    classes: &dyn Classes,
+    classes: &dyn NodeClasses,
     declared: &BTreeMap<String, Param>,
-) -> Faults {
-    let mut faults = Faults::default();
+) -> WorkflowFaults {
+    let mut faults = WorkflowFaults::default();
     for (name, param) in declared.iter().filter(|(_, param)| !param.required) {
         for target in &param.targets {
             let node = &workflow.nodes()[target.node];
@@ -269,7 +272,7 @@ fn without_default(
                         target.field, target.field
                     )
                 });
-                faults.push(Fault::at_node(&node.id, &["inputs", &target.field], message));
+                faults.push(WorkflowFault::at_node(&node.id, &["inputs", &target.field], message));
             }
         }
     }
@@ -277,7 +280,12 @@ fn without_default(
 }
 
 /// The message for a marker that names an input which the node's class does not have.
-fn unknown_input(name: &str, target: &Target, node: &Node, classes: &dyn Classes) -> Option<String> {
+fn unknown_input(
+    name: &str,
+    target: &ParamTarget,
+    node: &WorkflowNode,
+    classes: &dyn NodeClasses,
+) -> Option<String> {
     let class = classes.class(&node.class_type)?;
     if class.input(&target.field).is_some() {
         return None;

@@ -27,7 +27,7 @@ pub struct Progress {
 
 /// What matters here of a node of the graph.
 #[derive(Debug, Clone)]
-struct Node {
+struct ProgressNode {
     class: String,
     /// Its share of the work: samplers take about as long as their steps, all else about as long as one.
     weight: f64,
@@ -39,7 +39,7 @@ const HEAVIEST: f64 = 1_000.0;
 /// Folds a run's events into its [`Progress`].
 #[derive(Debug, Clone, Default)]
 pub struct ProgressTracker {
-    nodes: HashMap<String, Node>,
+    nodes: HashMap<String, ProgressNode>,
     done: HashSet<String>,
     current: Option<String>,
     step: Option<(f64, f64)>,
@@ -53,7 +53,7 @@ impl ProgressTracker {
         let nodes = workflow.nodes().iter().map(|node| {
             let steps = node.input("steps").and_then(|input| workflow.value(input).parse::<f64>().ok());
             let weight = steps.unwrap_or(1.0).clamp(1.0, HEAVIEST);
-            (node.id.clone(), Node { class: node.class_type.clone(), weight })
+            (node.id.clone(), ProgressNode { class: node.class_type.clone(), weight })
         });
         Self { nodes: nodes.collect(), ..Self::default() }
     }

@@ -3,8 +3,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::object_info::{Classes, InputKind, InputSpec, NumberRange, Upload};
-use super::params::{Param, ParamType, Params, Target};
+use super::object_info::{InputKind, InputSpec, NodeClasses, NumberRange, UploadKind};
+use super::params::{Param, ParamTarget, ParamType, Params};
 
 /// Choices beyond which a combo's values are not listed: a schema of megabytes serves nobody.
 const MOST_CHOICES: usize = 5_000;
@@ -12,7 +12,7 @@ const MOST_CHOICES: usize = 5_000;
 /// The schema of an object whose properties are the parameters. `media` is the reference to the schema of a media
 /// value, as [`media_value`] has it.
 #[must_use]
-pub fn of_params(params: &Params<'_, '_>, classes: &dyn Classes, media: &str) -> Value {
+pub fn of_params(params: &Params<'_, '_>, classes: &dyn NodeClasses, media: &str) -> Value {
     let properties: Map<String, Value> = params
         .declared()
         .iter()
@@ -49,7 +49,7 @@ pub fn media_value() -> Value {
     })
 }
 
-fn of_param(params: &Params<'_, '_>, param: &Param, classes: &dyn Classes, media: &str) -> Value {
+fn of_param(params: &Params<'_, '_>, param: &Param, classes: &dyn NodeClasses, media: &str) -> Value {
     let specs = || param.targets.iter().filter_map(|target| spec(params, target, classes));
     let mut schema =
         if param.media { of_media(param, specs().next(), media) } else { of_value(param, specs()) };
@@ -66,12 +66,16 @@ fn of_param(params: &Params<'_, '_>, param: &Param, classes: &dyn Classes, media
 }
 
 /// What the class of a parameter's node says of its input.
-fn spec<'c>(params: &Params<'_, '_>, target: &Target, classes: &'c dyn Classes) -> Option<&'c InputSpec> {
+fn spec<'c>(
+    params: &Params<'_, '_>,
+    target: &ParamTarget,
+    classes: &'c dyn NodeClasses,
+) -> Option<&'c InputSpec> {
     classes.class(&params.workflow().nodes()[target.node].class_type)?.input(&target.field)
 }
 
 /// The literal that stands in the first field that has one.
-fn default(params: &Params<'_, '_>, targets: &[Target]) -> Option<Value> {
+fn default(params: &Params<'_, '_>, targets: &[ParamTarget]) -> Option<Value> {
     targets.iter().find_map(|target| {
         let input = params.workflow().nodes()[target.node].input(&target.field)?;
         serde_json::from_str(params.workflow().value(input)).ok().filter(|_| input.link.is_none())
@@ -87,10 +91,10 @@ fn of_media(param: &Param, spec: Option<&InputSpec>, media: &str) -> Value {
         json!({ "allOf": [one] })
     };
     let kind = match spec.and_then(|spec| spec.options.upload) {
-        Some(Upload::Image) => "image",
-        Some(Upload::Video) => "video",
-        Some(Upload::Audio) => "audio",
-        Some(Upload::File) | None => "file",
+        Some(UploadKind::Image) => "image",
+        Some(UploadKind::Video) => "video",
+        Some(UploadKind::Audio) => "audio",
+        Some(UploadKind::File) | None => "file",
     };
     schema["x-media"] = kind.into();
     schema

@@ -4,13 +4,13 @@
 
 use super::failure::Failure;
 use super::id::LeaseOwner;
-use super::job::{Attempt, Ending, JobState, Lease};
+use super::job::{Attempt, JobEnding, JobState, Lease};
 use super::retry::is_due;
 use super::time::UnixMillis;
 
 /// What can happen to a job.
 #[derive(Debug, Clone)]
-pub enum Event {
+pub enum JobEvent {
     /// A server has a free slot and takes the job.
     Claim {
         /// The attempt that begins; its number must be the next.
@@ -21,7 +21,7 @@ pub enum Event {
     /// The attempt came to nothing and the job waits again.
     Requeue {
         /// The attempt that ended.
-        by: Holder,
+        by: AttemptHolder,
         /// The earliest next claim.
         not_before: UnixMillis,
         /// The new end of the wait; the job's `queue_timeout` counts from here again.
@@ -30,9 +30,9 @@ pub enum Event {
     /// The attempt ended the job.
     Finish {
         /// The attempt that ended it.
-        by: Holder,
+        by: AttemptHolder,
         /// How.
-        ending: Ending,
+        ending: JobEnding,
         /// When.
         at: UnixMillis,
     },
@@ -64,7 +64,7 @@ pub enum Event {
 
 /// The attempt and owner that claim to act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Holder {
+pub struct AttemptHolder {
     /// The number of the attempt.
     pub attempt: u32,
     /// The lease's owner.
@@ -89,10 +89,10 @@ pub enum InvalidTransition {
 ///
 /// # Errors
 /// [`InvalidTransition`] when the edge does not exist; the job then stays as it was.
-pub fn apply(state: JobState, previous: u32, event: Event) -> Result<JobState, InvalidTransition> {
+pub fn apply(state: JobState, previous: u32, event: JobEvent) -> Result<JobState, InvalidTransition> {
     use InvalidTransition::{LeaseLost, State, TooEarly};
     match (state, event) {
-        (JobState::Queued { not_before, .. }, Event::Claim { attempt, now }) => {
+        (JobState::Queued { not_before, .. }, JobEvent::Claim { attempt, now }) => {
             if !is_due(not_before, now) {
                 return Err(TooEarly);
             }
@@ -101,8 +101,10 @@ pub fn apply(state: JobState, previous: u32, event: Event) -> Result<JobState, I
             }
             Ok(JobState::Running { attempt, cancel_requested: false })
         }
-        (JobState::Queued { .. }, Event::RequestCancel { at }) => Ok(JobState::Cancelled { finished_at: at }),
-        (JobState::Queued { deadline, .. }, Event::QueueDeadline { now, failure }) => match deadline {
+        (JobState::Queued { .. }, JobEvent::RequestCancel { at }) => {
+            Ok(JobState::Cancelled { finished_at: at })
+        }
+        (JobState::Queued { deadline, .. }, JobEvent::QueueDeadline { now, failure }) => match deadline {
             Some(deadline) if deadline <= now => Ok(JobState::Failed { finished_at: now, failure }),
             _ => Err(TooEarly),
         },
@@ -111,30 +113,30 @@ pub fn apply(state: JobState, previous: u32, event: Event) -> Result<JobState, I
     }
 }
 
-fn run(attempt: Attempt, cancel_requested: bool, event: Event) -> Result<JobState, InvalidTransition> {
+fn run(attempt: Attempt, cancel_requested: bool, event: JobEvent) -> Result<JobState, InvalidTransition> {
     use InvalidTransition::{LeaseLost, State};
-    let held_by = |by: Holder| by.attempt == attempt.number && by.owner == attempt.lease.owner;
+    let held_by = |by: AttemptHolder| by.attempt == attempt.number && by.owner == attempt.lease.owner;
     match event {
-        Event::Requeue { by, .. } | Event::Finish { by, .. } if !held_by(by) => Err(LeaseLost),
+        JobEvent::Requeue { by, .. } | JobEvent::Finish { by, .. } if !held_by(by) => Err(LeaseLost),
         // A cancelled job is not run again: the cancel it waited for is thereby confirmed.
-        Event::Requeue { .. } if cancel_requested => Err(State),
-        Event::Requeue { not_before, deadline, .. } => Ok(JobState::Queued { not_before, deadline }),
-        Event::Finish { ending: Ending::Cancelled, .. } if !cancel_requested => Err(State),
-        Event::Finish { ending, at, .. } => Ok(match ending {
-            Ending::Completed { .. } => JobState::Completed { finished_at: at },
-            Ending::Failed(failure) => JobState::Failed { finished_at: at, failure },
-            Ending::Cancelled => JobState::Cancelled { finished_at: at },
+        JobEvent::Requeue { .. } if cancel_requested => Err(State),
+        JobEvent::Requeue { not_before, deadline, .. } => Ok(JobState::Queued { not_before, deadline }),
+        JobEvent::Finish { ending: JobEnding::Cancelled, .. } if !cancel_requested => Err(State),
+        JobEvent::Finish { ending, at, .. } => Ok(match ending {
+            JobEnding::Completed { .. } => JobState::Completed { finished_at: at },
+            JobEnding::Failed(failure) => JobState::Failed { finished_at: at, failure },
+            JobEnding::Cancelled => JobState::Cancelled { finished_at: at },
         }),
-        Event::RequestCancel { .. } => Ok(JobState::Running { attempt, cancel_requested: true }),
-        Event::Adopt { lease } => {
+        JobEvent::RequestCancel { .. } => Ok(JobState::Running { attempt, cancel_requested: true }),
+        JobEvent::Adopt { lease } => {
             Ok(JobState::Running { attempt: Attempt { lease, ..attempt }, cancel_requested })
         }
-        Event::Renew { owner, until } if owner == attempt.lease.owner => Ok(JobState::Running {
+        JobEvent::Renew { owner, until } if owner == attempt.lease.owner => Ok(JobState::Running {
             attempt: Attempt { lease: Lease { owner, until }, ..attempt },
             cancel_requested,
         }),
-        Event::Renew { .. } => Err(LeaseLost),
-        Event::Claim { .. } | Event::QueueDeadline { .. } => Err(State),
+        JobEvent::Renew { .. } => Err(LeaseLost),
+        JobEvent::Claim { .. } | JobEvent::QueueDeadline { .. } => Err(State),
     }
 }
 
@@ -143,7 +145,7 @@ mod tests {
     use super::*;
     use crate::domain::failure::FailureCode;
     use crate::domain::id::{AttemptId, BackendName};
-    use crate::domain::job::Status;
+    use crate::domain::job::JobStatus;
     use proptest::prelude::*;
 
     fn owner(which: u8) -> LeaseOwner {
@@ -154,15 +156,16 @@ mod tests {
         UnixMillis::from_millis(millis)
     }
 
-    fn events() -> impl Strategy<Value = Event> {
-        let holder = (1u32..5, 0u8..2).prop_map(|(attempt, who)| Holder { attempt, owner: owner(who) });
+    fn events() -> impl Strategy<Value = JobEvent> {
+        let holder =
+            (1u32..5, 0u8..2).prop_map(|(attempt, who)| AttemptHolder { attempt, owner: owner(who) });
         let ending = prop_oneof![
-            Just(Ending::Completed { msg: None }),
-            Just(Ending::Failed(Failure::new(FailureCode::NodeError, "boom"))),
-            Just(Ending::Cancelled),
+            Just(JobEnding::Completed { msg: None }),
+            Just(JobEnding::Failed(Failure::new(FailureCode::NodeError, "boom"))),
+            Just(JobEnding::Cancelled),
         ];
         prop_oneof![
-            4 => (1u32..5, 0u8..2, 0i64..100).prop_map(|(number, who, now)| Event::Claim {
+            4 => (1u32..5, 0u8..2, 0i64..100).prop_map(|(number, who, now)| JobEvent::Claim {
                 attempt: Attempt {
                     number,
                     id: AttemptId::from_random([9; 16]),
@@ -172,12 +175,12 @@ mod tests {
                 },
                 now: at(now),
             }),
-            2 => (holder.clone(), 0i64..100).prop_map(|(by, when)| Event::Requeue { by, not_before: at(when), deadline: None }),
-            2 => (holder, ending, 0i64..100).prop_map(|(by, ending, when)| Event::Finish { by, ending, at: at(when) }),
-            1 => (0i64..100).prop_map(|when| Event::RequestCancel { at: at(when) }),
-            1 => (0i64..100).prop_map(|now| Event::QueueDeadline { now: at(now), failure: Failure::new(FailureCode::QueueTimeout, "late") }),
-            1 => (0u8..2).prop_map(|who| Event::Adopt { lease: Lease { owner: owner(who), until: at(1) } }),
-            1 => (0u8..2).prop_map(|who| Event::Renew { owner: owner(who), until: at(2) }),
+            2 => (holder.clone(), 0i64..100).prop_map(|(by, when)| JobEvent::Requeue { by, not_before: at(when), deadline: None }),
+            2 => (holder, ending, 0i64..100).prop_map(|(by, ending, when)| JobEvent::Finish { by, ending, at: at(when) }),
+            1 => (0i64..100).prop_map(|when| JobEvent::RequestCancel { at: at(when) }),
+            1 => (0i64..100).prop_map(|now| JobEvent::QueueDeadline { now: at(now), failure: Failure::new(FailureCode::QueueTimeout, "late") }),
+            1 => (0u8..2).prop_map(|who| JobEvent::Adopt { lease: Lease { owner: owner(who), until: at(1) } }),
+            1 => (0u8..2).prop_map(|who| JobEvent::Renew { owner: owner(who), until: at(2) }),
         ]
     }
 
@@ -194,15 +197,15 @@ mod tests {
                     Ok(after) => {
                         prop_assert!(!before.status().is_terminal(), "{before:?} went on with {event:?}");
                         if let JobState::Running { attempt, .. } = &after
-                            && before.status() == Status::Queued
+                            && before.status() == JobStatus::Queued
                         {
                             prop_assert_eq!(attempt.number, attempts + 1);
                             attempts = attempt.number;
                         }
-                        if let (JobState::Running { attempt, cancel_requested }, Event::Finish { by, .. } | Event::Requeue { by, .. }) = (&before, &event) {
+                        if let (JobState::Running { attempt, cancel_requested }, JobEvent::Finish { by, .. } | JobEvent::Requeue { by, .. }) = (&before, &event) {
                             prop_assert_eq!(by.owner, attempt.lease.owner);
                             prop_assert_eq!(by.attempt, attempt.number);
-                            prop_assert!(!(*cancel_requested && after.status() == Status::Queued));
+                            prop_assert!(!(*cancel_requested && after.status() == JobStatus::Queued));
                         }
                         state = after;
                     }
@@ -221,8 +224,10 @@ mod tests {
             started_at: at(0),
         };
         let running = JobState::Running { attempt, cancel_requested: false };
-        for by in [Holder { attempt: 1, owner: owner(1) }, Holder { attempt: 2, owner: owner(2) }] {
-            let finish = Event::Finish { by, ending: Ending::Completed { msg: None }, at: at(5) };
+        for by in
+            [AttemptHolder { attempt: 1, owner: owner(1) }, AttemptHolder { attempt: 2, owner: owner(2) }]
+        {
+            let finish = JobEvent::Finish { by, ending: JobEnding::Completed { msg: None }, at: at(5) };
             assert_eq!(apply(running.clone(), 2, finish), Err(InvalidTransition::LeaseLost));
         }
     }

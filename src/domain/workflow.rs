@@ -8,7 +8,7 @@ use std::ops::Range;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::fault::{Fault, Faults};
+use super::fault::{WorkflowFault, WorkflowFaults};
 use super::json_scan::{JsonLimits, scan};
 use super::text::brief;
 
@@ -17,25 +17,25 @@ pub const MAX_DEPTH: usize = 100;
 
 /// One input of a node: its name, and where its value stands in the workflow's text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Input {
+pub struct NodeInput {
     /// The input's name.
     pub name: String,
     /// The value's bytes within [`Workflow::text`].
     pub span: Range<usize>,
     /// Whether the value is a link to another node's output.
-    pub link: Option<Link>,
+    pub link: Option<NodeLink>,
 }
 
 /// A link: `["node id", slot]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Link {
+pub struct NodeLink {
     /// The node the value comes from.
     pub node_id: String,
 }
 
 /// One node of the graph.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Node {
+pub struct WorkflowNode {
     /// Its key in the workflow.
     pub id: String,
     /// Its ComfyUI class.
@@ -43,15 +43,15 @@ pub struct Node {
     /// `_meta.title`, where it is text.
     pub title: Option<String>,
     /// Its inputs in order; of a repeated name only the last counts, as in Python.
-    pub inputs: Vec<Input>,
+    pub inputs: Vec<NodeInput>,
     /// The position of the `}` that ends `inputs`, where a new input may be put.
     pub inputs_end: usize,
 }
 
-impl Node {
+impl WorkflowNode {
     /// The input of that name.
     #[must_use]
-    pub fn input(&self, name: &str) -> Option<&Input> {
+    pub fn input(&self, name: &str) -> Option<&NodeInput> {
         self.inputs.iter().find(|input| input.name == name)
     }
 }
@@ -60,7 +60,7 @@ impl Node {
 #[derive(Debug, Clone)]
 pub struct Workflow<'a> {
     text: &'a str,
-    nodes: Vec<Node>,
+    nodes: Vec<WorkflowNode>,
     limits: WorkflowLimits,
 }
 
@@ -87,7 +87,7 @@ impl<'a> Workflow<'a> {
     ///
     /// # Errors
     /// As [`Workflow::parse_within`].
-    pub fn parse(text: &'a str) -> Result<Self, Faults> {
+    pub fn parse(text: &'a str) -> Result<Self, WorkflowFaults> {
         Self::parse_within(text, WorkflowLimits::default())
     }
 
@@ -97,11 +97,11 @@ impl<'a> Workflow<'a> {
     /// All faults at once: not an object, empty, the editor's format, too deep, too many nodes, a number that JSON
     /// cannot mean, a node without `class_type` or `inputs`. Links are not followed, for a server runs a workflow whose
     /// broken links no output depends on: see [`Workflow::link_faults`].
-    pub fn parse_within(text: &'a str, limits: WorkflowLimits) -> Result<Self, Faults> {
+    pub fn parse_within(text: &'a str, limits: WorkflowLimits) -> Result<Self, WorkflowFaults> {
         let whole = JsonLimits { depth: MAX_DEPTH, values: usize::MAX };
-        scan(text, whole).map_err(|excess| Fault::whole(format!("the workflow {excess}")))?;
+        scan(text, whole).map_err(|excess| WorkflowFault::whole(format!("the workflow {excess}")))?;
         let entries = top_level(text, limits.nodes)?;
-        let mut faults = Faults::default();
+        let mut faults = WorkflowFaults::default();
         let mut nodes = Vec::with_capacity(entries.len());
         for (id, raw) in &entries {
             match read_node(text, id, raw) {
@@ -114,9 +114,9 @@ impl<'a> Workflow<'a> {
 
     /// Links to nodes that are not there, and a node whose output comes back to its own input.
     #[must_use]
-    pub fn link_faults(&self) -> Faults {
+    pub fn link_faults(&self) -> WorkflowFaults {
         let known: std::collections::HashSet<&str> = self.nodes.iter().map(|node| node.id.as_str()).collect();
-        let mut faults = Faults::default();
+        let mut faults = WorkflowFaults::default();
         for node in &self.nodes {
             for input in &node.inputs {
                 if let Some(link) = input.link.as_ref().filter(|link| !known.contains(link.node_id.as_str()))
@@ -124,14 +124,14 @@ impl<'a> Workflow<'a> {
                     faults.push_with(|| {
                         let missing = brief(&link.node_id);
                         let message = format!("links to node {missing:?}, which is not in the workflow");
-                        Fault::at_node(&node.id, &["inputs", &input.name], message)
+                        WorkflowFault::at_node(&node.id, &["inputs", &input.name], message)
                     });
                 }
             }
         }
         if let Some(node) = find_cycle(&self.nodes) {
             let message = "the node's output comes back to its own input (a cycle)";
-            faults.push(Fault::at_node(&node.id, &[], message));
+            faults.push(WorkflowFault::at_node(&node.id, &[], message));
         }
         faults
     }
@@ -150,20 +150,20 @@ impl<'a> Workflow<'a> {
 
     /// Its nodes, in the text's order.
     #[must_use]
-    pub fn nodes(&self) -> &[Node] {
+    pub fn nodes(&self) -> &[WorkflowNode] {
         &self.nodes
     }
 
     /// The raw JSON of an input's value.
     #[must_use]
-    pub fn value(&self, input: &Input) -> &'a str {
+    pub fn value(&self, input: &NodeInput) -> &'a str {
         &self.text[input.span.clone()]
     }
 }
 
 /// An object's entries with their raw values: in order, the last of a repeated key counting, as in Python.
 #[derive(Debug)]
-pub struct Entries<'a>(pub Vec<(String, &'a RawValue)>);
+pub struct ObjectEntries<'a>(pub Vec<(String, &'a RawValue)>);
 
 /// Why the entries of an object were not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,7 +174,7 @@ pub enum EntriesError {
     TooMany,
 }
 
-impl<'a> Entries<'a> {
+impl<'a> ObjectEntries<'a> {
     /// Reads an object of at most `most` entries; reading stops at the first one beyond.
     ///
     /// # Errors
@@ -191,7 +191,7 @@ impl<'a> Entries<'a> {
     }
 }
 
-impl<'de> serde::Deserialize<'de> for Entries<'de> {
+impl<'de> serde::Deserialize<'de> for ObjectEntries<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         AtMost { most: usize::MAX, beyond: &mut false }.deserialize(deserializer)
     }
@@ -204,7 +204,7 @@ struct AtMost<'b> {
 }
 
 impl<'de> DeserializeSeed<'de> for AtMost<'_> {
-    type Value = Entries<'de>;
+    type Value = ObjectEntries<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
@@ -212,7 +212,7 @@ impl<'de> DeserializeSeed<'de> for AtMost<'_> {
 }
 
 impl<'de> Visitor<'de> for AtMost<'_> {
-    type Value = Entries<'de>;
+    type Value = ObjectEntries<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
@@ -233,21 +233,21 @@ impl<'de> Visitor<'de> for AtMost<'_> {
             places.insert(key.clone(), entries.len());
             entries.push((key, value));
         }
-        Ok(Entries(entries))
+        Ok(ObjectEntries(entries))
     }
 }
 
 fn entries(text: &str) -> Option<Vec<(String, &RawValue)>> {
-    serde_json::from_str::<Entries<'_>>(text).ok().map(|Entries(entries)| entries)
+    serde_json::from_str::<ObjectEntries<'_>>(text).ok().map(|ObjectEntries(entries)| entries)
 }
 
 fn is_array(raw: &RawValue) -> bool {
     raw.get().starts_with('[')
 }
 
-fn top_level(text: &str, most: usize) -> Result<Vec<(String, &RawValue)>, Faults> {
-    let Entries(entries) = Entries::read(text, most).map_err(|error| {
-        Fault::whole(match error {
+fn top_level(text: &str, most: usize) -> Result<Vec<(String, &RawValue)>, WorkflowFaults> {
+    let ObjectEntries(entries) = ObjectEntries::read(text, most).map_err(|error| {
+        WorkflowFault::whole(match error {
             EntriesError::NotAnObject => {
                 "the workflow must be an object of nodes keyed by their ids, as ComfyUI's \"Export (API)\" makes it"
                     .to_owned()
@@ -257,17 +257,17 @@ fn top_level(text: &str, most: usize) -> Result<Vec<(String, &RawValue)>, Faults
     })?;
     let get = |key: &str| entries.iter().find(|(name, _)| name == key).map(|(_, raw)| *raw);
     if get("nodes").is_some_and(is_array) {
-        return Err(Fault::whole(
+        return Err(WorkflowFault::whole(
             "this is the editor's own format; in ComfyUI choose Workflow > Export (API) and send that file",
         ));
     }
     if get("prompt").and_then(|raw| self::entries(raw.get())).is_some_and(|inner| !has_class_type(&inner)) {
-        return Err(Fault::whole(
+        return Err(WorkflowFault::whole(
             "this is a whole request to ComfyUI's /prompt; send the value of its `prompt` as the workflow",
         ));
     }
     if entries.is_empty() {
-        return Err(Fault::whole("the workflow has no nodes"));
+        return Err(WorkflowFault::whole("the workflow has no nodes"));
     }
     Ok(entries)
 }
@@ -276,15 +276,15 @@ fn has_class_type(entries: &[(String, &RawValue)]) -> bool {
     entries.iter().any(|(key, _)| key == "class_type")
 }
 
-fn read_node(text: &str, id: &str, raw: &RawValue) -> Result<Node, Faults> {
-    let fault = |below: &[&str], message: &str| Fault::at_node(id, below, message);
+fn read_node(text: &str, id: &str, raw: &RawValue) -> Result<WorkflowNode, WorkflowFaults> {
+    let fault = |below: &[&str], message: &str| WorkflowFault::at_node(id, below, message);
     let Some(fields) = entries(raw.get()) else {
         return Err(fault(&[], "a node must be an object with `class_type` and `inputs`").into());
     };
     let get = |key: &str| fields.iter().find(|(name, _)| name == key).map(|(_, raw)| *raw);
     let class_type = get("class_type").and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
-    let inputs = get("inputs").map(|raw| (raw, Entries::read(raw.get(), MOST_INPUTS)));
-    let mut faults = Faults::default();
+    let inputs = get("inputs").map(|raw| (raw, ObjectEntries::read(raw.get(), MOST_INPUTS)));
+    let mut faults = WorkflowFaults::default();
     if class_type.as_ref().is_none_or(String::is_empty) {
         faults.push(fault(&["class_type"], "the node has no `class_type`, or it is not a text"));
     }
@@ -295,7 +295,7 @@ fn read_node(text: &str, id: &str, raw: &RawValue) -> Result<Node, Faults> {
         }
         _ => faults.push(fault(&["inputs"], "the node has no `inputs` object")),
     }
-    let (Some(class_type), Some((inputs_raw, Ok(Entries(inputs)))), true) =
+    let (Some(class_type), Some((inputs_raw, Ok(ObjectEntries(inputs)))), true) =
         (class_type, inputs, faults.is_empty())
     else {
         return Err(faults);
@@ -306,9 +306,9 @@ fn read_node(text: &str, id: &str, raw: &RawValue) -> Result<Node, Faults> {
         .and_then(|(_, raw)| serde_json::from_str(raw.get()).ok());
     let inputs = inputs
         .into_iter()
-        .map(|(name, raw)| Input { name, span: span(text, raw.get()), link: read_link(raw) })
+        .map(|(name, raw)| NodeInput { name, span: span(text, raw.get()), link: read_link(raw) })
         .collect();
-    Ok(Node {
+    Ok(WorkflowNode {
         id: id.to_owned(),
         class_type,
         title,
@@ -324,19 +324,19 @@ fn span(whole: &str, part: &str) -> Range<usize> {
 }
 
 /// ComfyUI takes for a link: a list of two, a text and a number.
-fn read_link(raw: &RawValue) -> Option<Link> {
+fn read_link(raw: &RawValue) -> Option<NodeLink> {
     if !is_array(raw) {
         return None;
     }
     let (node_id, _slot): (String, serde_json::Number) = serde_json::from_str(raw.get()).ok()?;
-    Some(Link { node_id })
+    Some(NodeLink { node_id })
 }
 
 /// A node on a cycle, if there is one: takes away, again and again, the nodes nothing waits for.
-fn find_cycle(nodes: &[Node]) -> Option<&Node> {
+fn find_cycle(nodes: &[WorkflowNode]) -> Option<&WorkflowNode> {
     let index: HashMap<&str, usize> =
         nodes.iter().enumerate().map(|(at, node)| (node.id.as_str(), at)).collect();
-    let sources = |node: &Node| -> Vec<usize> {
+    let sources = |node: &WorkflowNode| -> Vec<usize> {
         node.inputs
             .iter()
             .filter_map(|input| index.get(input.link.as_ref()?.node_id.as_str()).copied())

@@ -9,17 +9,17 @@ use url::Host;
 ///
 /// List only names whose DNS is in good hands: an allowed name may lead to any address.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AllowList(Vec<Entry>);
+pub struct AllowList(Vec<AllowedPlace>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Entry {
-    place: Place,
+struct AllowedPlace {
+    place: HostOrNetwork,
     /// Any port if none is named.
     port: Option<u16>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Place {
+enum HostOrNetwork {
     Name(String),
     /// Every name that ends with this text, which begins with a dot.
     Below(String),
@@ -35,7 +35,7 @@ impl AllowList {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-        entries.map(Entry::parse).collect::<Option<_>>().map(Self)
+        entries.map(AllowedPlace::parse).collect::<Option<_>>().map(Self)
     }
 
     /// Whether a URL that names `host` and `port` is allowed as it stands, wherever it leads.
@@ -49,19 +49,19 @@ impl AllowList {
     }
 }
 
-impl Entry {
+impl AllowedPlace {
     fn parse(text: &str) -> Option<Self> {
-        if let Some(place) = Place::parse(text) {
+        if let Some(place) = HostOrNetwork::parse(text) {
             return Some(Self { place, port: None });
         }
         let (host, port) = text.rsplit_once(':')?;
         let port = port.parse().ok().filter(|port| *port > 0)?;
-        let place = Place::parse(host).filter(|_| !host.contains('/'))?;
+        let place = HostOrNetwork::parse(host).filter(|_| !host.contains('/'))?;
         Some(Self { place, port: Some(port) })
     }
 }
 
-impl Place {
+impl HostOrNetwork {
     fn parse(text: &str) -> Option<Self> {
         if let Ok(network) = text.parse() {
             return Some(Self::Network(network));

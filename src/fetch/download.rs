@@ -8,36 +8,36 @@ use reqwest::Response;
 use reqwest::header::{CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName};
 use url::Url;
 
-use super::error::{Fault, FetchError};
+use super::error::{FetchError, FetchFault};
 use super::file_name;
-use super::patience::Patience;
+use super::patience::TimeBudget;
 
 /// The longest header value that is passed on, in bytes.
 const LONGEST_VALUE: usize = 1024;
 
 /// A file whose head has come. Dropping it ends the transfer.
-pub struct Download {
+pub struct OpenDownload {
     url: Url,
     response: Response,
-    patience: Patience,
+    patience: TimeBudget,
     limit: u64,
     left: u64,
 }
 
-impl Download {
+impl OpenDownload {
     /// Takes the body of `response`, which `url` gave, up to `limit` bytes.
     pub(super) fn new(
         url: Url,
         response: Response,
-        patience: Patience,
+        patience: TimeBudget,
         limit: u64,
     ) -> Result<Self, FetchError> {
         let plain = |value: &[u8]| value.is_empty() || value.eq_ignore_ascii_case(b"identity");
         if !response.headers().get_all(CONTENT_ENCODING).iter().all(|value| plain(value.as_bytes())) {
-            return Err(FetchError::new(&url, Fault::Encoded));
+            return Err(FetchError::new(&url, FetchFault::Encoded));
         }
         if response.content_length().is_some_and(|announced| announced > limit) {
-            return Err(FetchError::new(&url, Fault::TooLarge { limit }));
+            return Err(FetchError::new(&url, FetchFault::TooLarge { limit }));
         }
         Ok(Self { url, response, patience, limit, left: limit })
     }
@@ -54,7 +54,7 @@ impl Download {
         self.header(&CONTENT_TYPE)
     }
 
-    /// What tells this version of the file from others, to be given to [`super::Fetcher::open_if_none_match`].
+    /// What tells this version of the file from others, to be given to [`super::UrlFetcher::open_if_none_match`].
     #[must_use]
     pub fn etag(&self) -> Option<&str> {
         self.header(&ETAG)
@@ -79,11 +79,11 @@ impl Download {
         self.next().await.map_err(|fault| FetchError::new(&self.url, fault))
     }
 
-    async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+    async fn next(&mut self) -> Result<Option<Bytes>, FetchFault> {
         let piece = self.patience.wait(self.response.chunk()).await?;
-        let Some(piece) = piece.map_err(|error| Fault::of_exchange(&error))? else { return Ok(None) };
+        let Some(piece) = piece.map_err(|error| FetchFault::of_exchange(&error))? else { return Ok(None) };
         let length = piece.len() as u64;
-        self.left = self.left.checked_sub(length).ok_or(Fault::TooLarge { limit: self.limit })?;
+        self.left = self.left.checked_sub(length).ok_or(FetchFault::TooLarge { limit: self.limit })?;
         Ok(Some(piece))
     }
 
@@ -95,7 +95,7 @@ impl Download {
     }
 }
 
-impl fmt::Debug for Download {
+impl fmt::Debug for OpenDownload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Download").field("host", &self.url.host_str()).finish_non_exhaustive()
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use url::Url;
 
-use super::guard::Refused;
-use super::lookup::Unresolved;
+use super::guard::GuardRefusal;
+use super::lookup::UnresolvedName;
 
 /// A fetch that failed: at which host, and how. Safe to show: of the URL it holds only the host, for paths and
 /// queries of signed URLs are secrets.
@@ -17,11 +17,11 @@ pub struct FetchError {
     /// The host that was asked; after a redirect, the one it led to.
     pub host: String,
     /// What went wrong.
-    pub fault: Fault,
+    pub fault: FetchFault,
 }
 
 impl FetchError {
-    pub(super) fn new(url: &Url, fault: Fault) -> Self {
+    pub(super) fn new(url: &Url, fault: FetchFault) -> Self {
         Self { host: url.host_str().unwrap_or("a URL without a host").to_owned(), fault }
     }
 
@@ -29,29 +29,29 @@ impl FetchError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self.fault {
-            Fault::Unresolved { .. }
-            | Fault::Unreachable { .. }
-            | Fault::Stalled { .. }
-            | Fault::Broken { .. } => true,
-            Fault::Status { code } => code >= 500 || matches!(code, 408 | 425 | 429),
-            Fault::Refused(_)
-            | Fault::Untrusted { .. }
-            | Fault::Late { .. }
-            | Fault::Redirects { .. }
-            | Fault::Location
-            | Fault::Downgrade
-            | Fault::Encoded
-            | Fault::TooLarge { .. } => false,
+            FetchFault::Unresolved { .. }
+            | FetchFault::Unreachable { .. }
+            | FetchFault::Stalled { .. }
+            | FetchFault::Broken { .. } => true,
+            FetchFault::Status { code } => code >= 500 || matches!(code, 408 | 425 | 429),
+            FetchFault::Refused(_)
+            | FetchFault::Untrusted { .. }
+            | FetchFault::Late { .. }
+            | FetchFault::Redirects { .. }
+            | FetchFault::Location
+            | FetchFault::Downgrade
+            | FetchFault::Encoded
+            | FetchFault::TooLarge { .. } => false,
         }
     }
 }
 
 /// How a fetch failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum FetchFault {
     /// The guard lets nobody go there.
     #[error("refused: {0}")]
-    Refused(#[from] Refused),
+    Refused(#[from] GuardRefusal),
     /// The name has no address.
     #[error("its name cannot be resolved: {reason}")]
     Unresolved {
@@ -73,13 +73,13 @@ pub enum Fault {
     /// Nothing came for too long.
     #[error("nothing came for {} s", after.as_secs_f32())]
     Stalled {
-        /// [`super::Limits::idle`].
+        /// [`super::FetchLimits::idle`].
         after: Duration,
     },
     /// All of it took too long.
     #[error("took longer than the limit of {} s (fetch_timeout)", after.as_secs_f32())]
     Late {
-        /// [`super::Limits::total`].
+        /// [`super::FetchLimits::total`].
         after: Duration,
     },
     /// An answer that is no file.
@@ -106,7 +106,7 @@ pub enum Fault {
     /// More bytes than allowed, announced or come.
     #[error("is larger than the limit of {} (fetch_max_bytes)", ByteSize(*limit).display().iec())]
     TooLarge {
-        /// [`super::Limits::bytes`].
+        /// [`super::FetchLimits::bytes`].
         limit: u64,
     },
     /// The exchange broke, or the body ended before its announced end.
@@ -117,13 +117,13 @@ pub enum Fault {
     },
 }
 
-impl Fault {
+impl FetchFault {
     /// What a failed exchange amounts to.
     pub(super) fn of_exchange(error: &reqwest::Error) -> Self {
-        if let Some(refused) = find::<Refused>(error) {
+        if let Some(refused) = find::<GuardRefusal>(error) {
             return Self::Refused(*refused);
         }
-        if let Some(unresolved) = find::<Unresolved>(error) {
+        if let Some(unresolved) = find::<UnresolvedName>(error) {
             return Self::Unresolved { reason: unresolved.to_string() };
         }
         if let Some(reason @ rustls::Error::InvalidCertificate(_)) = tls(error) {
@@ -153,7 +153,7 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
 mod tests {
     use super::*;
 
-    fn error(fault: Fault) -> FetchError {
+    fn error(fault: FetchFault) -> FetchError {
         FetchError::new(&Url::parse("https://cdn.example:8443/secret/path?sig=secret#secret").unwrap(), fault)
     }
 
@@ -161,16 +161,16 @@ mod tests {
     fn the_message_names_host_reason_and_limit_but_nothing_else_of_the_url() {
         for (fault, message) in [
             (
-                Fault::TooLarge { limit: 1 << 30 },
+                FetchFault::TooLarge { limit: 1 << 30 },
                 "cdn.example: is larger than the limit of 1.0 GiB (fetch_max_bytes)",
             ),
             (
-                Fault::Late { after: Duration::from_mins(2) },
+                FetchFault::Late { after: Duration::from_mins(2) },
                 "cdn.example: took longer than the limit of 120 s (fetch_timeout)",
             ),
-            (Fault::Status { code: 404 }, "cdn.example: answered 404"),
+            (FetchFault::Status { code: 404 }, "cdn.example: answered 404"),
             (
-                Refused::Credentials.into(),
+                GuardRefusal::Credentials.into(),
                 "cdn.example: refused: a URL with a user or a password is not fetched",
             ),
         ] {
@@ -182,14 +182,14 @@ mod tests {
 
     #[test]
     fn what_another_try_may_cure_is_retryable() {
-        let status = |code| error(Fault::Status { code }).is_retryable();
+        let status = |code| error(FetchFault::Status { code }).is_retryable();
         let codes = [429, 500, 503, 408, 404, 403, 301].map(status);
         assert_eq!(codes, [true, true, true, true, false, false, false]);
         let reason = String::new();
-        assert!(error(Fault::Unreachable { reason: reason.clone() }).is_retryable());
-        assert!(error(Fault::Broken { reason: reason.clone() }).is_retryable());
-        assert!(!error(Fault::Untrusted { reason }).is_retryable());
-        assert!(!error(Refused::LocalName.into()).is_retryable());
-        assert!(!error(Fault::TooLarge { limit: 1 }).is_retryable());
+        assert!(error(FetchFault::Unreachable { reason: reason.clone() }).is_retryable());
+        assert!(error(FetchFault::Broken { reason: reason.clone() }).is_retryable());
+        assert!(!error(FetchFault::Untrusted { reason }).is_retryable());
+        assert!(!error(GuardRefusal::LocalName.into()).is_retryable());
+        assert!(!error(FetchFault::TooLarge { limit: 1 }).is_retryable());
     }
 }

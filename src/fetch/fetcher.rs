@@ -8,11 +8,11 @@ use reqwest::header::{ACCEPT, ACCEPT_ENCODING, HeaderValue, IF_NONE_MATCH, LOCAT
 use reqwest::{Client, Response, StatusCode};
 use url::Url;
 
-use super::download::Download;
-use super::error::{Fault, FetchError};
-use super::guard::{Clearance, Guard};
-use super::lookup::{GuardedLookup, Lookup, SystemLookup};
-use super::patience::{Limits, Patience};
+use super::download::OpenDownload;
+use super::error::{FetchError, FetchFault};
+use super::guard::{AddressGuard, UrlClearance};
+use super::lookup::{GuardedLookup, NameLookup, SystemLookup};
+use super::patience::{FetchLimits, TimeBudget};
 use crate::clock::Clock;
 
 /// How many redirects are followed.
@@ -31,10 +31,10 @@ const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VE
 /// most, each checked like the first URL; never from `https` to `http`, for what was to be authentic would not be.
 /// Bodies are asked for as they are and refused when compressed: there is nothing that could burst.
 #[derive(Clone)]
-pub struct Fetcher(Arc<Inner>);
+pub struct UrlFetcher(Arc<FetcherInner>);
 
-struct Inner {
-    guard: Arc<Guard>,
+struct FetcherInner {
+    guard: Arc<AddressGuard>,
     /// Checks every address of a name.
     guarded: Client,
     /// For hosts that are allowed wherever their names lead.
@@ -47,12 +47,12 @@ struct Inner {
 #[error("the client that fetches URLs cannot be made: {0}")]
 pub struct FetcherError(#[from] reqwest::Error);
 
-impl Fetcher {
+impl UrlFetcher {
     /// A fetcher that resolves names as the operating system does.
     ///
     /// # Errors
     /// The connections cannot be prepared.
-    pub fn new(guard: Guard, clock: Arc<dyn Clock>) -> Result<Self, FetcherError> {
+    pub fn new(guard: AddressGuard, clock: Arc<dyn Clock>) -> Result<Self, FetcherError> {
         Self::with_lookup(guard, Arc::new(SystemLookup), clock)
     }
 
@@ -61,19 +61,19 @@ impl Fetcher {
     /// # Errors
     /// The connections cannot be prepared.
     pub fn with_lookup(
-        guard: Guard,
-        lookup: Arc<dyn Lookup>,
+        guard: AddressGuard,
+        lookup: Arc<dyn NameLookup>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, FetcherError> {
         let guard = Arc::new(guard);
         let guarded = client(GuardedLookup::new(Arc::clone(&lookup), Arc::clone(&guard)))?;
         let allowed = client(GuardedLookup::unguarded(lookup))?;
-        Ok(Self(Arc::new(Inner { guard, guarded, allowed, clock })))
+        Ok(Self(Arc::new(FetcherInner { guard, guarded, allowed, clock })))
     }
 
     /// What decides where it may go.
     #[must_use]
-    pub fn guard(&self) -> &Guard {
+    pub fn guard(&self) -> &AddressGuard {
         &self.0.guard
     }
 
@@ -81,21 +81,21 @@ impl Fetcher {
     ///
     /// # Errors
     /// The guard refuses it, nobody answers, the answer is no file, or a limit is reached.
-    pub async fn open(&self, url: &Url, limits: Limits) -> Result<Download, FetchError> {
+    pub async fn open(&self, url: &Url, limits: FetchLimits) -> Result<OpenDownload, FetchError> {
         let download = self.fetch(url, None, limits).await?;
-        download.ok_or_else(|| FetchError::new(url, Fault::Status { code: 304 }))
+        download.ok_or_else(|| FetchError::new(url, FetchFault::Status { code: 304 }))
     }
 
     /// Opens `url`; `None` if it still is the version that `etag` names.
     ///
     /// # Errors
-    /// As [`Fetcher::open`].
+    /// As [`UrlFetcher::open`].
     pub async fn open_if_none_match(
         &self,
         url: &Url,
         etag: &str,
-        limits: Limits,
-    ) -> Result<Option<Download>, FetchError> {
+        limits: FetchLimits,
+    ) -> Result<Option<OpenDownload>, FetchError> {
         self.fetch(url, Some(etag), limits).await
     }
 
@@ -103,16 +103,16 @@ impl Fetcher {
         &self,
         url: &Url,
         etag: Option<&str>,
-        limits: Limits,
-    ) -> Result<Option<Download>, FetchError> {
-        let patience = Patience::new(Arc::clone(&self.0.clock), limits);
+        limits: FetchLimits,
+    ) -> Result<Option<OpenDownload>, FetchError> {
+        let patience = TimeBudget::new(Arc::clone(&self.0.clock), limits);
         let mut url = url.clone();
         for _ in 0..=MOST_REDIRECTS {
             let failed = |fault| FetchError::new(&url, fault);
             let response = self.ask(&url, etag, &patience).await.map_err(failed)?;
             match response.status() {
                 StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION => {
-                    return Download::new(url, response, patience, limits.bytes).map(Some);
+                    return OpenDownload::new(url, response, patience, limits.bytes).map(Some);
                 }
                 StatusCode::NOT_MODIFIED if etag.is_some() => return Ok(None),
                 StatusCode::MOVED_PERMANENTLY
@@ -122,38 +122,43 @@ impl Fetcher {
                 | StatusCode::PERMANENT_REDIRECT => {
                     url = next(&url, response.headers().get(LOCATION)).map_err(failed)?;
                 }
-                other => return Err(failed(Fault::Status { code: other.as_u16() })),
+                other => return Err(failed(FetchFault::Status { code: other.as_u16() })),
             }
         }
-        Err(FetchError::new(&url, Fault::Redirects { limit: MOST_REDIRECTS }))
+        Err(FetchError::new(&url, FetchFault::Redirects { limit: MOST_REDIRECTS }))
     }
 
     /// One request, up to the head of its answer.
-    async fn ask(&self, url: &Url, etag: Option<&str>, patience: &Patience) -> Result<Response, Fault> {
+    async fn ask(
+        &self,
+        url: &Url,
+        etag: Option<&str>,
+        patience: &TimeBudget,
+    ) -> Result<Response, FetchFault> {
         let client = match self.0.guard.check_url(url)? {
-            Clearance::Public => &self.0.guarded,
-            Clearance::Allowed => &self.0.allowed,
+            UrlClearance::Public => &self.0.guarded,
+            UrlClearance::Allowed => &self.0.allowed,
         };
         let mut request = client.get(url.clone()).header(ACCEPT, "*/*").header(ACCEPT_ENCODING, "identity");
         if let Some(etag) = etag {
             request = request.header(IF_NONE_MATCH, etag);
         }
-        patience.wait(request.send()).await?.map_err(|error| Fault::of_exchange(&error))
+        patience.wait(request.send()).await?.map_err(|error| FetchFault::of_exchange(&error))
     }
 }
 
-impl fmt::Debug for Fetcher {
+impl fmt::Debug for UrlFetcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fetcher").field("guard", &self.0.guard).finish_non_exhaustive()
     }
 }
 
 /// Where a redirect leads; not yet checked.
-fn next(url: &Url, location: Option<&HeaderValue>) -> Result<Url, Fault> {
+fn next(url: &Url, location: Option<&HeaderValue>) -> Result<Url, FetchFault> {
     let location = location.and_then(|value| std::str::from_utf8(value.as_bytes()).ok());
-    let next = url.join(location.ok_or(Fault::Location)?).map_err(|_| Fault::Location)?;
+    let next = url.join(location.ok_or(FetchFault::Location)?).map_err(|_| FetchFault::Location)?;
     if url.scheme() == "https" && next.scheme() == "http" {
-        return Err(Fault::Downgrade);
+        return Err(FetchFault::Downgrade);
     }
     Ok(next)
 }
@@ -184,7 +189,7 @@ fn client(lookup: GuardedLookup) -> Result<Client, reqwest::Error> {
 mod tests {
     use super::*;
 
-    fn led(from: &str, location: &[u8]) -> Result<String, Fault> {
+    fn led(from: &str, location: &[u8]) -> Result<String, FetchFault> {
         let location = HeaderValue::from_bytes(location).unwrap();
         next(&Url::parse(from).unwrap(), Some(&location)).map(String::from)
     }
@@ -193,7 +198,7 @@ mod tests {
     fn a_redirect_may_gain_encryption_but_not_lose_it() {
         assert_eq!(led("http://a.example/", b"https://b.example/").unwrap(), "https://b.example/");
         assert_eq!(led("https://a.example/x/y", b"z").unwrap(), "https://a.example/x/z");
-        assert_eq!(led("https://a.example/", b"http://a.example/"), Err(Fault::Downgrade));
-        assert_eq!(led("https://a.example/", b"\xff"), Err(Fault::Location));
+        assert_eq!(led("https://a.example/", b"http://a.example/"), Err(FetchFault::Downgrade));
+        assert_eq!(led("https://a.example/", b"\xff"), Err(FetchFault::Location));
     }
 }

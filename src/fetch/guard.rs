@@ -12,7 +12,7 @@ const LONGEST_URL: usize = 16 << 10;
 
 /// Why something may not be reached. It shows neither the URL nor the address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum GuardRefusal {
     /// The text is no absolute URL.
     #[error("it is no URL")]
     NoUrl,
@@ -38,8 +38,8 @@ pub enum Refused {
 
 /// How a URL passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Clearance {
-    /// Its host may be public: each address its name leads to must still pass [`Guard::check_addr`].
+pub enum UrlClearance {
+    /// Its host may be public: each address its name leads to must still pass [`AddressGuard::check_addr`].
     Public,
     /// An operator allows its host, wherever its name leads.
     Allowed,
@@ -47,26 +47,26 @@ pub enum Clearance {
 
 /// Holds URLs and addresses against the public internet and what an operator allows besides.
 #[derive(Debug, Clone, Default)]
-pub struct Guard {
+pub struct AddressGuard {
     allow: AllowList,
 }
 
-impl Guard {
+impl AddressGuard {
     /// A guard that lets through what is public, and what `allow` holds.
     #[must_use]
     pub fn new(allow: AllowList) -> Self {
         Self { allow }
     }
 
-    /// Reads a caller's text and checks it as [`Guard::check_url`] does.
+    /// Reads a caller's text and checks it as [`AddressGuard::check_url`] does.
     ///
     /// # Errors
     /// It is no URL, or one that may not be fetched.
-    pub fn parse(&self, text: &str) -> Result<Url, Refused> {
+    pub fn parse(&self, text: &str) -> Result<Url, GuardRefusal> {
         if text.len() > LONGEST_URL {
-            return Err(Refused::TooLong);
+            return Err(GuardRefusal::TooLong);
         }
-        let url = Url::parse(text).map_err(|_| Refused::NoUrl)?;
+        let url = Url::parse(text).map_err(|_| GuardRefusal::NoUrl)?;
         self.check_url(&url)?;
         Ok(url)
     }
@@ -76,25 +76,25 @@ impl Guard {
     ///
     /// # Errors
     /// Why it may not be fetched.
-    pub fn check_url(&self, url: &Url) -> Result<Clearance, Refused> {
+    pub fn check_url(&self, url: &Url) -> Result<UrlClearance, GuardRefusal> {
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(Refused::Scheme);
+            return Err(GuardRefusal::Scheme);
         }
         if url.as_str().len() > LONGEST_URL {
-            return Err(Refused::TooLong);
+            return Err(GuardRefusal::TooLong);
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(Refused::Credentials);
+            return Err(GuardRefusal::Credentials);
         }
-        let host = url.host().ok_or(Refused::NoHost)?;
+        let host = url.host().ok_or(GuardRefusal::NoHost)?;
         if self.allow.names(&host, url.port_or_known_default()) {
-            return Ok(Clearance::Allowed);
+            return Ok(UrlClearance::Allowed);
         }
         match host {
-            Host::Domain(name) if is_local(name) => Err(Refused::LocalName),
-            Host::Domain(_) => Ok(Clearance::Public),
-            Host::Ipv4(address) => self.check_addr(IpAddr::V4(address)).map(|()| Clearance::Public),
-            Host::Ipv6(address) => self.check_addr(IpAddr::V6(address)).map(|()| Clearance::Public),
+            Host::Domain(name) if is_local(name) => Err(GuardRefusal::LocalName),
+            Host::Domain(_) => Ok(UrlClearance::Public),
+            Host::Ipv4(address) => self.check_addr(IpAddr::V4(address)).map(|()| UrlClearance::Public),
+            Host::Ipv6(address) => self.check_addr(IpAddr::V6(address)).map(|()| UrlClearance::Public),
         }
     }
 
@@ -102,14 +102,14 @@ impl Guard {
     ///
     /// # Errors
     /// What it is, if neither public nor allowed.
-    pub fn check_addr(&self, address: IpAddr) -> Result<(), Refused> {
+    pub fn check_addr(&self, address: IpAddr) -> Result<(), GuardRefusal> {
         let Some(what) = ranges::not_public(address) else { return Ok(()) };
         let inner = match address {
             IpAddr::V4(_) => None,
             IpAddr::V6(address) => ranges::translated(address).map(IpAddr::V4),
         };
         let allowed = self.allow.holds(address) || inner.is_some_and(|inner| self.allow.holds(inner));
-        if allowed { Ok(()) } else { Err(Refused::Address(what)) }
+        if allowed { Ok(()) } else { Err(GuardRefusal::Address(what)) }
     }
 }
 
@@ -147,8 +147,8 @@ fn is_local(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn checked(allow: &str, url: &str) -> Result<Clearance, Refused> {
-        Guard::new(AllowList::parse(allow).unwrap()).check_url(&Url::parse(url).unwrap())
+    fn checked(allow: &str, url: &str) -> Result<UrlClearance, GuardRefusal> {
+        AddressGuard::new(AllowList::parse(allow).unwrap()).check_url(&Url::parse(url).unwrap())
     }
 
     #[test]
@@ -165,7 +165,7 @@ mod tests {
             "https://internal.example.org./",
             "https://notlocal.org/",
         ] {
-            assert_eq!(checked("", url), Ok(Clearance::Public), "{url}");
+            assert_eq!(checked("", url), Ok(UrlClearance::Public), "{url}");
         }
     }
 
@@ -173,24 +173,24 @@ mod tests {
     fn each_rule_refuses_with_its_reason() {
         let long = format!("https://a.example/{}", "x".repeat(LONGEST_URL));
         for (url, refused) in [
-            ("ftp://example.com/", Refused::Scheme),
-            ("file:///etc/passwd", Refused::Scheme),
-            ("data:text/plain,x", Refused::Scheme),
-            (long.as_str(), Refused::TooLong),
-            ("https://user@example.com/", Refused::Credentials),
-            ("https://:pw@example.com/", Refused::Credentials),
-            ("http://localhost/", Refused::LocalName),
-            ("http://a.LOCALHOST./", Refused::LocalName),
-            ("http://redis:6379/", Refused::LocalName),
-            ("http://metadata.google.internal/", Refused::LocalName),
-            ("http://169.254.169.254/", Refused::Address("the address of a cloud's metadata service")),
-            ("http://[::1]/", Refused::Address("a loopback address")),
+            ("ftp://example.com/", GuardRefusal::Scheme),
+            ("file:///etc/passwd", GuardRefusal::Scheme),
+            ("data:text/plain,x", GuardRefusal::Scheme),
+            (long.as_str(), GuardRefusal::TooLong),
+            ("https://user@example.com/", GuardRefusal::Credentials),
+            ("https://:pw@example.com/", GuardRefusal::Credentials),
+            ("http://localhost/", GuardRefusal::LocalName),
+            ("http://a.LOCALHOST./", GuardRefusal::LocalName),
+            ("http://redis:6379/", GuardRefusal::LocalName),
+            ("http://metadata.google.internal/", GuardRefusal::LocalName),
+            ("http://169.254.169.254/", GuardRefusal::Address("the address of a cloud's metadata service")),
+            ("http://[::1]/", GuardRefusal::Address("a loopback address")),
         ] {
             assert_eq!(checked("", url), Err(refused), "{url}");
         }
-        assert_eq!(Guard::default().parse("//example.com"), Err(Refused::NoUrl));
-        assert_eq!(Guard::default().parse(&long), Err(Refused::TooLong));
-        assert_eq!(Guard::default().parse(" https://a.example/x ").unwrap().path(), "/x");
+        assert_eq!(AddressGuard::default().parse("//example.com"), Err(GuardRefusal::NoUrl));
+        assert_eq!(AddressGuard::default().parse(&long), Err(GuardRefusal::TooLong));
+        assert_eq!(AddressGuard::default().parse(" https://a.example/x ").unwrap().path(), "/x");
     }
 
     #[test]
@@ -198,14 +198,14 @@ mod tests {
         let list = "media.corp:8080, localhost, 10.1.0.0/16, fd00::/8";
         for url in ["http://media.corp:8080/", "http://localhost:1/", "http://10.1.2.3/", "http://[fd00::7]/"]
         {
-            assert_eq!(checked(list, url), Ok(Clearance::Allowed), "{url}");
+            assert_eq!(checked(list, url), Ok(UrlClearance::Allowed), "{url}");
         }
         for url in ["http://media.corp/", "http://10.2.0.1/", "http://127.0.0.1/", "http://a.localhost/"] {
             assert!(checked(list, url).is_err(), "{url}");
         }
         let user = checked(list, "http://u:p@localhost/");
-        assert_eq!(user, Err(Refused::Credentials), "no allowance lifts this");
-        let guard = Guard::new(AllowList::parse(list).unwrap());
+        assert_eq!(user, Err(GuardRefusal::Credentials), "no allowance lifts this");
+        let guard = AddressGuard::new(AllowList::parse(list).unwrap());
         for address in ["10.1.0.1", "::ffff:10.1.0.1", "64:ff9b::10.1.0.1", "fd00::1", "9.9.9.9"] {
             assert_eq!(guard.check_addr(address.parse().unwrap()), Ok(()), "{address}");
         }

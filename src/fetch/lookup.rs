@@ -8,11 +8,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-use super::guard::Guard;
+use super::guard::AddressGuard;
 
 /// Finds the addresses of names.
 #[async_trait]
-pub trait Lookup: fmt::Debug + Send + Sync {
+pub trait NameLookup: fmt::Debug + Send + Sync {
     /// The addresses of `name`, in the order in which they are to be tried.
     ///
     /// # Errors
@@ -25,7 +25,7 @@ pub trait Lookup: fmt::Debug + Send + Sync {
 pub struct SystemLookup;
 
 #[async_trait]
-impl Lookup for SystemLookup {
+impl NameLookup for SystemLookup {
     async fn lookup(&self, name: &str) -> io::Result<Vec<IpAddr>> {
         Ok(tokio::net::lookup_host((name, 0)).await?.map(|address| address.ip()).collect())
     }
@@ -37,20 +37,20 @@ impl Lookup for SystemLookup {
 /// A name of which any address is refused is refused as a whole: no public name has a private address by accident.
 #[derive(Debug, Clone)]
 pub struct GuardedLookup {
-    lookup: Arc<dyn Lookup>,
+    lookup: Arc<dyn NameLookup>,
     /// `None` for names that are allowed wherever they lead.
-    guard: Option<Arc<Guard>>,
+    guard: Option<Arc<AddressGuard>>,
 }
 
 impl GuardedLookup {
     /// Asks `lookup` and checks its answers with `guard`.
     #[must_use]
-    pub fn new(lookup: Arc<dyn Lookup>, guard: Arc<Guard>) -> Self {
+    pub fn new(lookup: Arc<dyn NameLookup>, guard: Arc<AddressGuard>) -> Self {
         Self { lookup, guard: Some(guard) }
     }
 
-    /// Asks `lookup` for names of [`super::Clearance::Allowed`].
-    pub(super) fn unguarded(lookup: Arc<dyn Lookup>) -> Self {
+    /// Asks `lookup` for names of [`super::UrlClearance::Allowed`].
+    pub(super) fn unguarded(lookup: Arc<dyn NameLookup>) -> Self {
         Self { lookup, guard: None }
     }
 }
@@ -59,9 +59,9 @@ impl Resolve for GuardedLookup {
     fn resolve(&self, name: Name) -> Resolving {
         let Self { lookup, guard } = self.clone();
         Box::pin(async move {
-            let found = lookup.lookup(name.as_str()).await.map_err(Unresolved)?;
+            let found = lookup.lookup(name.as_str()).await.map_err(UnresolvedName)?;
             if found.is_empty() {
-                return Err(Unresolved(io::Error::other("it has no address")).into());
+                return Err(UnresolvedName(io::Error::other("it has no address")).into());
             }
             if let Some(guard) = guard {
                 found.iter().try_for_each(|address| guard.check_addr(*address))?;
@@ -76,29 +76,29 @@ impl Resolve for GuardedLookup {
 /// The name has no address.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Unresolved(io::Error);
+pub(super) struct UnresolvedName(io::Error);
 
 #[cfg(test)]
 mod tests {
-    use super::super::guard::Refused;
+    use super::super::guard::GuardRefusal;
     use super::*;
 
     #[derive(Debug)]
-    struct Fixed(&'static [&'static str]);
+    struct FixedAddresses(&'static [&'static str]);
 
     #[async_trait]
-    impl Lookup for Fixed {
+    impl NameLookup for FixedAddresses {
         async fn lookup(&self, _: &str) -> io::Result<Vec<IpAddr>> {
             Ok(self.0.iter().map(|address| address.parse().unwrap()).collect())
         }
     }
 
     async fn resolved(addresses: &'static [&'static str]) -> Result<Vec<String>, reqwest::dns::Name> {
-        let guarded = GuardedLookup::new(Arc::new(Fixed(addresses)), Arc::default());
+        let guarded = GuardedLookup::new(Arc::new(FixedAddresses(addresses)), Arc::default());
         match guarded.resolve("a.example".parse().unwrap()).await {
             Ok(found) => Ok(found.map(|address| address.to_string()).collect()),
             Err(error) => {
-                assert!(error.is::<Refused>() || error.is::<Unresolved>(), "{error}");
+                assert!(error.is::<GuardRefusal>() || error.is::<UnresolvedName>(), "{error}");
                 Err("refused".parse().unwrap())
             }
         }

@@ -2,7 +2,7 @@
 //! what they are for, where they are kept, or who fetches again after a failure.
 //!
 //! Whoever may post a job could make the gateway ask addresses that only the gateway can reach: the cloud's
-//! metadata service, a database without a password, its own ComfyUI. So every host is held against the [`Guard`], the
+//! metadata service, a database without a password, its own ComfyUI. So every host is held against the [`AddressGuard`], the
 //! addresses that were checked are the ones connected to, and each redirect is a new URL to check.
 
 mod allow;
@@ -16,18 +16,18 @@ mod patience;
 mod ranges;
 
 pub use allow::AllowList;
-pub use download::Download;
-pub use error::{Fault, FetchError};
-pub use fetcher::{Fetcher, FetcherError};
-pub use guard::{Clearance, Guard, Refused};
-pub use lookup::{GuardedLookup, Lookup, SystemLookup};
-pub use patience::Limits;
+pub use download::OpenDownload;
+pub use error::{FetchError, FetchFault};
+pub use fetcher::{FetcherError, UrlFetcher};
+pub use guard::{AddressGuard, GuardRefusal, UrlClearance};
+pub use lookup::{GuardedLookup, NameLookup, SystemLookup};
+pub use patience::FetchLimits;
 
 /// What may be fetched, and how much of it.
 #[derive(Debug, Clone, Default)]
-pub struct Settings {
+pub struct FetchSettings {
     /// What may be fetched although it is not on the public internet.
     pub allow: AllowList,
     /// What one file may take.
-    pub limits: Limits,
+    pub limits: FetchLimits,
 }

@@ -4,13 +4,13 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::error::Fault;
+use super::error::FetchFault;
 use crate::clock::Clock;
 use crate::domain::time::UnixMillis;
 
 /// What one file may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct FetchLimits {
     /// Its length in bytes.
     pub bytes: u64,
     /// From the first question for its name to its last byte.
@@ -19,7 +19,7 @@ pub struct Limits {
     pub idle: Duration,
 }
 
-impl Default for Limits {
+impl Default for FetchLimits {
     fn default() -> Self {
         Self { bytes: 1 << 30, total: Duration::from_mins(2), idle: Duration::from_secs(30) }
     }
@@ -27,30 +27,30 @@ impl Default for Limits {
 
 /// The time that is left for one file.
 #[derive(Debug)]
-pub(super) struct Patience {
+pub(super) struct TimeBudget {
     clock: Arc<dyn Clock>,
     deadline: UnixMillis,
-    limits: Limits,
+    limits: FetchLimits,
 }
 
-impl Patience {
+impl TimeBudget {
     /// Begins to count.
-    pub fn new(clock: Arc<dyn Clock>, limits: Limits) -> Self {
+    pub fn new(clock: Arc<dyn Clock>, limits: FetchLimits) -> Self {
         let deadline = clock.now().plus(limits.total);
         Self { clock, deadline, limits }
     }
 
     /// Waits for `work`, but not beyond either limit on time. A file that keeps coming, however slowly, ends with
     /// the limit on all of it.
-    pub async fn wait<T>(&self, work: impl Future<Output = T>) -> Result<T, Fault> {
-        let Limits { total, idle, .. } = self.limits;
+    pub async fn wait<T>(&self, work: impl Future<Output = T>) -> Result<T, FetchFault> {
+        let FetchLimits { total, idle, .. } = self.limits;
         let left = self.deadline.since(self.clock.now());
-        let late = Fault::Late { after: total };
+        let late = FetchFault::Late { after: total };
         if left.is_zero() {
             return Err(late);
         }
         let (within, fault) =
-            if left <= idle { (left, late) } else { (idle, Fault::Stalled { after: idle }) };
+            if left <= idle { (left, late) } else { (idle, FetchFault::Stalled { after: idle }) };
         tokio::select! {
             biased;
             done = work => Ok(done),
@@ -68,12 +68,12 @@ mod tests {
     async fn the_nearer_limit_ends_the_wait() {
         let clock = Arc::new(ManualClock::new(UnixMillis::from_millis(0)));
         let second = Duration::from_secs(1);
-        let limits = Limits { bytes: 1, total: second * 10, idle: second * 4 };
-        let patience = Patience::new(Arc::clone(&clock) as Arc<dyn Clock>, limits);
+        let limits = FetchLimits { bytes: 1, total: second * 10, idle: second * 4 };
+        let patience = TimeBudget::new(Arc::clone(&clock) as Arc<dyn Clock>, limits);
         for (step, fault) in [
-            (4, Fault::Stalled { after: second * 4 }),
-            (4, Fault::Stalled { after: second * 4 }),
-            (2, Fault::Late { after: second * 10 }),
+            (4, FetchFault::Stalled { after: second * 4 }),
+            (4, FetchFault::Stalled { after: second * 4 }),
+            (2, FetchFault::Late { after: second * 10 }),
         ] {
             let wait = patience.wait(std::future::pending::<()>());
             tokio::pin!(wait);
@@ -82,6 +82,6 @@ mod tests {
             assert_eq!(wait.await, Err(fault));
         }
         let late = patience.wait(std::future::ready(())).await;
-        assert_eq!(late, Err(Fault::Late { after: second * 10 }), "also for what is there at once");
+        assert_eq!(late, Err(FetchFault::Late { after: second * 10 }), "also for what is there at once");
     }
 }

@@ -15,8 +15,8 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio_util::io::ReaderStream;
 
 use super::content_type::{HEAD, content_type, extension};
-use super::inputs::{self, Inputs};
-use super::{Extent, Incoming, MediaError, MediaStore, Source, Stored};
+use super::inputs::{self, InputFolder};
+use super::{ByteSource, IncomingFile, MediaError, MediaStore, SizeBounds, StoredFile};
 use crate::disk::Disk;
 use crate::domain::id::PromptId;
 use crate::domain::time::UnixMillis;
@@ -32,7 +32,7 @@ const LOOK: u64 = 1 << 20;
 pub struct FsMediaStore {
     root: PathBuf,
     disk: Disk,
-    inputs: Inputs,
+    inputs: InputFolder,
     next: AtomicU64,
 }
 
@@ -49,7 +49,7 @@ impl FsMediaStore {
             _ => fs::create_dir_all(&incoming).await?,
         }
         Ok(Self {
-            inputs: Inputs::new(&root),
+            inputs: InputFolder::new(&root),
             disk: Disk::new(&root, reserve),
             root,
             next: AtomicU64::new(0),
@@ -65,10 +65,10 @@ impl FsMediaStore {
     async fn take_in(
         &self,
         name: &str,
-        mut source: Source<'_>,
-        extent: Extent,
-    ) -> Result<Incoming, MediaError> {
-        let Extent { limit, expected } = extent;
+        mut source: ByteSource<'_>,
+        extent: SizeBounds,
+    ) -> Result<IncomingFile, MediaError> {
+        let SizeBounds { limit, expected } = extent;
         if expected > limit {
             return Err(MediaError::TooLarge { limit });
         }
@@ -77,7 +77,7 @@ impl FsMediaStore {
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let path = self.root.join("incoming").join(number.to_string());
-        let unfinished = Unfinished(Some(path.clone()));
+        let unfinished = UnfinishedFile(Some(path.clone()));
         let mut file = File::create(path).await?;
         let (mut hash, mut bytes, mut head) = (Sha256::new(), 0u64, Vec::with_capacity(HEAD));
         let mut look_at = LOOK;
@@ -107,22 +107,22 @@ impl FsMediaStore {
         let sha256 =
             hash.finalize().iter().fold(String::with_capacity(64), |hex, byte| hex + &format!("{byte:02x}"));
         let (content_type, extension) = (content_type(&head, name), extension(&head, name));
-        Ok(Incoming { stored: Stored { bytes, sha256, content_type, extension }, file: unfinished })
+        Ok(IncomingFile { stored: StoredFile { bytes, sha256, content_type, extension }, file: unfinished })
     }
 }
 
 /// Removes an unfinished file when its writing fails or is given up.
 #[derive(Debug)]
-pub(super) struct Unfinished(Option<PathBuf>);
+pub(super) struct UnfinishedFile(Option<PathBuf>);
 
-impl Unfinished {
+impl UnfinishedFile {
     /// Where it is.
     fn path(&self) -> PathBuf {
         self.0.clone().unwrap_or_default()
     }
 }
 
-impl Drop for Unfinished {
+impl Drop for UnfinishedFile {
     fn drop(&mut self) {
         if let Some(path) = self.0.take()
             && let Err(error) = std::fs::remove_file(&path)
@@ -133,7 +133,7 @@ impl Drop for Unfinished {
     }
 }
 
-async fn read(path: &Path, range: Range<u64>) -> Result<Option<Source<'static>>, MediaError> {
+async fn read(path: &Path, range: Range<u64>) -> Result<Option<ByteSource<'static>>, MediaError> {
     let mut file = match File::open(path).await {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -152,10 +152,10 @@ impl MediaStore for FsMediaStore {
         &self,
         id: PromptId,
         name: &str,
-        source: Source<'_>,
-        extent: Extent,
-    ) -> Result<Stored, MediaError> {
-        let Incoming { stored, file: mut unfinished } = self.take_in(name, source, extent).await?;
+        source: ByteSource<'_>,
+        extent: SizeBounds,
+    ) -> Result<StoredFile, MediaError> {
+        let IncomingFile { stored, file: mut unfinished } = self.take_in(name, source, extent).await?;
         let folder = self.folder(id);
         let is_new = !fs::try_exists(&folder).await?;
         fs::create_dir_all(&folder).await?;
@@ -171,12 +171,17 @@ impl MediaStore for FsMediaStore {
         Ok(stored)
     }
 
-    async fn receive(&self, name: &str, source: Source<'_>, limit: u64) -> Result<Incoming, MediaError> {
-        self.take_in(name, source, Extent::up_to(limit)).await
+    async fn receive(
+        &self,
+        name: &str,
+        source: ByteSource<'_>,
+        limit: u64,
+    ) -> Result<IncomingFile, MediaError> {
+        self.take_in(name, source, SizeBounds::up_to(limit)).await
     }
 
-    async fn keep_input(&self, incoming: Incoming, at: UnixMillis) -> Result<Stored, MediaError> {
-        let Incoming { stored, mut file } = incoming;
+    async fn keep_input(&self, incoming: IncomingFile, at: UnixMillis) -> Result<StoredFile, MediaError> {
+        let IncomingFile { stored, mut file } = incoming;
         self.inputs.take(file.path(), &stored.sha256, at, |from, to| std::fs::rename(from, to)).await?;
         file.0 = None;
         Ok(stored)
@@ -204,7 +209,7 @@ impl MediaStore for FsMediaStore {
         &self,
         sha256: &str,
         range: Range<u64>,
-    ) -> Result<Option<Source<'static>>, MediaError> {
+    ) -> Result<Option<ByteSource<'static>>, MediaError> {
         match self.inputs.path(sha256) {
             Some(path) => read(&path, range).await,
             None => Ok(None),
@@ -224,7 +229,7 @@ impl MediaStore for FsMediaStore {
         id: PromptId,
         name: &str,
         range: Range<u64>,
-    ) -> Result<Option<Source<'static>>, MediaError> {
+    ) -> Result<Option<ByteSource<'static>>, MediaError> {
         read(&self.folder(id).join(name), range).await
     }
 
@@ -266,7 +271,7 @@ mod tests {
         PromptId::from_parts(UnixMillis::from_millis(1), [which; 10])
     }
 
-    fn source(chunks: &[&'static str]) -> Source<'static> {
+    fn source(chunks: &[&'static str]) -> ByteSource<'static> {
         stream::iter(chunks.to_vec()).map(|chunk| Ok(Bytes::from_static(chunk.as_bytes()))).boxed()
     }
 
@@ -276,7 +281,7 @@ mod tests {
         Some(String::from_utf8(chunks.concat()).unwrap())
     }
 
-    const ANY_SIZE: Extent = Extent::up_to(u64::MAX);
+    const ANY_SIZE: SizeBounds = SizeBounds::up_to(u64::MAX);
 
     fn unfinished(root: &Path) -> usize {
         std::fs::read_dir(root.join("incoming")).unwrap().count()
@@ -327,7 +332,7 @@ mod tests {
         UnixMillis::from_millis(millis)
     }
 
-    async fn input(store: &FsMediaStore, text: &'static str, age: i64) -> Stored {
+    async fn input(store: &FsMediaStore, text: &'static str, age: i64) -> StoredFile {
         let incoming = store.receive("x.txt", source(&[text]), 100).await.unwrap();
         store.keep_input(incoming, at(age)).await.unwrap()
     }
@@ -367,7 +372,7 @@ mod tests {
     async fn with_less_than_its_reserve_free_nothing_is_taken() {
         let root = tempfile::tempdir().unwrap();
         let store = FsMediaStore::open(root.path().into(), u64::MAX).await.unwrap();
-        let extent = Extent { limit: 10, expected: 5 };
+        let extent = SizeBounds { limit: 10, expected: 5 };
         let refused = store.put(id(1), "a.txt", source(&["whole"]), extent).await;
         assert!(matches!(refused, Err(MediaError::DiskFull { needed: 5 })), "{refused:?}");
         assert!(!store.has_room_for(0));

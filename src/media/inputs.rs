@@ -11,13 +11,13 @@ use crate::domain::time::UnixMillis;
 
 /// The folder of inputs.
 #[derive(Debug)]
-pub(super) struct Inputs {
+pub(super) struct InputFolder {
     root: PathBuf,
     /// Held where a file's age and its place must not change between two steps.
     places: Mutex<()>,
 }
 
-impl Inputs {
+impl InputFolder {
     pub fn new(root: &Path) -> Self {
         Self { root: root.join("inputs"), places: Mutex::new(()) }
     }

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
-use self::fs::Unfinished;
+use self::fs::UnfinishedFile;
 use crate::disk::is_full;
 use crate::domain::id::PromptId;
 use crate::domain::time::UnixMillis;
@@ -23,18 +23,18 @@ pub use fs::FsMediaStore;
 pub type SourceError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The bytes of a file on their way in.
-pub type Source<'a> = BoxStream<'a, Result<Bytes, SourceError>>;
+pub type ByteSource<'a> = BoxStream<'a, Result<Bytes, SourceError>>;
 
 /// How large a file may be, and what is known of its size before it comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Extent {
+pub struct SizeBounds {
     /// The most bytes it may have.
     pub limit: u64,
     /// The bytes that are announced, or that an earlier try needed at least; 0 if nothing is known.
     pub expected: u64,
 }
 
-impl Extent {
+impl SizeBounds {
     /// A file of up to `limit` bytes of which nothing else is known.
     #[must_use]
     pub const fn up_to(limit: u64) -> Self {
@@ -50,7 +50,7 @@ impl Extent {
 
 /// What a stored file turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
+pub struct StoredFile {
     /// Its length in bytes.
     pub bytes: u64,
     /// The lowercase hexadecimal SHA-256 of its bytes.
@@ -63,11 +63,11 @@ pub struct Stored {
 
 /// A file that has come whole and is not kept yet. Dropped, it is gone.
 #[derive(Debug)]
-pub struct Incoming {
+pub struct IncomingFile {
     /// What it turned out to be.
-    pub stored: Stored,
+    pub stored: StoredFile,
     /// Where it lies meanwhile.
-    file: Unfinished,
+    file: UnfinishedFile,
 }
 
 /// Why a file is not stored or not read.
@@ -107,16 +107,21 @@ pub trait MediaStore: Send + Sync + std::fmt::Debug {
         &self,
         id: PromptId,
         name: &str,
-        source: Source<'_>,
-        extent: Extent,
-    ) -> Result<Stored, MediaError>;
+        source: ByteSource<'_>,
+        extent: SizeBounds,
+    ) -> Result<StoredFile, MediaError>;
 
     /// Receives a file of up to `limit` bytes that is kept, or not, when its bytes are known. `name` helps to tell its
     /// type.
-    async fn receive(&self, name: &str, source: Source<'_>, limit: u64) -> Result<Incoming, MediaError>;
+    async fn receive(
+        &self,
+        name: &str,
+        source: ByteSource<'_>,
+        limit: u64,
+    ) -> Result<IncomingFile, MediaError>;
 
     /// Keeps a received file as an input, durably, under its SHA-256; the same bytes are kept once. `at` makes it young.
-    async fn keep_input(&self, incoming: Incoming, at: UnixMillis) -> Result<Stored, MediaError>;
+    async fn keep_input(&self, incoming: IncomingFile, at: UnixMillis) -> Result<StoredFile, MediaError>;
 
     /// Keeps a job's stored file of that SHA-256 as an input, too; `false` if there is no such file.
     async fn keep_output_as_input(
@@ -135,7 +140,7 @@ pub trait MediaStore: Send + Sync + std::fmt::Debug {
         &self,
         sha256: &str,
         range: Range<u64>,
-    ) -> Result<Option<Source<'static>>, MediaError>;
+    ) -> Result<Option<ByteSource<'static>>, MediaError>;
 
     /// The SHA-256 of every input that was kept before `cutoff` and not again since.
     async fn inputs_before(&self, cutoff: UnixMillis) -> Result<Vec<String>, MediaError>;
@@ -149,7 +154,7 @@ pub trait MediaStore: Send + Sync + std::fmt::Debug {
         id: PromptId,
         name: &str,
         range: Range<u64>,
-    ) -> Result<Option<Source<'static>>, MediaError>;
+    ) -> Result<Option<ByteSource<'static>>, MediaError>;
 
     /// Whether the disk has room for a file of `bytes` bytes besides its reserve.
     fn has_room_for(&self, bytes: u64) -> bool;

@@ -7,31 +7,31 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::breaker::Phase;
-use super::capabilities::Capabilities;
-use super::catalogue::Catalogue;
-use super::facts::{Facts, Offer, Vram};
-use super::feed::Feeds;
-use super::health::Health;
+use super::breaker::BreakerPhase;
+use super::capabilities::BackendCapabilities;
+use super::catalogue::ClassCatalogue;
+use super::facts::{BackendFacts, BackendOffer, DeviceMemory};
+use super::feed::AttemptFeeds;
+use super::health::BackendHealth;
 use super::settings::BackendSettings;
-use super::standing::Standing;
-use super::totals::Totals;
-use super::turn::{Turn, Turns};
+use super::standing::HealthFacts;
+use super::totals::RunTotals;
+use super::turn::{SubmitTurn, SubmitTurns};
 use crate::clock::Clock;
 use crate::comfy::{ComfyClient, EndpointError};
 use crate::domain::id::{BackendName, GatewayId};
-use crate::domain::mode::Mode;
+use crate::domain::mode::BackendMode;
 use crate::domain::time::UnixMillis;
 use crate::random::Random;
 
 /// What the servers of a pool share.
 #[derive(Debug, Clone)]
-pub(super) struct Shared {
+pub(super) struct PoolShared {
     pub gateway_id: GatewayId,
     pub clock: Arc<dyn Clock>,
     /// For jitter.
     pub random: Arc<Random>,
-    pub catalogue: Arc<Catalogue>,
+    pub catalogue: Arc<ClassCatalogue>,
     pub changes: watch::Sender<u64>,
 }
 
@@ -42,15 +42,15 @@ pub struct Backend {
     configured: bool,
     client: ComfyClient,
     client_id: String,
-    shared: Shared,
-    health: watch::Sender<Health>,
+    shared: PoolShared,
+    health: watch::Sender<BackendHealth>,
     /// Whether it answers, be it given work or not.
     answers: watch::Sender<bool>,
-    mode: watch::Sender<Mode>,
-    facts: Mutex<Facts>,
-    turns: Turns,
-    pub(super) feeds: Feeds,
-    pub(super) capabilities: Capabilities,
+    mode: watch::Sender<BackendMode>,
+    facts: Mutex<BackendFacts>,
+    turns: SubmitTurns,
+    pub(super) feeds: AttemptFeeds,
+    pub(super) capabilities: BackendCapabilities,
     pub(super) queue_remaining: AtomicU64,
     /// Times the websocket told the length of the queue.
     pub(super) statuses: AtomicU64,
@@ -73,7 +73,7 @@ impl Backend {
     pub(super) fn new(
         settings: BackendSettings,
         configured: bool,
-        shared: Shared,
+        shared: PoolShared,
     ) -> Result<Self, EndpointError> {
         Ok(Self {
             client: ComfyClient::new(settings.endpoint.clone(), shared.clock.clone())?,
@@ -81,13 +81,13 @@ impl Backend {
             settings,
             configured,
             shared,
-            health: watch::Sender::new(Health::Starting),
+            health: watch::Sender::new(BackendHealth::Starting),
             answers: watch::Sender::new(false),
-            mode: watch::Sender::new(Mode::Open),
+            mode: watch::Sender::new(BackendMode::Open),
             facts: Mutex::default(),
-            turns: Turns::new(),
-            feeds: Feeds::default(),
-            capabilities: Capabilities::default(),
+            turns: SubmitTurns::new(),
+            feeds: AttemptFeeds::default(),
+            capabilities: BackendCapabilities::default(),
             queue_remaining: AtomicU64::new(0),
             statuses: AtomicU64::new(0),
             listening: AtomicBool::new(false),
@@ -144,7 +144,7 @@ impl Backend {
 
     /// Its health now.
     #[must_use]
-    pub fn health(&self) -> Health {
+    pub fn health(&self) -> BackendHealth {
         self.health.borrow().clone()
     }
 
@@ -156,36 +156,36 @@ impl Backend {
 
     /// A view of its health that tells of changes.
     #[must_use]
-    pub fn watch_health(&self) -> watch::Receiver<Health> {
+    pub fn watch_health(&self) -> watch::Receiver<BackendHealth> {
         self.health.subscribe()
     }
 
     /// What an operator wants of it.
     #[must_use]
-    pub fn mode(&self) -> Mode {
+    pub fn mode(&self) -> BackendMode {
         *self.mode.borrow()
     }
 
     /// A view of its mode that tells of changes.
     #[must_use]
-    pub fn watch_mode(&self) -> watch::Receiver<Mode> {
+    pub fn watch_mode(&self) -> watch::Receiver<BackendMode> {
         self.mode.subscribe()
     }
 
     /// Changes what is wanted of it. To open it also ends what its circuit breaker holds against it.
-    pub fn set_mode(&self, mode: Mode) {
+    pub fn set_mode(&self, mode: BackendMode) {
         self.mode.send_if_modified(|known| std::mem::replace(known, mode) != mode);
         self.note(|facts| {
-            if mode == Mode::Open {
+            if mode == BackendMode::Open {
                 facts.standing.breaker.success();
             }
         });
     }
 
-    /// Whether it may be given work now: its health allows it and its mode is [`Mode::Open`].
+    /// Whether it may be given work now: its health allows it and its mode is [`BackendMode::Open`].
     #[must_use]
     pub fn takes_work(&self) -> bool {
-        self.mode() == Mode::Open && self.is_usable()
+        self.mode() == BackendMode::Open && self.is_usable()
     }
 
     /// Jobs it may have from us at once now: none if it takes no work, one while it is on trial, else its slots.
@@ -194,14 +194,16 @@ impl Backend {
         if !self.takes_work() {
             return 0;
         }
-        let on_trial = self.facts().standing.breaker.phase(self.clock().now()) == Phase::Trial;
+        let on_trial = self.facts().standing.breaker.phase(self.clock().now()) == BreakerPhase::Trial;
         if on_trial { 1 } else { self.slots() }
     }
 
     /// Whether it was told to drain and has done so: nothing of ours is left there.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.mode() == Mode::Draining && self.in_flight() == 0 && self.facts().standing.quarantined.is_empty()
+        self.mode() == BackendMode::Draining
+            && self.in_flight() == 0
+            && self.facts().standing.quarantined.is_empty()
     }
 
     /// Jobs of others in its queue, as last seen.
@@ -218,7 +220,7 @@ impl Backend {
 
     /// The memory of its first device, where it told.
     #[must_use]
-    pub fn vram(&self) -> Option<Vram> {
+    pub fn vram(&self) -> Option<DeviceMemory> {
         self.facts().vram
     }
 
@@ -235,14 +237,14 @@ impl Backend {
 
     /// What became of its runs.
     #[must_use]
-    pub fn totals(&self) -> Totals {
+    pub fn totals(&self) -> RunTotals {
         self.facts().totals.clone()
     }
 
     /// Whether it has work of ours that it is to give back unless it runs: it is drained, or runs nothing any more.
     #[must_use]
     pub fn gives_back(&self) -> bool {
-        self.mode() == Mode::Draining || self.is_stuck()
+        self.mode() == BackendMode::Draining || self.is_stuck()
     }
 
     /// Its health's name; its mode's, if that alone keeps it from having work.
@@ -284,7 +286,7 @@ impl Backend {
 
     /// A job's place in the order in which the server is given its jobs.
     #[must_use]
-    pub fn take_turn(&self) -> Turn {
+    pub fn take_turn(&self) -> SubmitTurn {
         self.turns.take()
     }
 
@@ -292,7 +294,7 @@ impl Backend {
         &self.shared.clock
     }
 
-    pub(super) fn catalogue(&self) -> &Catalogue {
+    pub(super) fn catalogue(&self) -> &ClassCatalogue {
         &self.shared.catalogue
     }
 
@@ -309,29 +311,29 @@ impl Backend {
     /// The moment at which its circuit breaker lets it try again, if it must wait for one.
     pub(super) fn trial_at(&self) -> Option<UnixMillis> {
         match self.facts().standing.breaker.phase(self.clock().now()) {
-            Phase::Open(until) => Some(until),
-            Phase::Closed | Phase::Trial => None,
+            BreakerPhase::Open(until) => Some(until),
+            BreakerPhase::Closed | BreakerPhase::Trial => None,
         }
     }
 
-    pub(super) fn facts(&self) -> MutexGuard<'_, Facts> {
+    pub(super) fn facts(&self) -> MutexGuard<'_, BackendFacts> {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes facts, judges them anew, and tells whoever goes by them.
-    pub(super) fn note<T>(&self, change: impl FnOnce(&mut Facts) -> T) -> T {
+    pub(super) fn note<T>(&self, change: impl FnOnce(&mut BackendFacts) -> T) -> T {
         let now = self.clock().now();
         let mut facts = self.facts();
         let value = change(&mut facts);
-        let answers = facts.standing.answers == super::standing::Answers::Yes;
+        let answers = facts.standing.answers == super::standing::AnswerState::Yes;
         self.publish(&facts.standing, now);
         self.answers.send_if_modified(|known| std::mem::replace(known, answers) != answers);
         let usable = self.health.borrow().is_usable();
         let mode = self.mode();
-        let offer = Offer {
+        let offer = BackendOffer {
             usable,
             mode,
-            on_trial: facts.standing.breaker.phase(now) == Phase::Trial,
+            on_trial: facts.standing.breaker.phase(now) == BreakerPhase::Trial,
             foreign: facts.standing.foreign,
         };
         let changed = std::mem::replace(&mut facts.offer, offer) != offer;
@@ -342,7 +344,7 @@ impl Backend {
         value
     }
 
-    fn publish(&self, standing: &Standing, now: UnixMillis) {
+    fn publish(&self, standing: &HealthFacts, now: UnixMillis) {
         let judged = standing.judge(now);
         let before = self.health.borrow().as_str();
         self.health.send_if_modified(|health| {
@@ -353,9 +355,13 @@ impl Backend {
         let (name, state, reason) = (self.name(), health.as_str(), health.reason().unwrap_or_default());
         match &*health {
             _ if state == before => {}
-            Health::Down { .. } => tracing::warn!(backend = %name, reason, "the server is down"),
-            Health::Degraded { .. } => tracing::warn!(backend = %name, reason, "the server is degraded"),
-            Health::Starting | Health::Up { .. } => tracing::info!(backend = %name, "the server is {state}"),
+            BackendHealth::Down { .. } => tracing::warn!(backend = %name, reason, "the server is down"),
+            BackendHealth::Degraded { .. } => {
+                tracing::warn!(backend = %name, reason, "the server is degraded")
+            }
+            BackendHealth::Starting | BackendHealth::Up { .. } => {
+                tracing::info!(backend = %name, "the server is {state}")
+            }
         }
     }
 }

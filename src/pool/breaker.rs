@@ -12,7 +12,7 @@ pub(super) const BACK_OFF: (Duration, Duration) = (Duration::from_secs(10), Dura
 
 /// What the breaker allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(super) enum BreakerPhase {
     /// All work.
     Closed,
     /// None until then.
@@ -23,7 +23,7 @@ pub(super) enum Phase {
 
 /// Counts a server's faults.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Breaker {
+pub(super) struct CircuitBreaker {
     faults: u32,
     /// Times it opened since the last success.
     openings: u32,
@@ -33,13 +33,13 @@ pub(super) struct Breaker {
     last: String,
 }
 
-impl Breaker {
+impl CircuitBreaker {
     /// What is allowed at `now`.
-    pub fn phase(&self, now: UnixMillis) -> Phase {
+    pub fn phase(&self, now: UnixMillis) -> BreakerPhase {
         match self.open_until {
-            None => Phase::Closed,
-            Some(until) if now < until => Phase::Open(until),
-            Some(_) => Phase::Trial,
+            None => BreakerPhase::Closed,
+            Some(until) if now < until => BreakerPhase::Open(until),
+            Some(_) => BreakerPhase::Trial,
         }
     }
 
@@ -61,7 +61,7 @@ impl Breaker {
     /// A run failed by a fault of the server, while `others` of ours were there too.
     pub fn fault(&mut self, now: UnixMillis, reason: String, others: usize) {
         let phase = self.phase(now);
-        if self.together > 0 && phase != Phase::Trial {
+        if self.together > 0 && phase != BreakerPhase::Trial {
             self.together -= 1;
             return;
         }
@@ -69,9 +69,9 @@ impl Breaker {
         self.last = reason;
         self.faults += 1;
         let opens = match phase {
-            Phase::Closed => self.faults >= FAULTS,
-            Phase::Trial => true,
-            Phase::Open(_) => false,
+            BreakerPhase::Closed => self.faults >= FAULTS,
+            BreakerPhase::Trial => true,
+            BreakerPhase::Open(_) => false,
         };
         if opens {
             let (first, most) = BACK_OFF;
@@ -93,12 +93,12 @@ mod tests {
         START.plus(Duration::from_secs(seconds))
     }
 
-    fn fail(breaker: &mut Breaker, now: UnixMillis) {
+    fn fail(breaker: &mut CircuitBreaker, now: UnixMillis) {
         breaker.fault(now, "gone".to_owned(), 0);
     }
 
-    fn opened() -> Breaker {
-        let mut breaker = Breaker::default();
+    fn opened() -> CircuitBreaker {
+        let mut breaker = CircuitBreaker::default();
         for _ in 0..FAULTS {
             fail(&mut breaker, START);
         }
@@ -107,37 +107,37 @@ mod tests {
 
     #[test]
     fn it_opens_at_the_third_fault_in_a_row_and_not_before() {
-        let mut breaker = Breaker::default();
+        let mut breaker = CircuitBreaker::default();
         fail(&mut breaker, START);
         fail(&mut breaker, START);
-        assert_eq!(breaker.phase(START), Phase::Closed);
+        assert_eq!(breaker.phase(START), BreakerPhase::Closed);
         breaker.neutral();
         fail(&mut breaker, START);
-        assert_eq!(breaker.phase(START), Phase::Open(after(10)));
+        assert_eq!(breaker.phase(START), BreakerPhase::Open(after(10)));
         assert_eq!(breaker.last_fault(), "gone");
     }
 
     #[test]
     fn a_success_in_between_begins_the_count_anew() {
-        let mut breaker = Breaker::default();
+        let mut breaker = CircuitBreaker::default();
         for _ in 0..10 {
             fail(&mut breaker, START);
             fail(&mut breaker, START);
             breaker.success();
         }
-        assert_eq!(breaker.phase(START), Phase::Closed);
+        assert_eq!(breaker.phase(START), BreakerPhase::Closed);
     }
 
     #[test]
     fn after_its_back_off_one_trial_decides() {
         let mut breaker = opened();
-        assert_eq!(breaker.phase(after(9)), Phase::Open(after(10)));
-        assert_eq!(breaker.phase(after(10)), Phase::Trial);
+        assert_eq!(breaker.phase(after(9)), BreakerPhase::Open(after(10)));
+        assert_eq!(breaker.phase(after(10)), BreakerPhase::Trial);
         breaker.neutral();
-        assert_eq!(breaker.phase(after(11)), Phase::Trial, "a cancelled trial proves nothing");
+        assert_eq!(breaker.phase(after(11)), BreakerPhase::Trial, "a cancelled trial proves nothing");
         breaker.success();
-        assert_eq!(breaker.phase(after(11)), Phase::Closed);
-        assert_eq!(breaker, Breaker::default());
+        assert_eq!(breaker.phase(after(11)), BreakerPhase::Closed);
+        assert_eq!(breaker, CircuitBreaker::default());
     }
 
     #[test]
@@ -145,7 +145,7 @@ mod tests {
         let mut breaker = opened();
         let mut waits = Vec::new();
         for _ in 0..8 {
-            let Phase::Open(until) = breaker.phase(START) else { panic!("{breaker:?}") };
+            let BreakerPhase::Open(until) = breaker.phase(START) else { panic!("{breaker:?}") };
             waits.push(until.since(START).as_secs());
             // The trial comes, and fails, the moment it may.
             breaker.open_until = Some(START);
@@ -156,29 +156,29 @@ mod tests {
 
     #[test]
     fn runs_that_die_together_are_one_fault() {
-        let mut breaker = Breaker::default();
+        let mut breaker = CircuitBreaker::default();
         for others in [3, 2, 1, 0] {
             breaker.fault(START, "the server died".to_owned(), others);
         }
         assert_eq!(breaker.faults, 1);
-        assert_eq!(breaker.phase(START), Phase::Closed);
+        assert_eq!(breaker.phase(START), BreakerPhase::Closed);
         fail(&mut breaker, START);
         fail(&mut breaker, START);
-        assert_eq!(breaker.phase(START), Phase::Open(after(10)));
+        assert_eq!(breaker.phase(START), BreakerPhase::Open(after(10)));
     }
 
     #[test]
     fn a_fault_while_it_is_open_does_not_prolong_it() {
         let mut breaker = opened();
         fail(&mut breaker, after(5));
-        assert_eq!(breaker.phase(after(5)), Phase::Open(after(10)));
+        assert_eq!(breaker.phase(after(5)), BreakerPhase::Open(after(10)));
     }
 
     proptest! {
         /// Whatever happens, it is never shut for longer than the most from now on, and a success always opens the door.
         #[test]
         fn it_never_shuts_a_server_out_for_ever(steps in prop::collection::vec((0u8..3, 0u64..400, 0usize..4), 0..80)) {
-            let (mut breaker, mut now) = (Breaker::default(), START);
+            let (mut breaker, mut now) = (CircuitBreaker::default(), START);
             for (kind, wait, others) in steps {
                 now = now.plus(Duration::from_secs(wait));
                 match kind {
@@ -186,12 +186,12 @@ mod tests {
                     1 => breaker.neutral(),
                     _ => breaker.fault(now, String::new(), others),
                 }
-                if let Phase::Open(until) = breaker.phase(now) {
+                if let BreakerPhase::Open(until) = breaker.phase(now) {
                     prop_assert!(until.since(now) <= BACK_OFF.1);
                 }
             }
             breaker.success();
-            prop_assert_eq!(breaker.phase(now), Phase::Closed);
+            prop_assert_eq!(breaker.phase(now), BreakerPhase::Closed);
         }
     }
 }

@@ -7,15 +7,15 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::backend::Backend;
-use super::catalogue::Hash;
+use super::catalogue::ObjectInfoHash;
 use crate::comfy::ComfyError;
 use crate::domain::object_info::ObjectInfo;
 use crate::domain::time::UnixMillis;
 
 /// What one server can run.
 #[derive(Debug, Default)]
-pub(super) struct Capabilities {
-    known: Mutex<Option<Known>>,
+pub(super) struct BackendCapabilities {
+    known: Mutex<Option<KnownClasses>>,
     /// Whether it was asked at least once, whatever it answered.
     asked: AtomicBool,
     /// One question at a time: who comes meanwhile takes its answer.
@@ -23,26 +23,26 @@ pub(super) struct Capabilities {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Known {
+pub(super) struct KnownClasses {
     pub info: Arc<ObjectInfo>,
     /// Classes that the server itself replaces by others when they are missing.
     pub replaced: Arc<[String]>,
-    hash: Hash,
+    hash: ObjectInfoHash,
     asked_at: UnixMillis,
 }
 
-impl Capabilities {
-    fn get(&self) -> Option<Known> {
+impl BackendCapabilities {
+    fn get(&self) -> Option<KnownClasses> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn set(&self, known: Known) {
+    fn set(&self, known: KnownClasses) {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
     }
 }
 
 impl Backend {
-    pub(super) fn capabilities(&self) -> Option<Known> {
+    pub(super) fn capabilities(&self) -> Option<KnownClasses> {
         self.capabilities.get()
     }
 
@@ -63,7 +63,7 @@ impl Backend {
     /// # Errors
     /// It does not answer, or not as ComfyUI does.
     pub async fn refresh_object_info(&self, age: Duration) -> Result<Arc<ObjectInfo>, ComfyError> {
-        let fresh = |known: &Known| self.clock().now().since(known.asked_at) < age;
+        let fresh = |known: &KnownClasses| self.clock().now().since(known.asked_at) < age;
         if let Some(known) = self.capabilities.get().filter(fresh) {
             return Ok(known.info);
         }
@@ -84,7 +84,7 @@ impl Backend {
     async fn ask(&self) -> Result<Arc<ObjectInfo>, ComfyError> {
         let asked_at = self.clock().now();
         let body = self.client().object_info().await?;
-        let hash: Hash = Sha256::digest(body.get()).into();
+        let hash: ObjectInfoHash = Sha256::digest(body.get()).into();
         let before = self.capabilities.get();
         let info = match before.as_ref().filter(|known| known.hash == hash) {
             Some(known) => known.info.clone(),
@@ -100,7 +100,7 @@ impl Backend {
         };
         // What was not known was held against nothing, so the first answer changes nothing.
         let changed = before.is_some_and(|known| known.hash != hash);
-        self.capabilities.set(Known { info: info.clone(), replaced, hash, asked_at });
+        self.capabilities.set(KnownClasses { info: info.clone(), replaced, hash, asked_at });
         if changed {
             tracing::debug!(backend = %self.name(), classes = info.len(), "what the server can run has changed");
             self.catalogue().has_changed();
@@ -112,7 +112,7 @@ impl Backend {
     async fn read(
         &self,
         body: Box<serde_json::value::RawValue>,
-        hash: Hash,
+        hash: ObjectInfoHash,
     ) -> Result<Arc<ObjectInfo>, ComfyError> {
         let read = tokio::task::spawn_blocking(move || ObjectInfo::parse(body.get()));
         let info = match read.await {

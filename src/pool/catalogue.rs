@@ -8,29 +8,29 @@ use tokio::sync::watch;
 use crate::domain::object_info::ObjectInfo;
 
 /// The SHA-256 of what a server told.
-pub(super) type Hash = [u8; 32];
+pub(super) type ObjectInfoHash = [u8; 32];
 
 /// The node classes of all servers; those that tell the same share it, for it may be many megabytes.
 #[derive(Debug)]
-pub(super) struct Catalogue {
-    shared: Mutex<HashMap<Hash, Weak<ObjectInfo>>>,
+pub(super) struct ClassCatalogue {
+    shared: Mutex<HashMap<ObjectInfoHash, Weak<ObjectInfo>>>,
     changes: watch::Sender<u64>,
 }
 
-impl Default for Catalogue {
+impl Default for ClassCatalogue {
     fn default() -> Self {
         Self { shared: Mutex::default(), changes: watch::Sender::new(0) }
     }
 }
 
-impl Catalogue {
+impl ClassCatalogue {
     /// What was told with that hash, while a server still has it.
-    pub fn known(&self, hash: &Hash) -> Option<Arc<ObjectInfo>> {
+    pub fn known(&self, hash: &ObjectInfoHash) -> Option<Arc<ObjectInfo>> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner).get(hash)?.upgrade()
     }
 
     /// Shares what was told.
-    pub fn share(&self, hash: Hash, info: &Arc<ObjectInfo>) {
+    pub fn share(&self, hash: ObjectInfoHash, info: &Arc<ObjectInfo>) {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         shared.retain(|_, info| info.strong_count() > 0);
         shared.insert(hash, Arc::downgrade(info));

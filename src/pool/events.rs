@@ -14,7 +14,7 @@ use crate::comfy::{ComfyEvent, EventStream};
 const FIRST_WORD: Duration = Duration::from_secs(10);
 
 /// How a websocket ended.
-enum End {
+enum SocketEnd {
     /// By the server or on the way; most often because the server itself ends.
     Lost(String),
     /// By us, because it heard nothing any more.
@@ -47,31 +47,31 @@ pub(super) async fn events(backend: Arc<Backend>) -> Infallible {
     }
 }
 
-fn has_ended(backend: &Backend, end: &End) {
+fn has_ended(backend: &Backend, end: &SocketEnd) {
     let reason = match end {
-        End::Lost(reason) => reason.as_str(),
-        End::Deaf(reason) => reason,
+        SocketEnd::Lost(reason) => reason.as_str(),
+        SocketEnd::Deaf(reason) => reason,
     };
     tracing::debug!(backend = %backend.name(), reason, "the websocket ended");
     backend.has_websocket(Err(reason.to_owned()));
-    if let End::Lost(_) = end {
+    if let SocketEnd::Lost(_) = end {
         backend.found_restarted();
     }
 }
 
 /// Listens until the websocket ends; why, and whether it was greeted.
-async fn listen(backend: &Backend, mut events: EventStream) -> (End, bool) {
+async fn listen(backend: &Backend, mut events: EventStream) -> (SocketEnd, bool) {
     let mut greeted = false;
     let ungreeted_until = backend.clock().now().plus(FIRST_WORD);
     loop {
         let event = tokio::select! {
             () = backend.deaf.notified() => {
                 events.close().await;
-                return (End::Deaf("it kept silent about what the server did"), greeted);
+                return (SocketEnd::Deaf("it kept silent about what the server did"), greeted);
             }
             () = backend.clock().sleep_until(ungreeted_until), if !greeted => {
                 events.close().await;
-                return (End::Deaf("it was not greeted"), greeted);
+                return (SocketEnd::Deaf("it was not greeted"), greeted);
             }
             event = events.next() => event,
         };
@@ -86,8 +86,8 @@ async fn listen(backend: &Backend, mut events: EventStream) -> (End, bool) {
                 }
             }
             Some(Ok(event)) => backend.feeds.hear(&event),
-            Some(Err(error)) => return (End::Lost(error.to_string()), greeted),
-            None => return (End::Lost("closed".to_owned()), greeted),
+            Some(Err(error)) => return (SocketEnd::Lost(error.to_string()), greeted),
+            None => return (SocketEnd::Lost("closed".to_owned()), greeted),
         }
     }
 }

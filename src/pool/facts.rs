@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::backend::Backend;
 use super::feed::AttemptFeed;
-use super::standing::{Answers, Quarantined, Standing};
-use super::totals::{RunOutcome, Totals};
+use super::standing::{AnswerState, HealthFacts, QuarantinedRun};
+use super::totals::{RunOutcome, RunTotals};
 use crate::comfy::{ComfyError, QueueSnapshot, SystemStats};
 use crate::domain::id::{AttemptId, PromptId};
-use crate::domain::mode::Mode;
+use crate::domain::mode::BackendMode;
 use crate::domain::progress::ProgressTracker;
 
 /// Looks in a row at which the websocket has told another length of the queue than HTTP, and nothing in between.
@@ -17,7 +17,7 @@ const DEAF_LOOKS: u32 = 2;
 
 /// The memory of a server's first device, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Vram {
+pub struct DeviceMemory {
     /// All of it.
     pub total: u64,
     /// What is free, as last told.
@@ -26,33 +26,33 @@ pub struct Vram {
 
 /// What those who give work go by; a change of it is a change of the pool.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Offer {
+pub(super) struct BackendOffer {
     pub usable: bool,
-    pub mode: Mode,
+    pub mode: BackendMode,
     pub on_trial: bool,
     pub foreign: u64,
 }
 
 /// All that is known of a server.
 #[derive(Debug, Default)]
-pub(super) struct Facts {
-    pub standing: Standing,
-    pub totals: Totals,
+pub(super) struct BackendFacts {
+    pub standing: HealthFacts,
+    pub totals: RunTotals,
     pub version: Option<String>,
-    pub vram: Option<Vram>,
+    pub vram: Option<DeviceMemory>,
     pub loaded: Vec<String>,
-    pub offer: Offer,
-    ear: Ear,
+    pub offer: BackendOffer,
+    ear: SocketHearing,
 }
 
 /// Whether the websocket tells what HTTP does.
 #[derive(Debug, Default)]
-struct Ear {
+struct SocketHearing {
     statuses: u64,
     misses: u32,
 }
 
-impl Ear {
+impl SocketHearing {
     /// Takes a look at the queue in; whether the websocket is deaf.
     fn is_deaf(&mut self, statuses: u64, told: u64, is: usize) -> bool {
         let missed = told != is as u64 && statuses == self.statuses;
@@ -102,7 +102,7 @@ impl Backend {
 
     /// It does not give a run up: it takes no work until its queue does not list that run any more.
     pub fn quarantine(&self, reason: String, run: AttemptId) {
-        let held = Quarantined { run: run.to_string(), reason };
+        let held = QuarantinedRun { run: run.to_string(), reason };
         self.note(|facts| {
             facts.standing.quarantined.retain(|known| known.run != held.run);
             facts.standing.quarantined.push(held);
@@ -142,16 +142,16 @@ impl Backend {
     /// It answers, and says this of itself.
     pub(super) fn is_up(&self, stats: SystemStats) {
         let device = stats.devices.first();
-        let vram =
-            device.and_then(|device| Some(Vram { total: device.vram_total?, free: device.vram_free? }));
+        let vram = device
+            .and_then(|device| Some(DeviceMemory { total: device.vram_total?, free: device.vram_free? }));
         let now = self.clock().now();
         let came_back = self.note(|facts| {
             (facts.version, facts.vram) = (stats.version, vram);
-            let before = std::mem::replace(&mut facts.standing.answers, Answers::Yes);
-            if before != Answers::Yes && facts.standing.no_websocket.is_none() && !self.is_listening() {
+            let before = std::mem::replace(&mut facts.standing.answers, AnswerState::Yes);
+            if before != AnswerState::Yes && facts.standing.no_websocket.is_none() && !self.is_listening() {
                 facts.standing.no_websocket = Some((now, "it has not been opened yet".to_owned()));
             }
-            let came_back = before != Answers::Yes;
+            let came_back = before != AnswerState::Yes;
             if came_back {
                 facts.standing.has_restarted();
                 facts.loaded.clear();
@@ -166,7 +166,7 @@ impl Backend {
     /// It does not answer, or not as ComfyUI does.
     pub(super) fn is_down(&self, reason: String) {
         self.note(|facts| {
-            facts.standing.answers = Answers::No(reason);
+            facts.standing.answers = AnswerState::No(reason);
             facts.standing.no_websocket = None;
             facts.standing.foreign = 0;
         });
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_websocket_is_deaf_when_it_twice_missed_what_http_tells_and_said_nothing_in_between() {
-        let mut ear = Ear::default();
+        let mut ear = SocketHearing::default();
         assert!(!ear.is_deaf(1, 0, 1), "the word may be on its way");
         assert!(!ear.is_deaf(2, 0, 2), "it said something since");
         assert!(!ear.is_deaf(2, 2, 2));

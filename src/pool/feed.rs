@@ -21,13 +21,13 @@ pub struct AttemptFeed {
     prompt_id: PromptId,
     /// Its place among those of its server.
     place: u64,
-    heard: Mutex<Heard>,
+    heard: Mutex<RunReports>,
     ended: Notify,
     clock: Arc<dyn Clock>,
 }
 
 #[derive(Debug)]
-struct Heard {
+struct RunReports {
     progress: ProgressTracker,
     started_at: Option<UnixMillis>,
     last_at: Option<UnixMillis>,
@@ -37,7 +37,8 @@ struct Heard {
 
 impl AttemptFeed {
     fn new(prompt_id: PromptId, place: u64, progress: ProgressTracker, clock: Arc<dyn Clock>) -> Self {
-        let heard = Heard { progress, started_at: None, last_at: None, blocked: Vec::new(), ended: false };
+        let heard =
+            RunReports { progress, started_at: None, last_at: None, blocked: Vec::new(), ended: false };
         Self { prompt_id, place, heard: Mutex::new(heard), ended: Notify::new(), clock }
     }
 
@@ -47,7 +48,7 @@ impl AttemptFeed {
         self.prompt_id
     }
 
-    fn heard(&self) -> MutexGuard<'_, Heard> {
+    fn heard(&self) -> MutexGuard<'_, RunReports> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -116,7 +117,7 @@ impl AttemptFeed {
     }
 }
 
-impl Heard {
+impl RunReports {
     fn take(&mut self, event: &ComfyEvent) {
         match event {
             ComfyEvent::ExecutionStart { .. } => self.progress.started(),
@@ -154,16 +155,16 @@ impl Heard {
 
 /// The feeds of one server's attempts, by the id ComfyUI knows them as.
 #[derive(Debug, Default)]
-pub(super) struct Feeds(Mutex<Open>);
+pub(super) struct AttemptFeeds(Mutex<OpenFeed>);
 
 #[derive(Debug, Default)]
-struct Open {
+struct OpenFeed {
     feeds: HashMap<String, Arc<AttemptFeed>>,
     opened: u64,
 }
 
-impl Feeds {
-    fn open_ones(&self) -> MutexGuard<'_, Open> {
+impl AttemptFeeds {
+    fn open_ones(&self) -> MutexGuard<'_, OpenFeed> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -221,10 +222,10 @@ mod tests {
     use crate::clock::ManualClock;
     use crate::domain::workflow::Workflow;
 
-    fn feeds() -> (Feeds, Arc<AttemptFeed>) {
+    fn feeds() -> (AttemptFeeds, Arc<AttemptFeed>) {
         let graph = r#"{"1":{"class_type":"A","inputs":{}},"2":{"class_type":"B","inputs":{}}}"#;
         let tracker = ProgressTracker::new(&Workflow::parse(graph).unwrap());
-        let feeds = Feeds::default();
+        let feeds = AttemptFeeds::default();
         let clock = Arc::new(ManualClock::new(UnixMillis::from_millis(7)));
         let feed = feeds.open("x", prompt(1), tracker, clock);
         (feeds, feed)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::backend::Backend;
-use crate::domain::validation::{Given, GraphFaults, check};
+use crate::domain::validation::{GraphFaults, SuppliedInputs, check};
 use crate::domain::workflow::Workflow;
 
 impl Backend {
@@ -13,7 +13,7 @@ impl Backend {
     pub fn check(&self, workflow: &Workflow<'_>, supplied: &[(&str, &str)]) -> Option<GraphFaults> {
         let known = self.capabilities()?;
         let replaced: Vec<&str> = known.replaced.iter().map(String::as_str).collect();
-        let given = Given { supplied, replaced: &replaced, expands: self.expands_dynamic_inputs() };
+        let given = SuppliedInputs { supplied, replaced: &replaced, expands: self.expands_dynamic_inputs() };
         Some(check(workflow, &known.info, given))
     }
 

@@ -1,11 +1,11 @@
 //! What is known of a server's health, in one word and a reason. It must not probe.
 
-use crate::domain::mode::Mode;
+use crate::domain::mode::BackendMode;
 use crate::domain::time::UnixMillis;
 
 /// Whether a server can be given work.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Health {
+pub enum BackendHealth {
     /// Not asked yet.
     Starting,
     /// All is well.
@@ -29,7 +29,7 @@ pub enum Health {
     },
 }
 
-impl Health {
+impl BackendHealth {
     /// Whether it may be given work.
     #[must_use]
     pub const fn is_usable(&self) -> bool {
@@ -49,8 +49,8 @@ impl Health {
 
     /// The state's name for a server in that mode: the mode's, if that alone keeps it from having work.
     #[must_use]
-    pub fn under(&self, mode: Mode) -> &'static str {
-        if self.is_usable() && mode != Mode::Open { mode.as_str() } else { self.as_str() }
+    pub fn under(&self, mode: BackendMode) -> &'static str {
+        if self.is_usable() && mode != BackendMode::Open { mode.as_str() } else { self.as_str() }
     }
 
     /// Since when it is so; `None` before it was asked.
@@ -72,12 +72,12 @@ impl Health {
     }
 
     /// What follows on `self` at `now`: the moment it began stays as long as the state's name does.
-    pub(super) fn followed_by(&self, judged: Judged, now: UnixMillis) -> Self {
+    pub(super) fn followed_by(&self, judged: HealthVerdict, now: UnixMillis) -> Self {
         let next = match judged {
-            Judged::Starting => Self::Starting,
-            Judged::Up => Self::Up { since: now },
-            Judged::Degraded(reason) => Self::Degraded { since: now, reason },
-            Judged::Down(reason) => Self::Down { since: now, reason },
+            HealthVerdict::Starting => Self::Starting,
+            HealthVerdict::Up => Self::Up { since: now },
+            HealthVerdict::Degraded(reason) => Self::Degraded { since: now, reason },
+            HealthVerdict::Down(reason) => Self::Down { since: now, reason },
         };
         match (self, next) {
             (Self::Up { since }, Self::Up { .. }) => Self::Up { since: *since },
@@ -92,7 +92,7 @@ impl Health {
 
 /// What the facts of a moment come to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Judged {
+pub(super) enum HealthVerdict {
     Starting,
     Up,
     Degraded(String),
@@ -106,16 +106,16 @@ mod tests {
     #[test]
     fn a_state_begins_when_its_name_changes_and_not_with_each_new_reason() {
         let at = UnixMillis::from_millis;
-        let down = |reason: &str| Judged::Down(reason.to_owned());
-        let first = Health::Starting.followed_by(down("refused"), at(1));
+        let down = |reason: &str| HealthVerdict::Down(reason.to_owned());
+        let first = BackendHealth::Starting.followed_by(down("refused"), at(1));
         let second = first.followed_by(down("500"), at(2));
         assert_eq!((second.since(), second.reason()), (Some(at(1)), Some("500")));
-        let up = second.followed_by(Judged::Up, at(3)).followed_by(Judged::Up, at(4));
+        let up = second.followed_by(HealthVerdict::Up, at(3)).followed_by(HealthVerdict::Up, at(4));
         assert_eq!((up.since(), up.reason(), up.as_str()), (Some(at(3)), None, "up"));
-        let degraded = up.followed_by(Judged::Degraded("slow".to_owned()), at(5));
-        assert!(degraded.is_usable() && !second.is_usable() && !Health::Starting.is_usable());
+        let degraded = up.followed_by(HealthVerdict::Degraded("slow".to_owned()), at(5));
+        assert!(degraded.is_usable() && !second.is_usable() && !BackendHealth::Starting.is_usable());
         assert_eq!(degraded.since(), Some(at(5)));
-        let shown = [&degraded, &second].map(|health| health.under(Mode::Draining));
-        assert_eq!((shown, degraded.under(Mode::Open)), (["draining", "down"], "degraded"));
+        let shown = [&degraded, &second].map(|health| health.under(BackendMode::Draining));
+        assert_eq!((shown, degraded.under(BackendMode::Open)), (["draining", "down"], "degraded"));
     }
 }

@@ -27,30 +27,30 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 
 pub use backend::Backend;
-pub use facts::Vram;
+pub use facts::DeviceMemory;
 pub use feed::AttemptFeed;
-pub use health::Health;
-pub use settings::{BackendSettings, Clash, DEFAULT_SLOTS, SLOTS};
-pub use totals::{RunOutcome, Totals};
-pub use turn::Turn;
+pub use health::BackendHealth;
+pub use settings::{BackendClash, BackendSettings, DEFAULT_SLOTS, SLOTS};
+pub use totals::{RunOutcome, RunTotals};
+pub use turn::SubmitTurn;
 
-pub use crate::domain::mode::Mode;
+pub use crate::domain::mode::BackendMode;
 
-use self::backend::Shared;
+use self::backend::PoolShared;
 use crate::clock::Clock;
 use crate::comfy::EndpointError;
 use crate::domain::id::{BackendName, GatewayId};
 use crate::domain::object_info::ObjectInfo;
-use crate::lifecycle::Tasks;
+use crate::lifecycle::TaskOwner;
 use crate::random::Random;
 
 /// All servers: those of the configuration in its order, then those added later.
 #[derive(Debug)]
 pub struct Pool {
     backends: RwLock<Arc<[Arc<Backend>]>>,
-    shared: Shared,
+    shared: PoolShared,
     /// Where the servers are watched, once they are.
-    tasks: OnceLock<Tasks>,
+    tasks: OnceLock<TaskOwner>,
 }
 
 /// Why a server cannot be added.
@@ -58,7 +58,7 @@ pub struct Pool {
 pub enum AddError {
     /// It clashes with another.
     #[error(transparent)]
-    Clash(#[from] Clash),
+    Clash(#[from] BackendClash),
     /// Its address or credentials cannot be used.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
@@ -76,7 +76,7 @@ impl Pool {
         clock: &Arc<dyn Clock>,
         random: &Arc<Random>,
     ) -> Result<Self, EndpointError> {
-        let shared = Shared {
+        let shared = PoolShared {
             gateway_id,
             clock: clock.clone(),
             random: random.clone(),
@@ -91,7 +91,7 @@ impl Pool {
     }
 
     /// Watches every server on `tasks` until they stop, those that are added later too. To be called once.
-    pub fn watch(&self, tasks: &Tasks) {
+    pub fn watch(&self, tasks: &TaskOwner) {
         // Under the lock, so that a server that is just being added is watched once.
         let backends = self.backends.write().unwrap_or_else(PoisonError::into_inner);
         let tasks = self.tasks.get_or_init(|| tasks.clone());
@@ -199,7 +199,7 @@ impl Pool {
     }
 }
 
-fn watch_one(backend: &Arc<Backend>, tasks: &Tasks) {
+fn watch_one(backend: &Arc<Backend>, tasks: &TaskOwner) {
     watch_by(backend, tasks, "backend health", monitor::health(backend.clone()));
     watch_by(backend, tasks, "backend capabilities", refresh::capabilities(backend.clone()));
     watch_by(backend, tasks, "backend events", events::events(backend.clone()));
@@ -208,7 +208,7 @@ fn watch_one(backend: &Arc<Backend>, tasks: &Tasks) {
 /// Runs one of a server's tasks until the process stops or the server is removed.
 fn watch_by(
     backend: &Backend,
-    tasks: &Tasks,
+    tasks: &TaskOwner,
     name: &'static str,
     task: impl Future<Output = Infallible> + Send + 'static,
 ) {
@@ -266,11 +266,11 @@ mod tests {
         a.report(RunOutcome::Failed);
         a.set_loaded(vec!["x".to_owned()]);
         expect(told("what nobody gives work by"), false);
-        a.set_mode(Mode::Cordoned);
+        a.set_mode(BackendMode::Cordoned);
         expect(told("cordoned"), true);
-        a.set_mode(Mode::Cordoned);
+        a.set_mode(BackendMode::Cordoned);
         expect(told("cordoned again"), false);
-        a.set_mode(Mode::Open);
+        a.set_mode(BackendMode::Open);
         expect(told("opened"), true);
         a.note(|facts| facts.standing.foreign = 1);
         expect(told("load of others"), true);

@@ -23,7 +23,7 @@ pub struct BackendSettings {
 
 /// Why two servers cannot be in one pool.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Clash {
+pub enum BackendClash {
     /// Both have the same name.
     #[error("the name `{0}` is taken by another server; each needs its own")]
     Name(BackendName),
@@ -46,9 +46,12 @@ impl BackendSettings {
     ///
     /// # Errors
     /// It clashes with one of them.
-    pub fn fits_beside<'a>(&self, others: impl IntoIterator<Item = &'a Self> + Clone) -> Result<(), Clash> {
+    pub fn fits_beside<'a>(
+        &self,
+        others: impl IntoIterator<Item = &'a Self> + Clone,
+    ) -> Result<(), BackendClash> {
         if others.clone().into_iter().any(|other| other.name == self.name) {
-            return Err(Clash::Name(self.name.clone()));
+            return Err(BackendClash::Name(self.name.clone()));
         }
         let server = self.endpoint.server();
         // A proxy may lead to different servers by a header.
@@ -58,7 +61,7 @@ impl BackendSettings {
             alike && one.headers.is_empty() && two.headers.is_empty()
         });
         match same {
-            Some(same) => Err(Clash::Server(same.name.clone(), self.name.clone(), server)),
+            Some(same) => Err(BackendClash::Server(same.name.clone(), self.name.clone(), server)),
             None => Ok(()),
         }
     }

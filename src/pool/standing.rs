@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::breaker::{Breaker, FAULTS, Phase};
-use super::health::Judged;
-use super::worker::Worker;
+use super::breaker::{BreakerPhase, CircuitBreaker, FAULTS};
+use super::health::HealthVerdict;
+use super::worker::WorkerWatch;
 use crate::comfy::QueueSnapshot;
 use crate::domain::time::UnixMillis;
 
@@ -17,7 +17,7 @@ const OVERTAKEN: i64 = 8;
 
 /// Whether the server answers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) enum Answers {
+pub(super) enum AnswerState {
     /// Not asked yet.
     #[default]
     Unknown,
@@ -29,24 +29,24 @@ pub(super) enum Answers {
 
 /// A run that its server does not give up.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Quarantined {
+pub(super) struct QuarantinedRun {
     pub run: String,
     pub reason: String,
 }
 
 /// Every fact that a server's health goes by.
 #[derive(Debug, Default)]
-pub(super) struct Standing {
-    pub answers: Answers,
+pub(super) struct HealthFacts {
+    pub answers: AnswerState,
     /// Since when there is no websocket, and why, while there should be one.
     pub no_websocket: Option<(UnixMillis, String)>,
     /// Why its queue cannot be read.
     pub queue_fault: Option<String>,
     /// Why it is not known what it can run.
     pub unknown_classes: Option<String>,
-    pub breaker: Breaker,
-    pub worker: Worker,
-    pub quarantined: Vec<Quarantined>,
+    pub breaker: CircuitBreaker,
+    pub worker: WorkerWatch,
+    pub quarantined: Vec<QuarantinedRun>,
     /// Jobs of others in its queue.
     pub foreign: u64,
     /// Runs of ours in its queue that nobody watched when it was last seen.
@@ -55,17 +55,17 @@ pub(super) struct Standing {
     numbers: (i64, HashSet<String>),
 }
 
-impl Standing {
+impl HealthFacts {
     /// What the facts come to at `now`.
-    pub fn judge(&self, now: UnixMillis) -> Judged {
+    pub fn judge(&self, now: UnixMillis) -> HealthVerdict {
         match &self.answers {
-            Answers::Unknown => Judged::Starting,
-            Answers::No(reason) => Judged::Down(reason.clone()),
-            Answers::Yes => match self.why_no_work(now) {
-                Some(reason) => Judged::Down(reason),
+            AnswerState::Unknown => HealthVerdict::Starting,
+            AnswerState::No(reason) => HealthVerdict::Down(reason.clone()),
+            AnswerState::Yes => match self.why_no_work(now) {
+                Some(reason) => HealthVerdict::Down(reason),
                 None => match self.complaints(now).as_slice() {
-                    [] => Judged::Up,
-                    complaints => Judged::Degraded(complaints.join("; ")),
+                    [] => HealthVerdict::Up,
+                    complaints => HealthVerdict::Degraded(complaints.join("; ")),
                 },
             },
         }
@@ -73,24 +73,24 @@ impl Standing {
 
     /// Why a server that answers gets no work.
     fn why_no_work(&self, now: UnixMillis) -> Option<String> {
-        if let Some(Quarantined { run, reason }) = self.quarantined.first() {
+        if let Some(QuarantinedRun { run, reason }) = self.quarantined.first() {
             return Some(format!("the run {run} does not end there ({reason}): restart this ComfyUI"));
         }
         if self.worker.is_dead() {
             return Some("its worker does not move: restart this ComfyUI".to_owned());
         }
         match self.breaker.phase(now) {
-            Phase::Open(until) => Some(format!(
+            BreakerPhase::Open(until) => Some(format!(
                 "{FAULTS} or more runs in a row failed by its fault (last: {}); it gets a trial job at {until}",
                 self.breaker.last_fault()
             )),
-            Phase::Closed | Phase::Trial => None,
+            BreakerPhase::Closed | BreakerPhase::Trial => None,
         }
     }
 
     fn complaints(&self, now: UnixMillis) -> Vec<String> {
         let mut complaints = Vec::new();
-        if self.breaker.phase(now) == Phase::Trial {
+        if self.breaker.phase(now) == BreakerPhase::Trial {
             let last = self.breaker.last_fault();
             complaints.push(format!("on trial: one job at a time until one completes (last fault: {last})"));
         }
@@ -164,7 +164,7 @@ impl Standing {
 
     /// Whatever it had in memory is gone.
     pub fn has_restarted(&mut self) {
-        self.worker = Worker::default();
+        self.worker = WorkerWatch::default();
         self.numbers = (0, HashSet::new());
     }
 }
@@ -172,7 +172,7 @@ impl Standing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::comfy::QueuedJob;
+    use crate::comfy::ListedPrompt;
 
     const NOW: UnixMillis = UnixMillis::from_millis(1_000_000);
     const US: &str = "this-gateway";
@@ -181,50 +181,50 @@ mod tests {
         NOW.plus(Duration::from_secs(seconds))
     }
 
-    fn well() -> Standing {
-        Standing { answers: Answers::Yes, ..Standing::default() }
+    fn well() -> HealthFacts {
+        HealthFacts { answers: AnswerState::Yes, ..HealthFacts::default() }
     }
 
-    fn job(id: &str, client: Option<&str>, number: i64) -> QueuedJob {
-        QueuedJob { prompt_id: id.to_owned(), client_id: client.map(str::to_owned), number: Some(number) }
+    fn job(id: &str, client: Option<&str>, number: i64) -> ListedPrompt {
+        ListedPrompt { prompt_id: id.to_owned(), client_id: client.map(str::to_owned), number: Some(number) }
     }
 
     /// The first job runs, the others wait.
-    fn queue(jobs: Vec<QueuedJob>) -> QueueSnapshot {
+    fn queue(jobs: Vec<ListedPrompt>) -> QueueSnapshot {
         let ids: Vec<String> = jobs.iter().map(|job| job.prompt_id.clone()).collect();
         let (running, pending) = ids.split_at(ids.len().min(1));
         QueueSnapshot { running: running.to_vec(), pending: pending.to_vec(), jobs }
     }
 
-    fn see(standing: &mut Standing, queue: &QueueSnapshot, open: &[&str], asked_with: &[&str]) -> bool {
+    fn see(standing: &mut HealthFacts, queue: &QueueSnapshot, open: &[&str], asked_with: &[&str]) -> bool {
         let open = open.iter().map(ToString::to_string).collect();
         let asked_with: Vec<String> = asked_with.iter().map(ToString::to_string).collect();
         standing.see_queue(NOW, queue, US, &open, &asked_with)
     }
 
-    fn reason(judged: Judged) -> String {
+    fn reason(judged: HealthVerdict) -> String {
         match judged {
-            Judged::Degraded(reason) | Judged::Down(reason) => reason,
+            HealthVerdict::Degraded(reason) | HealthVerdict::Down(reason) => reason,
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn a_server_is_starting_then_up_and_down_with_the_words_of_the_fault() {
-        assert_eq!(Standing::default().judge(NOW), Judged::Starting);
-        assert_eq!(well().judge(NOW), Judged::Up);
-        let gone = Standing { answers: Answers::No("refused".to_owned()), ..Standing::default() };
-        assert_eq!(gone.judge(NOW), Judged::Down("refused".to_owned()));
+        assert_eq!(HealthFacts::default().judge(NOW), HealthVerdict::Starting);
+        assert_eq!(well().judge(NOW), HealthVerdict::Up);
+        let gone = HealthFacts { answers: AnswerState::No("refused".to_owned()), ..HealthFacts::default() };
+        assert_eq!(gone.judge(NOW), HealthVerdict::Down("refused".to_owned()));
     }
 
     #[test]
     fn what_is_wrong_but_costs_no_job_degrades_it_and_all_of_it_is_told() {
         let mut standing = well();
         standing.no_websocket = Some((NOW, "403".to_owned()));
-        assert_eq!(standing.judge(later(29)), Judged::Up, "a short gap is nothing");
+        assert_eq!(standing.judge(later(29)), HealthVerdict::Up, "a short gap is nothing");
         standing.queue_fault = Some("500".to_owned());
         standing.unknown_classes = Some("no JSON".to_owned());
-        let Judged::Degraded(reason) = standing.judge(later(30)) else { panic!() };
+        let HealthVerdict::Degraded(reason) = standing.judge(later(30)) else { panic!() };
         assert!(["500", "no JSON", "403"].iter().all(|part| reason.contains(part)), "{reason}");
     }
 
@@ -234,16 +234,16 @@ mod tests {
         for _ in 0..FAULTS {
             standing.breaker.fault(NOW, "connection reset".to_owned(), 0);
         }
-        let Judged::Down(reason) = standing.judge(NOW) else { panic!() };
+        let HealthVerdict::Down(reason) = standing.judge(NOW) else { panic!() };
         assert!(reason.contains("connection reset"), "{reason}");
-        let Judged::Degraded(reason) = standing.judge(later(10)) else { panic!() };
+        let HealthVerdict::Degraded(reason) = standing.judge(later(10)) else { panic!() };
         assert!(reason.starts_with("on trial"), "{reason}");
     }
 
     #[test]
     fn jobs_of_others_are_counted_and_ours_never_are() {
         let mut standing = well();
-        standing.quarantined.push(Quarantined { run: "held".to_owned(), reason: "deaf".to_owned() });
+        standing.quarantined.push(QuarantinedRun { run: "held".to_owned(), reason: "deaf".to_owned() });
         let queue = queue(vec![
             job("held", None, 1),
             job("open", None, 2),
@@ -263,14 +263,14 @@ mod tests {
     #[test]
     fn quarantine_lasts_until_a_later_look_does_not_find_the_run() {
         let mut standing = well();
-        standing.quarantined.push(Quarantined { run: "held".to_owned(), reason: "it stalls".to_owned() });
+        standing.quarantined.push(QuarantinedRun { run: "held".to_owned(), reason: "it stalls".to_owned() });
         assert!(reason(standing.judge(NOW)).contains("it stalls"));
         see(&mut standing, &QueueSnapshot::default(), &[], &[]);
         assert_eq!(standing.quarantined.len(), 1, "the server was asked before the quarantine");
         see(&mut standing, &queue(vec![job("held", Some(US), 1)]), &[], &["held"]);
         assert_eq!(standing.quarantined.len(), 1);
         see(&mut standing, &QueueSnapshot::default(), &[], &["held"]);
-        assert_eq!(standing.judge(NOW), Judged::Up);
+        assert_eq!(standing.judge(NOW), HealthVerdict::Up);
     }
 
     #[test]
@@ -298,6 +298,6 @@ mod tests {
         }
         assert!(reason(standing.judge(later(10))).contains("worker does not move"));
         standing.has_restarted();
-        assert_eq!(standing.judge(later(11)), Judged::Up);
+        assert_eq!(standing.judge(later(11)), HealthVerdict::Up);
     }
 }

@@ -18,7 +18,7 @@ pub enum RunOutcome {
 
 /// A server's runs since the process started.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Totals {
+pub struct RunTotals {
     /// Runs that completed.
     pub completed: u64,
     /// Runs that failed by the job's own fault, or were cancelled.
@@ -29,7 +29,7 @@ pub struct Totals {
     last: VecDeque<bool>,
 }
 
-impl Totals {
+impl RunTotals {
     pub(super) fn count(&mut self, outcome: &RunOutcome) {
         match outcome {
             RunOutcome::Completed => self.completed += 1,
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn each_outcome_is_counted_as_what_it_is() {
-        let mut totals = Totals::default();
+        let mut totals = RunTotals::default();
         assert_eq!(totals.error_rate(), None);
         for outcome in [
             RunOutcome::Completed,
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn the_error_rate_forgets_what_is_long_ago() {
-        let mut totals = Totals::default();
+        let mut totals = RunTotals::default();
         for _ in 0..LAST {
             totals.count(&RunOutcome::ServerFault(String::new()));
         }

@@ -12,9 +12,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Hands out turns in order.
 #[derive(Debug)]
-pub(super) struct Turns(Mutex<CancellationToken>);
+pub(super) struct SubmitTurns(Mutex<CancellationToken>);
 
-impl Turns {
+impl SubmitTurns {
     /// Nobody is before the first.
     pub fn new() -> Self {
         let nobody = CancellationToken::new();
@@ -23,21 +23,21 @@ impl Turns {
     }
 
     /// The turn after all that were taken before.
-    pub fn take(&self) -> Turn {
+    pub fn take(&self) -> SubmitTurn {
         let done = CancellationToken::new();
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Turn { before: std::mem::replace(&mut last, done.clone()), done }
+        SubmitTurn { before: std::mem::replace(&mut last, done.clone()), done }
     }
 }
 
 /// A place in the order. Dropping it passes it.
 #[derive(Debug)]
-pub struct Turn {
+pub struct SubmitTurn {
     before: CancellationToken,
     done: CancellationToken,
 }
 
-impl Turn {
+impl SubmitTurn {
     /// Returns when the turn before has passed, or has taken too long.
     pub async fn comes(&self, clock: &dyn Clock) {
         tokio::select! {
@@ -53,7 +53,7 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for SubmitTurn {
     fn drop(&mut self) {
         self.pass();
     }
@@ -70,7 +70,7 @@ mod tests {
     #[tokio::test]
     async fn turns_come_in_the_order_they_were_taken() {
         let clock = ManualClock::new(UnixMillis::from_millis(0));
-        let turns = Turns::new();
+        let turns = SubmitTurns::new();
         let (first, second, third) = (turns.take(), turns.take(), turns.take());
         first.comes(&clock).await;
         {
@@ -87,7 +87,7 @@ mod tests {
     #[tokio::test]
     async fn nobody_waits_long_for_one_that_hangs() {
         let clock = Arc::new(ManualClock::new(UnixMillis::from_millis(0)));
-        let turns = Turns::new();
+        let turns = SubmitTurns::new();
         let (_hangs, second) = (turns.take(), turns.take());
         let waiting = second.comes(&*clock);
         tokio::pin!(waiting);

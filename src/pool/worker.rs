@@ -13,19 +13,19 @@ const SPAN: Duration = Duration::from_secs(10);
 
 /// What the looks at a queue have shown of its worker.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Worker {
-    still: Option<Still>,
+pub(super) struct WorkerWatch {
+    still: Option<StillQueue>,
     dead: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Still {
+struct StillQueue {
     since: UnixMillis,
     looks: u32,
     waiting: Vec<String>,
 }
 
-impl Worker {
+impl WorkerWatch {
     /// Takes one look in.
     pub fn see(&mut self, now: UnixMillis, queue: &QueueSnapshot) {
         if !queue.running.is_empty() {
@@ -37,10 +37,10 @@ impl Worker {
             self.still = None;
             return;
         }
-        let stands = |still: &Still| still.waiting.iter().all(|id| queue.pending.contains(id));
+        let stands = |still: &StillQueue| still.waiting.iter().all(|id| queue.pending.contains(id));
         let still = match self.still.take().filter(stands) {
-            Some(still) => Still { looks: still.looks + 1, waiting: queue.pending.clone(), ..still },
-            None => Still { since: now, looks: 1, waiting: queue.pending.clone() },
+            Some(still) => StillQueue { looks: still.looks + 1, waiting: queue.pending.clone(), ..still },
+            None => StillQueue { since: now, looks: 1, waiting: queue.pending.clone() },
         };
         self.dead |= still.looks >= LOOKS && now.since(still.since) >= SPAN;
         self.still = Some(still);
@@ -65,8 +65,8 @@ mod tests {
         UnixMillis::from_millis(0).plus(Duration::from_secs(seconds))
     }
 
-    fn dead() -> Worker {
-        let mut worker = Worker::default();
+    fn dead() -> WorkerWatch {
+        let mut worker = WorkerWatch::default();
         for seconds in [0, 5, 10] {
             worker.see(at(seconds), &queue(&[], &["a"]));
         }
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn waiting_jobs_and_none_that_runs_for_long_enough_mean_that_it_is_dead() {
-        let mut worker = Worker::default();
+        let mut worker = WorkerWatch::default();
         worker.see(at(0), &queue(&[], &["a"]));
         worker.see(at(5), &queue(&[], &["a", "b"]));
         assert!(!worker.is_dead());
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_long_time_between_two_looks_is_not_enough() {
-        let mut worker = Worker::default();
+        let mut worker = WorkerWatch::default();
         worker.see(at(0), &queue(&[], &["a"]));
         worker.see(at(100), &queue(&[], &["a"]));
         assert!(!worker.is_dead());
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_queue_that_moves_between_the_looks_is_alive() {
-        let mut worker = Worker::default();
+        let mut worker = WorkerWatch::default();
         for look in 0..20u64 {
             let (first, second) = (format!("job-{look}"), format!("job-{}", look + 1));
             worker.see(at(look * 5), &queue(&[], &[&first, &second]));
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_job_that_runs_is_a_sign_of_life_however_long_it_runs() {
-        let mut worker = Worker::default();
+        let mut worker = WorkerWatch::default();
         for look in 0..20u64 {
             worker.see(at(look * 5), &queue(&["loading"], &["a"]));
         }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::dispatch::Expectation;
+use super::dispatch::JobForecast;
 use crate::domain::id::PromptId;
 use crate::domain::progress::Progress;
 use crate::pool::AttemptFeed;
@@ -17,25 +17,25 @@ const QUESTIONS: usize = 64;
 
 /// The gateway's wakeups.
 #[derive(Debug)]
-pub struct Hub {
+pub struct JobHub {
     work: Notify,
     inputs: Notify,
-    jobs: Mutex<Jobs>,
+    jobs: Mutex<TrackedJobs>,
     /// Jobs that left the queue without being claimed, until the dispatcher has heard of them.
     left: Mutex<Vec<PromptId>>,
-    asking: mpsc::Sender<Question>,
-    asked: Mutex<Option<mpsc::Receiver<Question>>>,
+    asking: mpsc::Sender<ForecastRequest>,
+    asked: Mutex<Option<mpsc::Receiver<ForecastRequest>>>,
 }
 
 /// What is expected of some jobs.
 #[derive(Debug)]
-pub(super) struct Question {
+pub(super) struct ForecastRequest {
     pub ids: Vec<PromptId>,
     /// In the order of `ids`.
-    pub answer: oneshot::Sender<Vec<Option<Expectation>>>,
+    pub answer: oneshot::Sender<Vec<Option<JobForecast>>>,
 }
 
-impl Default for Hub {
+impl Default for JobHub {
     fn default() -> Self {
         let (asking, asked) = mpsc::channel(QUESTIONS);
         Self {
@@ -50,22 +50,22 @@ impl Default for Hub {
 }
 
 #[derive(Debug, Default)]
-struct Jobs {
+struct TrackedJobs {
     waiting: HashMap<PromptId, watch::Sender<()>>,
-    running: HashMap<PromptId, Running>,
+    running: HashMap<PromptId, RunningJob>,
     /// Cancels that came between a job's claim and its registration here.
     early_cancels: HashSet<PromptId>,
 }
 
 #[derive(Debug)]
-struct Running {
+struct RunningJob {
     cancel: CancellationToken,
     recall: CancellationToken,
     feed: Arc<AttemptFeed>,
 }
 
-impl Hub {
-    fn jobs(&self) -> MutexGuard<'_, Jobs> {
+impl JobHub {
+    fn jobs(&self) -> MutexGuard<'_, TrackedJobs> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -95,17 +95,17 @@ impl Hub {
     }
 
     /// What is expected of each of these jobs; nothing of those that have ended, or if the dispatcher is gone.
-    pub async fn expectations(&self, ids: Vec<PromptId>) -> Vec<Option<Expectation>> {
+    pub async fn expectations(&self, ids: Vec<PromptId>) -> Vec<Option<JobForecast>> {
         let nothing = vec![None; ids.len()];
         let (answer, answered) = oneshot::channel();
-        if self.asking.send(Question { ids, answer }).await.is_err() {
+        if self.asking.send(ForecastRequest { ids, answer }).await.is_err() {
             return nothing;
         }
         answered.await.unwrap_or(nothing)
     }
 
     /// The questions, for the dispatcher: once it drops them, nothing is expected of any job.
-    pub(super) fn take_questions(&self) -> Option<mpsc::Receiver<Question>> {
+    pub(super) fn take_questions(&self) -> Option<mpsc::Receiver<ForecastRequest>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -128,9 +128,9 @@ impl Hub {
 
     /// Registers for changes of a job's status.
     #[must_use]
-    pub fn subscribe(self: &Arc<Self>, id: PromptId) -> Subscription {
+    pub fn subscribe(self: &Arc<Self>, id: PromptId) -> JobSubscription {
         let changes = self.jobs().waiting.entry(id).or_default().subscribe();
-        Subscription { hub: self.clone(), id, changes: Some(changes) }
+        JobSubscription { hub: self.clone(), id, changes: Some(changes) }
     }
 
     /// A job's status changed.
@@ -174,7 +174,7 @@ impl Hub {
         if jobs.early_cancels.remove(&id) {
             cancel.cancel();
         }
-        jobs.running.insert(id, Running { cancel, recall, feed });
+        jobs.running.insert(id, RunningJob { cancel, recall, feed });
     }
 
     pub(super) fn ended(&self, id: PromptId) {
@@ -186,14 +186,14 @@ impl Hub {
 
 /// A place among those who wait for a job.
 #[derive(Debug)]
-pub struct Subscription {
-    hub: Arc<Hub>,
+pub struct JobSubscription {
+    hub: Arc<JobHub>,
     id: PromptId,
     /// Taken only by `drop`.
     changes: Option<watch::Receiver<()>>,
 }
 
-impl Subscription {
+impl JobSubscription {
     /// Returns when the job's status changed since the last call, or since the subscription.
     pub async fn changed(&mut self) {
         if let Some(changes) = &mut self.changes {
@@ -203,7 +203,7 @@ impl Subscription {
     }
 }
 
-impl Drop for Subscription {
+impl Drop for JobSubscription {
     fn drop(&mut self) {
         let mut jobs = self.hub.jobs();
         self.changes = None;
@@ -223,7 +223,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_change_between_registering_and_waiting_is_not_missed() {
-        let hub = Arc::new(Hub::default());
+        let hub = Arc::new(JobHub::default());
         let mut subscription = hub.subscribe(id(1));
         hub.job_changed(id(1));
         subscription.changed().await;
@@ -235,7 +235,7 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_is_kept_of_those_who_left() {
-        let hub = Arc::new(Hub::default());
+        let hub = Arc::new(JobHub::default());
         let (first, second) = (hub.subscribe(id(1)), hub.subscribe(id(1)));
         drop(first);
         assert_eq!(hub.jobs().waiting.len(), 1);
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_cancel_that_came_too_late_is_not_kept() {
-        let hub = Hub::default();
+        let hub = JobHub::default();
         hub.cancel(id(1));
         assert_eq!(hub.jobs().early_cancels.len(), 1);
         hub.forget_cancel(id(1));
@@ -254,7 +254,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_that_came_while_nobody_waited_is_not_missed() {
-        let hub = Hub::default();
+        let hub = JobHub::default();
         hub.work_came();
         hub.work().await;
     }

@@ -11,13 +11,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::Parts;
+use super::SchedulerDeps;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::PromptId;
 use crate::domain::input::{JobInput, RemoteInput, StoredInput, server_name};
-use crate::domain::job::Status;
+use crate::domain::job::JobStatus;
 use crate::fetch::FetchError;
-use crate::media::{Incoming, MediaError, Stored};
+use crate::media::{IncomingFile, MediaError, StoredFile};
 use crate::store::{AwaitingJob, StoreError};
 
 /// Jobs whose files are fetched at the same time.
@@ -26,7 +26,7 @@ const AT_ONCE: u32 = 32;
 const LOOK: Duration = Duration::from_secs(2);
 
 /// Fetches until `stopping`; what is under way then is begun anew by the next start.
-pub(super) async fn run(parts: Arc<Parts>, stopping: CancellationToken) -> Result<(), StoreError> {
+pub(super) async fn run(parts: Arc<SchedulerDeps>, stopping: CancellationToken) -> Result<(), StoreError> {
     let mut under_way = JoinSet::new();
     let mut known: HashSet<PromptId> = HashSet::new();
     loop {
@@ -61,11 +61,11 @@ pub(super) async fn run(parts: Arc<Parts>, stopping: CancellationToken) -> Resul
 type NotNoted = Box<dyn std::error::Error + Send + Sync>;
 
 /// Fetches one job's files and says so, unless it leaves the queue meanwhile.
-async fn fetch_job(parts: Arc<Parts>, job: AwaitingJob) -> PromptId {
+async fn fetch_job(parts: Arc<SchedulerDeps>, job: AwaitingJob) -> PromptId {
     let id = job.prompt_id;
     let mut changes = parts.hub.subscribe(id);
     let left = async {
-        while matches!(parts.store.status(id).await, Ok(Some(Status::Queued)) | Err(_)) {
+        while matches!(parts.store.status(id).await, Ok(Some(JobStatus::Queued)) | Err(_)) {
             changes.changed().await;
         }
     };
@@ -85,7 +85,7 @@ async fn fetch_job(parts: Arc<Parts>, job: AwaitingJob) -> PromptId {
 }
 
 /// Keeps what was fetched and lets the job be run.
-async fn ready(parts: &Parts, job: &AwaitingJob, fetched: Vec<Incoming>) -> Result<(), NotNoted> {
+async fn ready(parts: &SchedulerDeps, job: &AwaitingJob, fetched: Vec<IncomingFile>) -> Result<(), NotNoted> {
     let files = keep(parts, job, fetched).await?;
     let mut graph = job.graph.get().to_owned();
     let json = |text: &str| serde_json::Value::from(text).to_string();
@@ -105,11 +105,11 @@ async fn ready(parts: &Parts, job: &AwaitingJob, fetched: Vec<Incoming>) -> Resu
     Ok(())
 }
 
-async fn failed(parts: &Parts, id: PromptId, failure: Failure) -> Result<(), NotNoted> {
+async fn failed(parts: &SchedulerDeps, id: PromptId, failure: Failure) -> Result<(), NotNoted> {
     let now = parts.clock.now();
     tracing::info!(prompt_id = %id, outcome = failure.code.as_str(), reason = failure.message, "job ended");
     if parts.store.inputs_failed(id, failure, now, parts.expiry(now)).await? {
-        parts.metrics.job_finished(Status::Failed);
+        parts.metrics.job_finished(JobStatus::Failed);
         parts.hub.left_queue(id);
         parts.hub.job_changed(id);
     }
@@ -128,7 +128,7 @@ fn urls(files: &[JobInput]) -> IndexMap<&str, &RemoteInput> {
     urls
 }
 
-async fn fetch_all(parts: &Parts, files: &[JobInput]) -> Result<Vec<Incoming>, Failure> {
+async fn fetch_all(parts: &SchedulerDeps, files: &[JobInput]) -> Result<Vec<IncomingFile>, Failure> {
     let mut fetched = Vec::new();
     for file in urls(files).values() {
         fetched.push(fetch(parts, file).await?);
@@ -138,13 +138,13 @@ async fn fetch_all(parts: &Parts, files: &[JobInput]) -> Result<Vec<Incoming>, F
 
 /// All files of a job, each with the placeholder that stands for its name, or with none.
 async fn keep(
-    parts: &Parts,
+    parts: &SchedulerDeps,
     job: &AwaitingJob,
-    fetched: Vec<Incoming>,
+    fetched: Vec<IncomingFile>,
 ) -> Result<Vec<(String, StoredInput)>, MediaError> {
     let mut by_url: HashMap<&str, StoredInput> = HashMap::new();
     for (url, incoming) in urls(&job.files).into_keys().zip(fetched) {
-        let Stored { sha256, bytes, extension, .. } =
+        let StoredFile { sha256, bytes, extension, .. } =
             parts.media.keep_input(incoming, parts.clock.now()).await?;
         let name = server_name(&sha256, &extension);
         by_url.insert(url, StoredInput { sha256, bytes, name });
@@ -156,7 +156,7 @@ async fn keep(
     Ok(each.collect())
 }
 
-async fn fetch(parts: &Parts, file: &RemoteInput) -> Result<Incoming, Failure> {
+async fn fetch(parts: &SchedulerDeps, file: &RemoteInput) -> Result<IncomingFile, Failure> {
     let unavailable = |why: &dyn std::fmt::Display| {
         let message = format!("the file for the parameter {:?} could not be fetched from {why}", file.param);
         Failure::new(FailureCode::InputUnavailable, message)
@@ -184,7 +184,7 @@ async fn fetch(parts: &Parts, file: &RemoteInput) -> Result<Incoming, Failure> {
 }
 
 /// Why one fetch came to nothing.
-struct Miss {
+struct FetchMiss {
     reason: String,
     /// Whether another try may end better.
     may_pass: bool,
@@ -192,30 +192,32 @@ struct Miss {
     lacks_room: Option<u64>,
 }
 
-impl From<&FetchError> for Miss {
+impl From<&FetchError> for FetchMiss {
     fn from(error: &FetchError) -> Self {
         Self { reason: error.to_string(), may_pass: error.is_retryable(), lacks_room: None }
     }
 }
 
-async fn fetch_once(parts: &Parts, url: &Url) -> Result<Incoming, Miss> {
+async fn fetch_once(parts: &SchedulerDeps, url: &Url) -> Result<IncomingFile, FetchMiss> {
     let download =
-        parts.fetcher.open(url, parts.settings.inputs).await.map_err(|error| Miss::from(&error))?;
+        parts.fetcher.open(url, parts.settings.inputs).await.map_err(|error| FetchMiss::from(&error))?;
     let name = download.file_name();
     let bytes = download.into_stream().map_err(Into::into).boxed();
     let storage = |error: &MediaError| {
         tracing::error!(%error, "a fetched file could not be stored");
         let host = url.host_str().unwrap_or_default();
         let lacks_room = if let MediaError::DiskFull { needed } = error { Some(*needed) } else { None };
-        Miss { reason: format!("{host}: the gateway could not store it"), may_pass: true, lacks_room }
+        FetchMiss { reason: format!("{host}: the gateway could not store it"), may_pass: true, lacks_room }
     };
     let received = parts.media.receive(&name, bytes, parts.settings.inputs.bytes).await;
     received.map_err(|error| match &error {
         MediaError::Source(source) => match source.downcast_ref::<FetchError>() {
-            Some(error) => Miss::from(error),
-            None => Miss { reason: source.to_string(), may_pass: true, lacks_room: None },
+            Some(error) => FetchMiss::from(error),
+            None => FetchMiss { reason: source.to_string(), may_pass: true, lacks_room: None },
         },
-        MediaError::TooLarge { .. } => Miss { reason: error.to_string(), may_pass: false, lacks_room: None },
+        MediaError::TooLarge { .. } => {
+            FetchMiss { reason: error.to_string(), may_pass: false, lacks_room: None }
+        }
         MediaError::DiskFull { .. } | MediaError::Storage(_) => storage(&error),
     })
 }

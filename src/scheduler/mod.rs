@@ -15,7 +15,7 @@
 //! * An attempt ends its job only under its fence; a late one gets [`StoreError::LeaseLost`](crate::store::StoreError)
 //!   and is dropped.
 //! * A job goes back to the queue only when its server surely does not have it, or has been unreachable for
-//!   [`Settings::lost_after`].
+//!   [`SchedulerSettings::lost_after`].
 //! * A stop leaves running jobs as they are: the next start adopts them.
 //!
 //! | what happens | what follows |
@@ -26,7 +26,7 @@
 //! | ComfyUI refuses the workflow | failed: `invalid_workflow` |
 //! | ComfyUI accepts a part of the workflow, and the job is not `partial` | the run is ended; failed: `invalid_workflow` |
 //! | 500 or 403 at submit from a server that judges other submissions | back to the queue, counted; the second time failed: `invalid_workflow` |
-//! | server refuses connections in mid-run for [`Settings::refused_for`] | back to the queue, counted |
+//! | server refuses connections in mid-run for [`SchedulerSettings::refused_for`] | back to the queue, counted |
 //! | run vanished from queue and history | back to the queue, counted; when spent, failed: `backend_lost` |
 //! | out of memory | back to the queue, counted; when spent, failed: `out_of_memory` |
 //! | node error | failed: `node_error`, outputs so far kept |
@@ -42,8 +42,8 @@ mod maintenance;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use dispatch::Scheduler;
-pub use hub::{Hub, Subscription};
+pub use dispatch::DispatcherTask;
+pub use hub::{JobHub, JobSubscription};
 pub use maintenance::{SweepError, sweep_orphans};
 
 use crate::clock::Clock;
@@ -51,7 +51,7 @@ use crate::domain::id::LeaseOwner;
 use crate::domain::job::Lease;
 use crate::domain::retry::RetryPolicy;
 use crate::domain::time::UnixMillis;
-use crate::fetch::{self, Fetcher};
+use crate::fetch::{self, UrlFetcher};
 use crate::media::MediaStore;
 use crate::metrics::Metrics;
 use crate::pool::Pool;
@@ -60,7 +60,7 @@ use crate::store::Store;
 
 /// How the scheduler behaves.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct SchedulerSettings {
     /// Attempts and the waits between them.
     pub retry: RetryPolicy,
     /// Between two looks at a run of which nothing is heard.
@@ -87,12 +87,12 @@ pub struct Settings {
     /// ComfyUI's outputs of more bytes are kept as a file, and so are texts of more bytes together.
     pub inline_outputs: usize,
     /// What one file that a URL points at may take.
-    pub inputs: fetch::Limits,
+    pub inputs: fetch::FetchLimits,
     /// How jobs are placed.
-    pub dispatch: dispatch::Settings,
+    pub dispatch: dispatch::DispatchSettings,
 }
 
-impl Default for Settings {
+impl Default for SchedulerSettings {
     fn default() -> Self {
         Self {
             retry: RetryPolicy::default(),
@@ -107,15 +107,15 @@ impl Default for Settings {
             max_output_file: 8 << 30,
             inline_text: 1 << 20,
             inline_outputs: 16 << 20,
-            inputs: fetch::Limits::default(),
-            dispatch: dispatch::Settings::default(),
+            inputs: fetch::FetchLimits::default(),
+            dispatch: dispatch::DispatchSettings::default(),
         }
     }
 }
 
 /// What the scheduler works with.
 #[derive(Debug)]
-pub struct Parts {
+pub struct SchedulerDeps {
     /// The jobs.
     pub store: Arc<dyn Store>,
     /// Their files.
@@ -123,9 +123,9 @@ pub struct Parts {
     /// The servers.
     pub pool: Arc<Pool>,
     /// What fetches the files that callers' URLs point at.
-    pub fetcher: Fetcher,
+    pub fetcher: UrlFetcher,
     /// Who waits for what.
-    pub hub: Arc<Hub>,
+    pub hub: Arc<JobHub>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Ids and jitter.
@@ -133,12 +133,12 @@ pub struct Parts {
     /// What is measured.
     pub metrics: Arc<Metrics>,
     /// How it behaves.
-    pub settings: Settings,
+    pub settings: SchedulerSettings,
     /// This process, as owner of leases.
     pub owner: LeaseOwner,
 }
 
-impl Parts {
+impl SchedulerDeps {
     /// A lease of this process from now on.
     fn lease(&self) -> Lease {
         Lease { owner: self.owner, until: self.clock.now().plus(self.settings.lease) }

@@ -9,8 +9,8 @@ use url::Url;
 use super::Service;
 use crate::comfy::ComfyEndpoint;
 use crate::domain::id::BackendName;
-use crate::pool::{AddError, Backend, BackendSettings, Mode};
-use crate::scheduler::Parts;
+use crate::pool::{AddError, Backend, BackendMode, BackendSettings};
+use crate::scheduler::SchedulerDeps;
 use crate::store::{StoreError, StoredBackend};
 
 /// Why servers were not changed.
@@ -88,7 +88,7 @@ impl Service {
         // Looked at before and after: what was given to it in between is seen, and nothing more comes then.
         has_no_jobs(&backend)?;
         let mode = backend.mode();
-        backend.set_mode(Mode::Cordoned);
+        backend.set_mode(BackendMode::Cordoned);
         let removed = match has_no_jobs(&backend) {
             Ok(()) => self.parts.store.delete_backend(name).await.map_err(BackendError::from),
             Err(busy) => Err(busy),
@@ -109,7 +109,7 @@ impl Service {
     pub async fn set_backend_mode(
         &self,
         name: &BackendName,
-        mode: Mode,
+        mode: BackendMode,
     ) -> Result<Arc<Backend>, BackendError> {
         let backend = self.backend(name)?;
         self.parts.store.set_backend_mode(name, mode).await?;
@@ -137,7 +137,7 @@ pub fn unusable(backend: &StoredBackend) -> Option<String> {
 ///
 /// # Errors
 /// The store failed.
-pub async fn restore_backends(parts: &Parts) -> Result<(), StoreError> {
+pub async fn restore_backends(parts: &SchedulerDeps) -> Result<(), StoreError> {
     for backend in parts.store.added_backends().await? {
         let added = settings(&backend).and_then(|settings| {
             parts.pool.add(settings).map_err(|error| BackendError::from(error).to_string())

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{BackendError, Service};
 use crate::domain::id::BackendName;
-use crate::pool::{Backend, BackendSettings, Mode};
+use crate::pool::{Backend, BackendMode, BackendSettings};
 use crate::store::StoreError;
 
 /// Between two looks whether a server that is to go still has jobs.
@@ -13,7 +13,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// The servers that the configuration wants, and those that are drained for it.
 #[derive(Debug, Default)]
-pub(super) struct Wanted {
+pub(super) struct WantedBackends {
     servers: Vec<BackendSettings>,
     drained: Vec<BackendName>,
     /// Counts the configurations, so that the work for one ends when the next comes.
@@ -64,7 +64,7 @@ impl Service {
     async fn settle_once(&self) -> Result<bool, StoreError> {
         let modes = self.parts.store.backend_modes().await?;
         let mode = |name: &BackendName| {
-            modes.iter().find(|(known, _)| known == name).map_or(Mode::Open, |(_, mode)| *mode)
+            modes.iter().find(|(known, _)| known == name).map_or(BackendMode::Open, |(_, mode)| *mode)
         };
         let mut wanted = self.wanted();
         let mut settled = true;
@@ -96,10 +96,10 @@ impl Service {
     }
 
     /// Removes a server if it has no jobs, else drains it; whether it is gone.
-    fn let_go(&self, backend: &Arc<Backend>, wanted: &mut Wanted) -> bool {
+    fn let_go(&self, backend: &Arc<Backend>, wanted: &mut WantedBackends) -> bool {
         let name = backend.name();
         // Before the look: nothing is given to it after that.
-        backend.set_mode(Mode::Draining);
+        backend.set_mode(BackendMode::Draining);
         if backend.in_flight() > 0 {
             if !wanted.drained.contains(name) {
                 tracing::info!(backend = %name, jobs = backend.in_flight(), "a server is drained before it is removed");
@@ -113,7 +113,7 @@ impl Service {
         true
     }
 
-    fn wanted(&self) -> MutexGuard<'_, Wanted> {
+    fn wanted(&self) -> MutexGuard<'_, WantedBackends> {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

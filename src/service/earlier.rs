@@ -1,7 +1,7 @@
 //! Files that are here already: uploaded before, or made by earlier jobs. It must not know of files that are yet to come.
 
 use super::Service;
-use super::gather::{Found, Wrong};
+use super::gather::{FoundInput, InputProblem};
 use super::submit::SubmitError;
 use crate::domain::binding::MediaItem;
 use crate::domain::id::{FileId, PromptId};
@@ -10,9 +10,9 @@ use crate::domain::media::MediaFile;
 use crate::store::{JobRecord, Lookup};
 
 impl Service {
-    pub(super) async fn find_file(&self, id: FileId) -> Result<Found, Wrong> {
+    pub(super) async fn find_file(&self, id: FileId) -> Result<FoundInput, InputProblem> {
         let unknown = || {
-            Wrong::Value(format!(
+            InputProblem::Value(format!(
                 "names the file {id}, which is not here: it was never uploaded, or its time is over"
             ))
         };
@@ -22,7 +22,7 @@ impl Service {
             return Err(unknown());
         }
         let name = server_name(&file.sha256, &file.extension);
-        Ok(Found::Kept(StoredInput { sha256: file.sha256, bytes: file.bytes, name }))
+        Ok(FoundInput::Kept(StoredInput { sha256: file.sha256, bytes: file.bytes, name }))
     }
 
     pub(super) async fn find_output(
@@ -30,7 +30,7 @@ impl Service {
         id: PromptId,
         var: Option<&str>,
         index: usize,
-    ) -> Result<Found, Wrong> {
+    ) -> Result<FoundInput, InputProblem> {
         let record = self.ended_job(id).await?;
         let vars = || {
             let mut vars: Vec<&str> = record.media.iter().map(|file| file.var.as_str()).collect();
@@ -43,36 +43,39 @@ impl Service {
         };
         let Some(&file) = files.get(index) else {
             let what = var.map_or_else(|| "files".to_owned(), |var| format!("files of {var:?}"));
-            return Err(Wrong::Value(format!(
+            return Err(InputProblem::Value(format!(
                 "asks for number {index} of the {what} of job {id}, which has {} (its outputs: {})",
                 files.len(),
                 vars()
             )));
         };
         if var.is_none() && index == 0 && files.len() > 1 {
-            return Err(Wrong::Value(format!("must name one output of job {id} with \"var\": {}", vars())));
+            return Err(InputProblem::Value(format!(
+                "must name one output of job {id} with \"var\": {}",
+                vars()
+            )));
         }
-        Ok(Found::Output(id, file.clone()))
+        Ok(FoundInput::Output(id, file.clone()))
     }
 
-    pub(super) async fn find_media(&self, id: PromptId, name: &str) -> Result<Found, Wrong> {
+    pub(super) async fn find_media(&self, id: PromptId, name: &str) -> Result<FoundInput, InputProblem> {
         let record = self.ended_job(id).await?;
         match record.media.iter().find(|file| file.stored_as == name) {
-            Some(file) => Ok(Found::Output(id, file.clone())),
-            None => Err(Wrong::Value(format!("names a file that job {id} has not"))),
+            Some(file) => Ok(FoundInput::Output(id, file.clone())),
+            None => Err(InputProblem::Value(format!("names a file that job {id} has not"))),
         }
     }
 
-    async fn ended_job(&self, id: PromptId) -> Result<Box<JobRecord>, Wrong> {
+    async fn ended_job(&self, id: PromptId) -> Result<Box<JobRecord>, InputProblem> {
         match self.parts.store.get(id).await? {
             Lookup::Found(record) if record.state.status().is_terminal() => Ok(record),
-            Lookup::Found(_) => {
-                Err(Wrong::Value(format!("names job {id}, which has not ended yet; wait for it first")))
-            }
-            Lookup::Gone => {
-                Err(Wrong::Value(format!("names job {id}, which was deleted or whose retention ended")))
-            }
-            Lookup::Unknown => Err(Wrong::Value(format!("names job {id}, which was never here"))),
+            Lookup::Found(_) => Err(InputProblem::Value(format!(
+                "names job {id}, which has not ended yet; wait for it first"
+            ))),
+            Lookup::Gone => Err(InputProblem::Value(format!(
+                "names job {id}, which was deleted or whose retention ended"
+            ))),
+            Lookup::Unknown => Err(InputProblem::Value(format!("names job {id}, which was never here"))),
         }
     }
 

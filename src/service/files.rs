@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use super::{FetchError, Service};
+use super::{ReadError, Service};
 use crate::domain::id::FileId;
 use crate::domain::media::display_name;
-use crate::media::{Incoming, MediaError, Source, Stored};
+use crate::media::{ByteSource, IncomingFile, MediaError, StoredFile};
 use crate::store::{FileRecord, StoreError};
 
 /// Why a file was not kept.
@@ -25,7 +25,7 @@ impl Service {
     ///
     /// # Errors
     /// See [`MediaError`]; nothing is left of the file.
-    pub async fn receive(&self, filename: &str, source: Source<'_>) -> Result<Incoming, MediaError> {
+    pub async fn receive(&self, filename: &str, source: ByteSource<'_>) -> Result<IncomingFile, MediaError> {
         self.parts.media.receive(filename, source, self.limits.max_file).await
     }
 
@@ -33,9 +33,9 @@ impl Service {
     ///
     /// # Errors
     /// See [`KeepError`].
-    pub async fn keep_file(&self, filename: &str, incoming: Incoming) -> Result<FileRecord, KeepError> {
+    pub async fn keep_file(&self, filename: &str, incoming: IncomingFile) -> Result<FileRecord, KeepError> {
         let created_at = self.parts.clock.now();
-        let Stored { bytes, sha256, content_type, extension } =
+        let StoredFile { bytes, sha256, content_type, extension } =
             self.parts.media.keep_input(incoming, created_at).await?;
         let file = FileRecord {
             id: self.parts.random.file_id(),
@@ -54,28 +54,28 @@ impl Service {
     /// A file that was uploaded.
     ///
     /// # Errors
-    /// See [`FetchError`].
-    pub async fn uploaded(&self, id: FileId) -> Result<FileRecord, FetchError> {
-        self.parts.store.file(id).await?.ok_or(FetchError::Unknown)
+    /// See [`ReadError`].
+    pub async fn uploaded(&self, id: FileId) -> Result<FileRecord, ReadError> {
+        self.parts.store.file(id).await?.ok_or(ReadError::Unknown)
     }
 
     /// The bytes of `range` of an uploaded file.
     ///
     /// # Errors
-    /// See [`FetchError`].
+    /// See [`ReadError`].
     pub async fn uploaded_bytes(
         &self,
         file: &FileRecord,
         range: Range<u64>,
-    ) -> Result<Source<'static>, FetchError> {
-        self.parts.media.read_input(&file.sha256, range).await?.ok_or(FetchError::Unknown)
+    ) -> Result<ByteSource<'static>, ReadError> {
+        self.parts.media.read_input(&file.sha256, range).await?.ok_or(ReadError::Unknown)
     }
 
     /// Forgets an uploaded file. Jobs that took it keep its bytes.
     ///
     /// # Errors
-    /// See [`FetchError`].
-    pub async fn forget_file(&self, id: FileId) -> Result<(), FetchError> {
-        if self.parts.store.delete_file(id).await? { Ok(()) } else { Err(FetchError::Unknown) }
+    /// See [`ReadError`].
+    pub async fn forget_file(&self, id: FileId) -> Result<(), ReadError> {
+        if self.parts.store.delete_file(id).await? { Ok(()) } else { Err(ReadError::Unknown) }
     }
 }

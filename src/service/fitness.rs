@@ -8,8 +8,8 @@ use super::Service;
 use super::source::FRESH;
 use super::submit::SubmitError;
 use crate::domain::backend_paths::{BackendPath, backend_paths};
-use crate::domain::binding::Plan;
-use crate::domain::fault::{Fault, Faults, escaped};
+use crate::domain::binding::BindingPlan;
+use crate::domain::fault::{WorkflowFault, WorkflowFaults, escaped};
 use crate::domain::id::BackendName;
 use crate::domain::text::brief;
 use crate::domain::validation::{GraphFaults, NodeFault, NodeFaults};
@@ -17,7 +17,7 @@ use crate::domain::workflow::Workflow;
 
 /// What is known of one server and a workflow.
 #[derive(Debug)]
-pub struct Fit {
+pub struct BackendFitness {
     /// The server.
     pub backend: BackendName,
     /// What it would say against the workflow; `None` while it has not told what it can run.
@@ -26,7 +26,7 @@ pub struct Fit {
     pub partial: bool,
 }
 
-impl Fit {
+impl BackendFitness {
     /// Whether it can run the workflow; `None` while that is not known.
     #[must_use]
     pub fn can_run(&self) -> Option<bool> {
@@ -36,9 +36,9 @@ impl Fit {
 
 /// A workflow that no server can run, and why.
 #[derive(Debug, Default)]
-pub struct Unfit {
+pub struct UnfitWorkflow {
     /// The faults, with pointers from the request's root.
-    pub faults: Faults,
+    pub faults: WorkflowFaults,
     /// The same by node.
     pub node_errors: Value,
 }
@@ -49,7 +49,11 @@ impl Service {
     /// # Errors
     /// [`SubmitError::InvalidWorkflow`] or [`SubmitError::InvalidParams`]: broken links, cycles, and paths on the server.
     /// What else keeps servers from running it stands in the answer.
-    pub(super) async fn fits_of(&self, plan: &Plan<'_, '_>, partial: bool) -> Result<Vec<Fit>, SubmitError> {
+    pub(super) async fn fits_of(
+        &self,
+        plan: &BindingPlan<'_, '_>,
+        partial: bool,
+    ) -> Result<Vec<BackendFitness>, SubmitError> {
         let bound = plan.bind(&plan.known_names(), &mut || 1);
         let workflow = Workflow::parse(&bound.graph).map_err(SubmitError::InvalidWorkflow)?;
         if !self.limits.allow_backend_paths {
@@ -62,17 +66,21 @@ impl Service {
     }
 
     /// Refuses names that would make a ComfyUI read files outside of its input folder.
-    fn refuse_backend_paths(&self, workflow: &Workflow<'_>, plan: &Plan<'_, '_>) -> Result<(), SubmitError> {
+    fn refuse_backend_paths(
+        &self,
+        workflow: &Workflow<'_>,
+        plan: &BindingPlan<'_, '_>,
+    ) -> Result<(), SubmitError> {
         let classes = self.parts.pool.object_infos();
         let found = backend_paths(workflow, &classes, &plan.file_inputs());
         let more = found.more();
-        let (mut params, mut literals) = (Faults::default(), Faults::default());
+        let (mut params, mut literals) = (WorkflowFaults::default(), WorkflowFaults::default());
         for BackendPath { node_id, input, message } in found {
             if let Some(param) = plan.param_of(&node_id, &input) {
-                params.push(Fault::of_param(param, format!("{:?} {message}", brief(param))));
+                params.push(WorkflowFault::of_param(param, format!("{:?} {message}", brief(param))));
             } else {
                 let message = format!("the input {:?} {message}", brief(&input));
-                literals.push(Fault::at_node(&node_id, &["inputs", &input], message));
+                literals.push(WorkflowFault::at_node(&node_id, &["inputs", &input], message));
             }
         }
         if !params.is_empty() {
@@ -84,7 +92,12 @@ impl Service {
     }
 
     /// Holds a workflow against every server. When none could run it, they are first asked anew what they have.
-    async fn fits(&self, workflow: &Workflow<'_>, supplied: &[(&str, &str)], partial: bool) -> Vec<Fit> {
+    async fn fits(
+        &self,
+        workflow: &Workflow<'_>,
+        supplied: &[(&str, &str)],
+        partial: bool,
+    ) -> Vec<BackendFitness> {
         let fits = self.known_fits(workflow, supplied, partial);
         if !nobody_can(&fits) {
             return fits;
@@ -98,9 +111,9 @@ impl Service {
         workflow: &Workflow<'_>,
         supplied: &[(&str, &str)],
         partial: bool,
-    ) -> Vec<Fit> {
+    ) -> Vec<BackendFitness> {
         let backends = self.parts.pool.backends();
-        let mut fits: Vec<Fit> = Vec::with_capacity(backends.len());
+        let mut fits: Vec<BackendFitness> = Vec::with_capacity(backends.len());
         for (at, backend) in backends.iter().enumerate() {
             // Most servers are alike: one that can run just what an earlier one can is not held against it again.
             let alike = backends[..at].iter().position(|earlier| earlier.can_run_the_same(backend));
@@ -108,48 +121,52 @@ impl Service {
                 Some(earlier) => fits[earlier].faults.clone(),
                 None => backend.check(workflow, supplied),
             };
-            fits.push(Fit { backend: backend.name().clone(), faults, partial });
+            fits.push(BackendFitness { backend: backend.name().clone(), faults, partial });
         }
         fits
     }
 }
 
 /// Whether it is known of every server that it cannot.
-pub(super) fn nobody_can(fits: &[Fit]) -> bool {
+pub(super) fn nobody_can(fits: &[BackendFitness]) -> bool {
     !fits.is_empty() && fits.iter().all(|fit| fit.can_run() == Some(false))
 }
 
 /// Refuses broken links and cycles, unless a server is known to run the workflow in spite of them.
-pub(super) fn links_hold(workflow: &Workflow<'_>, fits: &[Fit]) -> Result<(), Faults> {
+pub(super) fn links_hold(workflow: &Workflow<'_>, fits: &[BackendFitness]) -> Result<(), WorkflowFaults> {
     let faults = workflow.link_faults();
     let somebody_can = fits.iter().any(|fit| fit.can_run() == Some(true));
     if faults.is_empty() || somebody_can { Ok(()) } else { Err(faults) }
 }
 
 /// The servers that cannot.
-pub(super) fn unable(fits: &[Fit]) -> Vec<BackendName> {
+pub(super) fn unable(fits: &[BackendFitness]) -> Vec<BackendName> {
     fits.iter().filter(|fit| fit.can_run() == Some(false)).map(|fit| fit.backend.clone()).collect()
 }
 
 /// Why nobody can: the words of the server that has the least against it.
-pub(super) fn unfit(fits: &[Fit], plan: &Plan<'_, '_>) -> Unfit {
+pub(super) fn unfit(fits: &[BackendFitness], plan: &BindingPlan<'_, '_>) -> UnfitWorkflow {
     let best = fits
         .iter()
         .filter_map(|fit| Some((fit, fit.faults.as_ref()?)))
         .min_by_key(|(_, faults)| (faults.no_outputs, faults.count()));
-    let Some((fit, faults)) = best else { return Unfit::default() };
+    let Some((fit, faults)) = best else { return UnfitWorkflow::default() };
     // Of long lists of faults only the beginnings are known, which cannot be held against each other.
     let others = if faults.more == 0 { others(fits, fit) } else { Vec::new() };
-    let mut told = Faults::default();
+    let mut told = WorkflowFaults::default();
     if faults.no_outputs {
         let message =
             "the workflow has no output: add a node that saves or shows something, such as SaveImage";
-        told.push(Fault { pointer: "/workflow".to_owned(), message: message.to_owned(), node_id: None });
+        told.push(WorkflowFault {
+            pointer: "/workflow".to_owned(),
+            message: message.to_owned(),
+            node_id: None,
+        });
     }
     for (node, fault) in
         faults.nodes.iter().flat_map(|node| node.faults.iter().map(move |fault| (node, fault)))
     {
-        told.push(Fault {
+        told.push(WorkflowFault {
             pointer: pointer(node, fault, plan),
             message: format!(
                 "{} (node {}): {}{}",
@@ -162,11 +179,11 @@ pub(super) fn unfit(fits: &[Fit], plan: &Plan<'_, '_>) -> Unfit {
         });
     }
     told.count_more(faults.more);
-    Unfit { faults: told, node_errors: node_errors(faults) }
+    UnfitWorkflow { faults: told, node_errors: node_errors(faults) }
 }
 
 /// Where the caller has to look: at a parameter of theirs, if it set the input, else at the input.
-fn pointer(node: &NodeFaults, fault: &NodeFault, plan: &Plan<'_, '_>) -> String {
+fn pointer(node: &NodeFaults, fault: &NodeFault, plan: &BindingPlan<'_, '_>) -> String {
     match &fault.input {
         None => format!("/workflow/{}", escaped(&node.node_id)),
         Some(input) => match plan.param_of(&node.node_id, input) {
@@ -180,9 +197,9 @@ fn pointer(node: &NodeFaults, fault: &NodeFault, plan: &Plan<'_, '_>) -> String 
 type ByNode<'f> = (&'f str, HashMap<&'f str, &'f NodeFaults>);
 
 /// What the other servers say.
-fn others<'f>(fits: &'f [Fit], here: &Fit) -> Vec<ByNode<'f>> {
+fn others<'f>(fits: &'f [BackendFitness], here: &BackendFitness) -> Vec<ByNode<'f>> {
     let others = fits.iter().filter(|fit| fit.backend != here.backend);
-    let by_node = |fit: &'f Fit| {
+    let by_node = |fit: &'f BackendFitness| {
         let nodes = fit.faults.as_ref()?.nodes.iter().map(|node| (node.node_id.as_str(), node));
         Some((fit.backend.as_str(), nodes.collect()))
     };
@@ -190,7 +207,7 @@ fn others<'f>(fits: &'f [Fit], here: &Fit) -> Vec<ByNode<'f>> {
 }
 
 /// Which other servers do not have the same fault.
-fn elsewhere(others: &[ByNode<'_>], here: &Fit, node: &NodeFaults, fault: &NodeFault) -> String {
+fn elsewhere(others: &[ByNode<'_>], here: &BackendFitness, node: &NodeFaults, fault: &NodeFault) -> String {
     let lacks_it = |nodes: &HashMap<&str, &NodeFaults>| {
         let same = |other: &NodeFault| other.kind == fault.kind && other.input == fault.input;
         nodes.get(node.node_id.as_str()).is_some_and(|node| node.faults.iter().any(same))

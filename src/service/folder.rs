@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use tokio::fs;
 use tokio_util::sync::CancellationToken;
 
-use super::{Registration, Service};
+use super::{NewRegistration, Service};
 use crate::domain::registered::WorkflowName;
 use crate::store::{Registered, StoreError};
 
@@ -18,19 +18,19 @@ use crate::store::{Registered, StoreError};
 const LOOK: Duration = Duration::from_secs(2);
 
 /// What tells one state of a file from another.
-type Stamp = (SystemTime, u64);
+type FileStamp = (SystemTime, u64);
 
 /// What the looks before this one found.
 #[derive(Debug, Default)]
-pub struct Folder {
+pub struct WorkflowFolder {
     path: PathBuf,
     /// The state in which each file was last registered or refused for good.
-    settled: BTreeMap<PathBuf, Stamp>,
+    settled: BTreeMap<PathBuf, FileStamp>,
     /// Faults that were told already.
     told: BTreeMap<PathBuf, String>,
 }
 
-impl Folder {
+impl WorkflowFolder {
     /// The folder at `path`, of which nothing is known yet.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
@@ -85,7 +85,7 @@ impl Folder {
         }
     }
 
-    async fn register(&mut self, service: &Service, path: &Path, stamp: Stamp, name: WorkflowName) {
+    async fn register(&mut self, service: &Service, path: &Path, stamp: FileStamp, name: WorkflowName) {
         let limit = service.limits().max_workflow;
         let text = if stamp.1 > limit {
             Err(format!("it is larger than {limit} bytes"))
@@ -96,7 +96,7 @@ impl Folder {
             Ok(text) => text,
             Err(why) => return self.tell(path, why),
         };
-        let new = Registration {
+        let new = NewRegistration {
             name: name.clone(),
             title: None,
             description: None,
@@ -134,7 +134,7 @@ impl Folder {
 }
 
 /// The JSON files and their states, by path.
-async fn list(folder: &Path) -> io::Result<BTreeMap<PathBuf, Stamp>> {
+async fn list(folder: &Path) -> io::Result<BTreeMap<PathBuf, FileStamp>> {
     let mut found = BTreeMap::new();
     let mut entries = fs::read_dir(folder).await?;
     while let Some(entry) = entries.next_entry().await? {

@@ -12,11 +12,11 @@ use futures_util::{StreamExt, stream};
 use super::Service;
 use super::submit::SubmitError;
 use crate::domain::binding::MediaItem;
-use crate::domain::fault::{Fault, Faults};
+use crate::domain::fault::{WorkflowFault, WorkflowFaults};
 use crate::domain::id::PromptId;
 use crate::domain::input::{JobInput, MediaValue, RemoteInput, StoredInput, placeholder, server_name};
 use crate::domain::media::{MediaFile, own_media};
-use crate::media::{Incoming, MediaError, Stored};
+use crate::media::{IncomingFile, MediaError, StoredFile};
 
 /// Base64 as browsers and the standard libraries write it, with or without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -29,24 +29,24 @@ const BASE64_CHUNK: usize = 64 * 1024;
 
 /// A file that came with a request.
 #[derive(Debug)]
-pub struct Part {
+pub struct RequestFile {
     /// The caller's name for it.
     pub filename: String,
     /// Its bytes; taken by the first value that points at it.
-    pub incoming: Option<Incoming>,
+    pub incoming: Option<IncomingFile>,
 }
 
 /// A job's files and the names that stand for them in its graph.
 #[derive(Debug, Default)]
-pub(super) struct Gathered {
+pub(super) struct GatheredInputs {
     pub names: Vec<String>,
     pub files: Vec<JobInput>,
 }
 
 /// One file, found.
-pub(super) enum Found {
+pub(super) enum FoundInput {
     OnServer(String),
-    New(Incoming),
+    New(IncomingFile),
     Kept(StoredInput),
     /// A file that this job made, which is to be kept as an input, too.
     Output(PromptId, MediaFile),
@@ -54,13 +54,13 @@ pub(super) enum Found {
 }
 
 /// Why a file is not to be had.
-pub(super) enum Wrong {
+pub(super) enum InputProblem {
     /// The caller's mistake; goes on after the parameter's name.
     Value(String),
     Failed(SubmitError),
 }
 
-impl From<MediaError> for Wrong {
+impl From<MediaError> for InputProblem {
     fn from(error: MediaError) -> Self {
         match error {
             MediaError::Source(why) => Self::Value(why.to_string()),
@@ -70,7 +70,7 @@ impl From<MediaError> for Wrong {
     }
 }
 
-impl From<crate::store::StoreError> for Wrong {
+impl From<crate::store::StoreError> for InputProblem {
     fn from(error: crate::store::StoreError) -> Self {
         Self::Failed(error.into())
     }
@@ -82,27 +82,27 @@ impl Service {
         &self,
         job: PromptId,
         items: &[MediaItem<'_>],
-        mut parts: Vec<Part>,
+        mut parts: Vec<RequestFile>,
         own_url: &str,
-    ) -> Result<Gathered, SubmitError> {
+    ) -> Result<GatheredInputs, SubmitError> {
         let limit = self.limits.max_inputs;
         if items.len() > limit {
             let message =
                 format!("the parameters name {} files; a job may have {limit} (max_inputs)", items.len());
-            return Err(SubmitError::InvalidParams(Fault::whole(message)));
+            return Err(SubmitError::InvalidParams(WorkflowFault::whole(message)));
         }
-        let (mut found, mut faults) = (Vec::with_capacity(items.len()), Faults::default());
+        let (mut found, mut faults) = (Vec::with_capacity(items.len()), WorkflowFaults::default());
         for item in items {
             match self.find(&item.value, &mut parts, own_url).await {
                 Ok(file) => found.push(file),
-                Err(Wrong::Value(why)) => faults.push(item.fault(&why)),
-                Err(Wrong::Failed(error)) => return Err(error),
+                Err(InputProblem::Value(why)) => faults.push(item.fault(&why)),
+                Err(InputProblem::Failed(error)) => return Err(error),
             }
         }
         if !faults.is_empty() {
             return Err(SubmitError::InvalidParams(faults));
         }
-        let mut gathered = Gathered::default();
+        let mut gathered = GatheredInputs::default();
         for (at, (item, file)) in items.iter().zip(found).enumerate() {
             self.add(&mut gathered, file, item, placeholder(job, at)).await?;
         }
@@ -111,17 +111,17 @@ impl Service {
 
     async fn add(
         &self,
-        gathered: &mut Gathered,
-        file: Found,
+        gathered: &mut GatheredInputs,
+        file: FoundInput,
         item: &MediaItem<'_>,
         placeholder: String,
     ) -> Result<(), SubmitError> {
         let kept = match file {
-            Found::OnServer(name) => {
+            FoundInput::OnServer(name) => {
                 gathered.names.push(name);
                 return Ok(());
             }
-            Found::Remote(url) => {
+            FoundInput::Remote(url) => {
                 gathered.names.push(placeholder.clone());
                 gathered.files.push(JobInput::Remote(RemoteInput {
                     url,
@@ -130,10 +130,10 @@ impl Service {
                 }));
                 return Ok(());
             }
-            Found::Kept(kept) => kept,
-            Found::Output(job, output) => self.keep_output(job, &output, item).await?,
-            Found::New(incoming) => {
-                let Stored { sha256, bytes, extension, .. } =
+            FoundInput::Kept(kept) => kept,
+            FoundInput::Output(job, output) => self.keep_output(job, &output, item).await?,
+            FoundInput::New(incoming) => {
+                let StoredFile { sha256, bytes, extension, .. } =
                     self.parts.media.keep_input(incoming, self.parts.clock.now()).await?;
                 StoredInput { name: server_name(&sha256, &extension), sha256, bytes }
             }
@@ -146,9 +146,14 @@ impl Service {
         Ok(())
     }
 
-    async fn find(&self, value: &MediaValue<'_>, parts: &mut [Part], own_url: &str) -> Result<Found, Wrong> {
+    async fn find(
+        &self,
+        value: &MediaValue<'_>,
+        parts: &mut [RequestFile],
+        own_url: &str,
+    ) -> Result<FoundInput, InputProblem> {
         match value {
-            MediaValue::OnServer(name) => Ok(Found::OnServer(name.clone())),
+            MediaValue::OnServer(name) => Ok(FoundInput::OnServer(name.clone())),
             MediaValue::Url(url) => match own_media(url, own_url) {
                 Some((job, file)) => self.find_media(job, file).await,
                 None => self
@@ -156,11 +161,11 @@ impl Service {
                     .fetcher
                     .guard()
                     .parse(url)
-                    .map(|url| Found::Remote(url.into()))
-                    .map_err(|refused| Wrong::Value(format!("cannot be fetched: {refused}"))),
+                    .map(|url| FoundInput::Remote(url.into()))
+                    .map_err(|refused| InputProblem::Value(format!("cannot be fetched: {refused}"))),
             },
             MediaValue::Inline { base64, filename } => {
-                self.decode(base64, filename.as_deref()).await.map(Found::New)
+                self.decode(base64, filename.as_deref()).await.map(FoundInput::New)
             }
             MediaValue::File(id) => self.find_file(*id).await,
             MediaValue::Result { prompt_id, var, index } => {
@@ -169,12 +174,12 @@ impl Service {
             MediaValue::Part(at) => parts
                 .get_mut(*at)
                 .and_then(|part| part.incoming.take())
-                .map(Found::New)
-                .ok_or_else(|| Wrong::Value("has no part in the form".to_owned())),
+                .map(FoundInput::New)
+                .ok_or_else(|| InputProblem::Value("has no part in the form".to_owned())),
         }
     }
 
-    async fn decode(&self, base64: &str, filename: Option<&str>) -> Result<Incoming, Wrong> {
+    async fn decode(&self, base64: &str, filename: Option<&str>) -> Result<IncomingFile, InputProblem> {
         // As mail and command lines write it, in lines.
         let base64: Cow<'_, str> = if base64.bytes().any(|byte| byte.is_ascii_whitespace()) {
             base64.split_ascii_whitespace().collect::<String>().into()

@@ -15,37 +15,37 @@ mod workflows;
 
 pub use backends::{BackendError, restore_backends, unusable};
 pub use files::KeepError;
-pub use fitness::{Fit, Unfit};
-pub use folder::Folder;
-pub use gather::Part;
+pub use fitness::{BackendFitness, UnfitWorkflow};
+pub use folder::WorkflowFolder;
+pub use gather::RequestFile;
 pub use source::WorkflowSource;
-pub use submit::{JobOptions, Requires, Submission, SubmitError};
-pub use validate::Validation;
-pub use workflows::{NamedOutput, Registration, WorkflowView};
+pub use submit::{JobOptions, JobRequirements, JobSubmission, SubmitError};
+pub use validate::ValidationReport;
+pub use workflows::{NamedOutput, NewRegistration, WorkflowView};
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use self::configured::Wanted;
-use self::source::Fetched;
+use self::configured::WantedBackends;
+use self::source::WorkflowCache;
 use crate::domain::id::PromptId;
-use crate::domain::job::Status;
+use crate::domain::job::JobStatus;
 use crate::domain::media::MediaFile;
 use crate::domain::progress::Progress;
 use crate::domain::registered::WorkflowRef;
 use crate::domain::time::UnixMillis;
 use crate::domain::workflow::WorkflowLimits;
-use crate::media::{MediaError, Source};
+use crate::media::{ByteSource, MediaError};
 use crate::metrics::BackendFigures;
-use crate::scheduler::Parts;
-pub use crate::scheduler::dispatch::Expectation;
+use crate::scheduler::SchedulerDeps;
+pub use crate::scheduler::dispatch::JobForecast;
 use crate::store::{CancelOutcome, Cursor, DeleteOutcome, JobRecord, Lookup, StoreError};
 
 /// What callers may ask for.
 #[derive(Debug, Clone)]
-pub struct Limits {
+pub struct SubmissionLimits {
     /// Queued jobs beyond which no more are accepted.
     pub max_queued: u64,
     /// How long a job may run whose caller does not say.
@@ -70,7 +70,7 @@ pub struct Limits {
 
 /// Why a job cannot be told of.
 #[derive(Debug, thiserror::Error)]
-pub enum FetchError {
+pub enum ReadError {
     /// Never heard of.
     #[error("there is no such job")]
     Unknown,
@@ -96,7 +96,7 @@ pub struct JobView {
     /// How far it has come, while it runs.
     pub progress: Option<Progress>,
     /// What it may expect, until it has ended.
-    pub expectation: Option<Expectation>,
+    pub expectation: Option<JobForecast>,
 }
 
 /// A page of jobs, newest first.
@@ -111,46 +111,46 @@ pub struct JobPage {
 /// The gateway's use cases.
 #[derive(Debug)]
 pub struct Service {
-    parts: Arc<Parts>,
-    limits: Limits,
+    parts: Arc<SchedulerDeps>,
+    limits: SubmissionLimits,
     stopping: CancellationToken,
     /// Jobs in the queue, as counted at a moment, and those accepted since.
     queued: Mutex<Option<(UnixMillis, u64)>>,
-    fetched: Fetched,
-    wanted: Mutex<Wanted>,
+    fetched: WorkflowCache,
+    wanted: Mutex<WantedBackends>,
 }
 
 impl Service {
     /// Use cases on `parts`; who waits is answered at once when `stopping` is cancelled.
     #[must_use]
-    pub fn new(parts: Arc<Parts>, limits: Limits, stopping: CancellationToken) -> Self {
+    pub fn new(parts: Arc<SchedulerDeps>, limits: SubmissionLimits, stopping: CancellationToken) -> Self {
         Self {
             parts,
             limits,
             stopping,
             queued: Mutex::new(None),
-            fetched: Fetched::default(),
+            fetched: WorkflowCache::default(),
             wanted: Mutex::default(),
         }
     }
 
     /// What callers may ask for.
     #[must_use]
-    pub const fn limits(&self) -> &Limits {
+    pub const fn limits(&self) -> &SubmissionLimits {
         &self.limits
     }
 
     /// What the use cases work with.
     #[must_use]
-    pub fn parts(&self) -> &Parts {
+    pub fn parts(&self) -> &SchedulerDeps {
         &self.parts
     }
 
     /// A job as it stands; waits up to `wait` for it to end.
     ///
     /// # Errors
-    /// See [`FetchError`].
-    pub async fn result(&self, id: PromptId, wait: Duration) -> Result<JobView, FetchError> {
+    /// See [`ReadError`].
+    pub async fn result(&self, id: PromptId, wait: Duration) -> Result<JobView, ReadError> {
         let mut subscription = (!wait.is_zero()).then(|| self.parts.hub.subscribe(id));
         let deadline = self.parts.clock.now().plus(wait);
         loop {
@@ -168,11 +168,11 @@ impl Service {
         }
     }
 
-    async fn view(&self, id: PromptId) -> Result<JobView, FetchError> {
+    async fn view(&self, id: PromptId) -> Result<JobView, ReadError> {
         match self.parts.store.get(id).await? {
-            Lookup::Found(record) => self.views(vec![*record]).await.pop().ok_or(FetchError::Unknown),
-            Lookup::Gone => Err(FetchError::Gone),
-            Lookup::Unknown => Err(FetchError::Unknown),
+            Lookup::Found(record) => self.views(vec![*record]).await.pop().ok_or(ReadError::Unknown),
+            Lookup::Gone => Err(ReadError::Gone),
+            Lookup::Unknown => Err(ReadError::Unknown),
         }
     }
 
@@ -182,11 +182,11 @@ impl Service {
     /// The store failed.
     pub async fn list(
         &self,
-        status: Option<Status>,
+        status: Option<JobStatus>,
         workflow: Option<&WorkflowRef>,
         cursor: Option<Cursor>,
         limit: u32,
-    ) -> Result<JobPage, FetchError> {
+    ) -> Result<JobPage, ReadError> {
         let page = self.parts.store.list(status, workflow, cursor, limit).await?;
         Ok(JobPage { jobs: self.views(page.jobs).await, next: page.next })
     }
@@ -194,14 +194,14 @@ impl Service {
     /// Cancels a job: at once if it waits, else as soon as its server confirms. A job that has ended stays as it is.
     ///
     /// # Errors
-    /// See [`FetchError`].
-    pub async fn cancel(&self, id: PromptId) -> Result<JobView, FetchError> {
+    /// See [`ReadError`].
+    pub async fn cancel(&self, id: PromptId) -> Result<JobView, ReadError> {
         let now = self.parts.clock.now();
         let expires_at = self.parts.expiry(now);
         match self.parts.store.request_cancel(id, now, expires_at).await? {
             CancelOutcome::Cancelled => {
                 tracing::info!(prompt_id = %id, outcome = "cancelled", "job ended");
-                self.parts.metrics.job_finished(Status::Cancelled);
+                self.parts.metrics.job_finished(JobStatus::Cancelled);
                 self.parts.hub.left_queue(id);
                 self.parts.hub.job_changed(id);
             }
@@ -218,25 +218,25 @@ impl Service {
     /// Forgets a job that has ended, and its files.
     ///
     /// # Errors
-    /// See [`FetchError`].
-    pub async fn delete(&self, id: PromptId) -> Result<(), FetchError> {
+    /// See [`ReadError`].
+    pub async fn delete(&self, id: PromptId) -> Result<(), ReadError> {
         match self.parts.store.delete(id, self.parts.clock.now()).await? {
             DeleteOutcome::Deleted => Ok(self.parts.media.remove(id).await?),
-            DeleteOutcome::Unfinished => Err(FetchError::Unfinished),
-            DeleteOutcome::NotFound => Err(self.view(id).await.err().unwrap_or(FetchError::Unknown)),
+            DeleteOutcome::Unfinished => Err(ReadError::Unfinished),
+            DeleteOutcome::NotFound => Err(self.view(id).await.err().unwrap_or(ReadError::Unknown)),
         }
     }
 
     /// A stored file of a job.
     ///
     /// # Errors
-    /// See [`FetchError`].
-    pub async fn file(&self, id: PromptId, stored_as: &str) -> Result<MediaFile, FetchError> {
+    /// See [`ReadError`].
+    pub async fn file(&self, id: PromptId, stored_as: &str) -> Result<MediaFile, ReadError> {
         match self.parts.store.media(id, stored_as).await? {
             Some(file) => Ok(file),
             None => match self.parts.store.get(id).await? {
-                Lookup::Gone => Err(FetchError::Gone),
-                Lookup::Found(_) | Lookup::Unknown => Err(FetchError::Unknown),
+                Lookup::Gone => Err(ReadError::Gone),
+                Lookup::Found(_) | Lookup::Unknown => Err(ReadError::Unknown),
             },
         }
     }
@@ -244,14 +244,14 @@ impl Service {
     /// The bytes of `range` of a stored file.
     ///
     /// # Errors
-    /// See [`FetchError`].
+    /// See [`ReadError`].
     pub async fn bytes(
         &self,
         id: PromptId,
         stored_as: &str,
         range: std::ops::Range<u64>,
-    ) -> Result<Source<'static>, FetchError> {
-        self.parts.media.read(id, stored_as, range).await?.ok_or(FetchError::Unknown)
+    ) -> Result<ByteSource<'static>, ReadError> {
+        self.parts.media.read(id, stored_as, range).await?.ok_or(ReadError::Unknown)
     }
 
     /// Brings the metrics that are looked up, rather than counted, up to date.
@@ -260,7 +260,7 @@ impl Service {
     /// The store failed.
     pub async fn measure(&self) -> Result<(), StoreError> {
         let stats = self.parts.store.stats().await?;
-        for status in Status::ALL {
+        for status in JobStatus::ALL {
             let jobs =
                 stats.by_status.iter().find(|(known, _)| *known == status).map_or(0, |(_, jobs)| *jobs);
             self.parts.metrics.set_jobs(status, jobs);

@@ -4,9 +4,9 @@
 use super::{JobView, Service};
 use crate::domain::failure::Failure;
 use crate::domain::id::{BackendName, PromptId};
-use crate::domain::job::{JobState, Status};
+use crate::domain::job::{JobState, JobStatus};
 use crate::domain::redact::cut_paths;
-use crate::scheduler::dispatch::{Blocked, Expectation};
+use crate::scheduler::dispatch::{BlockedReason, JobForecast};
 use crate::store::JobRecord;
 
 /// Names told of before the others are only counted.
@@ -33,22 +33,22 @@ impl Service {
         records.into_iter().map(view).collect()
     }
 
-    fn seen(&self, mut record: JobRecord, mut expectation: Option<Expectation>) -> JobView {
+    fn seen(&self, mut record: JobRecord, mut expectation: Option<JobForecast>) -> JobView {
         let status = record.state.status();
         let progress =
-            if status == Status::Running { self.parts.hub.progress(record.prompt_id) } else { None };
-        if status != Status::Queued
+            if status == JobStatus::Running { self.parts.hub.progress(record.prompt_id) } else { None };
+        if status != JobStatus::Queued
             && let Some(expectation) = &mut expectation
         {
             (expectation.position, expectation.start) = (None, None);
         }
         let blocked = expectation.as_ref().and_then(|expectation| expectation.blocked.as_ref());
-        if let (Status::Queued, Some(blocked)) = (status, blocked) {
+        if let (JobStatus::Queued, Some(blocked)) = (status, blocked) {
             // What those that are there lack was told in more detail when that was found.
             let detail = record.msg.take();
             record.msg = Some(match (blocked, detail) {
-                (Blocked::Unable(_), Some(detail)) => detail,
-                (Blocked::Away(_), Some(detail)) if record.attempts == 0 => {
+                (BlockedReason::Unable(_), Some(detail)) => detail,
+                (BlockedReason::Away(_), Some(detail)) if record.attempts == 0 => {
                     format!("{}; {detail}", self.in_words(blocked))
                 }
                 _ => self.in_words(blocked),
@@ -60,18 +60,20 @@ impl Service {
         JobView { record, progress, expectation }
     }
 
-    fn in_words(&self, blocked: &Blocked) -> String {
+    fn in_words(&self, blocked: &BlockedReason) -> String {
         match blocked {
-            Blocked::NoServers => "waits for a server: there is none".to_owned(),
-            Blocked::NoSuchBackend(name) => format!("waits for the server {name}, which does not exist"),
-            Blocked::NoSuchLabels(labels) => {
+            BlockedReason::NoServers => "waits for a server: there is none".to_owned(),
+            BlockedReason::NoSuchBackend(name) => {
+                format!("waits for the server {name}, which does not exist")
+            }
+            BlockedReason::NoSuchLabels(labels) => {
                 format!("waits for a server with the labels {}; none has them", labels.join(", "))
             }
-            Blocked::Unable(names) => format!(
+            BlockedReason::Unable(names) => format!(
                 "waits for a server that has what the workflow needs; {} cannot run it",
                 listed(names.iter().map(BackendName::to_string))
             ),
-            Blocked::Away(names) => {
+            BlockedReason::Away(names) => {
                 let states = names.iter().map(|name| match self.parts.pool.find(name) {
                     Some(backend) => format!("{name} ({})", backend.state()),
                     None => name.to_string(),

@@ -16,11 +16,11 @@ use url::Url;
 
 use super::Service;
 use super::submit::SubmitError;
-use crate::convert::{Converted, convert, is_editor_format};
-use crate::domain::fault::Fault;
+use crate::convert::{ConvertedWorkflow, convert, is_editor_format};
+use crate::domain::fault::WorkflowFault;
 use crate::domain::params::nearest;
 use crate::domain::registered::WorkflowRef;
-use crate::fetch::{FetchError, Limits};
+use crate::fetch::{FetchError, FetchLimits};
 use crate::store::{NewWorkflow, WorkflowRecord};
 
 /// Fetched workflows that are remembered.
@@ -68,7 +68,7 @@ impl<'a> WorkflowSource<'a> {
 
 /// A workflow as it is to run.
 #[derive(Debug)]
-pub(super) struct Resolved<'a> {
+pub(super) struct ResolvedWorkflow<'a> {
     /// The API-format graph.
     pub graph: Cow<'a, str>,
     /// Which registered workflow it is, as `name@version`.
@@ -77,9 +77,9 @@ pub(super) struct Resolved<'a> {
 
 /// Workflows that were fetched, by URL, with the tags they came with.
 #[derive(Debug, Default)]
-pub(super) struct Fetched(Mutex<IndexMap<Url, (String, String)>>);
+pub(super) struct WorkflowCache(Mutex<IndexMap<Url, (String, String)>>);
 
-impl Fetched {
+impl WorkflowCache {
     fn get(&self, url: &Url) -> Option<(String, String)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(url).cloned()
     }
@@ -95,19 +95,22 @@ impl Fetched {
 }
 
 impl Service {
-    pub(super) async fn resolve<'a>(&self, source: WorkflowSource<'a>) -> Result<Resolved<'a>, SubmitError> {
+    pub(super) async fn resolve<'a>(
+        &self,
+        source: WorkflowSource<'a>,
+    ) -> Result<ResolvedWorkflow<'a>, SubmitError> {
         match source {
             WorkflowSource::Inline(text) => {
-                Ok(Resolved { graph: self.graph_of(Cow::Borrowed(text)).await?, label: None })
+                Ok(ResolvedWorkflow { graph: self.graph_of(Cow::Borrowed(text)).await?, label: None })
             }
             WorkflowSource::Url(url) => {
                 let text = self.fetch_workflow(&url).await?;
-                Ok(Resolved { graph: self.graph_of(Cow::Owned(text)).await?, label: None })
+                Ok(ResolvedWorkflow { graph: self.graph_of(Cow::Owned(text)).await?, label: None })
             }
             WorkflowSource::Registered(which) => {
                 let WorkflowRecord { version, workflow } = self.registered(&which).await?;
                 let label = Some(format!("{}@{version}", workflow.name));
-                Ok(Resolved { graph: self.registered_graph(workflow).await.into(), label })
+                Ok(ResolvedWorkflow { graph: self.registered_graph(workflow).await.into(), label })
             }
         }
     }
@@ -130,7 +133,7 @@ impl Service {
     ///
     /// # Errors
     /// [`SubmitError::Unconvertible`], or [`SubmitError::ServersUnknown`] while no server has told its classes.
-    pub async fn convert(&self, text: &str) -> Result<Converted, SubmitError> {
+    pub async fn convert(&self, text: &str) -> Result<ConvertedWorkflow, SubmitError> {
         let pool = &self.parts.pool;
         let mut classes = pool.object_infos();
         if classes.is_empty() {
@@ -191,10 +194,10 @@ impl Service {
         let fetcher = &self.parts.fetcher;
         let url = fetcher.guard().parse(text).map_err(|refused| {
             let message = format!("the workflow's URL cannot be fetched: {refused}");
-            SubmitError::InvalidWorkflow(Fault::whole(message))
+            SubmitError::InvalidWorkflow(WorkflowFault::whole(message))
         })?;
         let unavailable = |error: FetchError| SubmitError::WorkflowUnavailable(error.to_string());
-        let limits = Limits { bytes: self.limits.max_workflow, total: FETCH, ..Limits::default() };
+        let limits = FetchLimits { bytes: self.limits.max_workflow, total: FETCH, ..FetchLimits::default() };
         let known = self.fetched.get(&url);
         let answer = match &known {
             Some((etag, _)) => fetcher.open_if_none_match(&url, etag, limits).await.map_err(unavailable)?,

@@ -6,15 +6,15 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use super::Service;
-use super::fitness::{Fit, Unfit, nobody_can, unable, unfit};
-use super::gather::Part;
-use super::source::{Resolved, WorkflowSource};
+use super::fitness::{BackendFitness, UnfitWorkflow, nobody_can, unable, unfit};
+use super::gather::RequestFile;
+use super::source::{ResolvedWorkflow, WorkflowSource};
 use crate::convert::ConvertFault;
-use crate::domain::binding::{Given, Plan};
-use crate::domain::fault::Faults;
+use crate::domain::binding::{BindingPlan, GivenValue};
+use crate::domain::fault::WorkflowFaults;
 use crate::domain::id::{BackendName, PromptId};
 use crate::domain::job::NewJob;
-use crate::domain::needs::Needs;
+use crate::domain::needs::JobNeeds;
 use crate::domain::params::Params;
 use crate::domain::registered::WorkflowName;
 use crate::domain::time::UnixMillis;
@@ -28,13 +28,13 @@ const COUNT_QUEUE: Duration = Duration::from_secs(1);
 
 /// A job as a caller wants it run.
 #[derive(Debug)]
-pub struct Submission<'a> {
+pub struct JobSubmission<'a> {
     /// The workflow, in any form.
     pub workflow: WorkflowSource<'a>,
     /// Values for the parameters it declares.
-    pub params: Vec<(String, Given<'a>)>,
-    /// The files that came with the request, where [`Given::Parts`] points.
-    pub parts: Vec<Part>,
+    pub params: Vec<(String, GivenValue<'a>)>,
+    /// The files that came with the request, where [`GivenValue::Parts`] points.
+    pub parts: Vec<RequestFile>,
     /// What the gateway's own media URLs begin with.
     pub own_url: &'a str,
     /// How it is to be run.
@@ -53,7 +53,7 @@ pub struct JobOptions {
     /// Whose it is: the jobs of one priority are shared out between callers.
     pub caller: String,
     /// What it asks of its server besides what its workflow needs.
-    pub requires: Requires,
+    pub requires: JobRequirements,
     /// How many of its attempts may fail.
     pub max_attempts: Option<u32>,
     /// Whether it may run although some of its outputs cannot.
@@ -64,14 +64,14 @@ pub struct JobOptions {
 
 /// What a job asks of its server besides what its workflow needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Requires {
+pub struct JobRequirements {
     /// Labels that the server must all have.
     pub labels: Vec<String>,
     /// The one server that may run it.
     pub backend: Option<BackendName>,
 }
 
-impl Requires {
+impl JobRequirements {
     /// Whether a server is what was asked for.
     fn accept(&self, backend: &Backend) -> bool {
         self.backend.as_ref().is_none_or(|name| name == backend.name())
@@ -84,13 +84,13 @@ impl Requires {
 pub enum SubmitError {
     /// The workflow cannot be run by any ComfyUI.
     #[error("the workflow is not valid")]
-    InvalidWorkflow(Faults),
+    InvalidWorkflow(WorkflowFaults),
     /// No server can run it.
     #[error("no server can run the workflow")]
-    Unfit(Unfit),
+    Unfit(UnfitWorkflow),
     /// The parameters do not fit the workflow.
     #[error("the parameters do not fit the workflow")]
-    InvalidParams(Faults),
+    InvalidParams(WorkflowFaults),
     /// No registered workflow is called so; one sentence that says what there is instead.
     #[error("{0}")]
     UnknownWorkflow(String),
@@ -145,7 +145,7 @@ impl SubmitError {
 }
 
 /// The servers that cannot run a job, and what its caller is told of it.
-struct Unable {
+struct UnableBackends {
     not_on: Vec<BackendName>,
     msg: Option<String>,
 }
@@ -155,8 +155,8 @@ impl Service {
     ///
     /// # Errors
     /// See [`SubmitError`]; nothing was accepted.
-    pub async fn submit(&self, submission: Submission<'_>) -> Result<PromptId, SubmitError> {
-        let Resolved { graph, label } = self.resolve(submission.workflow).await?;
+    pub async fn submit(&self, submission: JobSubmission<'_>) -> Result<PromptId, SubmitError> {
+        let ResolvedWorkflow { graph, label } = self.resolve(submission.workflow).await?;
         let workflow =
             Workflow::parse_within(&graph, self.limits.workflow).map_err(SubmitError::InvalidWorkflow)?;
         let params = Params::declared_in(&workflow, &self.parts.pool.object_infos())
@@ -166,15 +166,15 @@ impl Service {
         self.admit(created_at).await?;
         // Judged before any file is kept: what is refused leaves nothing behind.
         let options = submission.options;
-        let Unable { not_on, msg } = self.unable(&plan, &options).await?;
+        let UnableBackends { not_on, msg } = self.unable(&plan, &options).await?;
         let prompt_id = self.parts.random.prompt_id(created_at);
         let gathered = self.gather(prompt_id, plan.media(), submission.parts, submission.own_url).await?;
         let bound = plan.bind(&gathered.names, &mut || self.parts.random.seed());
-        let needs = Workflow::parse(&bound.graph).map(|workflow| Needs::of(&workflow)).unwrap_or_default();
-        let Requires { labels, backend } = options.requires;
+        let needs = Workflow::parse(&bound.graph).map(|workflow| JobNeeds::of(&workflow)).unwrap_or_default();
+        let JobRequirements { labels, backend } = options.requires;
         let job = NewJob {
             prompt_id,
-            needs: Needs { labels, backend, ..needs },
+            needs: JobNeeds { labels, backend, ..needs },
             graph: bound.graph.into(),
             priority: options.priority,
             run_timeout: options.timeout.unwrap_or(self.limits.default_timeout),
@@ -206,10 +206,14 @@ impl Service {
     ///
     /// # Errors
     /// [`SubmitError::Unfit`] when none can, or none of those that were asked for.
-    async fn unable(&self, plan: &Plan<'_, '_>, options: &JobOptions) -> Result<Unable, SubmitError> {
+    async fn unable(
+        &self,
+        plan: &BindingPlan<'_, '_>,
+        options: &JobOptions,
+    ) -> Result<UnableBackends, SubmitError> {
         let mut fits = self.fits_of(plan, options.partial).await?;
         let not_on = unable(&fits);
-        let found = |fit: &Fit| self.parts.pool.find(&fit.backend);
+        let found = |fit: &BackendFitness| self.parts.pool.find(&fit.backend);
         fits.retain(|fit| found(fit).is_some_and(|backend| options.requires.accept(&backend)));
         if nobody_can(&fits) {
             return Err(SubmitError::Unfit(unfit(&fits, plan)));
@@ -217,7 +221,7 @@ impl Service {
         fits.retain(|fit| found(fit).is_some_and(|backend| backend.is_usable()));
         let missing = nobody_can(&fits).then(|| unfit(&fits, plan).faults.into_iter().next()).flatten();
         let msg = missing.map(|fault| format!("the servers that are up cannot run it: {}", fault.message));
-        Ok(Unable { not_on, msg })
+        Ok(UnableBackends { not_on, msg })
     }
 
     /// Refuses a job when the queue is full. The queue is counted anew once a second at most; in between, every

@@ -3,24 +3,24 @@
 use serde_json::{Value, json};
 
 use super::Service;
-use super::fitness::{Fit, nobody_can, node_errors, unfit};
-use super::submit::{Submission, SubmitError};
-use crate::domain::fault::{Fault, Faults};
+use super::fitness::{BackendFitness, nobody_can, node_errors, unfit};
+use super::submit::{JobSubmission, SubmitError};
+use crate::domain::fault::{WorkflowFault, WorkflowFaults};
 use crate::domain::params::Params;
 use crate::domain::validation::GraphFaults;
 use crate::domain::workflow::Workflow;
 
 /// What a submission would come to.
 #[derive(Debug)]
-pub struct Validation {
+pub struct ValidationReport {
     /// Whether it would be accepted.
     pub ok: bool,
     /// Why not, with pointers from the request's root.
-    pub faults: Faults,
+    pub faults: WorkflowFaults,
     /// What a server has against the workflow, by node: in the best case what it would leave out.
     pub node_errors: Value,
     /// What each server says.
-    pub fits: Vec<Fit>,
+    pub fits: Vec<BackendFitness>,
 }
 
 impl Service {
@@ -29,7 +29,7 @@ impl Service {
     /// # Errors
     /// What keeps it from being judged: an unknown name, a URL that cannot be fetched, the store. Faults of the
     /// workflow and of the parameters are no errors here.
-    pub async fn validate(&self, submission: &Submission<'_>) -> Result<Validation, SubmitError> {
+    pub async fn validate(&self, submission: &JobSubmission<'_>) -> Result<ValidationReport, SubmitError> {
         match self.judge(submission).await {
             Err(SubmitError::InvalidWorkflow(faults)) => Ok(bad("/workflow", faults)),
             Err(SubmitError::InvalidParams(faults)) => Ok(bad("/params", faults)),
@@ -37,7 +37,7 @@ impl Service {
         }
     }
 
-    async fn judge(&self, submission: &Submission<'_>) -> Result<Validation, SubmitError> {
+    async fn judge(&self, submission: &JobSubmission<'_>) -> Result<ValidationReport, SubmitError> {
         let resolved = self.resolve(submission.workflow.clone()).await?;
         let workflow = Workflow::parse_within(&resolved.graph, self.limits.workflow)
             .map_err(SubmitError::InvalidWorkflow)?;
@@ -47,18 +47,23 @@ impl Service {
         let fits = self.fits_of(&plan, submission.options.partial).await?;
         if nobody_can(&fits) {
             let unfit = unfit(&fits, &plan);
-            return Ok(Validation { ok: false, faults: unfit.faults, node_errors: unfit.node_errors, fits });
+            return Ok(ValidationReport {
+                ok: false,
+                faults: unfit.faults,
+                node_errors: unfit.node_errors,
+                fits,
+            });
         }
         let partly = fits
             .iter()
             .filter_map(|fit| fit.faults.as_ref())
             .find(|faults| !faults.refuses(submission.options.partial));
         let node_errors = partly.map_or_else(|| json!({}), |faults: &GraphFaults| node_errors(faults));
-        Ok(Validation { ok: true, faults: Faults::default(), node_errors, fits })
+        Ok(ValidationReport { ok: true, faults: WorkflowFaults::default(), node_errors, fits })
     }
 }
 
-fn bad(below: &str, faults: Faults) -> Validation {
-    let faults = faults.map(|fault| Fault { pointer: format!("{below}{}", fault.pointer), ..fault });
-    Validation { ok: false, faults, node_errors: json!({}), fits: Vec::new() }
+fn bad(below: &str, faults: WorkflowFaults) -> ValidationReport {
+    let faults = faults.map(|fault| WorkflowFault { pointer: format!("{below}{}", fault.pointer), ..fault });
+    ValidationReport { ok: false, faults, node_errors: json!({}), fits: Vec::new() }
 }

@@ -3,10 +3,10 @@
 use serde_json::Value;
 
 use super::Service;
-use super::fitness::{Fit, links_hold};
+use super::fitness::{BackendFitness, links_hold};
 use super::submit::SubmitError;
-use crate::convert::{Warning, is_editor_format};
-use crate::domain::object_info::Classes;
+use crate::convert::{ConversionWarning, is_editor_format};
+use crate::domain::object_info::NodeClasses;
 use crate::domain::params::Params;
 use crate::domain::registered::{WorkflowName, WorkflowRef};
 use crate::domain::schema;
@@ -16,7 +16,7 @@ use crate::store::{NewWorkflow, Registered, StoreError, WorkflowRecord, Workflow
 
 /// A workflow as a caller registers it.
 #[derive(Debug)]
-pub struct Registration<'a> {
+pub struct NewRegistration<'a> {
     /// Its name.
     pub name: WorkflowName,
     /// A title for people.
@@ -52,7 +52,7 @@ pub struct WorkflowView {
     /// What it gives.
     pub outputs: Vec<NamedOutput>,
     /// What each server says to it with its own defaults.
-    pub fits: Vec<Fit>,
+    pub fits: Vec<BackendFitness>,
 }
 
 impl Service {
@@ -60,7 +60,10 @@ impl Service {
     ///
     /// # Errors
     /// See [`SubmitError`]; nothing was registered.
-    pub async fn register(&self, new: Registration<'_>) -> Result<(Registered, Vec<Warning>), SubmitError> {
+    pub async fn register(
+        &self,
+        new: NewRegistration<'_>,
+    ) -> Result<(Registered, Vec<ConversionWarning>), SubmitError> {
         let newest =
             self.parts.store.workflow(&WorkflowRef { name: new.name.clone(), version: None }).await?;
         if !new.from_folder && newest.is_some_and(|newest| self.is_from_folder(&newest)) {
@@ -160,7 +163,7 @@ impl Service {
 }
 
 /// The nodes that are named as outputs or whose class is an end of a graph.
-fn outputs(workflow: &Workflow<'_>, classes: &dyn Classes) -> Vec<NamedOutput> {
+fn outputs(workflow: &Workflow<'_>, classes: &dyn NodeClasses) -> Vec<NamedOutput> {
     let names = crate::domain::outputs::OutputNames::of(workflow);
     let nodes = workflow.nodes().iter().filter_map(|node| {
         let var = names.of_node(&node.id);

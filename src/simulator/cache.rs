@@ -8,16 +8,16 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::faults::lock;
-use super::files::Files;
-use super::nodes::Data;
+use super::files::ServerFolders;
+use super::nodes::LinkData;
 
 /// What a class and its inputs, with all that lead to them, come down to. `None`: never the same twice.
-pub(super) type Key = Option<[u8; 32]>;
+pub(super) type CacheKey = Option<[u8; 32]>;
 
 /// What a node gave.
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
-    pub(super) outputs: Vec<Data>,
+pub(super) struct CacheEntry {
+    pub(super) outputs: Vec<LinkData>,
     /// What it shows, absent when it shows nothing.
     pub(super) ui: Option<Value>,
     /// The `meta` of the run it comes from: it may name other node ids.
@@ -26,11 +26,11 @@ pub(super) struct Entry {
 
 /// The kept results of one life of the server.
 #[derive(Debug, Default)]
-pub(super) struct Cache(Mutex<HashMap<[u8; 32], Arc<Entry>>>);
+pub(super) struct NodeCache(Mutex<HashMap<[u8; 32], Arc<CacheEntry>>>);
 
-impl Cache {
+impl NodeCache {
     /// Drops what this job does not use, and gives back what it does.
-    pub(super) fn begin(&self, keys: &HashMap<String, Key>) -> HashMap<String, Arc<Entry>> {
+    pub(super) fn begin(&self, keys: &HashMap<String, CacheKey>) -> HashMap<String, Arc<CacheEntry>> {
         let mut entries = lock(&self.0);
         let used: HashSet<_> = keys.values().flatten().collect();
         entries.retain(|key, _| used.contains(key));
@@ -39,7 +39,7 @@ impl Cache {
         found.collect()
     }
 
-    pub(super) fn keep(&self, key: Key, entry: &Arc<Entry>) {
+    pub(super) fn keep(&self, key: CacheKey, entry: &Arc<CacheEntry>) {
         if let Some(key) = key {
             lock(&self.0).insert(key, Arc::clone(entry));
         }
@@ -51,7 +51,7 @@ impl Cache {
 }
 
 /// The keys of all nodes of a graph. `_meta` is no part of them.
-pub(super) fn keys(graph: &Map<String, Value>, files: &Files) -> HashMap<String, Key> {
+pub(super) fn keys(graph: &Map<String, Value>, files: &ServerFolders) -> HashMap<String, CacheKey> {
     let mut keys = HashMap::new();
     for id in graph.keys() {
         key_of(id, graph, files, &mut keys);
@@ -59,7 +59,12 @@ pub(super) fn keys(graph: &Map<String, Value>, files: &Files) -> HashMap<String,
     keys
 }
 
-fn key_of(id: &str, graph: &Map<String, Value>, files: &Files, keys: &mut HashMap<String, Key>) -> Key {
+fn key_of(
+    id: &str,
+    graph: &Map<String, Value>,
+    files: &ServerFolders,
+    keys: &mut HashMap<String, CacheKey>,
+) -> CacheKey {
     if let Some(key) = keys.get(id) {
         return *key;
     }
@@ -70,7 +75,12 @@ fn key_of(id: &str, graph: &Map<String, Value>, files: &Files, keys: &mut HashMa
     key
 }
 
-fn compute(id: &str, graph: &Map<String, Value>, files: &Files, keys: &mut HashMap<String, Key>) -> Key {
+fn compute(
+    id: &str,
+    graph: &Map<String, Value>,
+    files: &ServerFolders,
+    keys: &mut HashMap<String, CacheKey>,
+) -> CacheKey {
     let node = &graph.get(id)?;
     let class = node["class_type"].as_str()?;
     let mut digest = Sha256::new();
@@ -127,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_key_follows_from_class_and_inputs_alone() {
-        let files = Files::open(None).unwrap();
+        let files = ServerFolders::open(None).unwrap();
         let first = keys(&graph(1, "a", "1"), &files);
         assert_eq!(first["9"], keys(&graph(1, "b", "77"), &files)["9"]);
         assert_ne!(first["9"], keys(&graph(2, "a", "1"), &files)["9"]);
@@ -135,9 +145,9 @@ mod tests {
 
     #[test]
     fn an_entry_stays_only_while_every_job_uses_it() {
-        let files = Files::open(None).unwrap();
-        let cache = Cache::default();
-        let entry = Arc::new(Entry { outputs: vec![], ui: None, meta: Value::Null });
+        let files = ServerFolders::open(None).unwrap();
+        let cache = NodeCache::default();
+        let entry = Arc::new(CacheEntry { outputs: vec![], ui: None, meta: Value::Null });
         let (one, two) = (keys(&graph(1, "", "1"), &files), keys(&graph(2, "", "1"), &files));
         cache.keep(one["9"], &entry);
         assert_eq!(cache.begin(&one).len(), 1);
@@ -147,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_cycle_ends_and_is_never_cached() {
-        let files = Files::open(None).unwrap();
+        let files = ServerFolders::open(None).unwrap();
         let Value::Object(graph) = json!({
             "1": { "class_type": "ImageInvert", "inputs": { "image": ["2", 0] } },
             "2": { "class_type": "ImageInvert", "inputs": { "image": ["1", 0] } },

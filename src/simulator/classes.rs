@@ -3,7 +3,7 @@
 
 /// What an input takes.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Kind {
+pub(super) enum InputKind {
     /// The output of a node, of this type; `*` takes any.
     Link(&'static str),
     Int {
@@ -28,7 +28,7 @@ pub(super) enum Kind {
     Picture,
 }
 
-impl Kind {
+impl InputKind {
     /// The type a link into this input must have.
     pub(super) const fn type_name(self) -> &'static str {
         match self {
@@ -44,19 +44,19 @@ impl Kind {
 
 /// One input of a class.
 #[derive(Debug)]
-pub(super) struct Input {
+pub(super) struct ClassInput {
     pub(super) name: &'static str,
-    pub(super) kind: Kind,
+    pub(super) kind: InputKind,
     pub(super) required: bool,
 }
 
 /// One node class.
 #[derive(Debug)]
-pub(super) struct Class {
+pub(super) struct SimulatedClass {
     pub(super) name: &'static str,
     pub(super) title: &'static str,
     pub(super) category: &'static str,
-    pub(super) inputs: &'static [Input],
+    pub(super) inputs: &'static [ClassInput],
     pub(super) outputs: &'static [&'static str],
     pub(super) output_node: bool,
 }
@@ -101,51 +101,51 @@ const SCHEDULERS: &[&str] = &[
     "kl_optimal",
 ];
 
-const fn needs(name: &'static str, kind: Kind) -> Input {
-    Input { name, kind, required: true }
+const fn needs(name: &'static str, kind: InputKind) -> ClassInput {
+    ClassInput { name, kind, required: true }
 }
 
-const fn may(name: &'static str, kind: Kind) -> Input {
-    Input { name, kind, required: false }
+const fn may(name: &'static str, kind: InputKind) -> ClassInput {
+    ClassInput { name, kind, required: false }
 }
 
-const fn int(default: i128, min: i128, max: i128) -> Kind {
-    Kind::Int { default, min, max }
+const fn int(default: i128, min: i128, max: i128) -> InputKind {
+    InputKind::Int { default, min, max }
 }
 
-const fn float(default: f64, min: f64, max: f64) -> Kind {
-    Kind::Float { default, min, max }
+const fn float(default: f64, min: f64, max: f64) -> InputKind {
+    InputKind::Float { default, min, max }
 }
 
-const fn text(default: &'static str) -> Kind {
-    Kind::Text { default, multiline: false }
+const fn text(default: &'static str) -> InputKind {
+    InputKind::Text { default, multiline: false }
 }
 
 const fn class(
     name: &'static str,
     title: &'static str,
     category: &'static str,
-    inputs: &'static [Input],
+    inputs: &'static [ClassInput],
     outputs: &'static [&'static str],
-) -> Class {
-    Class { name, title, category, inputs, outputs, output_node: false }
+) -> SimulatedClass {
+    SimulatedClass { name, title, category, inputs, outputs, output_node: false }
 }
 
 const fn output(
     name: &'static str,
     title: &'static str,
     category: &'static str,
-    inputs: &'static [Input],
+    inputs: &'static [ClassInput],
     outputs: &'static [&'static str],
-) -> Class {
-    Class { name, title, category, inputs, outputs, output_node: true }
+) -> SimulatedClass {
+    SimulatedClass { name, title, category, inputs, outputs, output_node: true }
 }
 
-const LINES: Kind = Kind::Text { default: "", multiline: true };
-const IMAGE: Kind = Kind::Link("IMAGE");
-const ANY: Kind = Kind::Link("*");
+const LINES: InputKind = InputKind::Text { default: "", multiline: true };
+const IMAGE: InputKind = InputKind::Link("IMAGE");
+const ANY: InputKind = InputKind::Link("*");
 
-pub(super) static CLASSES: &[Class] = &[
+pub(super) static CLASSES: &[SimulatedClass] = &[
     class(
         "EmptyImage",
         "Empty Image",
@@ -166,7 +166,7 @@ pub(super) static CLASSES: &[Class] = &[
         &[],
     ),
     output("PreviewImage", "Preview Image", "image", &[needs("images", IMAGE)], &[]),
-    class("LoadImage", "Load Image", "image", &[needs("image", Kind::Picture)], &["IMAGE", "MASK"]),
+    class("LoadImage", "Load Image", "image", &[needs("image", InputKind::Picture)], &["IMAGE", "MASK"]),
     class("ImageInvert", "Invert Image Colors", "image/color", &[needs("image", IMAGE)], &["IMAGE"]),
     class(
         "ImageScale",
@@ -176,11 +176,11 @@ pub(super) static CLASSES: &[Class] = &[
             needs("image", IMAGE),
             needs(
                 "upscale_method",
-                Kind::Choice(&["nearest-exact", "bilinear", "area", "bicubic", "lanczos"]),
+                InputKind::Choice(&["nearest-exact", "bilinear", "area", "bicubic", "lanczos"]),
             ),
             needs("width", int(512, 0, SIDE)),
             needs("height", int(512, 0, SIDE)),
-            needs("crop", Kind::Choice(&["disabled", "center"])),
+            needs("crop", InputKind::Choice(&["disabled", "center"])),
         ],
         &["IMAGE"],
     ),
@@ -205,14 +205,14 @@ pub(super) static CLASSES: &[Class] = &[
         "CheckpointLoaderSimple",
         "Load Checkpoint",
         "model/loaders",
-        &[needs("ckpt_name", Kind::Checkpoint)],
+        &[needs("ckpt_name", InputKind::Checkpoint)],
         &["MODEL", "CLIP", "VAE"],
     ),
     class(
         "CLIPTextEncode",
         "CLIP Text Encode (Prompt)",
         "model/conditioning",
-        &[needs("text", LINES), needs("clip", Kind::Link("CLIP"))],
+        &[needs("text", LINES), needs("clip", InputKind::Link("CLIP"))],
         &["CONDITIONING"],
     ),
     class(
@@ -231,15 +231,15 @@ pub(super) static CLASSES: &[Class] = &[
         "KSampler",
         "model/sampling",
         &[
-            needs("model", Kind::Link("MODEL")),
+            needs("model", InputKind::Link("MODEL")),
             needs("seed", int(0, 0, U64)),
             needs("steps", int(20, 1, 10_000)),
             needs("cfg", float(8.0, 0.0, 100.0)),
-            needs("sampler_name", Kind::Choice(SAMPLERS)),
-            needs("scheduler", Kind::Choice(SCHEDULERS)),
-            needs("positive", Kind::Link("CONDITIONING")),
-            needs("negative", Kind::Link("CONDITIONING")),
-            needs("latent_image", Kind::Link("LATENT")),
+            needs("sampler_name", InputKind::Choice(SAMPLERS)),
+            needs("scheduler", InputKind::Choice(SCHEDULERS)),
+            needs("positive", InputKind::Link("CONDITIONING")),
+            needs("negative", InputKind::Link("CONDITIONING")),
+            needs("latent_image", InputKind::Link("LATENT")),
             needs("denoise", float(1.0, 0.0, 1.0)),
         ],
         &["LATENT"],
@@ -248,7 +248,7 @@ pub(super) static CLASSES: &[Class] = &[
         "VAEDecode",
         "VAE Decode",
         "model/latent",
-        &[needs("samples", Kind::Link("LATENT")), needs("vae", Kind::Link("VAE"))],
+        &[needs("samples", InputKind::Link("LATENT")), needs("vae", InputKind::Link("VAE"))],
         &["IMAGE"],
     ),
     class(
@@ -262,7 +262,7 @@ pub(super) static CLASSES: &[Class] = &[
         "SimSaveWav",
         "Save Simulated Audio (WAV)",
         "simulator",
-        &[needs("audio", Kind::Link("AUDIO")), needs("filename_prefix", text("audio/ComfyUI"))],
+        &[needs("audio", InputKind::Link("AUDIO")), needs("filename_prefix", text("audio/ComfyUI"))],
         &[],
     ),
     output("SimServerError", "Fail the Server", "simulator", &[may("any", ANY)], &[]),
@@ -280,8 +280,8 @@ pub(super) static CLASSES: &[Class] = &[
         &[
             needs("seconds", float(1.0, 0.0, 3_600.0)),
             needs("steps", int(5, 1, 1_000)),
-            needs("preview", Kind::Switch(false)),
-            needs("interruptible", Kind::Switch(true)),
+            needs("preview", InputKind::Switch(false)),
+            needs("interruptible", InputKind::Switch(true)),
             needs("seed", int(0, 0, 1 << 63)),
         ],
         &["STRING"],
@@ -291,7 +291,7 @@ pub(super) static CLASSES: &[Class] = &[
         "LabFail",
         "lab",
         &[
-            needs("mode", Kind::Choice(&["raise", "oom", "exit", "interrupt"])),
+            needs("mode", InputKind::Choice(&["raise", "oom", "exit", "interrupt"])),
             needs("message", text("boom")),
             may("any", ANY),
         ],
@@ -302,7 +302,7 @@ pub(super) static CLASSES: &[Class] = &[
         "LabBlock",
         "LabBlock",
         "lab",
-        &[needs("message", text("blocked!")), needs("silent", Kind::Switch(false))],
+        &[needs("message", text("blocked!")), needs("silent", InputKind::Switch(false))],
         &["IMAGE"],
     ),
     output(
@@ -315,6 +315,6 @@ pub(super) static CLASSES: &[Class] = &[
 ];
 
 /// The class of this name.
-pub(super) fn find(name: &str) -> Option<&'static Class> {
+pub(super) fn find(name: &str) -> Option<&'static SimulatedClass> {
     CLASSES.iter().find(|class| class.name == name)
 }

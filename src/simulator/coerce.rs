@@ -3,12 +3,12 @@
 
 use serde_json::{Number, Value, json};
 
-use super::classes::Kind;
+use super::classes::InputKind;
 use super::pyjson;
 
 /// Why a value is refused.
 #[derive(Debug, PartialEq)]
-pub(super) enum Refusal {
+pub(super) enum ValueRefusal {
     /// The conversion failed with this message of Python's.
     WrongType(String),
     TooSmall(String),
@@ -20,15 +20,15 @@ pub(super) enum Refusal {
 ///
 /// # Errors
 /// When it cannot be converted, or lies outside the limits.
-pub(super) fn coerce(kind: Kind, value: &Value) -> Result<Value, Refusal> {
+pub(super) fn coerce(kind: InputKind, value: &Value) -> Result<Value, ValueRefusal> {
     match kind {
-        Kind::Int { min, max, .. } => {
-            let number = to_int(value).map_err(Refusal::WrongType)?;
+        InputKind::Int { min, max, .. } => {
+            let number = to_int(value).map_err(ValueRefusal::WrongType)?;
             limits(&number, &min, &max, ToString::to_string)?;
             Ok(Value::Number(number_of(&number.to_string())))
         }
-        Kind::Float { min, max, .. } => {
-            let number = to_float(value).map_err(Refusal::WrongType)?;
+        InputKind::Float { min, max, .. } => {
+            let number = to_float(value).map_err(ValueRefusal::WrongType)?;
             limits(&number, &min, &max, |number| float_text(*number))?;
             let text = float_text(number);
             // A float whose text is the same keeps the caller's digits.
@@ -37,22 +37,31 @@ pub(super) fn coerce(kind: Kind, value: &Value) -> Result<Value, Refusal> {
             }
             Ok(Value::Number(number_of(&text)))
         }
-        Kind::Text { .. } => Ok(Value::String(pyjson::python(value))),
-        Kind::Switch(_) => Ok(json!(is_true(value))),
-        Kind::Choice(list) => {
+        InputKind::Text { .. } => Ok(Value::String(pyjson::python(value))),
+        InputKind::Switch(_) => Ok(json!(is_true(value))),
+        InputKind::Choice(list) => {
             let found = value.as_str().is_some_and(|text| list.contains(&text));
-            found.then(|| value.clone()).ok_or(Refusal::NotInList)
+            found.then(|| value.clone()).ok_or(ValueRefusal::NotInList)
         }
-        Kind::Link(_) | Kind::Checkpoint | Kind::Picture => Ok(value.clone()),
+        InputKind::Link(_) | InputKind::Checkpoint | InputKind::Picture => Ok(value.clone()),
     }
 }
 
-fn limits<T: PartialOrd>(number: &T, min: &T, max: &T, show: impl Fn(&T) -> String) -> Result<(), Refusal> {
+fn limits<T: PartialOrd>(
+    number: &T,
+    min: &T,
+    max: &T,
+    show: impl Fn(&T) -> String,
+) -> Result<(), ValueRefusal> {
     if number < min {
-        return Err(Refusal::TooSmall(format!("Value {} smaller than min of {}", show(number), show(min))));
+        return Err(ValueRefusal::TooSmall(format!(
+            "Value {} smaller than min of {}",
+            show(number),
+            show(min)
+        )));
     }
     if number > max {
-        return Err(Refusal::TooBig(format!("Value {} bigger than max of {}", show(number), show(max))));
+        return Err(ValueRefusal::TooBig(format!("Value {} bigger than max of {}", show(number), show(max))));
     }
     Ok(())
 }
@@ -132,10 +141,10 @@ pub(super) fn type_name(value: &Value) -> &'static str {
 mod tests {
     use super::*;
 
-    const INT: Kind = Kind::Int { default: 0, min: 0, max: u64::MAX as i128 };
-    const FLOAT: Kind = Kind::Float { default: 0.0, min: 0.0, max: 100.0 };
+    const INT: InputKind = InputKind::Int { default: 0, min: 0, max: u64::MAX as i128 };
+    const FLOAT: InputKind = InputKind::Float { default: 0.0, min: 0.0, max: 100.0 };
 
-    fn coerced(kind: Kind, text: &str) -> Result<String, Refusal> {
+    fn coerced(kind: InputKind, text: &str) -> Result<String, ValueRefusal> {
         coerce(kind, &serde_json::from_str(text).unwrap()).map(|value| value.to_string())
     }
 
@@ -147,13 +156,13 @@ mod tests {
         assert_eq!(coerced(INT, "true").unwrap(), "1");
         assert_eq!(coerced(FLOAT, "3").unwrap(), "3.0");
         assert_eq!(coerced(FLOAT, "7.50").unwrap(), "7.50");
-        assert_eq!(coerced(Kind::Text { default: "", multiline: false }, "null").unwrap(), r#""None""#);
-        assert_eq!(coerced(Kind::Switch(true), "[]").unwrap(), "false");
+        assert_eq!(coerced(InputKind::Text { default: "", multiline: false }, "null").unwrap(), r#""None""#);
+        assert_eq!(coerced(InputKind::Switch(true), "[]").unwrap(), "false");
     }
 
     #[test]
     fn refusals_read_as_pythons() {
-        let wrong = |text: &str| Refusal::WrongType(text.to_owned());
+        let wrong = |text: &str| ValueRefusal::WrongType(text.to_owned());
         assert_eq!(coerced(INT, r#""abc""#), Err(wrong("invalid literal for int() with base 10: 'abc'")));
         assert_eq!(
             coerced(INT, "null"),
@@ -161,11 +170,14 @@ mod tests {
                 "int() argument must be a string, a bytes-like object or a real number, not 'NoneType'"
             ))
         );
-        assert_eq!(coerced(INT, "-1"), Err(Refusal::TooSmall("Value -1 smaller than min of 0".to_owned())));
+        assert_eq!(
+            coerced(INT, "-1"),
+            Err(ValueRefusal::TooSmall("Value -1 smaller than min of 0".to_owned()))
+        );
         assert_eq!(
             coerced(FLOAT, "101"),
-            Err(Refusal::TooBig("Value 101.0 bigger than max of 100.0".to_owned()))
+            Err(ValueRefusal::TooBig("Value 101.0 bigger than max of 100.0".to_owned()))
         );
-        assert_eq!(coerced(Kind::Choice(&["a"]), r#""b""#), Err(Refusal::NotInList));
+        assert_eq!(coerced(InputKind::Choice(&["a"]), r#""b""#), Err(ValueRefusal::NotInList));
     }
 }

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 /// The release of ComfyUI whose behaviour is imitated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum Version {
+pub enum ComfyVersion {
     /// October 2025: any `prompt_id` is taken, there is no `/api/jobs`, an unknown class is `invalid_prompt`.
     #[value(name = "0.3.64")]
     V0_3_64,
@@ -19,7 +19,7 @@ pub enum Version {
     V0_24_0,
 }
 
-impl Version {
+impl ComfyVersion {
     /// The number as `/system_stats` shows it.
     #[must_use]
     pub const fn number(self) -> &'static str {
@@ -36,7 +36,7 @@ pub struct SimulatorConfig {
     /// The name of this server in logs and in `/system_stats` (`argv`), to tell several apart.
     pub name: String,
     /// The release that is imitated.
-    pub version: Version,
+    pub version: ComfyVersion,
     /// How long an `EmptyImage` or `KSampler` node works. With zero they are done at once.
     pub exec: Duration,
     /// In how many progress steps `EmptyImage` works when [`Self::exec`] is not zero.
@@ -54,7 +54,7 @@ pub struct SimulatorConfig {
     /// The device's free memory in bytes.
     pub vram_free: u64,
     /// What it has; see [`super::Simulator::install`].
-    pub installed: Installed,
+    pub installed: InstalledContent,
     /// Whether faults can be scripted and the record be read over HTTP, below `/simulator`.
     pub control: bool,
     /// The file to which the beginning and end of every run are appended.
@@ -63,14 +63,14 @@ pub struct SimulatorConfig {
 
 /// What a server has: the files of its model folder, and the packages of nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Installed {
+pub struct InstalledContent {
     /// The checkpoints a `CheckpointLoaderSimple` may load.
     pub checkpoints: Vec<String>,
     /// Node classes that this server lacks, of all that the simulator knows.
     pub without_classes: Vec<String>,
 }
 
-impl Default for Installed {
+impl Default for InstalledContent {
     fn default() -> Self {
         Self {
             checkpoints: vec![
@@ -86,7 +86,7 @@ impl Default for SimulatorConfig {
     fn default() -> Self {
         Self {
             name: "simulator".to_owned(),
-            version: Version::default(),
+            version: ComfyVersion::default(),
             exec: Duration::ZERO,
             steps: 8,
             history_gap: Duration::from_millis(2),
@@ -95,7 +95,7 @@ impl Default for SimulatorConfig {
             directory: None,
             vram_total: 24 << 30,
             vram_free: 22 << 30,
-            installed: Installed::default(),
+            installed: InstalledContent::default(),
             control: false,
             run_log: None,
         }

@@ -17,13 +17,13 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::faults::{Fault, Route};
-use super::record::Record;
+use super::faults::{FaultRoute, RequestFault};
+use super::record::ServerRecord;
 use super::routes::json_body;
-use super::server::Server;
+use super::server::ServerLife;
 
 /// `POST /simulator/faults`, `GET /simulator/report` and `GET /simulator/until`.
-pub(super) fn routes(server: Arc<Server>) -> Router {
+pub(super) fn routes(server: Arc<ServerLife>) -> Router {
     Router::new()
         .route("/simulator/faults", post(order))
         .route("/simulator/report", get(report))
@@ -34,30 +34,30 @@ pub(super) fn routes(server: Arc<Server>) -> Router {
 /// What is to go wrong; what is not named stays as it is.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Order {
+struct FaultOrder {
     /// Everything scripted is taken back first.
     clear: bool,
-    requests: Vec<Scripted>,
-    jobs: Jobs,
+    requests: Vec<ScriptedOrder>,
+    jobs: JobFaults,
     /// Whether the worker is stuck.
     stuck: Option<bool>,
-    sockets: Option<Sockets>,
+    sockets: Option<SocketFault>,
 }
 
 /// What the next requests for a route meet.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Scripted {
-    route: Route,
+struct ScriptedOrder {
+    route: FaultRoute,
     /// Without it: all until the next `clear`.
     times: Option<usize>,
-    fault: Kind,
+    fault: FaultJson,
 }
 
-/// A [`Fault`] as JSON has it: `"hang"`, `{"status": 503}`, `{"slow": 200}` in milliseconds.
+/// A [`RequestFault`] as JSON has it: `"hang"`, `{"status": 503}`, `{"slow": 200}` in milliseconds.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Kind {
+enum FaultJson {
     Status(u16),
     Hang,
     HangAfter,
@@ -69,18 +69,18 @@ enum Kind {
     Deaf,
 }
 
-impl From<Kind> for Fault {
-    fn from(kind: Kind) -> Self {
+impl From<FaultJson> for RequestFault {
+    fn from(kind: FaultJson) -> Self {
         match kind {
-            Kind::Status(code) => Self::Status(code, "scripted".to_owned()),
-            Kind::Hang => Self::Hang,
-            Kind::HangAfter => Self::HangAfter,
-            Kind::Slow(millis) => Self::Slow(Duration::from_millis(millis)),
-            Kind::Garbage => Self::Garbage,
-            Kind::Truncate => Self::Truncate,
-            Kind::DropBefore => Self::DropBefore,
-            Kind::DropAfter => Self::DropAfter,
-            Kind::Deaf => Self::Deaf,
+            FaultJson::Status(code) => Self::Status(code, "scripted".to_owned()),
+            FaultJson::Hang => Self::Hang,
+            FaultJson::HangAfter => Self::HangAfter,
+            FaultJson::Slow(millis) => Self::Slow(Duration::from_millis(millis)),
+            FaultJson::Garbage => Self::Garbage,
+            FaultJson::Truncate => Self::Truncate,
+            FaultJson::DropBefore => Self::DropBefore,
+            FaultJson::DropAfter => Self::DropAfter,
+            FaultJson::Deaf => Self::Deaf,
         }
     }
 }
@@ -88,7 +88,7 @@ impl From<Kind> for Fault {
 /// What goes wrong with the next jobs.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Jobs {
+struct JobFaults {
     out_of_memory: Option<usize>,
     node_error: Option<usize>,
     crash_after: Option<usize>,
@@ -97,12 +97,15 @@ struct Jobs {
 /// What happens to the websockets that are open.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Sockets {
+enum SocketFault {
     Drop,
     Deafen,
 }
 
-async fn order(State(server): State<Arc<Server>>, order: Result<Json<Order>, JsonRejection>) -> Response {
+async fn order(
+    State(server): State<Arc<ServerLife>>,
+    order: Result<Json<FaultOrder>, JsonRejection>,
+) -> Response {
     let Json(order) = match order {
         Ok(order) => order,
         Err(refused) => return (StatusCode::BAD_REQUEST, refused.body_text()).into_response(),
@@ -111,7 +114,7 @@ async fn order(State(server): State<Arc<Server>>, order: Result<Json<Order>, Jso
     if order.clear {
         faults.clear();
     }
-    for Scripted { route, times, fault } in order.requests {
+    for ScriptedOrder { route, times, fault } in order.requests {
         match times {
             Some(times) => faults.next(route, times, fault.into()),
             None => faults.always(route, fault.into()),
@@ -132,18 +135,18 @@ async fn order(State(server): State<Arc<Server>>, order: Result<Json<Order>, Jso
         None => {}
     }
     match order.sockets {
-        Some(Sockets::Drop) => server.sockets.drop_all(),
-        Some(Sockets::Deafen) => server.sockets.deafen_all(),
+        Some(SocketFault::Drop) => server.sockets.drop_all(),
+        Some(SocketFault::Deafen) => server.sockets.deafen_all(),
         None => {}
     }
     json_body(&report_of(&server))
 }
 
-async fn report(State(server): State<Arc<Server>>) -> Response {
+async fn report(State(server): State<Arc<ServerLife>>) -> Response {
     json_body(&report_of(&server))
 }
 
-fn report_of(server: &Server) -> Value {
+fn report_of(server: &ServerLife) -> Value {
     let world = &server.world;
     let mut report = world.run_log.report(world.clock.now().as_millis());
     world.recorder.read(|record| {
@@ -163,15 +166,15 @@ fn report_of(server: &Server) -> Value {
 /// `?route=prompt&more=3`, `?started=2`, `?ended=1`: that many more from now on.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Wait {
-    route: Option<Route>,
+struct CountQuery {
+    route: Option<FaultRoute>,
     more: usize,
     started: usize,
     ended: usize,
 }
 
 /// Answers when it has come to that; a crash answers nobody.
-async fn until(State(server): State<Arc<Server>>, Query(wait): Query<Wait>) -> Response {
+async fn until(State(server): State<Arc<ServerLife>>, Query(wait): Query<CountQuery>) -> Response {
     let mut begin = None;
     server
         .world
@@ -187,9 +190,9 @@ async fn until(State(server): State<Arc<Server>>, Query(wait): Query<Wait>) -> R
     json_body(&report_of(&server))
 }
 
-fn seen(record: &Record, route: Option<Route>) -> (usize, usize, usize) {
+fn seen(record: &ServerRecord, route: Option<FaultRoute>) -> (usize, usize, usize) {
     let runs: &HashMap<_, _> = &record.runs;
-    let sum = |count: fn(&super::Runs) -> u32| runs.values().map(|runs| count(runs) as usize).sum();
+    let sum = |count: fn(&super::RunCount) -> u32| runs.values().map(|runs| count(runs) as usize).sum();
     let requests = route.map_or(0, |route| record.requests(route));
     (requests, sum(|runs| runs.started), sum(|runs| runs.finished()))
 }

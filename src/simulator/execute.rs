@@ -8,58 +8,60 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::cache::{self, Entry, Key};
+use super::cache::{self, CacheEntry, CacheKey};
 use super::classes;
 use super::faults::JobPlan;
-use super::nodes::{self, Data, Expansion, Failure, Inputs, Produced, Stage, out_of_memory, raised};
-use super::order::Order;
+use super::nodes::{
+    self, LinkData, NodeExpansion, NodeFailure, NodeInputs, NodeResult, NodeStage, out_of_memory, raised,
+};
+use super::order::ExecutionOrder;
 use super::pyjson;
-use super::queue::Job;
-use super::report::{Report, Who};
-use super::run_log::Happened;
-use super::server::Server;
+use super::queue::QueuedPrompt;
+use super::report::{DisplayedNode, RunVoice};
+use super::run_log::RunEvent;
+use super::server::ServerLife;
 
 /// Runs jobs until the server's life ends.
-pub(super) async fn work(server: Arc<Server>) {
+pub(super) async fn work(server: Arc<ServerLife>) {
     loop {
         let job = server.queue.take().await;
         server.tell_status();
         tokio::select! {
             () = run(&server, &job) => {}
             () = job.forgotten.cancelled() => {
-                server.happened(&job, Happened::Dropped);
+                server.happened(&job, RunEvent::Dropped);
                 server.now_running(None, None);
             }
         }
     }
 }
 
-async fn run(server: &Server, job: &Job) {
+async fn run(server: &ServerLife, job: &QueuedPrompt) {
     let world = &server.world;
     server.reset_interrupt();
     server.now_running(job.client_id.as_deref(), None);
-    server.happened(job, Happened::Started);
+    server.happened(job, RunEvent::Started);
     world.recorder.note(|record| record.run(&job.id).started += 1);
     world.faults.unstuck().await;
-    let mut execution = Execution::new(server, job);
+    let mut execution = PromptExecution::new(server, job);
     let happened = match execution.run().await {
         Ok(()) => {
             execution.report.stage("execution_success", json!({}), false);
-            Happened::Succeeded
+            RunEvent::Succeeded
         }
-        Err((Failure::Crashed, _)) => return server.crash().await,
+        Err((NodeFailure::Crashed, _)) => return server.crash().await,
         Err((failure, at)) => {
-            let interrupted = matches!(failure, Failure::Interrupted);
+            let interrupted = matches!(failure, NodeFailure::Interrupted);
             execution.tell_failure(failure, &at);
-            if interrupted { Happened::Interrupted } else { Happened::Failed }
+            if interrupted { RunEvent::Interrupted } else { RunEvent::Failed }
         }
     };
-    let success = happened == Happened::Succeeded;
+    let success = happened == RunEvent::Succeeded;
     if !world.config.history_gap.is_zero() {
         world.clock.sleep(world.config.history_gap).await;
     }
-    let Execution { report, outputs, meta, .. } = execution;
-    let over = Report::new(server, job);
+    let PromptExecution { report, outputs, meta, .. } = execution;
+    let over = RunVoice::new(server, job);
     let entry = json!({
         "prompt": job.to_json(),
         "outputs": outputs,
@@ -84,16 +86,16 @@ async fn run(server: &Server, job: &Job) {
 }
 
 /// One job on its way.
-struct Execution<'a> {
-    server: &'a Server,
-    job: &'a Job,
-    report: Report<'a>,
+struct PromptExecution<'a> {
+    server: &'a ServerLife,
+    job: &'a QueuedPrompt,
+    report: RunVoice<'a>,
     graph: Map<String, Value>,
-    children: HashMap<String, Who>,
+    children: HashMap<String, DisplayedNode>,
     expanding: HashMap<String, Vec<(String, i64)>>,
-    keys: HashMap<String, Key>,
-    results: HashMap<String, Arc<Entry>>,
-    order: Order,
+    keys: HashMap<String, CacheKey>,
+    results: HashMap<String, Arc<CacheEntry>>,
+    order: ExecutionOrder,
     executed: Vec<String>,
     outputs: Map<String, Value>,
     meta: Map<String, Value>,
@@ -102,20 +104,20 @@ struct Execution<'a> {
 }
 
 /// What went wrong, and at which node with which inputs.
-type Ended<T> = Result<T, (Failure, (String, Value))>;
+type FailedNode<T> = Result<T, (NodeFailure, (String, Value))>;
 
-impl<'a> Execution<'a> {
-    fn new(server: &'a Server, job: &'a Job) -> Self {
+impl<'a> PromptExecution<'a> {
+    fn new(server: &'a ServerLife, job: &'a QueuedPrompt) -> Self {
         Self {
             server,
             job,
-            report: Report::new(server, job),
+            report: RunVoice::new(server, job),
             graph: job.graph.clone(),
             children: HashMap::new(),
             expanding: HashMap::new(),
             keys: cache::keys(&job.graph, &server.world.files),
             results: HashMap::new(),
-            order: Order::default(),
+            order: ExecutionOrder::default(),
             executed: Vec::new(),
             outputs: Map::new(),
             meta: Map::new(),
@@ -124,7 +126,7 @@ impl<'a> Execution<'a> {
         }
     }
 
-    async fn run(&mut self) -> Ended<()> {
+    async fn run(&mut self) -> FailedNode<()> {
         self.report.stage("execution_start", json!({}), false);
         self.results = self.server.cache.begin(&self.keys);
         let cached: Vec<_> = self.graph.keys().filter(|id| self.results.contains_key(*id)).collect();
@@ -133,17 +135,17 @@ impl<'a> Execution<'a> {
             self.order.add(id, &self.graph, |id| self.results.contains_key(id));
         }
         while let Some(id) = self.order.next(&self.graph) {
-            let who = self.children.get(&id).cloned().unwrap_or_else(|| Who::plain(&id));
+            let who = self.children.get(&id).cloned().unwrap_or_else(|| DisplayedNode::plain(&id));
             self.node(&who).await?;
             self.order.done(&id);
         }
         Ok(())
     }
 
-    async fn node(&mut self, who: &Who) -> Ended<()> {
+    async fn node(&mut self, who: &DisplayedNode) -> FailedNode<()> {
         if let Some(links) = self.expanding.remove(&who.id) {
             let outputs = links.iter().map(|(source, slot)| self.output(source, *slot)).collect();
-            let entry = Arc::new(Entry { outputs, ui: None, meta: who.meta() });
+            let entry = Arc::new(CacheEntry { outputs, ui: None, meta: who.meta() });
             self.finish(who, entry);
             return Ok(());
         }
@@ -160,25 +162,25 @@ impl<'a> Execution<'a> {
         let failed = |failure| (failure, (who.id.clone(), inputs.shown()));
         let produced = self.produce(who, &inputs).await.map_err(failed)?;
         match produced {
-            Produced { expansion: Some(expansion), .. } => self.expand(who, &expansion),
-            Produced { outputs, ui, .. } => {
+            NodeResult { expansion: Some(expansion), .. } => self.expand(who, &expansion),
+            NodeResult { outputs, ui, .. } => {
                 if let Some(ui) = &ui {
                     self.show(who, ui, who.meta());
                     self.report.executed(who, ui);
                 }
-                self.finish(who, Arc::new(Entry { outputs, ui, meta: who.meta() }));
+                self.finish(who, Arc::new(CacheEntry { outputs, ui, meta: who.meta() }));
             }
         }
         Ok(())
     }
 
-    async fn produce(&mut self, who: &Who, inputs: &Inputs) -> Result<Produced, Failure> {
+    async fn produce(&mut self, who: &DisplayedNode, inputs: &NodeInputs) -> Result<NodeResult, NodeFailure> {
         if self.plan.crash_after == Some(self.ran) {
-            return Err(Failure::Crashed);
+            return Err(NodeFailure::Crashed);
         }
         self.ran += 1;
         if self.server.is_interrupted() {
-            return Err(Failure::Interrupted);
+            return Err(NodeFailure::Interrupted);
         }
         if self.plan.out_of_memory {
             return out_of_memory("Allocation on device 0 would exceed allowed memory. (out of memory)");
@@ -187,7 +189,7 @@ impl<'a> Execution<'a> {
             return raised("RuntimeError", "a scripted fault of the simulator");
         }
         let class = pyjson::python(&self.graph[&who.id]["class_type"]);
-        let stage = Stage { server: self.server, job: self.job, report: &mut self.report, who };
+        let stage = NodeStage { server: self.server, job: self.job, report: &mut self.report, who };
         let mut produced = nodes::run(&class, inputs, stage).await?;
         if let Some(Value::Object(ui)) = &mut produced.ui
             && self.plan.nan
@@ -198,7 +200,7 @@ impl<'a> Execution<'a> {
     }
 
     /// The node's inputs, links followed.
-    fn inputs(&self, id: &str) -> Inputs {
+    fn inputs(&self, id: &str) -> NodeInputs {
         let fields = self.graph[id]["inputs"].as_object();
         let taken = self.graph[id]["class_type"].as_str().and_then(classes::find);
         let known =
@@ -206,20 +208,20 @@ impl<'a> Execution<'a> {
         let inputs = fields.into_iter().flatten().filter(|(name, _)| known(name)).map(|(name, value)| {
             let data = match cache::link(value) {
                 Some((source, slot)) => self.output(source, slot),
-                None => Data::Json(value.clone()),
+                None => LinkData::Json(value.clone()),
             };
             (name.clone(), data)
         });
-        Inputs(inputs.collect())
+        NodeInputs(inputs.collect())
     }
 
-    fn output(&self, source: &str, slot: i64) -> Data {
+    fn output(&self, source: &str, slot: i64) -> LinkData {
         let outputs = self.results.get(source).map_or(&[][..], |entry| &entry.outputs);
         let at = super::validate::output_at(outputs.len(), slot);
-        at.map_or(Data::Json(Value::Null), |at| outputs[at].clone())
+        at.map_or(LinkData::Json(Value::Null), |at| outputs[at].clone())
     }
 
-    fn replay(&mut self, who: &Who, entry: &Entry) {
+    fn replay(&mut self, who: &DisplayedNode, entry: &CacheEntry) {
         let ui = entry.ui.clone();
         self.report.executed(who, ui.as_ref().unwrap_or(&Value::Null));
         if let Some(ui) = &ui {
@@ -228,12 +230,12 @@ impl<'a> Execution<'a> {
         self.report.finished(who);
     }
 
-    fn show(&mut self, who: &Who, ui: &Value, meta: Value) {
+    fn show(&mut self, who: &DisplayedNode, ui: &Value, meta: Value) {
         self.outputs.insert(who.id.clone(), ui.clone());
         self.meta.insert(who.id.clone(), meta);
     }
 
-    fn finish(&mut self, who: &Who, entry: Arc<Entry>) {
+    fn finish(&mut self, who: &DisplayedNode, entry: Arc<CacheEntry>) {
         self.server.cache.keep(self.keys.get(&who.id).copied().flatten(), &entry);
         self.results.insert(who.id.clone(), entry);
         self.executed.push(who.id.clone());
@@ -241,7 +243,7 @@ impl<'a> Execution<'a> {
     }
 
     /// The node does not run, because something before it was blocked.
-    fn block(&mut self, who: &Who, message: Option<&str>) {
+    fn block(&mut self, who: &DisplayedNode, message: Option<&str>) {
         if let Some(message) = message {
             let data = json!({
                 "prompt_id": self.job.id, "node_id": who.id,
@@ -253,15 +255,15 @@ impl<'a> Execution<'a> {
             self.report.send("execution_error", &data);
         }
         let class = self.graph[&who.id]["class_type"].as_str().and_then(classes::find);
-        let outputs = vec![Data::Blocked(None); class.map_or(0, |class| class.outputs.len())];
-        let entry = Arc::new(Entry { outputs, ui: None, meta: who.meta() });
+        let outputs = vec![LinkData::Blocked(None); class.map_or(0, |class| class.outputs.len())];
+        let entry = Arc::new(CacheEntry { outputs, ui: None, meta: who.meta() });
         self.results.insert(who.id.clone(), entry);
         self.executed.push(who.id.clone());
         self.report.finished(who);
     }
 
     /// Puts new nodes in the node's place; it ends when they have given its outputs.
-    fn expand(&mut self, who: &Who, expansion: &Expansion) {
+    fn expand(&mut self, who: &DisplayedNode, expansion: &NodeExpansion) {
         let named = |id: &str| format!("{}.0.0.{id}", who.id);
         for (id, mut node) in expansion.nodes.iter().cloned() {
             for value in node["inputs"].as_object_mut().into_iter().flat_map(|inputs| inputs.values_mut()) {
@@ -270,7 +272,7 @@ impl<'a> Execution<'a> {
                 }
             }
             let id = named(id);
-            self.children.insert(id.clone(), Who::child(&id, who));
+            self.children.insert(id.clone(), DisplayedNode::child(&id, who));
             self.graph.insert(id, node);
         }
         let links: Vec<_> = expansion.results.iter().map(|(id, slot)| (named(id), *slot)).collect();
@@ -288,10 +290,10 @@ impl<'a> Execution<'a> {
         self.expanding.insert(who.id.clone(), links);
     }
 
-    fn tell_failure(&mut self, failure: Failure, (id, inputs): &(String, Value)) {
+    fn tell_failure(&mut self, failure: NodeFailure, (id, inputs): &(String, Value)) {
         let class = self.graph[id]["class_type"].clone();
         let about = json!({ "node_id": id, "node_type": class, "executed": self.executed });
-        let Failure::Raised { kind, message } = failure else {
+        let NodeFailure::Raised { kind, message } = failure else {
             return self.report.stage("execution_interrupted", about, true);
         };
         let mut fields = about;

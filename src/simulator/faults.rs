@@ -9,7 +9,7 @@ use tokio::sync::watch;
 /// What a request is for, whatever its prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Route {
+pub enum FaultRoute {
     /// The websocket's handshake.
     Ws,
     /// `POST /prompt`.
@@ -38,12 +38,12 @@ pub enum Route {
 
 /// What goes wrong with one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
+pub enum RequestFault {
     /// Answered with this status and text instead of being acted on.
     Status(u16, String),
-    /// Not acted on and never answered, until [`Faults::release_hanging`].
+    /// Not acted on and never answered, until [`FaultScript::release_hanging`].
     Hang,
-    /// Acted on, but never answered, until [`Faults::release_hanging`].
+    /// Acted on, but never answered, until [`FaultScript::release_hanging`].
     HangAfter,
     /// Acted on and answered after this time on the simulator's clock.
     Slow(Duration),
@@ -59,15 +59,15 @@ pub enum Fault {
     DropBefore,
     /// Acted on, then the connection is dropped without an answer: did it happen or not?
     DropAfter,
-    /// On [`Route::Ws`]: the socket opens and stays open, but gets nothing.
+    /// On [`FaultRoute::Ws`]: the socket opens and stays open, but gets nothing.
     Deaf,
 }
 
 #[derive(Debug)]
-struct Scripted {
-    route: Route,
+struct ScriptedFaults {
+    route: FaultRoute,
     left: Option<usize>,
-    fault: Fault,
+    fault: RequestFault,
 }
 
 /// What goes wrong with jobs.
@@ -91,14 +91,14 @@ pub(super) struct JobPlan {
 
 /// The script of faults. All methods take effect at once and hold over restarts.
 #[derive(Debug)]
-pub struct Faults {
-    requests: Mutex<Vec<Scripted>>,
+pub struct FaultScript {
+    requests: Mutex<Vec<ScriptedFaults>>,
     jobs: Mutex<JobFaults>,
     stuck: watch::Sender<bool>,
     hanging: watch::Sender<u64>,
 }
 
-impl Faults {
+impl FaultScript {
     pub(super) fn new() -> Self {
         Self {
             requests: Mutex::default(),
@@ -109,13 +109,13 @@ impl Faults {
     }
 
     /// The next `times` requests for `route` meet `fault`. Earlier scripted faults come first.
-    pub fn next(&self, route: Route, times: usize, fault: Fault) {
-        lock(&self.requests).push(Scripted { route, left: Some(times), fault });
+    pub fn next(&self, route: FaultRoute, times: usize, fault: RequestFault) {
+        lock(&self.requests).push(ScriptedFaults { route, left: Some(times), fault });
     }
 
-    /// Every request for `route` meets `fault` until [`Faults::clear`].
-    pub fn always(&self, route: Route, fault: Fault) {
-        lock(&self.requests).push(Scripted { route, left: None, fault });
+    /// Every request for `route` meets `fault` until [`FaultScript::clear`].
+    pub fn always(&self, route: FaultRoute, fault: RequestFault) {
+        lock(&self.requests).push(ScriptedFaults { route, left: None, fault });
     }
 
     /// The next `jobs` jobs end in `torch.OutOfMemoryError` at the first node that runs.
@@ -138,7 +138,7 @@ impl Faults {
         lock(&self.jobs).crash_after = Some(nodes);
     }
 
-    /// The worker takes the next job and never moves it, while HTTP answers as ever, until [`Faults::unstick`].
+    /// The worker takes the next job and never moves it, while HTTP answers as ever, until [`FaultScript::unstick`].
     pub fn stick_worker(&self) {
         self.stuck.send_replace(true);
     }
@@ -162,10 +162,10 @@ impl Faults {
     }
 
     /// The fault for a request that has come in, counted as used.
-    pub(super) fn take(&self, route: Route) -> Option<Fault> {
+    pub(super) fn take(&self, route: FaultRoute) -> Option<RequestFault> {
         let mut requests = lock(&self.requests);
         let at = requests.iter().position(|scripted| {
-            (scripted.route == route || scripted.route == Route::All) && scripted.left != Some(0)
+            (scripted.route == route || scripted.route == FaultRoute::All) && scripted.left != Some(0)
         })?;
         let scripted = &mut requests[at];
         let fault = scripted.fault.clone();
@@ -202,7 +202,7 @@ impl Faults {
         let _free = stuck.wait_for(|stuck| !stuck).await;
     }
 
-    /// Returns with the next [`Faults::release_hanging`] after this call.
+    /// Returns with the next [`FaultScript::release_hanging`] after this call.
     pub(super) fn released(&self) -> impl Future<Output = ()> + use<> {
         let mut hanging = self.hanging.subscribe();
         async move {
@@ -223,22 +223,22 @@ mod tests {
 
     #[test]
     fn faults_are_used_up_in_order_and_match_their_route() {
-        let faults = Faults::new();
-        faults.next(Route::Prompt, 1, Fault::Garbage);
-        faults.next(Route::All, 2, Fault::Hang);
-        assert_eq!(faults.take(Route::View), Some(Fault::Hang));
-        assert_eq!(faults.take(Route::Prompt), Some(Fault::Garbage));
-        assert_eq!(faults.take(Route::Prompt), Some(Fault::Hang));
-        assert_eq!(faults.take(Route::Prompt), None);
-        faults.always(Route::View, Fault::DropAfter);
-        assert!((0..3).all(|_| faults.take(Route::View) == Some(Fault::DropAfter)));
+        let faults = FaultScript::new();
+        faults.next(FaultRoute::Prompt, 1, RequestFault::Garbage);
+        faults.next(FaultRoute::All, 2, RequestFault::Hang);
+        assert_eq!(faults.take(FaultRoute::View), Some(RequestFault::Hang));
+        assert_eq!(faults.take(FaultRoute::Prompt), Some(RequestFault::Garbage));
+        assert_eq!(faults.take(FaultRoute::Prompt), Some(RequestFault::Hang));
+        assert_eq!(faults.take(FaultRoute::Prompt), None);
+        faults.always(FaultRoute::View, RequestFault::DropAfter);
+        assert!((0..3).all(|_| faults.take(FaultRoute::View) == Some(RequestFault::DropAfter)));
         faults.clear();
-        assert_eq!(faults.take(Route::View), None);
+        assert_eq!(faults.take(FaultRoute::View), None);
     }
 
     #[test]
     fn job_faults_count_down() {
-        let faults = Faults::new();
+        let faults = FaultScript::new();
         faults.out_of_memory(1);
         faults.crash_after(3);
         let hit = JobPlan { out_of_memory: true, crash_after: Some(3), ..JobPlan::default() };
@@ -248,7 +248,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stuck_worker_waits_until_it_is_freed() {
-        let faults = Faults::new();
+        let faults = FaultScript::new();
         faults.stick_worker();
         let wait = faults.unstuck();
         tokio::pin!(wait);

@@ -11,13 +11,13 @@ use sha2::{Digest, Sha256};
 
 /// One of the three directories ComfyUI serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Folder {
+pub(super) enum FolderKind {
     Output,
     Temp,
     Input,
 }
 
-impl Folder {
+impl FolderKind {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Output => "output",
@@ -33,13 +33,13 @@ impl Folder {
 
 /// A file a node wrote, as it stands in `outputs`.
 #[derive(Debug, Clone)]
-pub(super) struct Saved {
+pub(super) struct SavedFile {
     pub(super) filename: String,
     pub(super) subfolder: String,
-    pub(super) folder: Folder,
+    pub(super) folder: FolderKind,
 }
 
-impl Saved {
+impl SavedFile {
     pub(super) fn to_json(&self) -> Value {
         json!({ "filename": self.filename, "subfolder": self.subfolder, "type": self.folder.name() })
     }
@@ -47,34 +47,34 @@ impl Saved {
 
 /// The place for the next files of one prefix.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(super) struct NameSlot {
     directory: PathBuf,
     subfolder: String,
     stem: String,
     counter: u32,
-    folder: Folder,
+    folder: FolderKind,
 }
 
-impl Slot {
+impl NameSlot {
     /// The next path, and how it is named in outputs. `%batch_num%` in the prefix becomes `batch`.
-    pub(super) fn next(&mut self, batch: u32, extension: &str) -> (PathBuf, Saved) {
+    pub(super) fn next(&mut self, batch: u32, extension: &str) -> (PathBuf, SavedFile) {
         let stem = self.stem.replace("%batch_num%", &batch.to_string());
         let filename = format!("{stem}_{:05}_.{extension}", self.counter);
         self.counter += 1;
         let saved =
-            Saved { filename: filename.clone(), subfolder: self.subfolder.clone(), folder: self.folder };
+            SavedFile { filename: filename.clone(), subfolder: self.subfolder.clone(), folder: self.folder };
         (self.directory.join(filename), saved)
     }
 }
 
 /// The directories, removed on drop when they were made for this simulator.
 #[derive(Debug)]
-pub(super) struct Files {
+pub(super) struct ServerFolders {
     root: PathBuf,
     owned: bool,
 }
 
-impl Drop for Files {
+impl Drop for ServerFolders {
     fn drop(&mut self) {
         if self.owned
             && let Err(error) = fs::remove_dir_all(&self.root)
@@ -84,29 +84,29 @@ impl Drop for Files {
     }
 }
 
-impl Files {
+impl ServerFolders {
     /// Opens `given`, or a new directory of its own below the system's temporary one.
     pub(super) fn open(given: Option<&Path>) -> io::Result<Self> {
         let fresh = || std::env::temp_dir().join(format!("comfy-simulator-{}", uuid::Uuid::new_v4()));
         let files = Self { root: given.map_or_else(fresh, Path::to_path_buf), owned: given.is_none() };
-        for folder in [Folder::Output, Folder::Temp, Folder::Input] {
+        for folder in [FolderKind::Output, FolderKind::Temp, FolderKind::Input] {
             fs::create_dir_all(files.path(folder))?;
         }
         Ok(files)
     }
 
-    pub(super) fn path(&self, folder: Folder) -> PathBuf {
+    pub(super) fn path(&self, folder: FolderKind) -> PathBuf {
         self.root.join(folder.name())
     }
 
     /// Forgets the temporary files, as a restart does.
     pub(super) fn clear_temp(&self) -> io::Result<()> {
-        fs::remove_dir_all(self.path(Folder::Temp))?;
-        fs::create_dir_all(self.path(Folder::Temp))
+        fs::remove_dir_all(self.path(FolderKind::Temp))?;
+        fs::create_dir_all(self.path(FolderKind::Temp))
     }
 
     /// The directory `subfolder` leads to, or nothing when it leads out of `folder`.
-    pub(super) fn subfolder(&self, folder: Folder, subfolder: &str) -> Option<PathBuf> {
+    pub(super) fn subfolder(&self, folder: FolderKind, subfolder: &str) -> Option<PathBuf> {
         let mut path = self.path(folder);
         for part in Path::new(subfolder).components() {
             match part {
@@ -123,14 +123,14 @@ impl Files {
         let (name, folder) = name
             .strip_suffix(']')
             .and_then(|rest| rest.rsplit_once(" ["))
-            .and_then(|(name, folder)| Some((name, Folder::parse(folder)?)))
-            .unwrap_or((name, Folder::Input));
+            .and_then(|(name, folder)| Some((name, FolderKind::parse(folder)?)))
+            .unwrap_or((name, FolderKind::Input));
         self.subfolder(folder, name).filter(|path| !name.is_empty() && path != &self.path(folder))
     }
 
     /// Names of the files directly in the input directory, sorted.
     pub(super) fn inputs(&self) -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(self.path(Folder::Input))
+        let mut names: Vec<String> = fs::read_dir(self.path(FolderKind::Input))
             .into_iter()
             .flatten()
             .flatten()
@@ -143,7 +143,7 @@ impl Files {
 
     /// The place for the next files named by `prefix`, which may hold directories.
     /// `None` when it leads out of the directory.
-    pub(super) fn slot(&self, folder: Folder, prefix: &str) -> io::Result<Option<Slot>> {
+    pub(super) fn slot(&self, folder: FolderKind, prefix: &str) -> io::Result<Option<NameSlot>> {
         let (subfolder, stem) = prefix.rsplit_once('/').unwrap_or(("", prefix));
         let subfolder = subfolder.trim_matches('/');
         let Some(directory) = self.subfolder(folder, subfolder).filter(|_| stem != "..") else {
@@ -155,7 +155,7 @@ impl Files {
             .filter_map(|entry| counter(&entry.file_name(), stem))
             .max()
             .unwrap_or(0);
-        Ok(Some(Slot {
+        Ok(Some(NameSlot {
             directory,
             subfolder: subfolder.to_owned(),
             stem: stem.to_owned(),
@@ -168,7 +168,7 @@ impl Files {
     /// bytes are the same. `None` when `subfolder` leads out of `folder`.
     pub(super) fn store_upload(
         &self,
-        folder: Folder,
+        folder: FolderKind,
         subfolder: &str,
         name: &str,
         bytes: &[u8],
@@ -213,19 +213,19 @@ mod tests {
 
     #[test]
     fn names_count_up_per_prefix_and_subfolder() {
-        let files = Files::open(None).unwrap();
-        let mut slot = files.slot(Folder::Output, "a/b/cat").unwrap().unwrap();
+        let files = ServerFolders::open(None).unwrap();
+        let mut slot = files.slot(FolderKind::Output, "a/b/cat").unwrap().unwrap();
         let (path, saved) = slot.next(0, "png");
         assert_eq!((saved.filename.as_str(), saved.subfolder.as_str()), ("cat_00001_.png", "a/b"));
         fs::write(path, b"x").unwrap();
-        let (_, saved) = files.slot(Folder::Output, "a/b/cat").unwrap().unwrap().next(0, "png");
+        let (_, saved) = files.slot(FolderKind::Output, "a/b/cat").unwrap().unwrap().next(0, "png");
         assert_eq!(saved.filename, "cat_00002_.png");
-        assert!(files.slot(Folder::Output, "../evil").unwrap().is_none());
+        assert!(files.slot(FolderKind::Output, "../evil").unwrap().is_none());
     }
 
     #[test]
     fn a_directory_of_its_own_is_removed() {
-        let files = Files::open(None).unwrap();
+        let files = ServerFolders::open(None).unwrap();
         let root = files.root.clone();
         assert!(root.exists());
         drop(files);
@@ -234,9 +234,9 @@ mod tests {
 
     #[test]
     fn uploads_keep_apart_what_differs_and_join_what_is_the_same() {
-        let files = Files::open(None).unwrap();
+        let files = ServerFolders::open(None).unwrap();
         let store = |bytes: &[u8], overwrite| {
-            files.store_upload(Folder::Input, "", "a.png", bytes, overwrite).unwrap().unwrap()
+            files.store_upload(FolderKind::Input, "", "a.png", bytes, overwrite).unwrap().unwrap()
         };
         assert_eq!(store(b"one", false), "a.png");
         assert_eq!(store(b"one", false), "a.png");
@@ -244,14 +244,14 @@ mod tests {
         assert_eq!(store(b"two", false), "a (1).png");
         assert_eq!(store(b"three", true), "a.png");
         assert_eq!(files.inputs(), ["a (1).png", "a.png"]);
-        assert!(files.store_upload(Folder::Input, "../x", "a.png", b"", false).unwrap().is_none());
+        assert!(files.store_upload(FolderKind::Input, "../x", "a.png", b"", false).unwrap().is_none());
     }
 
     #[test]
     fn annotated_names_lead_to_their_directory_and_never_out() {
-        let files = Files::open(None).unwrap();
-        assert_eq!(files.annotated("x/a.png [output]"), Some(files.path(Folder::Output).join("x/a.png")));
-        assert_eq!(files.annotated("a.png"), Some(files.path(Folder::Input).join("a.png")));
+        let files = ServerFolders::open(None).unwrap();
+        assert_eq!(files.annotated("x/a.png [output]"), Some(files.path(FolderKind::Output).join("x/a.png")));
+        assert_eq!(files.annotated("a.png"), Some(files.path(FolderKind::Input).join("a.png")));
         assert_eq!(files.annotated("../a.png"), None);
     }
 }

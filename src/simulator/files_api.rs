@@ -14,12 +14,12 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::files::Folder;
+use super::files::FolderKind;
 use super::routes::{broken, json_body};
-use super::server::{Server, World};
+use super::server::{PersistentWorld, ServerLife};
 
 #[derive(Deserialize)]
-pub(super) struct Wanted {
+pub(super) struct ViewQuery {
     filename: Option<String>,
     #[serde(default)]
     subfolder: String,
@@ -29,8 +29,8 @@ pub(super) struct Wanted {
 
 /// A file with Range, HEAD and 304. Re-encoding (`preview`, `channel`) is not imitated: the file comes as it is.
 pub(super) async fn view(
-    State(server): State<Arc<Server>>,
-    Query(wanted): Query<Wanted>,
+    State(server): State<Arc<ServerLife>>,
+    Query(wanted): Query<ViewQuery>,
     headers: HeaderMap,
 ) -> Response {
     let (name, path) = match locate(&server.world, wanted) {
@@ -63,14 +63,14 @@ pub(super) async fn view(
     ranged(text(header::RANGE), base, bytes.into())
 }
 
-fn locate(world: &World, wanted: Wanted) -> Result<(String, PathBuf), StatusCode> {
+fn locate(world: &PersistentWorld, wanted: ViewQuery) -> Result<(String, PathBuf), StatusCode> {
     let name = wanted.filename.filter(|name| !name.is_empty()).ok_or(StatusCode::NOT_FOUND)?;
     if name.starts_with('/') || name.contains("..") {
         return Err(StatusCode::BAD_REQUEST);
     }
     let folder = match wanted.folder {
-        None => Folder::Output,
-        Some(folder) => Folder::parse(&folder).ok_or(StatusCode::BAD_REQUEST)?,
+        None => FolderKind::Output,
+        Some(folder) => FolderKind::parse(&folder).ok_or(StatusCode::BAD_REQUEST)?,
     };
     let directory = world.files.subfolder(folder, &wanted.subfolder).ok_or(StatusCode::FORBIDDEN)?;
     // As ComfyUI: only the last part of the name counts.
@@ -108,7 +108,7 @@ fn parse_http_date(text: &str) -> Option<i64> {
 }
 
 #[derive(Default)]
-struct Upload {
+struct UploadForm {
     file: Option<(String, Bytes)>,
     subfolder: String,
     folder: Option<String>,
@@ -116,7 +116,7 @@ struct Upload {
 }
 
 /// Stores the `image` part, whatever it is. `/upload/mask` does the same: masks are not merged.
-pub(super) async fn upload(State(server): State<Arc<Server>>, request: Request) -> Response {
+pub(super) async fn upload(State(server): State<Arc<ServerLife>>, request: Request) -> Response {
     let Ok(mut parts) = Multipart::from_request(request, &()).await else {
         return StatusCode::BAD_REQUEST.into_response();
     };
@@ -128,8 +128,8 @@ pub(super) async fn upload(State(server): State<Arc<Server>>, request: Request) 
         return StatusCode::BAD_REQUEST.into_response();
     };
     let folder = match upload.folder.as_deref() {
-        None | Some("") => Folder::Input,
-        Some(folder) => match Folder::parse(folder) {
+        None | Some("") => FolderKind::Input,
+        Some(folder) => match FolderKind::parse(folder) {
             Some(folder) => folder,
             None => return broken(),
         },
@@ -146,8 +146,8 @@ pub(super) async fn upload(State(server): State<Arc<Server>>, request: Request) 
     }
 }
 
-async fn read(parts: &mut Multipart) -> Result<Upload, Response> {
-    let mut upload = Upload::default();
+async fn read(parts: &mut Multipart) -> Result<UploadForm, Response> {
+    let mut upload = UploadForm::default();
     while let Some(part) = parts.next_field().await.map_err(IntoResponse::into_response)? {
         let name = part.name().unwrap_or_default().to_owned();
         if name == "image" {

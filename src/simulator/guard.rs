@@ -12,19 +12,19 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use secrecy::ExposeSecret;
 
-use super::faults::{Fault, Route};
+use super::faults::{FaultRoute, RequestFault};
 use super::net::DropConnection;
 use super::record::{BODY, SeenRequest};
-use super::server::{Server, World};
+use super::server::{PersistentWorld, ServerLife};
 
 /// ComfyUI's limit for a request's body in bytes.
 pub(super) const MAX_BODY: usize = 104_857_600;
 
 /// Marks a websocket handshake whose socket is to be left without messages.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Deaf;
+pub(super) struct DeafSocket;
 
-pub(super) async fn guard(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
+pub(super) async fn guard(State(server): State<Arc<ServerLife>>, request: Request, next: Next) -> Response {
     let world = &server.world;
     let route = classify(world, request.method(), request.uri().path());
     let (request, refused) = record(world, route, request).await;
@@ -45,24 +45,24 @@ pub(super) async fn guard(State(server): State<Arc<Server>>, request: Request, n
 }
 
 /// Acts a fault out.
-async fn suffer(server: &Server, fault: Fault, mut request: Request, next: Next) -> Response {
+async fn suffer(server: &ServerLife, fault: RequestFault, mut request: Request, next: Next) -> Response {
     match fault {
-        Fault::Status(code, body) => {
+        RequestFault::Status(code, body) => {
             (StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), body).into_response()
         }
-        Fault::Garbage => json_text("<html>\u{1F4A5} this is no JSON".to_owned()),
-        Fault::Body(body) => json_text(body),
-        Fault::Endless => endless(),
-        Fault::Hang => {
+        RequestFault::Garbage => json_text("<html>\u{1F4A5} this is no JSON".to_owned()),
+        RequestFault::Body(body) => json_text(body),
+        RequestFault::Endless => endless(),
+        RequestFault::Hang => {
             hang(server).await;
             next.run(request).await
         }
-        Fault::HangAfter => {
+        RequestFault::HangAfter => {
             let response = next.run(request).await;
             hang(server).await;
             response
         }
-        Fault::Slow(time) => {
+        RequestFault::Slow(time) => {
             let response = next.run(request).await;
             tokio::select! {
                 () = server.world.clock.sleep(time) => {}
@@ -70,21 +70,21 @@ async fn suffer(server: &Server, fault: Fault, mut request: Request, next: Next)
             }
             response
         }
-        Fault::DropBefore => dropped(),
-        Fault::DropAfter => {
+        RequestFault::DropBefore => dropped(),
+        RequestFault::DropAfter => {
             let _lost = next.run(request).await;
             dropped()
         }
-        Fault::Truncate => truncate(next.run(request).await).await,
-        Fault::Deaf => {
-            request.extensions_mut().insert(Deaf);
+        RequestFault::Truncate => truncate(next.run(request).await).await,
+        RequestFault::Deaf => {
+            request.extensions_mut().insert(DeafSocket);
             next.run(request).await
         }
     }
 }
 
 /// Waits to be released; a graceful stop releases as well.
-async fn hang(server: &Server) {
+async fn hang(server: &ServerLife) {
     let world = &server.world;
     // Whoever sees the note may release at once: listen before it.
     let released = world.faults.released();
@@ -129,10 +129,10 @@ async fn truncate(response: Response) -> Response {
 }
 
 /// Notes the request; with its body when that is small. A body above the limit is refused at once.
-async fn record(world: &World, route: Route, request: Request) -> (Request, Option<Response>) {
+async fn record(world: &PersistentWorld, route: FaultRoute, request: Request) -> (Request, Option<Response>) {
     let (parts, body) = request.into_parts();
     // Uploads and handshakes are not read here.
-    let streamed = matches!(route, Route::Upload | Route::Ws);
+    let streamed = matches!(route, FaultRoute::Upload | FaultRoute::Ws);
     let (body, read) = if streamed {
         (body, Ok(Bytes::new()))
     } else {
@@ -158,7 +158,7 @@ async fn record(world: &World, route: Route, request: Request) -> (Request, Opti
     (Request::from_parts(parts, body), refused)
 }
 
-fn admitted(world: &World, headers: &HeaderMap) -> bool {
+fn admitted(world: &PersistentWorld, headers: &HeaderMap) -> bool {
     let Some(token) = &world.config.bearer else { return true };
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     given.and_then(|value| value.strip_prefix("Bearer ")) == Some(token.expose_secret())
@@ -179,23 +179,23 @@ fn cross_site(headers: &HeaderMap) -> bool {
 }
 
 /// What a request is for.
-fn classify(world: &World, method: &Method, path: &str) -> Route {
+fn classify(world: &PersistentWorld, method: &Method, path: &str) -> FaultRoute {
     let path = path.strip_prefix(world.config.prefix.as_deref().unwrap_or_default()).unwrap_or(path);
     let path = path.strip_prefix("/api").filter(|rest| !rest.starts_with("/jobs")).unwrap_or(path);
     let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
     match first {
-        "ws" => Route::Ws,
-        "prompt" if method == Method::POST => Route::Prompt,
-        "prompt" | "queue" => Route::Queue,
-        "history" => Route::History,
-        "interrupt" => Route::Interrupt,
-        "view" => Route::View,
-        "upload" => Route::Upload,
-        "object_info" => Route::ObjectInfo,
-        "system_stats" => Route::SystemStats,
-        "free" => Route::Free,
-        "api" => Route::Jobs,
-        _ => Route::All,
+        "ws" => FaultRoute::Ws,
+        "prompt" if method == Method::POST => FaultRoute::Prompt,
+        "prompt" | "queue" => FaultRoute::Queue,
+        "history" => FaultRoute::History,
+        "interrupt" => FaultRoute::Interrupt,
+        "view" => FaultRoute::View,
+        "upload" => FaultRoute::Upload,
+        "object_info" => FaultRoute::ObjectInfo,
+        "system_stats" => FaultRoute::SystemStats,
+        "free" => FaultRoute::Free,
+        "api" => FaultRoute::Jobs,
+        _ => FaultRoute::All,
     }
 }
 

@@ -9,12 +9,12 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::queue::Job;
+use super::queue::QueuedPrompt;
 use super::routes::{broken, json_body};
-use super::server::Server;
+use super::server::ServerLife;
 
 #[derive(Deserialize)]
-pub(super) struct Filter {
+pub(super) struct JobsFilter {
     /// States, separated by commas.
     status: Option<String>,
     limit: Option<usize>,
@@ -23,7 +23,10 @@ pub(super) struct Filter {
 }
 
 /// The list, newest first. A caller's broken `extra_pnginfo` breaks it for everybody.
-pub(super) async fn list(State(server): State<Arc<Server>>, Query(filter): Query<Filter>) -> Response {
+pub(super) async fn list(
+    State(server): State<Arc<ServerLife>>,
+    Query(filter): Query<JobsFilter>,
+) -> Response {
     let Some(mut jobs) = all(&server) else { return broken() };
     if let Some(wanted) = filter.status {
         jobs.retain(|job| wanted.split(',').any(|wanted| job["status"] == wanted.trim()));
@@ -39,7 +42,7 @@ pub(super) async fn list(State(server): State<Arc<Server>>, Query(filter): Query
 }
 
 /// One job, with outputs and workflow once it is over.
-pub(super) async fn one(State(server): State<Arc<Server>>, Path(id): Path<String>) -> Response {
+pub(super) async fn one(State(server): State<Arc<ServerLife>>, Path(id): Path<String>) -> Response {
     if let Some(entry) = server.queue.history_of(&id) {
         let Some(mut job) = finished(&entry) else { return broken() };
         job["outputs"] = entry["outputs"].clone();
@@ -54,7 +57,7 @@ pub(super) async fn one(State(server): State<Arc<Server>>, Path(id): Path<String
     }
 }
 
-fn all(server: &Server) -> Option<Vec<Value>> {
+fn all(server: &ServerLife) -> Option<Vec<Value>> {
     let waiting = server.queue.jobs();
     let waiting = waiting.iter().map(|(job, state)| waiting_job(job, state));
     let history = server.queue.history(None, None);
@@ -71,7 +74,7 @@ fn show_workflow(extra: &Map<String, Value>, shown: &mut Value) -> Option<()> {
     Some(())
 }
 
-fn waiting_job(job: &Job, state: &str) -> Option<Value> {
+fn waiting_job(job: &QueuedPrompt, state: &str) -> Option<Value> {
     let mut shown = json!({
         "id": job.id, "status": state, "priority": job.number, "create_time": job.extra.get("create_time"),
         "outputs_count": 0,

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 /// How a picture's points get their colour.
 #[derive(Debug, Clone)]
-enum Paint {
+enum PaintRule {
     Flat([u8; 3]),
     Pattern([u8; 32]),
     Pixels { width: u32, height: u32, rgb: Arc<[u8]> },
@@ -16,24 +16,24 @@ enum Paint {
 
 /// A batch of RGB pictures, painted only when written.
 #[derive(Debug, Clone)]
-pub(super) struct Image {
+pub(super) struct ImageBatch {
     pub(super) width: u32,
     pub(super) height: u32,
     pub(super) batch: u32,
     inverted: bool,
-    paint: Paint,
+    paint: PaintRule,
 }
 
-impl Image {
+impl ImageBatch {
     /// One colour, `0xRRGGBB`.
     pub(super) fn flat(width: u32, height: u32, batch: u32, color: u32) -> Self {
         let [_, red, green, blue] = color.to_be_bytes();
-        Self { width, height, batch, inverted: false, paint: Paint::Flat([red, green, blue]) }
+        Self { width, height, batch, inverted: false, paint: PaintRule::Flat([red, green, blue]) }
     }
 
     /// Bands of colour that follow from `meaning`: the same text and seed give the same picture.
     pub(super) fn pattern(width: u32, height: u32, batch: u32, meaning: &[u8]) -> Self {
-        let paint = Paint::Pattern(Sha256::digest(meaning).into());
+        let paint = PaintRule::Pattern(Sha256::digest(meaning).into());
         Self { width, height, batch, inverted: false, paint }
     }
 
@@ -59,7 +59,13 @@ impl Image {
             })
             .collect();
         let (width, height) = (info.width, info.height);
-        Some(Self { width, height, batch: 1, inverted: false, paint: Paint::Pixels { width, height, rgb } })
+        Some(Self {
+            width,
+            height,
+            batch: 1,
+            inverted: false,
+            paint: PaintRule::Pixels { width, height, rgb },
+        })
     }
 
     /// The same with every colour turned to its opposite.
@@ -81,9 +87,9 @@ impl Image {
 
     fn point(&self, x: u32, y: u32, frame: u32) -> [u8; 3] {
         let color = match &self.paint {
-            Paint::Flat(color) => *color,
-            Paint::Pattern(seed) => pattern_point(seed, x, y, frame),
-            Paint::Pixels { width, height, rgb } => {
+            PaintRule::Flat(color) => *color,
+            PaintRule::Pattern(seed) => pattern_point(seed, x, y, frame),
+            PaintRule::Pixels { width, height, rgb } => {
                 let column = u64::from(x) * u64::from(*width) / u64::from(self.width);
                 let row = u64::from(y) * u64::from(*height) / u64::from(self.height);
                 let at = usize::try_from((row * u64::from(*width) + column) * 3).unwrap_or(usize::MAX);
@@ -141,15 +147,15 @@ fn pattern_point(seed: &[u8; 32], x: u32, y: u32, frame: u32) -> [u8; 3] {
 
 /// A sine tone.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Tone {
+pub(super) struct SineTone {
     pub(super) seconds: f64,
     pub(super) hertz: f64,
 }
 
-/// Samples a second of a [`Tone`].
+/// Samples a second of a [`SineTone`].
 const RATE: u32 = 16_000;
 
-impl Tone {
+impl SineTone {
     /// The tone as a WAV file: one channel, 16 bits, 16 kHz.
     pub(super) fn wav(self) -> Vec<u8> {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "cut to 0..=600 seconds")]
@@ -177,7 +183,7 @@ impl Tone {
 mod tests {
     use super::*;
 
-    fn png(image: &Image) -> Vec<u8> {
+    fn png(image: &ImageBatch) -> Vec<u8> {
         let mut bytes = Vec::new();
         image.write_png(0, &[("prompt".to_owned(), "{}".to_owned())], &mut bytes).unwrap();
         bytes
@@ -185,25 +191,25 @@ mod tests {
 
     #[test]
     fn a_png_is_read_back_as_it_was_written() {
-        let bytes = png(&Image::flat(5, 4, 1, 0x12_34_56));
+        let bytes = png(&ImageBatch::flat(5, 4, 1, 0x12_34_56));
         assert!(bytes.windows(8).any(|window| window == b"tEXtprom"));
-        let image = Image::read(&bytes).unwrap();
+        let image = ImageBatch::read(&bytes).unwrap();
         assert_eq!((image.width, image.height), (5, 4));
         assert_eq!(image.point(4, 3, 0), [0x12, 0x34, 0x56]);
         assert_eq!(image.invert().scale(10, 0).point(9, 7, 0), [0xed, 0xcb, 0xa9]);
-        assert!(Image::read(b"no picture").is_none());
+        assert!(ImageBatch::read(b"no picture").is_none());
     }
 
     #[test]
     fn a_pattern_follows_from_its_meaning() {
-        let one = png(&Image::pattern(16, 16, 1, b"a cat 1"));
-        assert_eq!(one, png(&Image::pattern(16, 16, 1, b"a cat 1")));
-        assert_ne!(one, png(&Image::pattern(16, 16, 1, b"a cat 2")));
+        let one = png(&ImageBatch::pattern(16, 16, 1, b"a cat 1"));
+        assert_eq!(one, png(&ImageBatch::pattern(16, 16, 1, b"a cat 1")));
+        assert_ne!(one, png(&ImageBatch::pattern(16, 16, 1, b"a cat 2")));
     }
 
     #[test]
     fn a_tone_is_a_wav_file_of_its_length() {
-        let wav = Tone { seconds: 0.5, hertz: 440.0 }.wav();
+        let wav = SineTone { seconds: 0.5, hertz: 440.0 }.wav();
         assert_eq!(&wav[..4], b"RIFF");
         assert_eq!(wav.len(), 44 + 16_000);
         assert_eq!(u32::from_le_bytes(*wav[4..].first_chunk().unwrap()) as usize, wav.len() - 8);

@@ -1,9 +1,9 @@
 //! A ComfyUI without a GPU: for the `simulate` command, the demo, and as the fake of every test.
 //!
 //! It has the routes, messages, order and quirks of a real server, as recorded from 0.24.0 and 0.3.64, and makes real
-//! PNG, WAV and text outputs. Tests script its misfortunes with [`Faults`] and wait on what it has seen with
+//! PNG, WAV and text outputs. Tests script its misfortunes with [`FaultScript`] and wait on what it has seen with
 //! [`Simulator::until`], so that no test sleeps. One life of the server is `server`; what outlives a crash is
-//! `World` beside it. It must not know of the gateway: only `clock` and `domain::time` are used.
+//! `PersistentWorld` beside it. It must not know of the gateway: only `clock` and `domain::time` are used.
 
 mod cache;
 mod classes;
@@ -42,21 +42,21 @@ use axum::extract::ws::Message;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-pub use self::config::{Installed, SimulatorConfig, Version};
-pub use self::faults::{Fault, Faults, Route};
-pub use self::record::{Record, Runs, SeenRequest};
+pub use self::config::{ComfyVersion, InstalledContent, SimulatorConfig};
+pub use self::faults::{FaultRoute, FaultScript, RequestFault};
+pub use self::record::{RunCount, SeenRequest, ServerRecord};
 
 use self::faults::lock;
-use self::files::Folder;
-use self::server::{Server, World};
-use self::ws::To;
+use self::files::FolderKind;
+use self::server::{PersistentWorld, ServerLife};
+use self::ws::Recipient;
 use crate::clock::{Clock, SystemClock};
 
 /// A running simulated server. Dropping it ends it as [`Simulator::crash`] does.
 #[derive(Debug)]
 pub struct Simulator {
-    world: Arc<World>,
-    life: Mutex<Arc<Server>>,
+    world: Arc<PersistentWorld>,
+    life: Mutex<Arc<ServerLife>>,
 }
 
 impl Drop for Simulator {
@@ -71,8 +71,8 @@ impl Simulator {
     /// # Errors
     /// When the listener has no address, or the directories cannot be made.
     pub fn start(listener: TcpListener, config: SimulatorConfig, clock: Arc<dyn Clock>) -> io::Result<Self> {
-        let world = Arc::new(World::new(config, clock, listener.local_addr()?)?);
-        let life = Mutex::new(Server::start(Arc::clone(&world), listener));
+        let world = Arc::new(PersistentWorld::new(config, clock, listener.local_addr()?)?);
+        let life = Mutex::new(ServerLife::start(Arc::clone(&world), listener));
         Ok(Self { world, life })
     }
 
@@ -85,7 +85,7 @@ impl Simulator {
         Self::start(listener, config, Arc::new(SystemClock))
     }
 
-    fn life(&self) -> Arc<Server> {
+    fn life(&self) -> Arc<ServerLife> {
         Arc::clone(&lock(&self.life))
     }
 
@@ -125,7 +125,7 @@ impl Simulator {
         Self::ended(&life).await;
     }
 
-    async fn ended(life: &Server) {
+    async fn ended(life: &ServerLife) {
         life.tasks.close();
         life.tasks.wait().await;
         life.world.recorder.until(|record| record.open_sockets == 0).await;
@@ -142,38 +142,38 @@ impl Simulator {
         self.world.files.clear_temp()?;
         let reserved = lock(&self.world.reserved).take();
         let reserved = reserved.ok_or_else(|| io::Error::other("the port could not be kept"))?;
-        *lock(&self.life) = Server::start(Arc::clone(&self.world), reserved.listen(1_024)?);
+        *lock(&self.life) = ServerLife::start(Arc::clone(&self.world), reserved.listen(1_024)?);
         Ok(())
     }
 
     /// The script of what goes wrong.
     #[must_use]
-    pub fn faults(&self) -> &Faults {
+    pub fn faults(&self) -> &FaultScript {
         &self.world.faults
     }
 
     /// How often this job went through the server, over all restarts.
     #[must_use]
-    pub fn runs(&self, prompt_id: &str) -> Runs {
+    pub fn runs(&self, prompt_id: &str) -> RunCount {
         self.world.recorder.read(|record| record.runs(prompt_id))
     }
 
     /// All prompts that were ever queued, with how often each ran, in no order.
     #[must_use]
-    pub fn all_runs(&self) -> Vec<(String, Runs)> {
+    pub fn all_runs(&self) -> Vec<(String, RunCount)> {
         self.world.recorder.read(|record| record.runs.iter().map(|(id, runs)| (id.clone(), *runs)).collect())
     }
 
-    /// The requests for `route` so far, oldest first; for [`Route::All`] those of every route. At most the last
+    /// The requests for `route` so far, oldest first; for [`FaultRoute::All`] those of every route. At most the last
     /// 4,096 of all.
     #[must_use]
-    pub fn requests(&self, route: Route) -> Vec<SeenRequest> {
-        let wanted = |request: &&SeenRequest| route == Route::All || request.route == route;
+    pub fn requests(&self, route: FaultRoute) -> Vec<SeenRequest> {
+        let wanted = |request: &&SeenRequest| route == FaultRoute::All || request.route == route;
         self.world.recorder.read(|record| record.requests.iter().filter(wanted).cloned().collect())
     }
 
     /// Waits until what was seen meets the condition.
-    pub async fn until(&self, condition: impl FnMut(&Record) -> bool) {
+    pub async fn until(&self, condition: impl FnMut(&ServerRecord) -> bool) {
         self.world.recorder.until(condition).await;
     }
 
@@ -214,7 +214,7 @@ impl Simulator {
 
     /// Changes what the server has. As with ComfyUI, a model is there at once; classes are too, for which a real server
     /// has to be started again.
-    pub fn install(&self, change: impl FnOnce(&mut Installed)) {
+    pub fn install(&self, change: impl FnOnce(&mut InstalledContent)) {
         change(Arc::make_mut(&mut lock(&self.world.installed)));
     }
 
@@ -230,7 +230,7 @@ impl Simulator {
 
     /// Sends this text to every websocket as it stands, JSON or not.
     pub fn send_text(&self, text: impl Into<String>) {
-        self.life().sockets.send_raw(To::Everybody, Message::Text(text.into().into()));
+        self.life().sockets.send_raw(Recipient::Everybody, Message::Text(text.into().into()));
     }
 
     /// Sends every websocket one message of an unknown type with `bytes` bytes in it.
@@ -242,12 +242,12 @@ impl Simulator {
     /// The directory of the output files, to look at or to delete from.
     #[must_use]
     pub fn output_directory(&self) -> PathBuf {
-        self.world.files.path(Folder::Output)
+        self.world.files.path(FolderKind::Output)
     }
 
     /// The directory of the input files.
     #[must_use]
     pub fn input_directory(&self) -> PathBuf {
-        self.world.files.path(Folder::Input)
+        self.world.files.path(FolderKind::Input)
     }
 }

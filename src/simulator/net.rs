@@ -16,14 +16,14 @@ use tower::ServiceExt;
 
 use super::faults::lock;
 use super::routes;
-use super::server::Server;
+use super::server::ServerLife;
 
 /// Marks a response whose connection is to be dropped instead of answered.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DropConnection;
 
 /// Accepts connections until the life ends; then the port refuses.
-pub(super) async fn accept(server: Arc<Server>, listener: TcpListener) {
+pub(super) async fn accept(server: Arc<ServerLife>, listener: TcpListener) {
     let app = routes::app(Arc::clone(&server));
     let graceful = GracefulShutdown::new();
     loop {
@@ -52,7 +52,7 @@ pub(super) async fn accept(server: Arc<Server>, listener: TcpListener) {
 }
 
 async fn serve(
-    server: Arc<Server>,
+    server: Arc<ServerLife>,
     stream: TcpStream,
     app: Router,
     watcher: hyper_util::server::graceful::Watcher,

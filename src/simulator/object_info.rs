@@ -5,48 +5,48 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::classes::{self, CLASSES, Class, Input, Kind};
-use super::config::Installed;
-use super::files::Files;
+use super::classes::{self, CLASSES, ClassInput, InputKind, SimulatedClass};
+use super::config::InstalledContent;
+use super::files::ServerFolders;
 
 /// What the lists of choices are made from.
 #[derive(Debug)]
-pub(super) struct Choices<'a> {
-    pub(super) installed: Arc<Installed>,
-    pub(super) files: &'a Files,
+pub(super) struct ListChoices<'a> {
+    pub(super) installed: Arc<InstalledContent>,
+    pub(super) files: &'a ServerFolders,
 }
 
-impl Choices<'_> {
+impl ListChoices<'_> {
     /// The class of this name, if this server has it.
-    pub(super) fn find(&self, name: &str) -> Option<&'static Class> {
+    pub(super) fn find(&self, name: &str) -> Option<&'static SimulatedClass> {
         classes::find(name).filter(|_| !self.installed.without_classes.iter().any(|missing| missing == name))
     }
 }
 
 /// The body of `GET /object_info`.
-pub(super) fn object_info(choices: &Choices<'_>) -> Value {
+pub(super) fn object_info(choices: &ListChoices<'_>) -> Value {
     let installed = CLASSES.iter().filter(|class| choices.find(class.name).is_some());
     installed.map(|class| (class.name.to_owned(), class.info(choices))).collect::<Map<_, _>>().into()
 }
 
-impl Input {
+impl ClassInput {
     /// `[type, options]`, as in `/object_info` and in validation errors.
-    pub(super) fn config(&self, choices: &Choices<'_>) -> Value {
+    pub(super) fn config(&self, choices: &ListChoices<'_>) -> Value {
         match self.kind {
-            Kind::Link(name) => json!([name, {}]),
-            Kind::Int { default, min, max } => {
+            InputKind::Link(name) => json!([name, {}]),
+            InputKind::Int { default, min, max } => {
                 json!(["INT", { "default": whole(default), "min": whole(min), "max": whole(max) }])
             }
-            Kind::Float { default, min, max } => {
+            InputKind::Float { default, min, max } => {
                 json!(["FLOAT", { "default": default, "min": min, "max": max }])
             }
-            Kind::Text { default, multiline } => {
+            InputKind::Text { default, multiline } => {
                 json!(["STRING", { "default": default, "multiline": multiline }])
             }
-            Kind::Switch(default) => json!(["BOOLEAN", { "default": default }]),
-            Kind::Choice(list) => json!([list, {}]),
-            Kind::Checkpoint => json!([choices.installed.checkpoints, {}]),
-            Kind::Picture => json!([choices.files.inputs(), { "image_upload": true }]),
+            InputKind::Switch(default) => json!(["BOOLEAN", { "default": default }]),
+            InputKind::Choice(list) => json!([list, {}]),
+            InputKind::Checkpoint => json!([choices.installed.checkpoints, {}]),
+            InputKind::Picture => json!([choices.files.inputs(), { "image_upload": true }]),
         }
     }
 }
@@ -57,9 +57,9 @@ fn whole(number: i128) -> Value {
         .map_or_else(|_| json!(i64::try_from(number).unwrap_or(i64::MIN)), |number| json!(number))
 }
 
-impl Class {
+impl SimulatedClass {
     /// The entry of `/object_info`.
-    pub(super) fn info(&self, choices: &Choices<'_>) -> Value {
+    pub(super) fn info(&self, choices: &ListChoices<'_>) -> Value {
         let group = |required: bool| -> Map<String, Value> {
             let members = self.inputs.iter().filter(|input| input.required == required);
             members.map(|input| (input.name.to_owned(), input.config(choices))).collect()
@@ -99,8 +99,8 @@ mod tests {
 
     #[test]
     fn object_info_names_every_class_with_its_inputs() {
-        let (installed, files) = (Arc::default(), Files::open(None).unwrap());
-        let info = object_info(&Choices { installed, files: &files });
+        let (installed, files) = (Arc::default(), ServerFolders::open(None).unwrap());
+        let info = object_info(&ListChoices { installed, files: &files });
         assert_eq!(
             info["KSampler"]["input"]["required"]["seed"][1]["max"].to_string(),
             "18446744073709551615"

@@ -10,14 +10,14 @@ use super::classes;
 
 /// The nodes still to run and what each waits for.
 #[derive(Debug, Default)]
-pub(super) struct Order {
+pub(super) struct ExecutionOrder {
     pending: Vec<String>,
     known: HashSet<String>,
     waits_for: HashMap<String, usize>,
     blocks: HashMap<String, Vec<String>>,
 }
 
-impl Order {
+impl ExecutionOrder {
     /// Adds a node and all it needs, but for what has a result already.
     pub(super) fn add(&mut self, id: &str, graph: &Map<String, Value>, has_result: impl Fn(&str) -> bool) {
         let mut open = vec![id.to_owned()];
@@ -97,7 +97,7 @@ mod tests {
         }) else {
             panic!("an object")
         };
-        let mut order = Order::default();
+        let mut order = ExecutionOrder::default();
         order.add("2", &graph, |_| false);
         order.add("4", &graph, |_| false);
         let mut ran = Vec::new();

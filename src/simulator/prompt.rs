@@ -10,21 +10,21 @@ use bytes::Bytes;
 use serde_json::{Map, Number, Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::config::Version;
-use super::queue::Job;
+use super::config::ComfyVersion;
+use super::queue::QueuedPrompt;
 use super::routes::{broken, json_body};
-use super::run_log::Happened;
-use super::server::Server;
-use super::validate::{Rejection, refusal, validate};
+use super::run_log::RunEvent;
+use super::server::ServerLife;
+use super::validate::{PromptRefusal, refusal, validate};
 use super::{pyjson, replacements};
 
 /// Takes a prompt into the queue. 400 explains, 500 is what broke ComfyUI.
-pub(super) async fn submit(State(server): State<Arc<Server>>, body: Bytes) -> Response {
+pub(super) async fn submit(State(server): State<Arc<ServerLife>>, body: Bytes) -> Response {
     let body = std::str::from_utf8(&body).ok().and_then(|text| pyjson::parse(text).ok());
     match body {
         Some(Value::Object(envelope)) => match accept(&server, envelope) {
             Ok(answer) => answer,
-            Err(Answer(answer)) => *answer,
+            Err(EarlyAnswer(answer)) => *answer,
         },
         Some(Value::Array(_) | Value::String(_)) => no_prompt(),
         _ => broken(),
@@ -32,21 +32,21 @@ pub(super) async fn submit(State(server): State<Arc<Server>>, body: Bytes) -> Re
 }
 
 /// An answer that ends the reading of an envelope early.
-struct Answer(Box<Response>);
+struct EarlyAnswer(Box<Response>);
 
-impl From<Response> for Answer {
+impl From<Response> for EarlyAnswer {
     fn from(response: Response) -> Self {
         Self(Box::new(response))
     }
 }
 
-fn accept(server: &Arc<Server>, mut envelope: Map<String, Value>) -> Result<Response, Answer> {
-    let (order, number) = number(server, &envelope).ok_or_else(|| Answer::from(broken()))?;
-    let graph = envelope.remove("prompt").ok_or_else(|| Answer::from(no_prompt()))?;
+fn accept(server: &Arc<ServerLife>, mut envelope: Map<String, Value>) -> Result<Response, EarlyAnswer> {
+    let (order, number) = number(server, &envelope).ok_or_else(|| EarlyAnswer::from(broken()))?;
+    let graph = envelope.remove("prompt").ok_or_else(|| EarlyAnswer::from(no_prompt()))?;
     let version = server.world.config.version;
     let id = prompt_id(envelope.get("prompt_id"), version)?;
-    let Value::Object(mut graph) = graph else { return Err(Answer::from(broken())) };
-    if version == Version::V0_24_0 {
+    let Value::Object(mut graph) = graph else { return Err(EarlyAnswer::from(broken())) };
+    if version == ComfyVersion::V0_24_0 {
         replacements::apply(&mut graph);
     }
     if graph.values().any(|node| node["class_type"] == "SimServerError") {
@@ -60,18 +60,18 @@ fn accept(server: &Arc<Server>, mut envelope: Map<String, Value>) -> Result<Resp
         _ => true,
     };
     let valid = validate(&mut graph, Some(&wanted), version, &server.world.choices());
-    let valid = valid.map_err(|rejection| Answer::from(reject(rejection)))?;
+    let valid = valid.map_err(|rejection| EarlyAnswer::from(reject(rejection)))?;
     let mut extra = extra_data(envelope.remove("extra_data"), version, envelope.contains_key("client_id"))
-        .ok_or_else(|| Answer::from(broken()))?;
+        .ok_or_else(|| EarlyAnswer::from(broken()))?;
     if let Some(client) = envelope.remove("client_id") {
         extra.insert("client_id".to_owned(), client);
     }
-    if version == Version::V0_24_0 {
+    if version == ComfyVersion::V0_24_0 {
         extra.insert("create_time".to_owned(), json!(server.world.clock.now().as_millis()));
     }
     let client = extra.get("client_id").cloned().unwrap_or_default();
     let answer = json!({ "prompt_id": id, "number": number, "node_errors": valid.node_errors });
-    let job = Job {
+    let job = QueuedPrompt {
         order,
         number,
         id,
@@ -82,7 +82,7 @@ fn accept(server: &Arc<Server>, mut envelope: Map<String, Value>) -> Result<Resp
         forgotten: CancellationToken::new(),
     };
     server.world.recorder.note(|record| record.run(&job.id).queued += 1);
-    server.happened(&job, Happened::Queued);
+    server.happened(&job, RunEvent::Queued);
     let clean = server.queue.put(job);
     server.tell_status();
     if client.is_array() || client.is_object() {
@@ -92,20 +92,20 @@ fn accept(server: &Arc<Server>, mut envelope: Map<String, Value>) -> Result<Resp
     Ok(if clean { json_body(&answer) } else { broken() })
 }
 
-fn reject(rejection: Rejection) -> Response {
+fn reject(rejection: PromptRefusal) -> Response {
     match rejection {
-        Rejection::Explained(body) => (StatusCode::BAD_REQUEST, json_body(&body)).into_response(),
-        Rejection::Crashed => broken(),
+        PromptRefusal::Explained(body) => (StatusCode::BAD_REQUEST, json_body(&body)).into_response(),
+        PromptRefusal::Crashed => broken(),
     }
 }
 
 fn no_prompt() -> Response {
     let (kind, message) = ("no_prompt", "No prompt provided");
-    reject(Rejection::Explained(refusal(kind, message, message, &json!({}), &json!({}))))
+    reject(PromptRefusal::Explained(refusal(kind, message, message, &json!({}), &json!({}))))
 }
 
 /// The place in the queue, and how it is echoed: a caller's number comes back as a float.
-fn number(server: &Server, envelope: &Map<String, Value>) -> Option<(f64, Value)> {
+fn number(server: &ServerLife, envelope: &Map<String, Value>) -> Option<(f64, Value)> {
     let Some(given) = envelope.get("number") else {
         let next = server.queue.next_number();
         let front = envelope.get("front").is_some_and(|front| front == true);
@@ -128,12 +128,12 @@ fn number(server: &Server, envelope: &Map<String, Value>) -> Option<(f64, Value)
 }
 
 /// The id to run under. 0.24 takes only canonical UUIDs; 0.3.64 takes `str()` of anything.
-fn prompt_id(given: Option<&Value>, version: Version) -> Result<String, Answer> {
+fn prompt_id(given: Option<&Value>, version: ComfyVersion) -> Result<String, EarlyAnswer> {
     let fresh = || uuid::Uuid::new_v4().to_string();
     match (version, given) {
-        (_, None) | (Version::V0_24_0, Some(Value::Null)) => Ok(fresh()),
-        (Version::V0_3_64, Some(id)) => Ok(pyjson::python(id)),
-        (Version::V0_24_0, Some(id)) => {
+        (_, None) | (ComfyVersion::V0_24_0, Some(Value::Null)) => Ok(fresh()),
+        (ComfyVersion::V0_3_64, Some(id)) => Ok(pyjson::python(id)),
+        (ComfyVersion::V0_24_0, Some(id)) => {
             let canonical =
                 |text: &&str| uuid::Uuid::try_parse(text).is_ok_and(|id| id.to_string() == **text);
             id.as_str().filter(canonical).map(str::to_owned).ok_or_else(|| {
@@ -141,19 +141,19 @@ fn prompt_id(given: Option<&Value>, version: Version) -> Result<String, Answer> 
                                omit it to let the server generate one";
                 let message = "prompt_id must be a valid UUID";
                 let body = refusal("invalid_prompt_id", message, details, &json!({}), &json!({}));
-                Answer::from(reject(Rejection::Explained(body)))
+                EarlyAnswer::from(reject(PromptRefusal::Explained(body)))
             })
         }
     }
 }
 
 /// The caller's extra data. `None` breaks the server: it must be an object.
-fn extra_data(given: Option<Value>, version: Version, has_client: bool) -> Option<Map<String, Value>> {
+fn extra_data(given: Option<Value>, version: ComfyVersion, has_client: bool) -> Option<Map<String, Value>> {
     match given {
         None => Some(Map::new()),
         Some(Value::Object(extra)) => Some(extra),
         // 0.3.64 only fails on it when it has something to write into it.
-        Some(Value::Null) if version == Version::V0_3_64 && !has_client => Some(Map::new()),
+        Some(Value::Null) if version == ComfyVersion::V0_3_64 && !has_client => Some(Map::new()),
         Some(_) => None,
     }
 }

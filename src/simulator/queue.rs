@@ -14,7 +14,7 @@ const HISTORY: usize = 10_000;
 
 /// One accepted prompt.
 #[derive(Debug)]
-pub(super) struct Job {
+pub(super) struct QueuedPrompt {
     pub(super) order: f64,
     /// The number as it is echoed: whole when the server chose it, else a float.
     pub(super) number: Value,
@@ -27,7 +27,7 @@ pub(super) struct Job {
     pub(super) forgotten: CancellationToken,
 }
 
-impl Job {
+impl QueuedPrompt {
     /// `[number, id, graph, extra_data, outputs]`, as in `/queue` and `/history`.
     pub(super) fn to_json(&self) -> Value {
         json!([self.number, self.id, self.graph, self.extra, self.outputs])
@@ -35,21 +35,21 @@ impl Job {
 }
 
 #[derive(Debug, Default)]
-struct State {
-    pending: Vec<Arc<Job>>,
-    running: Option<Arc<Job>>,
+struct QueueState {
+    pending: Vec<Arc<QueuedPrompt>>,
+    running: Option<Arc<QueuedPrompt>>,
     history: Map<String, Value>,
     next_number: i64,
 }
 
 /// The queue, the running job and the history.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
-    state: Mutex<State>,
+pub(super) struct PromptQueue {
+    state: Mutex<QueueState>,
     changed: Notify,
 }
 
-impl Queue {
+impl PromptQueue {
     /// The number for the next prompt; counted even when the prompt is then refused.
     pub(super) fn next_number(&self) -> i64 {
         let mut state = lock(&self.state);
@@ -58,12 +58,13 @@ impl Queue {
     }
 
     /// Adds a job. False when one with the same number and id is pending: ComfyUI then answers 500, and yet runs it.
-    pub(super) fn put(&self, job: Job) -> bool {
+    pub(super) fn put(&self, job: QueuedPrompt) -> bool {
         let mut state = lock(&self.state);
         let clash =
             state.pending.iter().any(|other| other.order.total_cmp(&job.order).is_eq() && other.id == job.id);
-        let before =
-            |other: &Arc<Job>| other.order.total_cmp(&job.order).then_with(|| other.id.cmp(&job.id)).is_le();
+        let before = |other: &Arc<QueuedPrompt>| {
+            other.order.total_cmp(&job.order).then_with(|| other.id.cmp(&job.id)).is_le()
+        };
         let at = state.pending.partition_point(before);
         state.pending.insert(at, Arc::new(job));
         drop(state);
@@ -72,7 +73,7 @@ impl Queue {
     }
 
     /// Waits for the next job and makes it the running one.
-    pub(super) async fn take(&self) -> Arc<Job> {
+    pub(super) async fn take(&self) -> Arc<QueuedPrompt> {
         loop {
             let changed = self.changed.notified();
             {
@@ -88,7 +89,7 @@ impl Queue {
     }
 
     /// Ends the running job; `entry` goes into history unless the job was forgotten. Tells whether it did.
-    pub(super) fn done(&self, job: &Job, entry: Value) -> bool {
+    pub(super) fn done(&self, job: &QueuedPrompt, entry: Value) -> bool {
         let mut state = lock(&self.state);
         state.running = None;
         if job.forgotten.is_cancelled() {
@@ -117,8 +118,9 @@ impl Queue {
     /// The body of `GET /queue`.
     pub(super) fn to_json(&self) -> Value {
         let state = lock(&self.state);
-        let list =
-            |jobs: &mut dyn Iterator<Item = &Arc<Job>>| jobs.map(|job| job.to_json()).collect::<Vec<_>>();
+        let list = |jobs: &mut dyn Iterator<Item = &Arc<QueuedPrompt>>| {
+            jobs.map(|job| job.to_json()).collect::<Vec<_>>()
+        };
         json!({
             "queue_running": list(&mut state.running.iter()),
             "queue_pending": list(&mut state.pending.iter()),
@@ -126,7 +128,7 @@ impl Queue {
     }
 
     /// Running and pending jobs with their state as `/api/jobs` names it.
-    pub(super) fn jobs(&self) -> Vec<(Arc<Job>, &'static str)> {
+    pub(super) fn jobs(&self) -> Vec<(Arc<QueuedPrompt>, &'static str)> {
         let state = lock(&self.state);
         let running = state.running.iter().map(|job| (Arc::clone(job), "in_progress"));
         running.chain(state.pending.iter().map(|job| (Arc::clone(job), "pending"))).collect()
@@ -174,8 +176,8 @@ impl Queue {
 mod tests {
     use super::*;
 
-    fn job(order: f64, id: &str) -> Job {
-        Job {
+    fn job(order: f64, id: &str) -> QueuedPrompt {
+        QueuedPrompt {
             order,
             number: json!(order),
             id: id.to_owned(),
@@ -189,7 +191,7 @@ mod tests {
 
     #[tokio::test]
     async fn jobs_come_by_number_then_id() {
-        let queue = Queue::default();
+        let queue = PromptQueue::default();
         for (order, id) in [(2.0, "b"), (2.0, "a"), (-1.0, "z"), (5.5, "c")] {
             assert!(queue.put(job(order, id)));
         }
@@ -208,7 +210,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_forgotten_job_leaves_no_trace() {
-        let queue = Queue::default();
+        let queue = PromptQueue::default();
         queue.put(job(0.0, "a"));
         let running = queue.take().await;
         queue.forget("a");

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, Method};
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::faults::Route;
+use super::faults::FaultRoute;
 
 /// How many requests are kept.
 const REQUESTS: usize = 4_096;
@@ -16,7 +16,7 @@ pub(super) const BODY: usize = 256 << 10;
 
 /// How often one `prompt_id` went through this server, over all its restarts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Runs {
+pub struct RunCount {
     /// `POST /prompt` was taken.
     pub queued: u32,
     /// The worker began it.
@@ -27,7 +27,7 @@ pub struct Runs {
     pub failed: u32,
 }
 
-impl Runs {
+impl RunCount {
     /// How often it came to an end of any kind.
     #[must_use]
     pub const fn finished(self) -> u32 {
@@ -39,7 +39,7 @@ impl Runs {
 #[derive(Debug, Clone)]
 pub struct SeenRequest {
     /// What it was for.
-    pub route: Route,
+    pub route: FaultRoute,
     /// The method.
     pub method: Method,
     /// Path and query as sent, with prefix.
@@ -52,10 +52,10 @@ pub struct SeenRequest {
 
 /// Everything that was seen. Read it through [`super::Simulator::until`].
 #[derive(Debug, Default)]
-pub struct Record {
-    pub(super) runs: HashMap<String, Runs>,
+pub struct ServerRecord {
+    pub(super) runs: HashMap<String, RunCount>,
     pub(super) requests: VecDeque<SeenRequest>,
-    pub(super) counts: HashMap<Route, usize>,
+    pub(super) counts: HashMap<FaultRoute, usize>,
     pub(super) connected: HashMap<String, usize>,
     pub(super) open_sockets: usize,
     pub(super) holding: HashSet<String>,
@@ -63,16 +63,16 @@ pub struct Record {
     pub(super) alive: bool,
 }
 
-impl Record {
+impl ServerRecord {
     /// How often the job ran.
     #[must_use]
-    pub fn runs(&self, prompt_id: &str) -> Runs {
+    pub fn runs(&self, prompt_id: &str) -> RunCount {
         self.runs.get(prompt_id).copied().unwrap_or_default()
     }
 
     /// How many requests came for the route.
     #[must_use]
-    pub fn requests(&self, route: Route) -> usize {
+    pub fn requests(&self, route: FaultRoute) -> usize {
         self.counts.get(&route).copied().unwrap_or_default()
     }
 
@@ -88,7 +88,7 @@ impl Record {
         self.open_sockets
     }
 
-    /// How many requests hang now because of [`super::Fault::Hang`] or its kin.
+    /// How many requests hang now because of [`super::RequestFault::Hang`] or its kin.
     #[must_use]
     pub const fn hanging(&self) -> usize {
         self.hanging
@@ -114,52 +114,52 @@ impl Record {
         self.requests.push_back(request);
     }
 
-    pub(super) fn run(&mut self, prompt_id: &str) -> &mut Runs {
+    pub(super) fn run(&mut self, prompt_id: &str) -> &mut RunCount {
         self.runs.entry(prompt_id.to_owned()).or_default()
     }
 }
 
 /// The record behind a signal: whoever waits is woken by every change.
 #[derive(Debug)]
-pub(super) struct Recorder(watch::Sender<Record>);
+pub(super) struct SharedRecord(watch::Sender<ServerRecord>);
 
-impl Recorder {
+impl SharedRecord {
     pub(super) fn new() -> Self {
-        Self(watch::Sender::new(Record::default()))
+        Self(watch::Sender::new(ServerRecord::default()))
     }
 
-    pub(super) fn note(&self, change: impl FnOnce(&mut Record)) {
+    pub(super) fn note(&self, change: impl FnOnce(&mut ServerRecord)) {
         self.0.send_modify(change);
     }
 
     /// Notes a state, and takes it back when the guard is dropped, however that comes about.
-    pub(super) fn during<F: Fn(&mut Record)>(
+    pub(super) fn during<F: Fn(&mut ServerRecord)>(
         &self,
-        begin: impl FnOnce(&mut Record),
+        begin: impl FnOnce(&mut ServerRecord),
         end: F,
-    ) -> During<'_, F> {
+    ) -> DuringGuard<'_, F> {
         self.note(begin);
-        During { recorder: self, end }
+        DuringGuard { recorder: self, end }
     }
 
-    pub(super) fn read<T>(&self, look: impl FnOnce(&Record) -> T) -> T {
+    pub(super) fn read<T>(&self, look: impl FnOnce(&ServerRecord) -> T) -> T {
         look(&self.0.borrow())
     }
 
-    pub(super) async fn until(&self, condition: impl FnMut(&Record) -> bool) {
+    pub(super) async fn until(&self, condition: impl FnMut(&ServerRecord) -> bool) {
         // The sender lives as long as `self`, so waiting can only end with the condition.
         let mut changes = self.0.subscribe();
         let _seen = changes.wait_for(condition).await;
     }
 }
 
-/// The guard of [`Recorder::during`].
-pub(super) struct During<'a, F: Fn(&mut Record)> {
-    recorder: &'a Recorder,
+/// The guard of [`SharedRecord::during`].
+pub(super) struct DuringGuard<'a, F: Fn(&mut ServerRecord)> {
+    recorder: &'a SharedRecord,
     end: F,
 }
 
-impl<F: Fn(&mut Record)> Drop for During<'_, F> {
+impl<F: Fn(&mut ServerRecord)> Drop for DuringGuard<'_, F> {
     fn drop(&mut self) {
         self.recorder.note(&self.end);
     }
@@ -171,7 +171,7 @@ mod tests {
 
     #[tokio::test]
     async fn waiting_ends_with_the_condition() {
-        let recorder = Recorder::new();
+        let recorder = SharedRecord::new();
         let wait = recorder.until(|record| record.runs("a").started == 2);
         tokio::pin!(wait);
         recorder.note(|record| record.run("a").started += 1);

@@ -3,19 +3,19 @@
 
 use serde_json::{Map, Value, json};
 
-use super::queue::Job;
-use super::server::Server;
-use super::ws::{To, plain_preview, progress_text, rich_preview};
+use super::queue::QueuedPrompt;
+use super::server::ServerLife;
+use super::ws::{Recipient, plain_preview, progress_text, rich_preview};
 
 /// A node as messages name it: expanded nodes have a parent, which is displayed in their place.
 #[derive(Debug, Clone)]
-pub(super) struct Who {
+pub(super) struct DisplayedNode {
     pub(super) id: String,
     pub(super) display: String,
     pub(super) parent: Option<String>,
 }
 
-impl Who {
+impl DisplayedNode {
     /// A node of the prompt itself.
     pub(super) fn plain(id: &str) -> Self {
         Self { id: id.to_owned(), display: id.to_owned(), parent: None }
@@ -37,17 +37,17 @@ impl Who {
 
 /// The voice of one running job.
 #[derive(Debug)]
-pub(super) struct Report<'a> {
-    server: &'a Server,
-    job: &'a Job,
-    to: To,
+pub(super) struct RunVoice<'a> {
+    server: &'a ServerLife,
+    job: &'a QueuedPrompt,
+    to: Recipient,
     nodes: Map<String, Value>,
     messages: Vec<Value>,
 }
 
-impl<'a> Report<'a> {
-    pub(super) fn new(server: &'a Server, job: &'a Job) -> Self {
-        let to = job.client_id.clone().map_or(To::Everybody, To::Client);
+impl<'a> RunVoice<'a> {
+    pub(super) fn new(server: &'a ServerLife, job: &'a QueuedPrompt) -> Self {
+        let to = job.client_id.clone().map_or(Recipient::Everybody, Recipient::Client);
         Self { server, job, to, nodes: Map::new(), messages: Vec::new() }
     }
 
@@ -89,7 +89,7 @@ impl<'a> Report<'a> {
     }
 
     /// The node begins.
-    pub(super) fn running(&mut self, who: &Who) {
+    pub(super) fn running(&mut self, who: &DisplayedNode) {
         self.state(who, &json!(0.0), &json!(1.0), "running");
         self.server.now_running(self.job.client_id.as_deref(), Some(&who.id));
         let data = json!({ "node": who.id, "display_node": who.display, "prompt_id": self.job.id });
@@ -97,7 +97,7 @@ impl<'a> Report<'a> {
     }
 
     /// The node is done. One that was cached was never running.
-    pub(super) fn finished(&mut self, who: &Who) {
+    pub(super) fn finished(&mut self, who: &DisplayedNode) {
         let (value, max) = match self.nodes.get(&who.id) {
             None => (json!(1), json!(1)),
             Some(state) => (state["max"].clone(), state["max"].clone()),
@@ -106,13 +106,13 @@ impl<'a> Report<'a> {
     }
 
     /// The node shows something.
-    pub(super) fn executed(&self, who: &Who, output: &Value) {
+    pub(super) fn executed(&self, who: &DisplayedNode, output: &Value) {
         let data = json!({ "node": who.id, "display_node": who.display, "output": output, "prompt_id": self.job.id });
         self.send_to_client("executed", &data);
     }
 
     /// The node has made `done` of `all` steps, and perhaps shows a picture (PNG).
-    pub(super) fn progress(&mut self, who: &Who, done: u32, all: u32, preview: Option<&[u8]>) {
+    pub(super) fn progress(&mut self, who: &DisplayedNode, done: u32, all: u32, preview: Option<&[u8]>) {
         self.state(who, &json!(done), &json!(all), "running");
         let rich = self.server.sockets.takes_metadata(&self.to);
         if let Some(png) = preview.filter(|_| rich) {
@@ -132,7 +132,7 @@ impl<'a> Report<'a> {
     }
 
     /// Text beside the node.
-    pub(super) fn text(&self, who: &Who, text: &str) {
+    pub(super) fn text(&self, who: &DisplayedNode, text: &str) {
         self.server.sockets.send_raw(self.to.clone(), progress_text(&who.id, text));
     }
 
@@ -141,7 +141,7 @@ impl<'a> Report<'a> {
         self.send_to_client("executing", &json!({ "node": null, "prompt_id": self.job.id }));
     }
 
-    fn state(&mut self, who: &Who, value: &Value, max: &Value, state: &str) {
+    fn state(&mut self, who: &DisplayedNode, value: &Value, max: &Value, state: &str) {
         let entry = json!({
             "value": value, "max": max, "state": state, "node_id": who.id, "prompt_id": self.job.id,
             "display_node_id": who.display, "parent_node_id": who.parent, "real_node_id": who.display,

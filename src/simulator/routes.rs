@@ -14,21 +14,21 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::config::Version;
-use super::guard::{self, Deaf, MAX_BODY};
-use super::server::Server;
+use super::config::ComfyVersion;
+use super::guard::{self, DeafSocket, MAX_BODY};
+use super::server::ServerLife;
 use super::{control, files_api, jobs, object_info as describe, prompt, pyjson, replacements};
 
-type Shared = State<Arc<Server>>;
+type Shared = State<Arc<ServerLife>>;
 
 /// Client messages above this size in bytes drop the socket.
 const MAX_MESSAGE: usize = 4 << 20;
 
 /// The whole application of one life.
-pub(super) fn app(server: Arc<Server>) -> Router {
+pub(super) fn app(server: Arc<ServerLife>) -> Router {
     let mut routes = routes();
     let mut api = routes.clone();
-    if server.world.config.version == Version::V0_24_0 {
+    if server.world.config.version == ComfyVersion::V0_24_0 {
         let replacements = || async { json_body(&replacements::list()) };
         routes = routes.route("/node_replacements", get(replacements));
         api = routes.clone().route("/jobs", get(jobs::list)).route("/jobs/{id}", get(jobs::one));
@@ -45,7 +45,7 @@ pub(super) fn app(server: Arc<Server>) -> Router {
     if server.world.config.control { app.merge(control::routes(server)) } else { app }
 }
 
-fn routes() -> Router<Arc<Server>> {
+fn routes() -> Router<Arc<ServerLife>> {
     Router::new()
         .route("/ws", get(websocket))
         .route("/prompt", get(exec_info).post(prompt::submit))
@@ -77,14 +77,14 @@ pub(super) fn broken() -> Response {
 }
 
 #[derive(Deserialize)]
-struct Client {
+struct ClientQuery {
     #[serde(rename = "clientId", default)]
     id: String,
 }
 
 async fn websocket(
     State(server): Shared,
-    Query(client): Query<Client>,
+    Query(client): Query<ClientQuery>,
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
     request: Request,
 ) -> Response {
@@ -92,7 +92,7 @@ async fn websocket(
         let body = "No WebSocket UPGRADE hdr: None\n Can \"Upgrade\" only to \"WebSocket\".";
         return (StatusCode::BAD_REQUEST, body).into_response();
     };
-    let deaf = request.extensions().get::<Deaf>().is_some();
+    let deaf = request.extensions().get::<DeafSocket>().is_some();
     let sid = if client.id.is_empty() { uuid::Uuid::new_v4().simple().to_string() } else { client.id };
     upgrade.max_message_size(MAX_MESSAGE).on_upgrade(move |socket| async move {
         let mut status = server.status();
@@ -126,12 +126,12 @@ async fn queue(State(server): Shared) -> Response {
 }
 
 /// `{"clear": true}` and `{"delete": [ids]}`, as `/queue` and `/history` take them.
-struct Change {
+struct ClearOrDelete {
     clear: bool,
     delete: Vec<String>,
 }
 
-impl Change {
+impl ClearOrDelete {
     fn parse(body: &Bytes) -> Option<Self> {
         let body: Value = pyjson::parse(std::str::from_utf8(body).ok()?).ok()?;
         let body = body.as_object()?;
@@ -148,7 +148,7 @@ impl Change {
 }
 
 async fn change_queue(State(server): Shared, body: Bytes) -> Response {
-    let Some(change) = Change::parse(&body) else { return broken() };
+    let Some(change) = ClearOrDelete::parse(&body) else { return broken() };
     if server.queue.remove_pending(|id| change.hits(id)) || change.clear {
         server.tell_status();
     }
@@ -156,12 +156,12 @@ async fn change_queue(State(server): Shared, body: Bytes) -> Response {
 }
 
 #[derive(Deserialize)]
-struct Window {
+struct HistoryWindow {
     max_items: Option<usize>,
     offset: Option<usize>,
 }
 
-async fn history(State(server): Shared, Query(window): Query<Window>) -> Response {
+async fn history(State(server): Shared, Query(window): Query<HistoryWindow>) -> Response {
     json_body(&server.queue.history(window.max_items, window.offset).into())
 }
 
@@ -171,7 +171,7 @@ async fn history_of(State(server): Shared, Path(id): Path<String>) -> Response {
 }
 
 async fn change_history(State(server): Shared, body: Bytes) -> Response {
-    let Some(change) = Change::parse(&body) else { return broken() };
+    let Some(change) = ClearOrDelete::parse(&body) else { return broken() };
     server.queue.remove_history(|id| change.hits(id));
     StatusCode::OK.into_response()
 }
@@ -203,7 +203,7 @@ async fn object_info_of(State(server): Shared, Path(class): Path<String>) -> Res
 
 async fn system_stats(State(server): Shared) -> Response {
     let config = &server.world.config;
-    let os = if config.version == Version::V0_3_64 { "posix" } else { "linux" };
+    let os = if config.version == ComfyVersion::V0_3_64 { "posix" } else { "linux" };
     json_body(&json!({
         "system": {
             "os": os,

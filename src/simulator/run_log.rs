@@ -15,13 +15,13 @@ use std::sync::Mutex;
 use serde_json::{Value, json};
 
 use super::faults::lock;
-use super::queue::Job;
+use super::queue::QueuedPrompt;
 /// How many idle times are kept, the oldest going first.
 const SPANS: usize = 4_096;
 
 /// What happened to a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Happened {
+pub(super) enum RunEvent {
     Queued,
     Started,
     Succeeded,
@@ -31,7 +31,7 @@ pub(super) enum Happened {
     Dropped,
 }
 
-impl Happened {
+impl RunEvent {
     const fn name(self) -> &'static str {
         match self {
             Self::Queued => "queued",
@@ -48,12 +48,12 @@ impl Happened {
 #[derive(Debug)]
 pub(super) struct RunLog {
     file: Option<Mutex<File>>,
-    times: Mutex<Times>,
+    times: Mutex<BusyTimes>,
 }
 
 /// The busy and idle times of one life, in milliseconds since the Unix epoch.
 #[derive(Debug, Default)]
-struct Times {
+struct BusyTimes {
     up_since: i64,
     /// Since when it does what it does.
     since: i64,
@@ -71,7 +71,7 @@ impl RunLog {
 
     /// A life begins.
     pub(super) fn up(&self, at: i64) {
-        *lock(&self.times) = Times { up_since: at, since: at, ..Times::default() };
+        *lock(&self.times) = BusyTimes { up_since: at, since: at, ..BusyTimes::default() };
         self.write(&json!({ "at": at, "event": "up" }));
     }
 
@@ -81,10 +81,10 @@ impl RunLog {
     }
 
     /// Something happened to a run.
-    pub(super) fn note(&self, at: i64, job: &Job, happened: Happened) {
+    pub(super) fn note(&self, at: i64, job: &QueuedPrompt, happened: RunEvent) {
         match happened {
-            Happened::Queued => {}
-            Happened::Started => lock(&self.times).turn(at, Some(&job.id)),
+            RunEvent::Queued => {}
+            RunEvent::Started => lock(&self.times).turn(at, Some(&job.id)),
             _ => lock(&self.times).turn(at, None),
         }
         if self.file.is_some() {
@@ -114,7 +114,7 @@ impl RunLog {
     }
 }
 
-impl Times {
+impl BusyTimes {
     fn turn(&mut self, at: i64, running: Option<&str>) {
         if self.running.take().is_some() {
             self.busy += at - self.since;
@@ -130,7 +130,7 @@ impl Times {
 }
 
 /// What its submitter knows the job by, whatever its id is.
-fn marker(job: &Job) -> Option<&str> {
+fn marker(job: &QueuedPrompt) -> Option<&str> {
     job.graph.values().find_map(|node| node["inputs"]["filename_prefix"].as_str())
 }
 
@@ -140,11 +140,11 @@ mod tests {
     use serde_json::Map;
     use tokio_util::sync::CancellationToken;
 
-    fn job(id: &str) -> Job {
+    fn job(id: &str) -> QueuedPrompt {
         let graph =
             json!({ "1": { "inputs": { "value": 1 } }, "2": { "inputs": { "filename_prefix": "mine" } } });
         let Value::Object(graph) = graph else { panic!() };
-        Job {
+        QueuedPrompt {
             order: 0.0,
             number: json!(0),
             id: id.to_owned(),
@@ -162,10 +162,10 @@ mod tests {
         for life in [100, 1_000] {
             let log = RunLog::open(Some(&path)).unwrap();
             log.up(life);
-            log.note(life + 5, &job("a"), Happened::Queued);
-            log.note(life + 10, &job("a"), Happened::Started);
-            log.note(life + 40, &job("a"), Happened::Succeeded);
-            log.note(life + 41, &job("b"), Happened::Started);
+            log.note(life + 5, &job("a"), RunEvent::Queued);
+            log.note(life + 10, &job("a"), RunEvent::Started);
+            log.note(life + 40, &job("a"), RunEvent::Succeeded);
+            log.note(life + 41, &job("b"), RunEvent::Started);
             let report = log.report(life + 50);
             assert_eq!((&report["busy_ms"], &report["running"]), (&json!(39), &json!("b")));
             assert_eq!(report["idle"], json!([[life, life + 10], [life + 40, life + 41]]));

@@ -13,29 +13,29 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::cache::Cache;
-use super::config::{Installed, SimulatorConfig, Version};
+use super::cache::NodeCache;
+use super::config::{ComfyVersion, InstalledContent, SimulatorConfig};
 use super::execute;
-use super::faults::{Faults, lock};
-use super::files::Files;
+use super::faults::{FaultScript, lock};
+use super::files::ServerFolders;
 use super::net;
-use super::object_info::Choices;
-use super::queue::{Job, Queue};
-use super::record::Recorder;
-use super::run_log::{Happened, RunLog};
-use super::ws::{Sockets, To};
+use super::object_info::ListChoices;
+use super::queue::{PromptQueue, QueuedPrompt};
+use super::record::SharedRecord;
+use super::run_log::{RunEvent, RunLog};
+use super::ws::{OpenSockets, Recipient};
 use crate::clock::Clock;
 
 /// What survives a restart: the files, the script of faults, and what was seen.
 #[derive(Debug)]
-pub(super) struct World {
+pub(super) struct PersistentWorld {
     pub(super) config: SimulatorConfig,
     /// What the server has at present.
-    pub(super) installed: Mutex<Arc<Installed>>,
+    pub(super) installed: Mutex<Arc<InstalledContent>>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) files: Files,
-    pub(super) faults: Faults,
-    pub(super) recorder: Recorder,
+    pub(super) files: ServerFolders,
+    pub(super) faults: FaultScript,
+    pub(super) recorder: SharedRecord,
     pub(super) run_log: RunLog,
     pub(super) addr: SocketAddr,
     /// Keeps the port while nobody listens on it, so that it refuses and can be had again.
@@ -43,17 +43,17 @@ pub(super) struct World {
     releases: watch::Sender<HashMap<String, usize>>,
 }
 
-impl World {
+impl PersistentWorld {
     pub(super) fn new(config: SimulatorConfig, clock: Arc<dyn Clock>, addr: SocketAddr) -> io::Result<Self> {
-        let files = Files::open(config.directory.as_deref())?;
+        let files = ServerFolders::open(config.directory.as_deref())?;
         let run_log = RunLog::open(config.run_log.as_deref())?;
         Ok(Self {
             installed: Mutex::new(Arc::new(config.installed.clone())),
             config,
             clock,
             files,
-            faults: Faults::new(),
-            recorder: Recorder::new(),
+            faults: FaultScript::new(),
+            recorder: SharedRecord::new(),
             run_log,
             addr,
             reserved: Mutex::new(None),
@@ -84,15 +84,17 @@ impl World {
         }
     }
 
-    pub(super) fn choices(&self) -> Choices<'_> {
-        Choices { installed: Arc::clone(&lock(&self.installed)), files: &self.files }
+    pub(super) fn choices(&self) -> ListChoices<'_> {
+        ListChoices { installed: Arc::clone(&lock(&self.installed)), files: &self.files }
     }
 
     /// The body of `GET /features`.
     pub(super) fn features(&self) -> Value {
         match self.config.version {
-            Version::V0_3_64 => json!({ "supports_preview_metadata": true, "max_upload_size": 104_857_600 }),
-            Version::V0_24_0 => json!({
+            ComfyVersion::V0_3_64 => {
+                json!({ "supports_preview_metadata": true, "max_upload_size": 104_857_600 })
+            }
+            ComfyVersion::V0_24_0 => json!({
                 "supports_preview_metadata": true, "max_upload_size": 104_857_600,
                 "extension": { "manager": { "supports_v4": true } }, "node_replacements": true, "assets": false,
             }),
@@ -102,11 +104,11 @@ impl World {
 
 /// One life: everything here is lost with it.
 #[derive(Debug)]
-pub(super) struct Server {
-    pub(super) world: Arc<World>,
-    pub(super) queue: Queue,
-    pub(super) sockets: Sockets,
-    pub(super) cache: Cache,
+pub(super) struct ServerLife {
+    pub(super) world: Arc<PersistentWorld>,
+    pub(super) queue: PromptQueue,
+    pub(super) sockets: OpenSockets,
+    pub(super) cache: NodeCache,
     /// Part of the names of temporary files, different in each life.
     pub(super) temp_tag: String,
     /// Cancelled when this life ends, in whatever way.
@@ -118,16 +120,16 @@ pub(super) struct Server {
     running: Mutex<Option<(String, String)>>,
 }
 
-impl Server {
+impl ServerLife {
     /// Begins a life on `listener`.
-    pub(super) fn start(world: Arc<World>, listener: TcpListener) -> Arc<Self> {
-        let (sockets, inbox) = Sockets::new();
+    pub(super) fn start(world: Arc<PersistentWorld>, listener: TcpListener) -> Arc<Self> {
+        let (sockets, inbox) = OpenSockets::new();
         let letters = uuid::Uuid::new_v4().simple().to_string();
         let server = Arc::new(Self {
             world,
-            queue: Queue::default(),
+            queue: PromptQueue::default(),
             sockets,
-            cache: Cache::default(),
+            cache: NodeCache::default(),
             temp_tag: letters.chars().take(5).map(|digit| char::from(b'a' + digit as u8 % 26)).collect(),
             end: CancellationToken::new(),
             closing: CancellationToken::new(),
@@ -143,7 +145,7 @@ impl Server {
     }
 
     /// Publishes and works until the end.
-    async fn live(self: Arc<Self>, inbox: mpsc::Receiver<(To, Message)>) {
+    async fn live(self: Arc<Self>, inbox: mpsc::Receiver<(Recipient, Message)>) {
         tokio::select! {
             () = self.end.cancelled() => {}
             () = self.closing.cancelled() => {}
@@ -161,7 +163,7 @@ impl Server {
 
     /// Tells everybody how long the queue is.
     pub(super) fn tell_status(&self) {
-        self.sockets.send(To::Everybody, "status", &self.status());
+        self.sockets.send(Recipient::Everybody, "status", &self.status());
     }
 
     pub(super) fn status(&self) -> Value {
@@ -179,7 +181,7 @@ impl Server {
     }
 
     /// Notes what happened to a run.
-    pub(super) fn happened(&self, job: &Job, happened: Happened) {
+    pub(super) fn happened(&self, job: &QueuedPrompt, happened: RunEvent) {
         self.world.run_log.note(self.world.clock.now().as_millis(), job, happened);
     }
 

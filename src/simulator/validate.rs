@@ -5,22 +5,22 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::classes::{self, Class, Input, Kind};
-use super::coerce::{Refusal, coerce};
-use super::config::Version;
-use super::object_info::Choices;
+use super::classes::{self, ClassInput, InputKind, SimulatedClass};
+use super::coerce::{ValueRefusal, coerce};
+use super::config::ComfyVersion;
+use super::object_info::ListChoices;
 use super::pyjson;
 
 /// A prompt that may run: its graph with values converted, its good outputs, what was wrong with the others.
 #[derive(Debug)]
-pub(super) struct Valid {
+pub(super) struct ValidPrompt {
     pub(super) outputs: Vec<String>,
     pub(super) node_errors: Value,
 }
 
 /// Why a prompt is not queued.
 #[derive(Debug)]
-pub(super) enum Rejection {
+pub(super) enum PromptRefusal {
     /// 400 with this body.
     Explained(Value),
     /// 500: what came broke ComfyUI's own check.
@@ -37,9 +37,9 @@ pub(super) fn refusal(kind: &str, message: &str, details: &str, extra: &Value, n
 pub(super) fn validate(
     graph: &mut Map<String, Value>,
     targets: Option<&dyn Fn(&str) -> bool>,
-    version: Version,
-    choices: &Choices<'_>,
-) -> Result<Valid, Rejection> {
+    version: ComfyVersion,
+    choices: &ListChoices<'_>,
+) -> Result<ValidPrompt, PromptRefusal> {
     let mut outputs = Vec::new();
     for (id, node) in graph.iter() {
         let class = class_of(id, node, version, choices)?;
@@ -49,10 +49,16 @@ pub(super) fn validate(
     }
     if outputs.is_empty() {
         let body = refusal("prompt_no_outputs", "Prompt has no outputs", "", &json!({}), &json!({}));
-        return Err(Rejection::Explained(body));
+        return Err(PromptRefusal::Explained(body));
     }
-    let mut check =
-        Check { graph, choices, version, verdicts: Vec::new(), index: HashMap::new(), path: Vec::new() };
+    let mut check = PromptCheck {
+        graph,
+        choices,
+        version,
+        verdicts: Vec::new(),
+        index: HashMap::new(),
+        path: Vec::new(),
+    };
     let (mut good, mut details, mut node_errors) = (Vec::new(), Vec::new(), Map::new());
     for output in outputs {
         if check.output(&output) {
@@ -67,87 +73,87 @@ pub(super) fn validate(
     if good.is_empty() {
         let (kind, message) = ("prompt_outputs_failed_validation", "Prompt outputs failed validation");
         let body = refusal(kind, message, &details.join("\n"), &json!({}), &node_errors.into());
-        return Err(Rejection::Explained(body));
+        return Err(PromptRefusal::Explained(body));
     }
-    Ok(Valid { outputs: good, node_errors: node_errors.into() })
+    Ok(ValidPrompt { outputs: good, node_errors: node_errors.into() })
 }
 
 fn class_of(
     id: &str,
     node: &Value,
-    version: Version,
-    choices: &Choices<'_>,
-) -> Result<&'static Class, Rejection> {
+    version: ComfyVersion,
+    choices: &ListChoices<'_>,
+) -> Result<&'static SimulatedClass, PromptRefusal> {
     let name = node.get("class_type").and_then(Value::as_str);
     if let Some(class) = name.and_then(|name| choices.find(name)) {
         return Ok(class);
     }
     // 0.3.64 only looks for the word `class_type` in a node, which Python does in texts and lists, too.
-    let searched = version == Version::V0_3_64 && (node.is_string() || node.is_array());
+    let searched = version == ComfyVersion::V0_3_64 && (node.is_string() || node.is_array());
     if !node.is_object() && !searched {
-        return Err(Rejection::Crashed);
+        return Err(PromptRefusal::Crashed);
     }
     let details = format!("Node ID '#{id}'");
     let title = node.get("_meta").and_then(|meta| meta.get("title")).and_then(Value::as_str);
     let (kind, message) = match (version, name) {
-        (Version::V0_3_64, None) => {
+        (ComfyVersion::V0_3_64, None) => {
             ("invalid_prompt", "Cannot execute because a node is missing the class_type property.".to_owned())
         }
-        (Version::V0_3_64, Some(name)) => {
+        (ComfyVersion::V0_3_64, Some(name)) => {
             ("invalid_prompt", format!("Cannot execute because node {name} does not exist."))
         }
-        (Version::V0_24_0, None) => {
+        (ComfyVersion::V0_24_0, None) => {
             let shown = title.map_or_else(|| format!("ID #{id}"), str::to_owned);
             let why = "has no class_type. The workflow may be corrupted or a custom node is missing.";
             ("missing_node_type", format!("Node '{shown}' {why}"))
         }
-        (Version::V0_24_0, Some(name)) => {
+        (ComfyVersion::V0_24_0, Some(name)) => {
             let shown = title.unwrap_or(name);
             ("missing_node_type", format!("Node '{shown}' not found. The custom node may not be installed."))
         }
     };
     let extra = match version {
-        Version::V0_3_64 => json!({}),
-        Version::V0_24_0 => json!({ "node_id": id, "class_type": name, "node_title": title }),
+        ComfyVersion::V0_3_64 => json!({}),
+        ComfyVersion::V0_24_0 => json!({ "node_id": id, "class_type": name, "node_title": title }),
     };
-    Err(Rejection::Explained(refusal(kind, &message, &details, &extra, &json!({}))))
+    Err(PromptRefusal::Explained(refusal(kind, &message, &details, &extra, &json!({}))))
 }
 
 /// A Python exception in the check itself.
-struct Exception {
+struct CheckException {
     kind: &'static str,
     message: String,
 }
 
-impl Exception {
+impl CheckException {
     fn key(key: &Value) -> Self {
         Self { kind: "KeyError", message: pyjson::repr(key) }
     }
 }
 
 #[derive(Debug, Default)]
-struct Verdict {
+struct NodeVerdict {
     valid: bool,
     reasons: Vec<Value>,
 }
 
-struct Check<'a> {
+struct PromptCheck<'a> {
     graph: &'a mut Map<String, Value>,
-    choices: &'a Choices<'a>,
-    version: Version,
-    verdicts: Vec<(String, Verdict)>,
+    choices: &'a ListChoices<'a>,
+    version: ComfyVersion,
+    verdicts: Vec<(String, NodeVerdict)>,
     index: HashMap<String, usize>,
     /// The nodes whose inputs are being followed, from the output on.
     path: Vec<String>,
 }
 
-impl Check<'_> {
+impl PromptCheck<'_> {
     /// Checks one output with all it depends on.
     fn output(&mut self, id: &str) -> bool {
         self.path.clear();
         match self.node(id) {
             Ok(valid) => valid,
-            Err(Exception { kind, message }) => {
+            Err(CheckException { kind, message }) => {
                 let extra = json!({ "exception_type": kind, "traceback": [] });
                 let reason =
                     reason("exception_during_validation", "Exception when validating node", &message, &extra);
@@ -162,7 +168,7 @@ impl Check<'_> {
     }
 
     fn settle(&mut self, id: &str, valid: bool, reasons: Vec<Value>) {
-        let verdict = Verdict { valid, reasons };
+        let verdict = NodeVerdict { valid, reasons };
         if let Some(&at) = self.index.get(id) {
             self.verdicts[at].1 = verdict;
         } else {
@@ -187,15 +193,15 @@ impl Check<'_> {
         }
     }
 
-    fn node(&mut self, id: &str) -> Result<bool, Exception> {
+    fn node(&mut self, id: &str) -> Result<bool, CheckException> {
         if let Some(&at) = self.index.get(id) {
             return Ok(self.verdicts[at].1.valid);
         }
         let node = &self.graph[id];
         let class = node["class_type"].as_str().and_then(classes::find);
-        let class = class.ok_or_else(|| Exception::key(&node["class_type"]))?;
+        let class = class.ok_or_else(|| CheckException::key(&node["class_type"]))?;
         if !node["inputs"].is_object() {
-            return Err(Exception::key(&json!("inputs")));
+            return Err(CheckException::key(&json!("inputs")));
         }
         self.path.push(id.to_owned());
         let (mut valid, mut reasons) = (true, Vec::new());
@@ -234,7 +240,12 @@ impl Check<'_> {
     }
 
     /// Follows a link; what is wrong with the link itself goes to `reasons`, else false when its source is bad.
-    fn link(&mut self, input: &Input, link: &[Value], reasons: &mut Vec<Value>) -> Result<bool, Exception> {
+    fn link(
+        &mut self,
+        input: &ClassInput,
+        link: &[Value],
+        reasons: &mut Vec<Value>,
+    ) -> Result<bool, CheckException> {
         let config = input.config(self.choices);
         let [source, slot] = link else {
             let message = "Bad linked input, must be a length-2 list of [node_id, slot_index]";
@@ -245,7 +256,7 @@ impl Check<'_> {
         let id = source
             .as_str()
             .filter(|id| self.graph.contains_key(*id))
-            .ok_or_else(|| Exception::key(source))?;
+            .ok_or_else(|| CheckException::key(source))?;
         let class = self.graph[id]["class_type"].as_str().and_then(classes::find);
         let received = output_type(class.map_or(&[], |class| class.outputs), slot)?;
         let wanted = input.kind.type_name();
@@ -265,7 +276,7 @@ impl Check<'_> {
         let depth = self.path.len();
         match self.node(id) {
             Ok(valid) => Ok(valid),
-            Err(Exception { kind, message }) => {
+            Err(CheckException { kind, message }) => {
                 self.path.truncate(depth);
                 let extra = json!({
                     "input_name": input.name, "input_config": config, "exception_message": message,
@@ -291,12 +302,12 @@ impl Check<'_> {
             let extra = json!({ "node_id": id, "cycle_nodes": nodes });
             let why = reason("dependency_cycle", "Dependency cycle detected", &shown.join(" -> "), &extra);
             // 0.3.64 runs into Python's recursion limit instead, and names nothing.
-            let reasons = if self.version == Version::V0_24_0 { vec![why] } else { Vec::new() };
+            let reasons = if self.version == ComfyVersion::V0_24_0 { vec![why] } else { Vec::new() };
             self.settle(id, false, reasons);
         }
     }
 
-    fn literal(&self, input: &Input, value: &Value) -> Result<Value, Value> {
+    fn literal(&self, input: &ClassInput, value: &Value) -> Result<Value, Value> {
         let with = |more: Value| {
             let mut extra = json!({
                 "input_name": input.name, "input_config": input.config(self.choices), "received_value": value,
@@ -306,31 +317,31 @@ impl Check<'_> {
             }
             extra
         };
-        if let Kind::Checkpoint = input.kind
+        if let InputKind::Checkpoint = input.kind
             && !self.choices.installed.checkpoints.iter().any(|name| value == name)
         {
             return Err(not_in_list(input, value, with(json!({}))));
         }
         coerce(input.kind, value).map_err(|refusal| match refusal {
-            Refusal::WrongType(why) => {
+            ValueRefusal::WrongType(why) => {
                 let message =
                     format!("Failed to convert an input value to a {} value", input.kind.type_name());
                 let details = format!("{}, {}, {why}", input.name, pyjson::python(value));
                 reason("invalid_input_type", &message, &details, &with(json!({ "exception_message": why })))
             }
-            Refusal::TooSmall(message) => {
+            ValueRefusal::TooSmall(message) => {
                 reason("value_smaller_than_min", &message, input.name, &with(json!({})))
             }
-            Refusal::TooBig(message) => {
+            ValueRefusal::TooBig(message) => {
                 reason("value_bigger_than_max", &message, input.name, &with(json!({})))
             }
-            Refusal::NotInList => not_in_list(input, value, with(json!({}))),
+            ValueRefusal::NotInList => not_in_list(input, value, with(json!({}))),
         })
     }
 
     /// The own check of `LoadImage`: the file must be there.
-    fn picture_missing(&self, class: &Class, id: &str) -> Option<Value> {
-        let input = class.inputs.iter().find(|input| matches!(input.kind, Kind::Picture))?;
+    fn picture_missing(&self, class: &SimulatedClass, id: &str) -> Option<Value> {
+        let input = class.inputs.iter().find(|input| matches!(input.kind, InputKind::Picture))?;
         let name = self.graph[id]["inputs"][input.name].as_str()?;
         if self.choices.files.annotated(name).is_some_and(|path| path.is_file()) {
             return None;
@@ -341,7 +352,7 @@ impl Check<'_> {
     }
 }
 
-fn not_in_list(input: &Input, value: &Value, mut extra: Value) -> Value {
+fn not_in_list(input: &ClassInput, value: &Value, mut extra: Value) -> Value {
     let list = extra["input_config"][0].clone();
     let count = list.as_array().map_or(0, Vec::len);
     // Long lists are not repeated in the answer.
@@ -360,15 +371,15 @@ fn reason(kind: &str, message: &str, details: &str, extra: &Value) -> Value {
 }
 
 /// The type at `slot`, counted from the end when negative, as Python does.
-fn output_type(outputs: &[&'static str], slot: &Value) -> Result<&'static str, Exception> {
+fn output_type(outputs: &[&'static str], slot: &Value) -> Result<&'static str, CheckException> {
     let Some(slot) = slot.as_i64() else {
         let type_name = super::coerce::type_name(slot);
         let message = format!("tuple indices must be integers or slices, not {type_name}");
-        return Err(Exception { kind: "TypeError", message });
+        return Err(CheckException { kind: "TypeError", message });
     };
     output_at(outputs.len(), slot)
         .map(|at| outputs[at])
-        .ok_or_else(|| Exception { kind: "IndexError", message: "tuple index out of range".to_owned() })
+        .ok_or_else(|| CheckException { kind: "IndexError", message: "tuple index out of range".to_owned() })
 }
 
 /// The place a slot number means among `count` outputs.

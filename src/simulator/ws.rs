@@ -25,42 +25,42 @@ const LANE: usize = 8;
 
 /// To whom a message goes.
 #[derive(Debug, Clone)]
-pub(super) enum To {
+pub(super) enum Recipient {
     Everybody,
     Client(String),
 }
 
 #[derive(Debug, Clone)]
-struct Peer {
+struct SocketPeer {
     lane: mpsc::Sender<Message>,
     metadata: Arc<AtomicBool>,
 }
 
 /// The sockets of one life of the server.
 #[derive(Debug)]
-pub(super) struct Sockets {
-    registered: Mutex<HashMap<String, Peer>>,
-    outbox: mpsc::Sender<(To, Message)>,
+pub(super) struct OpenSockets {
+    registered: Mutex<HashMap<String, SocketPeer>>,
+    outbox: mpsc::Sender<(Recipient, Message)>,
     cut: Mutex<CancellationToken>,
 }
 
 /// A socket's way in and out, before it is served.
-pub(super) struct Admission {
+pub(super) struct SocketAdmission {
     sid: String,
     lane: mpsc::Receiver<Message>,
     metadata: Arc<AtomicBool>,
     cut: CancellationToken,
 }
 
-impl Sockets {
-    /// The registry, and the receiver that [`Sockets::publish_all`] serves.
-    pub(super) fn new() -> (Self, mpsc::Receiver<(To, Message)>) {
+impl OpenSockets {
+    /// The registry, and the receiver that [`OpenSockets::publish_all`] serves.
+    pub(super) fn new() -> (Self, mpsc::Receiver<(Recipient, Message)>) {
         let (outbox, inbox) = mpsc::channel(OUTBOX);
         (Self { registered: Mutex::default(), outbox, cut: Mutex::default() }, inbox)
     }
 
     /// The publishing loop: one message after the other, each to all it is for.
-    pub(super) async fn publish_all(&self, mut inbox: mpsc::Receiver<(To, Message)>) {
+    pub(super) async fn publish_all(&self, mut inbox: mpsc::Receiver<(Recipient, Message)>) {
         while let Some((to, message)) = inbox.recv().await {
             for lane in self.lanes(&to) {
                 // A closed socket is no error: it is about to be unregistered.
@@ -69,39 +69,39 @@ impl Sockets {
         }
     }
 
-    fn lanes(&self, to: &To) -> Vec<mpsc::Sender<Message>> {
+    fn lanes(&self, to: &Recipient) -> Vec<mpsc::Sender<Message>> {
         let registered = lock(&self.registered);
         match to {
-            To::Everybody => registered.values().map(|peer| peer.lane.clone()).collect(),
-            To::Client(sid) => registered.get(sid).map(|peer| peer.lane.clone()).into_iter().collect(),
+            Recipient::Everybody => registered.values().map(|peer| peer.lane.clone()).collect(),
+            Recipient::Client(sid) => registered.get(sid).map(|peer| peer.lane.clone()).into_iter().collect(),
         }
     }
 
     /// Queues `{type, data}` for publishing.
-    pub(super) fn send(&self, to: To, kind: &str, data: &Value) {
+    pub(super) fn send(&self, to: Recipient, kind: &str, data: &Value) {
         let text = pyjson::render(&json!({ "type": kind, "data": data }));
         self.send_raw(to, Message::Text(text.into()));
     }
 
     /// Queues any frame for publishing.
-    pub(super) fn send_raw(&self, to: To, message: Message) {
+    pub(super) fn send_raw(&self, to: Recipient, message: Message) {
         if self.outbox.try_send((to, message)).is_err() {
             tracing::warn!("the simulator's websocket outbox is full; a message is lost");
         }
     }
 
     /// Whether the client has said that it takes previews with metadata.
-    pub(super) fn takes_metadata(&self, to: &To) -> bool {
+    pub(super) fn takes_metadata(&self, to: &Recipient) -> bool {
         match to {
-            To::Everybody => false,
-            To::Client(sid) => {
+            Recipient::Everybody => false,
+            Recipient::Client(sid) => {
                 lock(&self.registered).get(sid).is_some_and(|peer| peer.metadata.load(Ordering::Relaxed))
             }
         }
     }
 
     /// Lets a socket in, with `greeting` as its first messages, and registers it unless it is to be `deaf`.
-    pub(super) fn admit(&self, sid: &str, greeting: Vec<Value>, deaf: bool) -> Admission {
+    pub(super) fn admit(&self, sid: &str, greeting: Vec<Value>, deaf: bool) -> SocketAdmission {
         let (sender, lane) = mpsc::channel(LANE);
         let metadata = Arc::new(AtomicBool::new(false));
         if !deaf {
@@ -109,15 +109,15 @@ impl Sockets {
                 // The lane is new and longer than any greeting.
                 let _fits = sender.try_send(Message::Text(pyjson::render(&message).into()));
             }
-            let peer = Peer { lane: sender, metadata: Arc::clone(&metadata) };
+            let peer = SocketPeer { lane: sender, metadata: Arc::clone(&metadata) };
             lock(&self.registered).insert(sid.to_owned(), peer);
         }
-        Admission { sid: sid.to_owned(), lane, metadata, cut: lock(&self.cut).clone() }
+        SocketAdmission { sid: sid.to_owned(), lane, metadata, cut: lock(&self.cut).clone() }
     }
 
     /// Serves one socket until it closes or is cut.
-    pub(super) async fn serve(&self, socket: WebSocket, admission: Admission, features: &Value) {
-        let Admission { sid, lane, metadata, cut } = admission;
+    pub(super) async fn serve(&self, socket: WebSocket, admission: SocketAdmission, features: &Value) {
+        let SocketAdmission { sid, lane, metadata, cut } = admission;
         tokio::select! {
             () = cut.cancelled() => {}
             () = converse(socket, lane, &metadata, features) => {
@@ -231,12 +231,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_message_goes_to_whom_it_is_for_and_the_newest_socket_wins() {
-        let (sockets, mut inbox) = Sockets::new();
+        let (sockets, mut inbox) = OpenSockets::new();
         let mut old = sockets.admit("a", vec![json!(1)], false);
         let mut new = sockets.admit("a", vec![], false);
-        sockets.send(To::Client("a".to_owned()), "x", &json!({}));
-        sockets.send(To::Client("b".to_owned()), "x", &json!({}));
-        sockets.send(To::Everybody, "y", &json!({}));
+        sockets.send(Recipient::Client("a".to_owned()), "x", &json!({}));
+        sockets.send(Recipient::Client("b".to_owned()), "x", &json!({}));
+        sockets.send(Recipient::Everybody, "y", &json!({}));
         inbox.close();
         sockets.publish_all(inbox).await;
         assert_eq!(old.lane.recv().await, Some(Message::Text("1".into())));
@@ -247,13 +247,13 @@ mod tests {
 
     #[tokio::test]
     async fn one_reader_that_does_not_read_holds_up_everybody() {
-        let (sockets, inbox) = Sockets::new();
+        let (sockets, inbox) = OpenSockets::new();
         let mut slow = sockets.admit("slow", vec![], false);
         let mut other = sockets.admit("other", vec![], false);
         for _ in 0..=LANE {
-            sockets.send(To::Client("slow".to_owned()), "x", &json!({}));
+            sockets.send(Recipient::Client("slow".to_owned()), "x", &json!({}));
         }
-        sockets.send(To::Client("other".to_owned()), "y", &json!({}));
+        sockets.send(Recipient::Client("other".to_owned()), "y", &json!({}));
         let publishing = sockets.publish_all(inbox);
         tokio::pin!(publishing);
         assert!(futures_util::poll!(&mut publishing).is_pending());

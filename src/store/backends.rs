@@ -5,7 +5,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::StoreError;
 use crate::domain::id::BackendName;
-use crate::domain::mode::Mode;
+use crate::domain::mode::BackendMode;
 use crate::domain::time::UnixMillis;
 
 /// A server that was added at run time. It keeps credentials: they are needed to reach it.
@@ -61,8 +61,8 @@ pub trait BackendStore: Send + Sync + std::fmt::Debug {
     async fn delete_backend(&self, name: &BackendName) -> Result<bool, StoreError>;
 
     /// Keeps what is wanted of the server of that name, be it kept here or not.
-    async fn set_backend_mode(&self, name: &BackendName, mode: Mode) -> Result<(), StoreError>;
+    async fn set_backend_mode(&self, name: &BackendName, mode: BackendMode) -> Result<(), StoreError>;
 
     /// The modes of all servers that are not open, by name.
-    async fn backend_modes(&self) -> Result<Vec<(BackendName, Mode)>, StoreError>;
+    async fn backend_modes(&self) -> Result<Vec<(BackendName, BackendMode)>, StoreError>;
 }

@@ -20,10 +20,10 @@ use crate::domain::failure::Failure;
 use crate::domain::id::{AttemptId, BackendName, GatewayId, LeaseOwner, PromptId};
 use crate::domain::input::StoredInput;
 use crate::domain::job::{
-    Attempt, DroppedOutput, Fence, Finish, JobState, Lease, NamedText, NewJob, Status, Timings,
+    Attempt, DroppedOutput, Fence, JobFinish, JobState, JobStatus, Lease, NamedText, NewJob, PhaseTimings,
 };
 use crate::domain::media::MediaFile;
-use crate::domain::needs::Needs;
+use crate::domain::needs::JobNeeds;
 use crate::domain::registered::WorkflowRef;
 use crate::domain::time::UnixMillis;
 
@@ -82,7 +82,7 @@ pub struct ClaimedJob {
     /// Whether it may run although some of its outputs cannot.
     pub partial: bool,
     /// What it asks of its server.
-    pub needs: Needs,
+    pub needs: JobNeeds,
 }
 
 /// Where a waiting job stands among the changes of the queue: later ones come after it.
@@ -116,7 +116,7 @@ pub struct QueuedJob {
     /// The server of its last attempt, if that failed: another is preferred.
     pub failed_on: Option<BackendName>,
     /// What it asks of its server.
-    pub needs: Needs,
+    pub needs: JobNeeds,
 }
 
 /// One attempt as clients are told of it.
@@ -139,7 +139,7 @@ pub struct AttemptRecord {
 /// What runs of one shape took.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShapeRecord {
-    /// The shape or family ([`Needs`]).
+    /// The shape or family ([`JobNeeds`]).
     pub shape: String,
     /// Milliseconds of execution with its models loaded before.
     pub warm_ms: Option<i64>,
@@ -264,7 +264,7 @@ pub struct JobRecord {
     /// One sentence for people.
     pub msg: Option<String>,
     /// Where the time went.
-    pub timings: Timings,
+    pub timings: PhaseTimings,
     /// The caller's own data.
     pub metadata: Option<Box<RawValue>>,
     /// Seeds the gateway drew, as a JSON object by node id.
@@ -311,7 +311,7 @@ pub struct Cursor(pub i64);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct QueueStats {
     /// How many jobs stand in each status.
-    pub by_status: Vec<(Status, u64)>,
+    pub by_status: Vec<(JobStatus, u64)>,
     /// When the oldest queued job was accepted.
     pub oldest_queued: Option<UnixMillis>,
 }
@@ -345,7 +345,7 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
     async fn renew(&self, owner: LeaseOwner, until: UnixMillis) -> Result<(), StoreError>;
 
     /// Ends a running job.
-    async fn finish(&self, fence: Fence, finish: Finish) -> Result<(), StoreError>;
+    async fn finish(&self, fence: Fence, finish: JobFinish) -> Result<(), StoreError>;
 
     /// Puts a running job back into the queue. A job whose cancel was requested does not go back: that is
     /// [`StoreError::LeaseLost`], and the caller finishes it as cancelled.
@@ -399,12 +399,12 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
     async fn get(&self, id: PromptId) -> Result<Lookup, StoreError>;
 
     /// A job's state and nothing of its result; `None` when unknown or gone.
-    async fn status(&self, id: PromptId) -> Result<Option<Status>, StoreError>;
+    async fn status(&self, id: PromptId) -> Result<Option<JobStatus>, StoreError>;
 
     /// Jobs newest first, up to `limit`, from `cursor` on, of one status and of one registered workflow if given.
     async fn list(
         &self,
-        status: Option<Status>,
+        status: Option<JobStatus>,
         workflow: Option<&WorkflowRef>,
         cursor: Option<Cursor>,
         limit: u32,

@@ -1,6 +1,6 @@
 //! Values that would make a ComfyUI read files outside of its input folder.
 
-use comfy_gateway::simulator::Route;
+use comfy_gateway::simulator::FaultRoute;
 use serde_json::{Value, json};
 
 use crate::scene::Scene;
@@ -47,7 +47,7 @@ async fn a_path_on_the_backend_is_refused_in_parameters_and_literals() {
         assert_eq!(list, (json!("invalid_params"), json!("/params/photo")), "{path}");
         assert_eq!(literal, (json!("invalid_workflow"), json!("/workflow/1/inputs/image")), "{path}");
     }
-    assert!(scene.comfy.requests(Route::Prompt).is_empty());
+    assert!(scene.comfy.requests(FaultRoute::Prompt).is_empty());
     scene.finish().await;
 }
 
@@ -60,6 +60,6 @@ async fn the_setting_lets_them_through_to_comfyui() {
     let result = scene.gateway.result(&scene.gateway.execute(&body).await).await;
     // ComfyUI has been asked, and has no such file.
     assert_eq!(result["error"]["code"], "invalid_workflow", "{result:#}");
-    assert_eq!(scene.comfy.requests(Route::Prompt).len(), 1);
+    assert_eq!(scene.comfy.requests(FaultRoute::Prompt).len(), 1);
     scene.finish().await;
 }

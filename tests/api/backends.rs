@@ -1,6 +1,6 @@
 //! `/backends`: what is told of servers, what is taken to add one, and what is refused.
 
-use comfy_gateway::simulator::Route;
+use comfy_gateway::simulator::FaultRoute;
 use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
@@ -103,7 +103,7 @@ async fn an_added_server_is_answered_with_and_its_credentials_are_used_and_never
     for text in &shown {
         assert!(SECRETS.iter().all(|secret| !text.contains(secret)), "{text}");
     }
-    for request in comfy.requests(Route::Prompt) {
+    for request in comfy.requests(FaultRoute::Prompt) {
         assert_eq!(request.headers["authorization"], "Bearer s3cret-1");
         assert_eq!(
             (&request.headers["cookie"], &request.headers["x-one"]),
@@ -112,7 +112,7 @@ async fn an_added_server_is_answered_with_and_its_credentials_are_used_and_never
         assert!(request.uri.contains("token=s3cret-0"), "{}", request.uri);
         assert!(String::from_utf8_lossy(&request.body).contains("s3cret-3"));
     }
-    assert_eq!(comfy.requests(Route::Prompt).len(), 2, "before the restart and after it");
+    assert_eq!(comfy.requests(FaultRoute::Prompt).len(), 2, "before the restart and after it");
     gateway.finish().await;
 }
 

@@ -1,6 +1,6 @@
 //! A gateway to send bad requests to, and what holds of every refusal. It must not know of any one fault.
 
-use comfy_gateway::simulator::{Route, Simulator};
+use comfy_gateway::simulator::{FaultRoute, Simulator};
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
@@ -63,7 +63,7 @@ impl Scene {
             // A running job goes on meanwhile.
             job["progress"] = Value::Null;
         }
-        (jobs, self.comfy.requests(Route::Prompt).len())
+        (jobs, self.comfy.requests(FaultRoute::Prompt).len())
     }
 
     /// Sends what must be refused: in the one format, changing nothing.

@@ -1,6 +1,6 @@
 //! `POST /validate`: what a job would come to, in every outcome, and that nothing comes of asking.
 
-use comfy_gateway::simulator::{Fault, Route};
+use comfy_gateway::simulator::{FaultRoute, RequestFault};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::multipart::{Form, Part};
 use reqwest::{Method, RequestBuilder};
@@ -34,7 +34,7 @@ async fn said(scene: &Scene, body: &Value) -> Value {
 async fn nothing_came_of_it(scene: &Scene) {
     let jobs: Value = scene.gateway.get("/results").await.json().await.unwrap();
     assert_eq!(jobs["results"], json!([]));
-    assert!(scene.comfy.requests(Route::Prompt).is_empty());
+    assert!(scene.comfy.requests(FaultRoute::Prompt).is_empty());
     let media = scene.gateway.data.path().join("media");
     assert!(!media.join("inputs").exists(), "a file was kept");
     assert_eq!(std::fs::read_dir(media.join("incoming")).unwrap().count(), 0, "a file was left half way");
@@ -146,7 +146,7 @@ async fn each_server_answers_for_itself() {
 #[tokio::test]
 async fn while_no_server_has_told_anything_all_is_well_as_far_as_is_known() {
     let comfy = simulator().await;
-    comfy.faults().always(Route::ObjectInfo, Fault::Status(500, String::new()));
+    comfy.faults().always(FaultRoute::ObjectInfo, RequestFault::Status(500, String::new()));
     let gateway = Gateway::before(&[&comfy]).await;
     let said = gateway.validate(&json!({ "workflow": {"1": {"class_type": "Unheard", "inputs": {}}} })).await;
     let expected = json!({

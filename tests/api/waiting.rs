@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use comfy_gateway::simulator::{Fault, Route};
+use comfy_gateway::simulator::{FaultRoute, RequestFault};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -126,7 +126,7 @@ async fn a_cancel_answers_200_at_the_end_and_202_before() {
     assert_eq!(cancel(&queued).await, 200);
     assert_eq!(cancel(&queued).await, 200);
     // Its server takes its time, so that the job is still running when the answer is written.
-    scene.comfy.faults().next(Route::Interrupt, 1, Fault::Hang);
+    scene.comfy.faults().next(FaultRoute::Interrupt, 1, RequestFault::Hang);
     assert_eq!(cancel(&running).await, 202);
     scene.comfy.until(|record| record.hanging() == 1).await;
     scene.comfy.faults().release_hanging();

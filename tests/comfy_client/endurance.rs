@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use comfy_gateway::comfy::{ComfyEvent, Fault, Upload};
+use comfy_gateway::comfy::{CallFault, ComfyEvent, InputUpload};
 use comfy_gateway::domain::outputs::FileRef;
 use futures_util::future::join_all;
 use futures_util::{SinkExt, StreamExt, TryStreamExt, poll, stream};
@@ -122,7 +122,7 @@ async fn events_come_in_order_and_none_is_missing() {
         assert!((value - f64::from(step)).abs() < f64::EPSILON, "{value} instead of {step}");
     }
     let error = events.next().await.unwrap().unwrap_err();
-    assert!(matches!(error.fault, Fault::Closed { .. }), "{error}");
+    assert!(matches!(error.fault, CallFault::Closed { .. }), "{error}");
 }
 
 #[tokio::test]
@@ -170,6 +170,6 @@ async fn a_large_upload_arrives_whole_though_it_takes_longer_than_a_request_may(
         tokio::time::timeout(Duration::from_millis(30), std::future::pending::<()>()).await.unwrap_err();
         Ok(Bytes::from("piece".to_owned() + &" ".repeat(100_000)))
     });
-    let uploaded = client.upload(Upload::stream("slow.bin", None, Box::pin(pieces))).await.unwrap();
+    let uploaded = client.upload(InputUpload::stream("slow.bin", None, Box::pin(pieces))).await.unwrap();
     assert_eq!(uploaded.name, "slow.bin");
 }

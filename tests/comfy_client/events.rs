@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use comfy_gateway::clock::ManualClock;
-use comfy_gateway::comfy::{ComfyClient, ComfyEvent, Fault};
+use comfy_gateway::comfy::{CallFault, ComfyClient, ComfyEvent};
 use comfy_gateway::domain::time::UnixMillis;
 use futures_util::{SinkExt, StreamExt, poll};
 use tokio::net::{TcpListener, TcpStream};
@@ -143,7 +143,7 @@ async fn a_message_above_the_limit_ends_the_stream_with_an_error() {
     endpoint.limits.message = 1000;
     let mut events = client(endpoint).events("c").await.unwrap();
     let error = events.next().await.unwrap().unwrap_err();
-    assert!(matches!(error.fault, Fault::Malformed { .. }), "{error}");
+    assert!(matches!(error.fault, CallFault::Malformed { .. }), "{error}");
     assert!(events.next().await.is_none());
 }
 
@@ -156,13 +156,13 @@ async fn the_end_of_the_connection_is_one_error_and_then_nothing() {
     .await;
     let mut events = client(endpoint(&url)).events("c").await.unwrap();
     let error = events.next().await.unwrap().unwrap_err();
-    assert_eq!(error.fault, Fault::Closed { code: Some(1001) });
+    assert_eq!(error.fault, CallFault::Closed { code: Some(1001) });
     assert!(events.next().await.is_none());
 
     let (url, _handshakes, _server) = websocket("/ws", |socket| async move { drop(socket) }).await;
     let mut events = client(endpoint(&url)).events("c").await.unwrap();
     let error = events.next().await.unwrap().unwrap_err();
-    assert!(matches!(error.fault, Fault::Closed { code: None } | Fault::Broken { .. }), "{error}");
+    assert!(matches!(error.fault, CallFault::Closed { code: None } | CallFault::Broken { .. }), "{error}");
     assert!(events.next().await.is_none());
 }
 
@@ -176,7 +176,7 @@ async fn a_handshake_that_fails_says_how() {
     assert!(error.to_string().starts_with(&format!("GET /ws at {}: answered 403", server.url)), "{error}");
     let silent = Server::raw(|_| crate::support::Reply::Stall(Vec::new())).await;
     let error = impatient(&silent.url).events("c").await.unwrap_err();
-    assert!(matches!(error.fault, Fault::Timeout { .. }), "{error}");
+    assert!(matches!(error.fault, CallFault::Timeout { .. }), "{error}");
 }
 
 fn timed(url: &str) -> (ComfyClient, Arc<ManualClock>) {
@@ -201,7 +201,7 @@ async fn a_silent_server_is_pinged_and_given_up_when_it_does_not_answer() {
     assert!(poll!(&mut next).is_pending(), "the ping is given its time however far the clock has jumped");
     clock.advance(Duration::from_secs(30));
     let error = next.await.unwrap().unwrap_err();
-    assert_eq!(error.fault, Fault::Silent { after: Duration::from_secs(30) });
+    assert_eq!(error.fault, CallFault::Silent { after: Duration::from_secs(30) });
     assert!(events.next().await.is_none());
 }
 

@@ -1,6 +1,6 @@
 //! Servers that break in the midst of an answer, and what is said of it.
 
-use comfy_gateway::comfy::{Fault, SubmitError};
+use comfy_gateway::comfy::{CallFault, PromptError};
 use serde_json::value::RawValue;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
@@ -16,7 +16,7 @@ async fn a_refused_port_is_told_from_other_failures() {
     let silent = Server::raw(|_| Reply::Stall(Vec::new())).await;
     let error = impatient(&silent.url).system_stats().await.unwrap_err();
     assert!(!error.is_refused() && !error.is_unreachable(), "{error}");
-    assert_eq!(error.fault, Fault::Timeout { after: PATIENCE });
+    assert_eq!(error.fault, CallFault::Timeout { after: PATIENCE });
 }
 
 #[tokio::test]
@@ -36,12 +36,12 @@ async fn an_answer_that_breaks_off_hangs_or_is_garbage_is_an_error_of_its_kind()
     .await;
     let client = impatient(&server.url);
     let fault = async |id| client.history(id).await.unwrap_err().fault;
-    assert!(matches!(fault("cut").await, Fault::Broken { .. }));
-    assert!(matches!(fault("reset").await, Fault::Broken { .. }));
-    assert!(matches!(fault("noise").await, Fault::Broken { .. }));
-    assert!(matches!(fault("hang").await, Fault::Timeout { .. }));
-    assert!(matches!(fault("html").await, Fault::Malformed { .. }));
-    assert_eq!(fault("other").await, Fault::Status { code: 503, body: "starting".to_owned() });
+    assert!(matches!(fault("cut").await, CallFault::Broken { .. }));
+    assert!(matches!(fault("reset").await, CallFault::Broken { .. }));
+    assert!(matches!(fault("noise").await, CallFault::Broken { .. }));
+    assert!(matches!(fault("hang").await, CallFault::Timeout { .. }));
+    assert!(matches!(fault("html").await, CallFault::Malformed { .. }));
+    assert_eq!(fault("other").await, CallFault::Status { code: 503, body: "starting".to_owned() });
 }
 
 #[tokio::test]
@@ -56,7 +56,7 @@ async fn a_job_whose_answer_got_lost_may_run() {
         let server = Server::new(move |_| reply()).await;
         let workflow = RawValue::from_string("{}".to_owned()).unwrap();
         let error = impatient(&server.url).submit("id", "c", &workflow).await.unwrap_err();
-        assert!(matches!(error, SubmitError::Ambiguous(_)), "{error}");
+        assert!(matches!(error, PromptError::Ambiguous(_)), "{error}");
         assert_eq!(server.requests().len(), 1, "a job is never sent twice");
     }
 }
@@ -74,7 +74,7 @@ async fn an_answer_above_the_limit_is_not_read() {
         let mut endpoint = endpoint(&server.url);
         endpoint.limits.json = 1000;
         let error = client(endpoint).history("x").await.unwrap_err();
-        assert_eq!(error.fault, Fault::TooLarge { limit: 1000 });
+        assert_eq!(error.fault, CallFault::TooLarge { limit: 1000 });
     }
 }
 
@@ -106,7 +106,7 @@ async fn a_server_that_does_not_speak_tls_gets_nothing() {
     let client = client(endpoint(&url));
     let workflow = RawValue::from_string("{}".to_owned()).unwrap();
     let error = client.submit("id", "c", &workflow).await.unwrap_err();
-    assert!(matches!(&error, SubmitError::NotDelivered(error) if error.is_unreachable()), "{error}");
+    assert!(matches!(&error, PromptError::NotDelivered(error) if error.is_unreachable()), "{error}");
     let error = client.events("c").await.unwrap_err();
     assert!(error.is_unreachable() && !error.is_refused(), "{error}");
 }

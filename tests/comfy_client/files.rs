@@ -3,7 +3,7 @@
 use std::io;
 
 use bytes::Bytes;
-use comfy_gateway::comfy::{Fault, Upload};
+use comfy_gateway::comfy::{CallFault, InputUpload};
 use comfy_gateway::domain::outputs::FileRef;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
@@ -60,13 +60,13 @@ async fn a_file_that_ends_early_or_stalls_is_never_taken_for_whole() {
     let mut short = client.view(&file("short")).await.unwrap();
     assert_eq!(short.chunk().await.unwrap().unwrap(), "01234");
     let error = short.chunk().await.unwrap_err();
-    assert!(matches!(error.fault, Fault::Broken { .. }), "{error}");
+    assert!(matches!(error.fault, CallFault::Broken { .. }), "{error}");
 
     let stalled = client.view(&file("stalled")).await.unwrap();
     let mut stalled = std::pin::pin!(stalled.into_stream());
     assert_eq!(stalled.next().await.unwrap().unwrap(), "01234");
     let error = stalled.next().await.unwrap().unwrap_err();
-    assert!(matches!(error.fault, Fault::Timeout { .. }), "{error}");
+    assert!(matches!(error.fault, CallFault::Timeout { .. }), "{error}");
     assert!(stalled.next().await.is_none());
 }
 
@@ -76,7 +76,7 @@ async fn a_file_that_does_not_come_says_why() {
     let client = impatient(&server.url);
     for name in ["headless", "stalled-error"] {
         let error = client.view(&file(name)).await.unwrap_err();
-        assert!(matches!(error.fault, Fault::Timeout { .. }), "{error}");
+        assert!(matches!(error.fault, CallFault::Timeout { .. }), "{error}");
     }
     assert_eq!(client.view(&file("outside")).await.unwrap_err().status(), Some(403));
 }
@@ -84,7 +84,7 @@ async fn a_file_that_does_not_come_says_why() {
 #[tokio::test]
 async fn a_file_is_brought_as_a_form_and_the_servers_name_counts() {
     let server = Server::new(|_| ok(r#"{"name":"a (1).png","subfolder":"gw/1","type":"input"}"#)).await;
-    let upload = Upload::bytes("a.png", "PNGDATA").subfolder("gw/1").overwrite(true);
+    let upload = InputUpload::bytes("a.png", "PNGDATA").subfolder("gw/1").overwrite(true);
     let uploaded = server.client().upload(upload).await.unwrap();
     assert_eq!((uploaded.input_value().as_str(), uploaded.kind.as_str()), ("gw/1/a (1).png", "input"));
     let [request] = server.requests().try_into().unwrap();
@@ -106,12 +106,12 @@ async fn a_stream_of_any_length_is_brought_and_its_error_breaks_the_upload_off()
     let server = Server::new(|_| ok(r#"{"name":"v.mp4"}"#)).await;
     let client = server.client();
     let pieces = ["one", "two"].map(|piece| Ok(Bytes::from_static(piece.as_bytes())));
-    let uploaded = client.upload(Upload::stream("v.mp4", None, stream::iter(pieces))).await.unwrap();
+    let uploaded = client.upload(InputUpload::stream("v.mp4", None, stream::iter(pieces))).await.unwrap();
     assert_eq!(uploaded.input_value(), "v.mp4");
     assert!(server.requests()[0].text().contains("one"));
 
     let pieces = [Ok(Bytes::from_static(b"one")), Err(io::Error::other("the source is gone"))];
-    let error = client.upload(Upload::stream("v.mp4", Some(6), stream::iter(pieces))).await.unwrap_err();
+    let error = client.upload(InputUpload::stream("v.mp4", Some(6), stream::iter(pieces))).await.unwrap_err();
     assert!(error.to_string().contains("the source is gone"), "{error}");
     assert_eq!(server.requests().len(), 1, "the broken one never became a request");
 }
@@ -119,7 +119,7 @@ async fn a_stream_of_any_length_is_brought_and_its_error_breaks_the_upload_off()
 #[tokio::test]
 async fn a_file_that_is_too_large_for_the_server_says_so() {
     let server = Server::new(|_| answer(413, "", "Maximum request body size 104857600 exceeded")).await;
-    let error = server.client().upload(Upload::bytes("a.png", "x")).await.unwrap_err();
+    let error = server.client().upload(InputUpload::bytes("a.png", "x")).await.unwrap_err();
     assert_eq!(error.status(), Some(413));
     assert!(error.to_string().contains("104857600"), "{error}");
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use comfy_gateway::clock::{Clock, SystemClock};
 use comfy_gateway::comfy::{
-    ComfyClient, ComfyEndpoint, ComfyEvent, EventStream, HistoryEntry, HistoryStatus, SubmitError, Upload,
+    ComfyClient, ComfyEndpoint, ComfyEvent, EventStream, HistoryEntry, HistoryStatus, InputUpload,
+    PromptError,
 };
 use comfy_gateway::domain::outputs::FileRef;
 use futures_util::TryStreamExt;
@@ -126,7 +127,7 @@ async fn refuses_what_is_wrong(client: &ComfyClient, me: &str) {
     ] {
         let error = client.submit(&job, me, &raw(&workflow)).await.unwrap_err();
         println!("{workflow}: {error:?}");
-        assert!(matches!(error, SubmitError::Rejected(_) | SubmitError::ServerError(_)));
+        assert!(matches!(error, PromptError::Rejected(_) | PromptError::ServerError(_)));
     }
     println!(
         "not a UUID: {:?}",
@@ -136,16 +137,16 @@ async fn refuses_what_is_wrong(client: &ComfyClient, me: &str) {
 
 async fn takes_files(client: &ComfyClient) {
     for name in ["plain.png", "кот é.png"] {
-        let upload = Upload::bytes(name, id()).subfolder("gw/ü").overwrite(false);
+        let upload = InputUpload::bytes(name, id()).subfolder("gw/ü").overwrite(false);
         let uploaded = client.upload(upload).await.unwrap();
         println!("{name}: {uploaded:?}");
         let file = FileRef { filename: uploaded.name, subfolder: uploaded.subfolder, kind: uploaded.kind };
         client.view(&file).await.unwrap();
     }
     let pieces = futures_util::stream::iter([Ok(Bytes::from_static(b"a")), Ok(Bytes::from_static(b"b"))]);
-    let huge = client.upload(Upload::bytes("huge.bin", vec![0; 101 << 20])).await;
+    let huge = client.upload(InputUpload::bytes("huge.bin", vec![0; 101 << 20])).await;
     println!("101 MiB: {huge:?}");
-    println!("{:?}", client.upload(Upload::stream("streamed.bin", None, pieces)).await.unwrap());
+    println!("{:?}", client.upload(InputUpload::stream("streamed.bin", None, pieces)).await.unwrap());
 }
 
 async fn deletes_and_interrupts(client: &ComfyClient, events: &mut EventStream, me: &str) {

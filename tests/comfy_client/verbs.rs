@@ -1,6 +1,6 @@
 //! What the client sends, and what it makes of proper answers.
 
-use comfy_gateway::comfy::{HistoryStatus, QueueSnapshot, SubmitError};
+use comfy_gateway::comfy::{HistoryStatus, PromptError, QueueSnapshot};
 use serde_json::value::RawValue;
 
 use crate::support::{STATS, Server, answer, client, dead_url, endpoint, ok};
@@ -92,7 +92,7 @@ async fn a_refused_workflow_says_why() {
     let server = Server::new(move |_| answer(400, "", body)).await;
     let error = server.client().submit("id", "c", &workflow("{}")).await.unwrap_err();
     assert!(error.surely_not_accepted());
-    let SubmitError::Rejected(rejection) = error else { panic!("{error}") };
+    let PromptError::Rejected(rejection) = error else { panic!("{error}") };
     assert_eq!(rejection.node_errors.nodes[0].errors.len(), 3);
 }
 
@@ -100,7 +100,7 @@ async fn a_refused_workflow_says_why() {
 async fn a_job_that_nobody_received_is_told_from_one_that_may_run() {
     let nobody = client(endpoint(&dead_url().await));
     let error = nobody.submit("id", "c", &workflow("{}")).await.unwrap_err();
-    let SubmitError::NotDelivered(error) = error else { panic!("{error}") };
+    let PromptError::NotDelivered(error) = error else { panic!("{error}") };
     assert!(error.is_refused() && error.is_unreachable());
 
     let server = Server::new(|request| match request.text() {
@@ -114,13 +114,13 @@ async fn a_job_that_nobody_received_is_told_from_one_that_may_run() {
     .await;
     let client = server.client();
     let submit = async |id| client.submit(id, "c", &workflow("{}")).await.unwrap_err();
-    assert!(matches!(submit("redirect").await, SubmitError::Denied(error) if error.status() == Some(302)));
-    assert!(matches!(submit("large").await, SubmitError::Denied(error) if error.status() == Some(413)));
+    assert!(matches!(submit("redirect").await, PromptError::Denied(error) if error.status() == Some(302)));
+    assert!(matches!(submit("large").await, PromptError::Denied(error) if error.status() == Some(413)));
     assert!(
-        matches!(submit("trouble").await, SubmitError::ServerError(error) if error.status() == Some(500))
+        matches!(submit("trouble").await, PromptError::ServerError(error) if error.status() == Some(500))
     );
-    assert!(matches!(submit("gateway").await, SubmitError::Ambiguous(error) if error.status() == Some(504)));
-    assert!(matches!(submit("page").await, SubmitError::Ambiguous(_)));
+    assert!(matches!(submit("gateway").await, PromptError::Ambiguous(error) if error.status() == Some(504)));
+    assert!(matches!(submit("page").await, PromptError::Ambiguous(_)));
     assert_eq!(server.requests().len(), 5, "nothing is sent twice, and no redirect followed");
 }
 

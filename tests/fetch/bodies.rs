@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use comfy_gateway::fetch::Fault;
+use comfy_gateway::fetch::FetchFault;
 use futures_util::TryStreamExt;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 
 use crate::scene::{LIMITS, Scene, Server, flood, ok, whole};
 
-async fn fault(reply: String) -> Fault {
+async fn fault(reply: String) -> FetchFault {
     let server = Server::sending(move |_| reply.clone()).await;
     Scene::new().await.read(&server.url("a.example", "/?sig=secret")).await.unwrap_err().fault
 }
@@ -62,10 +62,10 @@ async fn the_limit_on_bytes_holds_for_what_is_announced_and_for_what_comes() {
     let unannounced = Server::sending(|_| ok("", &"x".repeat(1001))).await;
     let download = scene.open(&unannounced.url("a.example", "/")).await.unwrap();
     let error = download.into_stream().try_collect::<Vec<_>>().await.unwrap_err();
-    assert_eq!(error.fault, Fault::TooLarge { limit: LIMITS.bytes });
+    assert_eq!(error.fault, FetchFault::TooLarge { limit: LIMITS.bytes });
 
     let chunked = ok("transfer-encoding: chunked\r\n", &format!("400\r\n{}\r\n0\r\n\r\n", "x".repeat(1024)));
-    assert_eq!(fault(chunked).await, Fault::TooLarge { limit: LIMITS.bytes });
+    assert_eq!(fault(chunked).await, FetchFault::TooLarge { limit: LIMITS.bytes });
 }
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn a_lying_length_is_found_out() {
     ] {
         let fault = fault(short.clone()).await;
         assert!(
-            matches!(&fault, Fault::Broken { reason } if !reason.contains("secret")),
+            matches!(&fault, FetchFault::Broken { reason } if !reason.contains("secret")),
             "{short}: {fault:?}"
         );
     }
@@ -95,12 +95,12 @@ async fn a_lying_length_is_found_out() {
 async fn a_compressed_body_is_refused_unseen() {
     for encoding in ["gzip", "br", "deflate, gzip", "zstd", "GZIP", "identity, gzip", "x"] {
         let reply = ok(&format!("content-encoding: {encoding}\r\ncontent-length: 3\r\n"), "abc");
-        assert_eq!(fault(reply).await, Fault::Encoded, "{encoding}");
+        assert_eq!(fault(reply).await, FetchFault::Encoded, "{encoding}");
     }
 }
 
 /// Sends `head` and then `piece` without end; how much of it the fetcher took before it closed.
-async fn endless(head: &'static str, piece: &'static [u8]) -> (Fault, usize) {
+async fn endless(head: &'static str, piece: &'static [u8]) -> (FetchFault, usize) {
     let (done, mut sent) = watch::channel(None);
     let done = Arc::new(done);
     let server = Server::new(move |_, mut socket| {
@@ -120,9 +120,12 @@ async fn endless(head: &'static str, piece: &'static [u8]) -> (Fault, usize) {
 async fn what_never_ends_is_ended() {
     let within_buffers = 16 << 20;
     let (fault, sent) = endless("HTTP/1.1 200 OK\r\n\r\n", &[b'x'; 4096]).await;
-    assert!(matches!(fault, Fault::TooLarge { .. }) && sent < within_buffers, "{fault:?} after {sent}");
+    assert!(matches!(fault, FetchFault::TooLarge { .. }) && sent < within_buffers, "{fault:?} after {sent}");
     for header in [&b"x-a: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n"[..], &[b'x'; 4096]] {
         let (fault, sent) = endless("HTTP/1.1 200 OK\r\n", header).await;
-        assert!(matches!(fault, Fault::Broken { .. }) && sent < within_buffers, "{fault:?} after {sent}");
+        assert!(
+            matches!(fault, FetchFault::Broken { .. }) && sent < within_buffers,
+            "{fault:?} after {sent}"
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use comfy_gateway::fetch::Lookup;
+use comfy_gateway::fetch::NameLookup;
 use simple_dns::rdata::{A, AAAA, RData};
 use simple_dns::{CLASS, Name, Packet, Question, ResourceRecord, TYPE};
 use tokio::net::UdpSocket;
@@ -80,7 +80,7 @@ fn answer(question: &[u8], zone: &Zone, seen: &Mutex<Vec<String>>) -> Option<Vec
 pub struct DnsLookup(SocketAddr);
 
 #[async_trait]
-impl Lookup for DnsLookup {
+impl NameLookup for DnsLookup {
     async fn lookup(&self, name: &str) -> io::Result<Vec<IpAddr>> {
         let socket = UdpSocket::bind("127.0.0.1:0").await?;
         socket.connect(self.0).await?;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use comfy_gateway::fetch::{Fault, Guard, Refused};
+use comfy_gateway::fetch::{AddressGuard, FetchFault, GuardRefusal};
 
 use crate::scene::{Scene, Trap, ip};
 
@@ -195,7 +195,7 @@ async fn no_hostile_url_is_connected_to() {
         let text = text.replace("{p}", &trap.port().to_string());
         if let Ok(url) = scene.fetcher.guard().parse(&text) {
             let error = scene.open(url.as_str()).await.expect_err(&text);
-            assert!(matches!(error.fault, Fault::Refused(_)), "{text}: {error}");
+            assert!(matches!(error.fault, FetchFault::Refused(_)), "{text}: {error}");
             assert!(!error.is_retryable(), "{text}");
         }
         assert!(trap.is_empty(), "{text} came through");
@@ -207,7 +207,7 @@ async fn no_hostile_url_is_connected_to() {
 #[test]
 fn what_is_public_passes() {
     for text in PUBLIC_URLS {
-        assert!(Guard::default().parse(text).is_ok(), "{text}");
+        assert!(AddressGuard::default().parse(text).is_ok(), "{text}");
     }
 }
 
@@ -235,7 +235,10 @@ async fn what_an_operator_allows_is_reached_by_name_and_by_address() {
     ] {
         let scene = Scene::with(&allow, loopback).await;
         let error = scene.read(&server.url(host, "/")).await.unwrap_err();
-        assert!(matches!(error.fault, Fault::Refused(Refused::Address(_) | Refused::LocalName)), "{error}");
+        assert!(
+            matches!(error.fault, FetchFault::Refused(GuardRefusal::Address(_) | GuardRefusal::LocalName)),
+            "{error}"
+        );
     }
     assert_eq!(server.heads().len(), 7);
 }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use comfy_gateway::fetch::{Fault, Limits};
+use comfy_gateway::fetch::{FetchFault, FetchLimits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::scene::{LIMITS, PUBLIC, Scene, Server, ip, ok};
 
-const STALLED: Fault = Fault::Stalled { after: LIMITS.idle };
+const STALLED: FetchFault = FetchFault::Stalled { after: LIMITS.idle };
 
 #[tokio::test]
 async fn a_trickle_ends_with_the_limit_on_all_of_it() {
@@ -105,7 +105,7 @@ async fn a_silent_resolver_is_given_up() {
 async fn redirects_share_the_limit_on_time() {
     let server =
         Server::sending(|_| "HTTP/1.1 302 X\r\nlocation: /\r\ncontent-length: 0\r\n\r\n".to_owned()).await;
-    let limits = Limits { total: Duration::from_secs(20), ..LIMITS };
+    let limits = FetchLimits { total: Duration::from_secs(20), ..LIMITS };
     let clock = Arc::new(std::sync::OnceLock::<Arc<comfy_gateway::clock::ManualClock>>::new());
     let hand = Arc::clone(&clock);
     let scene = Scene::with(PUBLIC, move |_, _| {
@@ -115,7 +115,7 @@ async fn redirects_share_the_limit_on_time() {
     .await;
     clock.set(Arc::clone(&scene.clock)).unwrap();
     let error = scene.fetcher.open(&server.url("a.example", "/").parse().unwrap(), limits).await.unwrap_err();
-    assert_eq!(error.fault, Fault::Late { after: limits.total });
+    assert_eq!(error.fault, FetchFault::Late { after: limits.total });
     assert!(server.heads().len() < 3, "{:?}", server.heads());
 }
 
@@ -126,7 +126,10 @@ async fn nobody_there_and_no_certificate_are_told_apart() {
     let port = listener.local_addr().unwrap().port();
     drop(listener);
     let error = scene.open(&format!("http://a.example:{port}/secret")).await.unwrap_err();
-    assert!(matches!(&error.fault, Fault::Unreachable { reason } if reason.contains("refused")), "{error}");
+    assert!(
+        matches!(&error.fault, FetchFault::Unreachable { reason } if reason.contains("refused")),
+        "{error}"
+    );
     assert!(error.is_retryable());
     let listener = TcpListener::bind((PUBLIC, 0)).await.unwrap();
     let url = format!("https://a.example:{}/", listener.local_addr().unwrap().port());
@@ -136,5 +139,5 @@ async fn nobody_there_and_no_certificate_are_told_apart() {
         socket
     };
     let (open, _socket) = tokio::join!(scene.open(&url), garbage);
-    assert!(matches!(open.unwrap_err().fault, Fault::Unreachable { .. }));
+    assert!(matches!(open.unwrap_err().fault, FetchFault::Unreachable { .. }));
 }

@@ -1,6 +1,6 @@
 //! A name that leads elsewhere from one question to the next: only checked addresses are connected to.
 
-use comfy_gateway::fetch::{Fault, Refused};
+use comfy_gateway::fetch::{FetchFault, GuardRefusal};
 use tokio::io::AsyncWriteExt;
 
 use crate::scene::{PRIVATE, PUBLIC, Scene, Server, Trap, ip, ok, read_head, whole};
@@ -15,7 +15,7 @@ async fn a_name_is_asked_once_and_what_was_checked_is_connected_to() {
     assert_eq!(scene.read(&url).await.unwrap(), b"public");
     assert_eq!(scene.dns.asked(), ["turning.example"], "no second question between check and connection");
     let error = scene.read(&url).await.unwrap_err();
-    assert_eq!(error.fault, Fault::Refused(Refused::Address("a loopback address")));
+    assert_eq!(error.fault, FetchFault::Refused(GuardRefusal::Address("a loopback address")));
     assert_eq!(error.host, "turning.example");
     assert!(trap.is_empty() && server.heads().len() == 1);
 }
@@ -35,7 +35,7 @@ async fn a_redirect_to_the_same_name_is_resolved_and_checked_again() {
     let scene =
         Scene::with(PUBLIC, |_, times| Some(vec![ip(if times == 0 { PUBLIC } else { PRIVATE })])).await;
     let error = scene.read(&server.url("turning.example", "/")).await.unwrap_err();
-    assert!(matches!(error.fault, Fault::Refused(Refused::Address(_))), "{error}");
+    assert!(matches!(error.fault, FetchFault::Refused(GuardRefusal::Address(_))), "{error}");
     assert!(trap.is_empty() && server.heads().len() == 1);
 }
 
@@ -45,7 +45,7 @@ async fn one_forbidden_address_among_good_ones_refuses_the_name() {
     let trap = Trap::new(PRIVATE, server.port);
     let scene = Scene::with(PUBLIC, |_, _| Some(vec![ip(PUBLIC), ip(PRIVATE)])).await;
     let error = scene.read(&server.url("both.example", "/")).await.unwrap_err();
-    assert!(matches!(error.fault, Fault::Refused(Refused::Address(_))), "{error}");
+    assert!(matches!(error.fault, FetchFault::Refused(GuardRefusal::Address(_))), "{error}");
     assert!(trap.is_empty() && server.heads().is_empty());
 }
 

@@ -1,6 +1,6 @@
 //! Redirects: each is a new URL to check, and none carries anything along.
 
-use comfy_gateway::fetch::{Fault, Refused};
+use comfy_gateway::fetch::{FetchFault, GuardRefusal};
 
 use crate::scene::{LIMITS, PRIVATE, PUBLIC, Scene, Server, Trap, ip, ok, whole};
 
@@ -13,7 +13,7 @@ fn path(head: &str) -> &str {
 }
 
 /// What becomes of a redirect to `location`; `{p}` is the server's port.
-async fn redirected(location: &str) -> (Result<Vec<u8>, Fault>, Vec<String>) {
+async fn redirected(location: &str) -> (Result<Vec<u8>, FetchFault>, Vec<String>) {
     let scene = Scene::with(PUBLIC, |name, _| {
         Some(vec![ip(if name == "private.example" { PRIVATE } else { PUBLIC })])
     })
@@ -56,12 +56,12 @@ async fn every_location_is_checked_like_the_first_url() {
         "http://b.example@127.0.0.2:{p}/",
     ] {
         let (read, _) = redirected(location).await;
-        assert!(matches!(read, Err(Fault::Refused(_))), "{location}: {read:?}");
+        assert!(matches!(read, Err(FetchFault::Refused(_))), "{location}: {read:?}");
     }
     let (read, _) = redirected("http://secret@b.example:{p}/").await;
-    assert_eq!(read, Err(Fault::Refused(Refused::Credentials)));
+    assert_eq!(read, Err(FetchFault::Refused(GuardRefusal::Credentials)));
     for location in ["http://", "http://[::1", "http://a b/"] {
-        assert_eq!(redirected(location).await.0, Err(Fault::Location), "{location}");
+        assert_eq!(redirected(location).await.0, Err(FetchFault::Location), "{location}");
     }
 }
 
@@ -100,7 +100,7 @@ async fn five_redirects_are_followed_and_a_sixth_is_not() {
     }
     let looping = Server::sending(|_| to(302, "/")).await;
     let error = scene.read(&looping.url("a.example", "/")).await.unwrap_err();
-    assert_eq!(error.fault, Fault::Redirects { limit: 5 });
+    assert_eq!(error.fault, FetchFault::Redirects { limit: 5 });
 }
 
 #[tokio::test]
@@ -111,7 +111,7 @@ async fn a_redirect_without_a_place_and_other_answers_are_no_file() {
             .await;
     for status in ["301", "302", "307"] {
         let error = scene.read(&server.url("a.example", &format!("/{status}"))).await.unwrap_err();
-        assert_eq!(error.fault, Fault::Location, "{status}");
+        assert_eq!(error.fault, FetchFault::Location, "{status}");
     }
     for code in [201, 206, 300, 305, 400, 401, 403, 404, 410, 429, 500, 503] {
         let error = scene.read(&server.url("a.example", &format!("/{code}"))).await.unwrap_err();
@@ -140,5 +140,5 @@ async fn a_known_version_is_not_sent_again() {
     assert_eq!(other.unwrap().etag(), Some("\"v2\""));
     let unasked = Server::sending(|_| "HTTP/1.1 304 Not Modified\r\n\r\n".to_owned()).await;
     let error = scene.open(&unasked.url("a.example", "/")).await.unwrap_err();
-    assert_eq!(error.fault, Fault::Status { code: 304 });
+    assert_eq!(error.fault, FetchFault::Status { code: 304 });
 }

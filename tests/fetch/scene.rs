@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use comfy_gateway::clock::{Clock, ManualClock};
 use comfy_gateway::domain::time::UnixMillis;
-use comfy_gateway::fetch::{AllowList, Download, FetchError, Fetcher, Guard, Limits};
+use comfy_gateway::fetch::{AddressGuard, AllowList, FetchError, FetchLimits, OpenDownload, UrlFetcher};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::dns::Dns;
 
-pub const LIMITS: Limits =
-    Limits { bytes: 1000, total: Duration::from_mins(2), idle: Duration::from_secs(30) };
+pub const LIMITS: FetchLimits =
+    FetchLimits { bytes: 1000, total: Duration::from_mins(2), idle: Duration::from_secs(30) };
 
 /// What takes longer will never end: the clock of the limits stands still.
 const STUCK: Duration = Duration::from_secs(20);
@@ -28,7 +28,7 @@ pub const PRIVATE: &str = "127.0.0.2";
 pub struct Scene {
     pub dns: Dns,
     pub clock: Arc<ManualClock>,
-    pub fetcher: Fetcher,
+    pub fetcher: UrlFetcher,
 }
 
 impl Scene {
@@ -43,13 +43,13 @@ impl Scene {
     ) -> Self {
         let dns = Dns::new(Arc::new(zone)).await;
         let clock = Arc::new(ManualClock::new(UnixMillis::from_millis(1_000_000)));
-        let guard = Guard::new(AllowList::parse(allow).unwrap());
+        let guard = AddressGuard::new(AllowList::parse(allow).unwrap());
         let fetcher =
-            Fetcher::with_lookup(guard, dns.lookup(), Arc::clone(&clock) as Arc<dyn Clock>).unwrap();
+            UrlFetcher::with_lookup(guard, dns.lookup(), Arc::clone(&clock) as Arc<dyn Clock>).unwrap();
         Self { dns, clock, fetcher }
     }
 
-    pub async fn open(&self, url: &str) -> Result<Download, FetchError> {
+    pub async fn open(&self, url: &str) -> Result<OpenDownload, FetchError> {
         let url = url.parse().unwrap();
         let open = tokio::time::timeout(STUCK, self.fetcher.open(&url, LIMITS)).await;
         open.unwrap_or_else(|_| panic!("{url} is waited for without end"))
@@ -69,7 +69,7 @@ impl Scene {
     }
 }
 
-pub async fn read(mut download: Download) -> Result<Vec<u8>, FetchError> {
+pub async fn read(mut download: OpenDownload) -> Result<Vec<u8>, FetchError> {
     let all = async {
         let mut body = Vec::new();
         while let Some(piece) = download.chunk().await? {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use comfy_gateway::simulator::{Fault, Route, Simulator, SimulatorConfig};
+use comfy_gateway::simulator::{FaultRoute, RequestFault, Simulator, SimulatorConfig};
 use serde_json::{Value, json};
 
 use crate::support::{Gateway, Settings, fails, hold, picture, shows, simulator, text};
@@ -58,7 +58,7 @@ fn reason(result: &Value, attempt: usize) -> &str {
 
 /// The graphs that were handed to the server.
 fn graphs(comfy: &Simulator) -> Vec<Value> {
-    let seen = comfy.requests(Route::Prompt).into_iter().filter(|request| request.method == "POST");
+    let seen = comfy.requests(FaultRoute::Prompt).into_iter().filter(|request| request.method == "POST");
     seen.map(|request| serde_json::from_slice::<Value>(&request.body).unwrap()["prompt"].clone()).collect()
 }
 
@@ -79,15 +79,15 @@ async fn out_of_memory_unloads_the_models_before_the_next_try_and_the_history_te
     comfy.faults().out_of_memory(1);
     let result = gateway.run(picture(6)).await;
     assert_eq!(history(&result), [("gpu-1", "out_of_memory"), ("gpu-1", "completed")], "{result:#}");
-    let all = comfy.requests(Route::All);
-    let order: Vec<Route> = all
+    let all = comfy.requests(FaultRoute::All);
+    let order: Vec<FaultRoute> = all
         .iter()
         .filter(|request| request.method == "POST")
         .map(|request| request.route)
-        .filter(|route| [Route::Prompt, Route::Free].contains(route))
+        .filter(|route| [FaultRoute::Prompt, FaultRoute::Free].contains(route))
         .collect();
-    assert_eq!(order, [Route::Prompt, Route::Free, Route::Prompt]);
-    let freed: Value = serde_json::from_slice(&comfy.requests(Route::Free)[0].body).unwrap();
+    assert_eq!(order, [FaultRoute::Prompt, FaultRoute::Free, FaultRoute::Prompt]);
+    let freed: Value = serde_json::from_slice(&comfy.requests(FaultRoute::Free)[0].body).unwrap();
     assert_eq!(freed, json!({ "unload_models": true, "free_memory": true }));
 
     assert!(reason(&result, 0).contains("ran out of memory"), "{result:#}");
@@ -142,7 +142,7 @@ async fn a_job_says_itself_how_often_it_may_fail() {
         );
         assert_eq!(history(&result), vec![("gpu-1", "out_of_memory"); most]);
     }
-    assert_eq!(comfy.requests(Route::Free).len(), 4, "nothing is freed for a run that is not to come");
+    assert_eq!(comfy.requests(FaultRoute::Free).len(), 4, "nothing is freed for a run that is not to come");
     gateway.finish().await;
 }
 
@@ -240,7 +240,7 @@ async fn a_server_that_ignores_the_interrupt_gets_no_more_work_until_the_run_is_
     let result = gateway.result(&id).await;
     assert_eq!(history(&result), [("gpu-1", "stalled"), ("gpu-2", "completed")], "{result:#}");
     let held = one.all_runs()[0].0.clone();
-    assert!(!one.requests(Route::Interrupt).is_empty());
+    assert!(!one.requests(FaultRoute::Interrupt).is_empty());
     assert_eq!(one.runs(&held).finished(), 0, "it is still there");
     let down: Value = gateway.get("/backends/gpu-1").await.json().await.unwrap();
     assert_eq!(down["state"], "down", "{down:#}");
@@ -313,7 +313,7 @@ async fn faults_of_the_workflow_are_not_tried_again() {
     let result = gateway.result(&gateway.execute(&body).await).await;
     assert_eq!(history(&result), [("gpu-1", "node_error")], "{result:#}");
     let refused = json!({ "error": {"type": "prompt_outputs_failed_validation", "message": "Prompt outputs failed validation", "details": "", "extra_info": {}}, "node_errors": {} });
-    comfy.faults().next(Route::Prompt, 1, Fault::Status(400, refused.to_string()));
+    comfy.faults().next(FaultRoute::Prompt, 1, RequestFault::Status(400, refused.to_string()));
     let body = json!({ "workflow": picture(1), "max_attempts": 5 });
     let result = gateway.result(&gateway.execute(&body).await).await;
     assert_eq!(history(&result), [("gpu-1", "invalid_workflow")], "{result:#}");

@@ -1,6 +1,6 @@
 //! Cancelling: only what is meant, at once where it can be, and never somebody else's job.
 
-use comfy_gateway::simulator::{Fault, Route};
+use comfy_gateway::simulator::{FaultRoute, RequestFault};
 use serde_json::{Value, json};
 
 use crate::support::{Gateway, hold, picture, simulator, text};
@@ -35,7 +35,7 @@ async fn a_job_in_comfyuis_queue_is_deleted_there_and_never_starts() {
     gateway.cancel(&waiting).await;
     assert_eq!(gateway.result(&waiting).await["status"], "cancelled");
     assert_eq!(gateway.now(&running).await["status"], "running", "the other job is untouched");
-    assert_eq!(comfy.requests(Route::Interrupt).len(), 0);
+    assert_eq!(comfy.requests(FaultRoute::Interrupt).len(), 0);
     comfy.release("a");
     assert_eq!(gateway.result(&running).await["status"], "completed");
     assert_eq!(comfy.runs(&waiting).started, 0);
@@ -57,7 +57,7 @@ async fn a_running_job_is_interrupted_and_the_next_one_runs() {
     assert_eq!((&result["status"], &result["error"]), (&json!("cancelled"), &Value::Null), "{result:#}");
     assert_eq!(comfy.runs(&running).failed, 1, "it was interrupted there");
     assert_eq!(gateway.result(&next).await["status"], "completed");
-    for request in comfy.requests(Route::Interrupt) {
+    for request in comfy.requests(FaultRoute::Interrupt) {
         let body: Value = serde_json::from_slice(&request.body).unwrap();
         assert_eq!(body["prompt_id"], running, "never a global interrupt");
     }
@@ -93,7 +93,7 @@ async fn a_job_that_has_ended_stays_as_it_is() {
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.json::<Value>().await.unwrap(), done);
     assert_eq!(gateway.now(id).await, done);
-    assert_eq!(comfy.requests(Route::Interrupt).len(), 0);
+    assert_eq!(comfy.requests(FaultRoute::Interrupt).len(), 0);
     gateway.finish().await;
 }
 
@@ -116,7 +116,7 @@ async fn a_job_whose_server_died_is_cancelled_and_not_run_again() {
 async fn a_cancel_that_comes_while_the_job_is_being_sent_is_carried_out() {
     let comfy = simulator().await;
     let gateway = Gateway::before(&[&comfy]).await;
-    comfy.faults().next(Route::Prompt, 1, Fault::HangAfter);
+    comfy.faults().next(FaultRoute::Prompt, 1, RequestFault::HangAfter);
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
     comfy.until(|record| record.hanging() == 1).await;
@@ -154,9 +154,9 @@ async fn a_cancelled_job_is_not_tried_again_when_its_attempt_fails() {
     let gateway = Gateway::before(&[&comfy]).await;
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
-    comfy.faults().always(Route::Interrupt, Fault::Status(500, String::new()));
+    comfy.faults().always(FaultRoute::Interrupt, RequestFault::Status(500, String::new()));
     gateway.cancel(&id).await;
-    comfy.until(|record| record.requests(Route::Interrupt) > 0).await;
+    comfy.until(|record| record.requests(FaultRoute::Interrupt) > 0).await;
     comfy.forget(&id);
     assert_eq!(gateway.result(&id).await["status"], "cancelled");
     assert_eq!(comfy.all_runs().len(), 1);

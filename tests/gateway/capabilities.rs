@@ -1,12 +1,12 @@
 //! What the gateway knows of what its servers can run, and when it asks anew.
 
-use comfy_gateway::simulator::{Fault, Route, Simulator};
+use comfy_gateway::simulator::{FaultRoute, RequestFault, Simulator};
 use serde_json::{Value, json};
 
 use crate::support::{Gateway, editor_picture, picture, simulator};
 
 fn asked(comfy: &Simulator) -> usize {
-    comfy.requests(Route::ObjectInfo).len()
+    comfy.requests(FaultRoute::ObjectInfo).len()
 }
 
 async fn convert(gateway: &Gateway) -> u16 {
@@ -17,14 +17,14 @@ async fn convert(gateway: &Gateway) -> u16 {
 async fn a_server_is_asked_once_and_again_when_it_comes_back() {
     let comfy = simulator().await;
     let gateway = Gateway::before(&[&comfy]).await;
-    comfy.until(|record| record.requests(Route::ObjectInfo) == 1).await;
+    comfy.until(|record| record.requests(FaultRoute::ObjectInfo) == 1).await;
     for _ in 0..3 {
         assert_eq!(convert(&gateway).await, 200);
     }
     assert_eq!(asked(&comfy), 1);
     comfy.crash().await;
     comfy.restart().await.unwrap();
-    comfy.until(|record| record.requests(Route::ObjectInfo) >= 2).await;
+    comfy.until(|record| record.requests(FaultRoute::ObjectInfo) >= 2).await;
     // What it told stays known while it is down.
     comfy.crash().await;
     assert_eq!(convert(&gateway).await, 200);
@@ -34,7 +34,7 @@ async fn a_server_is_asked_once_and_again_when_it_comes_back() {
 #[tokio::test]
 async fn a_server_that_does_not_tell_runs_jobs_all_the_same() {
     let comfy = simulator().await;
-    comfy.faults().always(Route::ObjectInfo, Fault::Garbage);
+    comfy.faults().always(FaultRoute::ObjectInfo, RequestFault::Garbage);
     let gateway = Gateway::before(&[&comfy]).await;
     assert_eq!(gateway.run(picture(1)).await["status"], "completed");
     assert_eq!(convert(&gateway).await, 503);
@@ -48,7 +48,7 @@ async fn a_server_that_does_not_tell_runs_jobs_all_the_same() {
 async fn a_class_that_the_server_replaces_by_another_is_not_missing() {
     let comfy = simulator().await;
     let gateway = Gateway::before(&[&comfy]).await;
-    comfy.until(|record| record.requests(Route::ObjectInfo) > 0).await;
+    comfy.until(|record| record.requests(FaultRoute::ObjectInfo) > 0).await;
     while convert(&gateway).await != 200 {}
     let mut workflow = picture(7);
     workflow["1"]["class_type"] = json!("SimEmptyImage");
@@ -63,9 +63,9 @@ async fn a_class_that_the_server_replaces_by_another_is_not_missing() {
 #[tokio::test]
 async fn two_servers_answer_for_each_other() {
     let (one, two) = (simulator().await, simulator().await);
-    one.faults().always(Route::ObjectInfo, Fault::Status(500, String::new()));
+    one.faults().always(FaultRoute::ObjectInfo, RequestFault::Status(500, String::new()));
     let gateway = Gateway::before(&[&one, &two]).await;
-    two.until(|record| record.requests(Route::ObjectInfo) > 0).await;
+    two.until(|record| record.requests(FaultRoute::ObjectInfo) > 0).await;
     while convert(&gateway).await != 200 {}
     let body = json!({ "workflow": editor_picture(1, "") });
     let id = gateway.execute(&body).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use comfy_gateway::simulator::{Fault, Route};
+use comfy_gateway::simulator::{FaultRoute, RequestFault};
 use serde_json::{Value, json};
 
 use crate::support::{Gateway, fails, hold, picture, picture_then_fails, shows, simulator};
@@ -11,7 +11,7 @@ use crate::support::{Gateway, fails, hold, picture, picture_then_fails, shows, s
 async fn a_workflow_that_comfyui_refuses_fails_with_its_node_and_every_reason() {
     let comfy = simulator().await;
     // A server that does not tell its classes: only itself can say what it refuses.
-    comfy.faults().always(Route::ObjectInfo, Fault::Status(500, String::new()));
+    comfy.faults().always(FaultRoute::ObjectInfo, RequestFault::Status(500, String::new()));
     let gateway = Gateway::before(&[&comfy]).await;
     let bad = json!({
         "1": {"class_type": "EmptyImage", "inputs": {"width": 0, "height": 32, "batch_size": 1}},
@@ -37,7 +37,7 @@ async fn a_workflow_that_comfyui_refuses_fails_with_its_node_and_every_reason() 
 async fn an_unknown_node_class_is_named() {
     let comfy = simulator().await;
     // A server that does not tell its classes: only itself can say what it refuses.
-    comfy.faults().always(Route::ObjectInfo, Fault::Status(500, String::new()));
+    comfy.faults().always(FaultRoute::ObjectInfo, RequestFault::Status(500, String::new()));
     let gateway = Gateway::before(&[&comfy]).await;
     let result = gateway.run(json!({ "7": {"class_type": "NoSuchNode", "inputs": {}} })).await;
     assert_eq!(result["error"]["code"], "invalid_workflow");
@@ -135,7 +135,7 @@ async fn a_file_that_is_gone_is_made_anew_once_and_then_fails_the_job() {
     assert_eq!(error["node_id"], "1");
     assert_eq!(gateway.bytes(&result["images"][0]).await, "there");
     assert_eq!((&result["texts"], &result["outputs"]["1"]["text"]), (&json!(["kept"]), &json!(["kept"])));
-    assert_eq!(comfy.requests(Route::View).len(), 4, "a 404 is not asked again, but by the second run");
+    assert_eq!(comfy.requests(FaultRoute::View).len(), 4, "a 404 is not asked again, but by the second run");
     assert_eq!((&result["attempts"], comfy.all_runs().len()), (&json!(2), 2));
     let history = result["attempt_history"].as_array().unwrap();
     assert!(history.iter().all(|attempt| attempt["outcome"] == "output_unavailable"), "{history:#?}");
@@ -146,8 +146,8 @@ async fn a_file_that_is_gone_is_made_anew_once_and_then_fails_the_job() {
 async fn a_file_that_breaks_off_is_fetched_again() {
     let comfy = simulator().await;
     let gateway = Gateway::before(&[&comfy]).await;
-    comfy.faults().next(Route::View, 1, Fault::Truncate);
-    comfy.faults().next(Route::View, 1, Fault::Status(500, "busy".to_owned()));
+    comfy.faults().next(FaultRoute::View, 1, RequestFault::Truncate);
+    comfy.faults().next(FaultRoute::View, 1, RequestFault::Status(500, "busy".to_owned()));
     let result = gateway.run(picture(7)).await;
     assert_eq!((&result["status"], &result["attempts"]), (&json!("completed"), &json!(1)), "{result:#}");
     let stored = gateway.bytes(&result["images"][0]).await;
@@ -161,11 +161,11 @@ async fn a_file_that_breaks_off_is_fetched_again() {
 async fn a_file_that_never_arrives_fails_the_job_but_is_not_run_again() {
     let comfy = simulator().await;
     let gateway = Gateway::before(&[&comfy]).await;
-    comfy.faults().always(Route::View, Fault::Truncate);
+    comfy.faults().always(FaultRoute::View, RequestFault::Truncate);
     let result = gateway.run(picture(7)).await;
     assert_eq!(result["error"]["code"], "output_unavailable", "{result:#}");
     assert!(result["msg"].as_str().unwrap().contains("test_00001_.png"));
-    assert_eq!((comfy.requests(Route::View).len(), comfy.all_runs().len()), (3, 1));
+    assert_eq!((comfy.requests(FaultRoute::View).len(), comfy.all_runs().len()), (3, 1));
     gateway.finish().await;
 }
 
@@ -177,7 +177,7 @@ async fn a_file_that_stalls_is_given_up_and_fetched_again() {
         (timeouts.request, timeouts.stall) = (Duration::from_millis(300), Duration::from_millis(300));
     })
     .await;
-    comfy.faults().next(Route::View, 1, Fault::Hang);
+    comfy.faults().next(FaultRoute::View, 1, RequestFault::Hang);
     let result = gateway.run(picture(8)).await;
     assert_eq!(result["status"], "completed", "{result:#}");
     comfy.faults().release_hanging();
@@ -210,7 +210,7 @@ async fn a_server_that_dies_at_every_try_loses_the_job_for_good() {
     let id = gateway.submit(fails("exit")).await;
     comfy.crashed().await;
     comfy.restart().await.unwrap();
-    comfy.until(|record| record.requests(Route::Prompt) >= 2).await;
+    comfy.until(|record| record.requests(FaultRoute::Prompt) >= 2).await;
     let result = gateway.result(&id).await;
     assert_eq!(
         (&result["error"]["code"], &result["attempts"]),

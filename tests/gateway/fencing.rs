@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use comfy_gateway::simulator::{Fault, Route};
+use comfy_gateway::simulator::{FaultRoute, RequestFault};
 use serde_json::json;
 use sqlx::{ConnectOptions, Connection};
 
@@ -54,12 +54,13 @@ async fn a_run_whose_lease_ended_is_taken_over_and_not_run_again() {
 async fn a_server_that_makes_up_its_own_prompt_ids_is_refused() {
     let comfy = simulator().await;
     let answer = json!({"prompt_id": "6f0c1d1e-0000-4000-8000-000000000000", "number": 1, "node_errors": {}});
-    comfy.faults().next(Route::Prompt, 1, Fault::Body(answer.to_string()));
+    comfy.faults().next(FaultRoute::Prompt, 1, RequestFault::Body(answer.to_string()));
     let gateway = Gateway::before(&[&comfy]).await;
     let result = gateway.run(picture(1)).await;
     assert_eq!(result["error"]["code"], "backend_lost", "{result:#}");
     assert!(result["msg"].as_str().unwrap().contains("too old"), "{result:#}");
-    let deleted = comfy.requests(Route::Queue).into_iter().filter(|request| request.method == "POST").count();
+    let deleted =
+        comfy.requests(FaultRoute::Queue).into_iter().filter(|request| request.method == "POST").count();
     assert_eq!(deleted, 1);
     gateway.finish().await;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use comfy_gateway::clock::ManualClock;
 use comfy_gateway::domain::time::UnixMillis;
-use comfy_gateway::simulator::Route;
+use comfy_gateway::simulator::FaultRoute;
 use serde_json::{Value, json};
 
 use crate::support::{Behaviour, Gateway, Web, color_of, data_url, png, simulator, titled, with_model};
@@ -64,7 +64,7 @@ async fn one_file_that_cannot_be_had_fails_the_job_whatever_the_other_does() {
         assert!(message.contains(&format!("{at_fault:?}")) && message.contains("410"), "{message}");
         assert!(!message.contains("times"), "what is gone is not asked for again: {message}");
     }
-    assert!(comfy.requests(Route::Prompt).is_empty());
+    assert!(comfy.requests(FaultRoute::Prompt).is_empty());
     gateway.finish().await;
 }
 
@@ -117,7 +117,7 @@ async fn a_fetched_file_is_not_looked_for_among_the_choices_of_a_server() {
     let result = gateway.result(&id).await;
     // The server was given the job and refuses it itself: a class may take files that it does not list.
     assert!(result["msg"].as_str().unwrap().starts_with("ComfyUI refused the workflow"), "{result:#}");
-    assert_eq!(comfy.requests(Route::Upload).len(), 1);
+    assert_eq!(comfy.requests(FaultRoute::Upload).len(), 1);
     gateway.finish().await;
 }
 

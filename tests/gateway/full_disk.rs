@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use comfy_gateway::simulator::{Fault, Route};
+use comfy_gateway::simulator::{FaultRoute, RequestFault};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -158,13 +158,13 @@ async fn an_endless_file_takes_no_more_than_what_is_above_the_reserve() {
     let mut settings = settings(data.path(), &[&comfy.url()]);
     settings.disk_reserve = 16 << 20;
     let gateway = Gateway::start(settings, data).await;
-    comfy.faults().always(Route::View, Fault::Endless);
+    comfy.faults().always(FaultRoute::View, RequestFault::Endless);
     let id = gateway.submit(picture(1)).await;
-    comfy.until(|record| record.requests(Route::View) > 0).await;
+    comfy.until(|record| record.requests(FaultRoute::View) > 0).await;
     // Only a fetch that waits for room can be cancelled.
     gateway.cancel(&id).await;
     assert_eq!(gateway.result(&id).await["status"], "cancelled");
-    assert_eq!(comfy.requests(Route::View).len(), 1, "it is not asked for again while it cannot fit");
+    assert_eq!(comfy.requests(FaultRoute::View).len(), 1, "it is not asked for again while it cannot fit");
     assert!(gateway.data.path().join("gateway.reserve").exists());
     assert_eq!(std::fs::read_dir(gateway.data.path().join("media/incoming")).unwrap().count(), 0);
     assert_eq!(gateway.get("/readyz").await.status(), 200);

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use comfy_gateway::simulator::{Fault, Route};
+use comfy_gateway::simulator::{FaultRoute, RequestFault};
 use serde_json::json;
 
 use crate::support::{Gateway, hold, picture, simulator, text};
 
 /// A held job whose looks meet `fault` three times still completes at its first attempt.
-async fn survives(fault: Fault) {
+async fn survives(fault: RequestFault) {
     let comfy = simulator().await;
     let gateway = Gateway::with(&[&comfy], |settings| {
         settings.backends[0].endpoint.timeouts.request = Duration::from_millis(300);
@@ -16,10 +16,10 @@ async fn survives(fault: Fault) {
     .await;
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
-    let before = comfy.requests(Route::History).len();
-    comfy.faults().next(Route::History, 3, fault.clone());
+    let before = comfy.requests(FaultRoute::History).len();
+    comfy.faults().next(FaultRoute::History, 3, fault.clone());
     comfy.release("a");
-    comfy.until(|record| record.requests(Route::History) >= before + 3).await;
+    comfy.until(|record| record.requests(FaultRoute::History) >= before + 3).await;
     let result = gateway.result(&id).await;
     assert_eq!(
         (&result["status"], &result["attempts"]),
@@ -33,32 +33,32 @@ async fn survives(fault: Fault) {
 
 #[tokio::test]
 async fn a_history_that_answers_500() {
-    survives(Fault::Status(500, "Internal Server Error".to_owned())).await;
+    survives(RequestFault::Status(500, "Internal Server Error".to_owned())).await;
 }
 
 #[tokio::test]
 async fn a_history_that_is_no_json() {
-    survives(Fault::Garbage).await;
+    survives(RequestFault::Garbage).await;
 }
 
 #[tokio::test]
 async fn a_history_that_is_no_object() {
-    survives(Fault::Body("[1, 2".to_owned())).await;
+    survives(RequestFault::Body("[1, 2".to_owned())).await;
 }
 
 #[tokio::test]
 async fn a_history_that_breaks_off() {
-    survives(Fault::Truncate).await;
+    survives(RequestFault::Truncate).await;
 }
 
 #[tokio::test]
 async fn a_history_that_breaks_before_it_answers() {
-    survives(Fault::DropBefore).await;
+    survives(RequestFault::DropBefore).await;
 }
 
 #[tokio::test]
 async fn a_history_that_hangs() {
-    survives(Fault::Hang).await;
+    survives(RequestFault::Hang).await;
 }
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn a_run_that_its_server_forgets_is_run_again_under_a_new_id() {
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
     comfy.forget(&id);
-    comfy.until(|record| record.requests(Route::Prompt) == 2 && record.is_holding("a")).await;
+    comfy.until(|record| record.requests(FaultRoute::Prompt) == 2 && record.is_holding("a")).await;
     comfy.release("a");
     let result = gateway.result(&id).await;
     assert_eq!((&result["status"], &result["attempts"]), (&json!("completed"), &json!(2)), "{result:#}");
@@ -129,7 +129,7 @@ async fn a_server_that_cannot_be_reached_for_long_loses_the_run_to_another() {
     let (one, two) = (gateway.submit(hold("a")).await, gateway.submit(hold("a")).await);
     silent.holding("a").await;
     other.holding("a").await;
-    silent.faults().always(Route::All, Fault::Hang);
+    silent.faults().always(FaultRoute::All, RequestFault::Hang);
     silent.drop_websockets();
     other.release("a");
     other.release("a");
@@ -155,10 +155,14 @@ async fn a_short_silence_of_a_server_loses_nothing() {
     .await;
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
-    comfy.faults().always(Route::All, Fault::Hang);
+    comfy.faults().always(FaultRoute::All, RequestFault::Hang);
     comfy.drop_websockets();
-    let before = comfy.requests(Route::History).len() + comfy.requests(Route::Queue).len();
-    comfy.until(|record| record.requests(Route::History) + record.requests(Route::Queue) >= before + 4).await;
+    let before = comfy.requests(FaultRoute::History).len() + comfy.requests(FaultRoute::Queue).len();
+    comfy
+        .until(|record| {
+            record.requests(FaultRoute::History) + record.requests(FaultRoute::Queue) >= before + 4
+        })
+        .await;
     comfy.faults().clear();
     comfy.release("a");
     let result = gateway.result(&id).await;
@@ -174,7 +178,7 @@ async fn a_job_of_which_every_run_is_lost_fails() {
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
     comfy.forget(&id);
-    comfy.until(|record| record.requests(Route::Prompt) == 2 && record.is_holding("a")).await;
+    comfy.until(|record| record.requests(FaultRoute::Prompt) == 2 && record.is_holding("a")).await;
     let second = comfy.all_runs().into_iter().map(|(id, _)| id).find(|other| *other != id).unwrap();
     comfy.started(&second).await;
     comfy.forget(&second);

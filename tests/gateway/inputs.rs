@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use comfy_gateway::simulator::{Route, Simulator};
+use comfy_gateway::simulator::{FaultRoute, Simulator};
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 
@@ -45,7 +45,7 @@ async fn fails_on(gateway: &Gateway, url: &str) -> String {
 }
 
 fn uploads(comfy: &Simulator) -> usize {
-    comfy.requests(Route::Upload).len()
+    comfy.requests(FaultRoute::Upload).len()
 }
 
 /// The files in a server's input folder.
@@ -242,7 +242,7 @@ async fn a_url_that_cannot_be_had_fails_the_job_and_no_server_hears_of_it() {
     let web = Web::serve(vec![0; 1_001], Behaviour::Good).await;
     let msg = fails_on(&gateway, &web.url).await;
     assert!(msg.contains("fetch_max_bytes"), "{msg}");
-    assert_eq!((comfy.requests(Route::Prompt).len(), stored_inputs(&gateway)), (0, 0));
+    assert_eq!((comfy.requests(FaultRoute::Prompt).len(), stored_inputs(&gateway)), (0, 0));
     gateway.finish().await;
 }
 
@@ -278,19 +278,21 @@ async fn a_gateway_that_was_killed_while_it_fetched_fetches_again() {
 
 #[tokio::test]
 async fn a_server_that_takes_no_file_of_that_size_says_so_and_one_that_breaks_is_tried_again() {
-    use comfy_gateway::simulator::Fault;
+    use comfy_gateway::simulator::RequestFault;
     let comfy = simulator().await;
     let gateway = Gateway::before(&[&comfy]).await;
     let photo = |color| json!(data_url(color));
-    comfy.faults().next(Route::Upload, 1, Fault::Status(413, "too large".to_owned()));
+    comfy.faults().next(FaultRoute::Upload, 1, RequestFault::Status(413, "too large".to_owned()));
     let id = gateway.execute(&request(&photo([1, 0, 0]))).await;
     let result = gateway.result(&id).await;
     assert_eq!(result["error"]["code"], "input_unavailable", "{result:#}");
     assert!(result["msg"].as_str().unwrap().contains("--max-upload-size"), "{result:#}");
     for (at, fault) in
-        [Fault::DropBefore, Fault::DropAfter, Fault::Status(500, String::new())].into_iter().enumerate()
+        [RequestFault::DropBefore, RequestFault::DropAfter, RequestFault::Status(500, String::new())]
+            .into_iter()
+            .enumerate()
     {
-        comfy.faults().next(Route::Upload, 1, fault);
+        comfy.faults().next(FaultRoute::Upload, 1, fault);
         let color = [0, 1, u8::try_from(at).unwrap()];
         assert_eq!(runs_on(&gateway, &photo(color), color).await["attempts"], 2);
     }

@@ -1,6 +1,6 @@
 //! Jobs that go well.
 
-use comfy_gateway::simulator::Route;
+use comfy_gateway::simulator::FaultRoute;
 use serde_json::{Value, json};
 
 use crate::support::{Gateway, hold, picture, simulator, text};
@@ -112,16 +112,18 @@ async fn a_server_below_a_path_and_behind_a_token_is_used_as_it_is() {
         Gateway::with(&[&comfy], |settings| settings.backends[0].endpoint.bearer = Some("s3cret".into()))
             .await;
     assert_eq!(gateway.run(picture(5)).await["status"], "completed");
-    let seen = comfy.requests(Route::All);
+    let seen = comfy.requests(FaultRoute::All);
     assert!(seen.iter().all(|request| request.uri.starts_with("/comfy")));
-    assert!(comfy.requests(Route::Ws).iter().all(|request| request.headers.contains_key("authorization")));
+    assert!(
+        comfy.requests(FaultRoute::Ws).iter().all(|request| request.headers.contains_key("authorization"))
+    );
     gateway.finish().await;
 }
 
 #[tokio::test]
 async fn an_older_comfyui_does_as_well() {
     let config = comfy_gateway::simulator::SimulatorConfig {
-        version: comfy_gateway::simulator::Version::V0_3_64,
+        version: comfy_gateway::simulator::ComfyVersion::V0_3_64,
         ..Default::default()
     };
     let comfy = comfy_gateway::simulator::Simulator::start_local(config).await.unwrap();

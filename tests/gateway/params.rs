@@ -1,6 +1,6 @@
 //! What of a workflow arrives at ComfyUI: the same bytes, with values in their places.
 
-use comfy_gateway::simulator::{Route, Simulator};
+use comfy_gateway::simulator::{FaultRoute, Simulator};
 use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::support::{Gateway, simulator, text};
 
 /// The text of the graph in the last `POST /prompt`.
 fn sent(comfy: &Simulator) -> String {
-    let seen = comfy.requests(Route::Prompt);
+    let seen = comfy.requests(FaultRoute::Prompt);
     let body = seen.iter().rfind(|request| request.method == "POST").unwrap();
     let body = String::from_utf8(body.body.to_vec()).unwrap();
     let (_, graph) = body.split_once(r#""prompt":"#).unwrap();
@@ -91,7 +91,7 @@ async fn only_what_is_known_to_be_safe_stands_around_the_workflow() {
     let gateway = Gateway::before(&[&comfy]).await;
     let id = gateway.submit(text("x", "")).await;
     gateway.result(&id).await;
-    let seen = comfy.requests(Route::Prompt);
+    let seen = comfy.requests(FaultRoute::Prompt);
     let body: Value =
         serde_json::from_slice(&seen.iter().rfind(|request| request.method == "POST").unwrap().body).unwrap();
     let keys: Vec<&String> = body.as_object().unwrap().keys().collect();

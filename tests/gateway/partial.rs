@@ -1,6 +1,6 @@
 //! Workflows of which ComfyUI would run only a part: refused, unless the job says that a part is enough.
 
-use comfy_gateway::simulator::{Fault, Route};
+use comfy_gateway::simulator::{FaultRoute, RequestFault};
 use serde_json::{Value, json};
 
 use crate::support::{Gateway, hold, picture, simulator, with_model};
@@ -42,7 +42,7 @@ async fn a_workflow_one_of_whose_outputs_cannot_run_is_refused_before_it_is_queu
     assert_eq!(problem["code"], "invalid_workflow");
     assert_eq!(problem["errors"][0]["pointer"], "/workflow/8/inputs/ckpt_name");
     assert_eq!(problem["node_errors"]["8"]["errors"][0]["type"], "value_not_in_list");
-    assert_eq!(comfy.requests(Route::Prompt).len(), 0);
+    assert_eq!(comfy.requests(FaultRoute::Prompt).len(), 0);
     gateway.finish().await;
 }
 
@@ -139,7 +139,7 @@ async fn a_gateway_killed_before_it_could_end_the_run_does_not_take_the_part_for
         let gateway = Gateway::before(&[&comfy]).await;
         gateway.told(1).await;
         // The answer to the submit never comes; the job is queued there all the same.
-        comfy.faults().next(Route::Prompt, 1, Fault::HangAfter);
+        comfy.faults().next(FaultRoute::Prompt, 1, RequestFault::HangAfter);
         let id = gateway.execute(&json!({ "workflow": without_file(), "partial": partial })).await;
         comfy.holding("part").await;
         let gateway = gateway.kill().await.start().await;

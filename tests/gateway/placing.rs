@@ -1,6 +1,6 @@
 //! Which job goes where and when: by what callers require, by what servers have loaded, and fairly.
 
-use comfy_gateway::simulator::{Route, Simulator};
+use comfy_gateway::simulator::{FaultRoute, Simulator};
 use serde_json::{Value, json};
 
 use crate::support::{Gateway, Settings, hold, picture, simulator, text, with_model};
@@ -19,7 +19,7 @@ async fn up(servers: &[&Simulator]) {
 
 /// What was handed to the server, in that order.
 fn handed(comfy: &Simulator) -> Vec<Value> {
-    let seen = comfy.requests(Route::Prompt).into_iter().filter(|request| request.method == "POST");
+    let seen = comfy.requests(FaultRoute::Prompt).into_iter().filter(|request| request.method == "POST");
     seen.map(|request| serde_json::from_slice(&request.body).unwrap()).collect()
 }
 

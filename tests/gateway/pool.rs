@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use comfy_gateway::clock::ManualClock;
 use comfy_gateway::domain::time::UnixMillis;
-use comfy_gateway::simulator::{Fault, Route, Simulator};
+use comfy_gateway::simulator::{FaultRoute, RequestFault, Simulator};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -127,11 +127,11 @@ async fn a_removed_server_is_left_alone_and_may_come_back_under_its_name() {
     goes.until(|record| record.open_sockets() == 1).await;
     assert_eq!(remove(&gateway, "goes").await, StatusCode::NO_CONTENT);
     goes.until(|record| record.open_sockets() == 0).await;
-    let asked = goes.requests(Route::Prompt).len();
+    let asked = goes.requests(FaultRoute::Prompt).len();
     for color in 0..4 {
         assert_eq!(gateway.run(picture(color)).await["backend"], "gpu-1");
     }
-    assert_eq!(goes.requests(Route::Prompt).len(), asked);
+    assert_eq!(goes.requests(FaultRoute::Prompt).len(), asked);
     add(&gateway, "goes", &goes).await;
     goes.until(|record| record.open_sockets() == 1).await;
     stays.crash().await;
@@ -241,9 +241,10 @@ async fn our_own_jobs_are_never_counted_as_foreign() {
         comfy.queued(id).await;
     }
     comfy.holding("a").await;
-    let probes = comfy.requests(Route::Queue).len();
+    let probes = comfy.requests(FaultRoute::Queue).len();
     let body =
-        until(&gateway, Some(&clock), "gpu-1", |_| comfy.requests(Route::Queue).len() >= probes + 3).await;
+        until(&gateway, Some(&clock), "gpu-1", |_| comfy.requests(FaultRoute::Queue).len() >= probes + 3)
+            .await;
     assert_eq!((&body["foreign_jobs"], &body["running"]), (&json!(0), &json!(2)));
     assert_eq!(body["running_jobs"][0]["prompt_id"], ids[0]);
     assert_eq!(body["waiting_jobs"], json!([ids[1]]));
@@ -263,15 +264,16 @@ async fn a_server_whose_worker_is_dead_is_put_down_until_it_is_restarted() {
     let gateway = Gateway::on_clock(clock.clone(), &[&comfy], |_| {}).await;
     until(&gateway, Some(&clock), "gpu-1", is("up")).await;
     let stands = r#"{"queue_running":[],"queue_pending":[[3,"theirs",{},{"client_id":"somebody"},[]]]}"#;
-    comfy.faults().always(Route::Queue, Fault::Body(stands.to_owned()));
+    comfy.faults().always(FaultRoute::Queue, RequestFault::Body(stands.to_owned()));
     let body = until(&gateway, Some(&clock), "gpu-1", is("down")).await;
     assert!(body["reason"].as_str().unwrap().contains("restart this ComfyUI"), "{body:#}");
     let id = gateway.submit(picture(1)).await;
     // Its jobs taken away are no sign of life.
     comfy.faults().clear();
-    let probes = comfy.requests(Route::Queue).len();
+    let probes = comfy.requests(FaultRoute::Queue).len();
     let body =
-        until(&gateway, Some(&clock), "gpu-1", |_| comfy.requests(Route::Queue).len() > probes + 1).await;
+        until(&gateway, Some(&clock), "gpu-1", |_| comfy.requests(FaultRoute::Queue).len() > probes + 1)
+            .await;
     assert_eq!(body["state"], "down");
     assert_eq!(comfy.runs(&id).queued, 0);
     comfy.crash().await;
@@ -287,7 +289,7 @@ async fn a_server_that_fails_job_after_job_gets_none_then_one_on_trial_then_all(
     let comfy = simulator().await;
     let gateway = Gateway::on_clock(clock.clone(), &[&comfy], |_| {}).await;
     until(&gateway, Some(&clock), "gpu-1", |body| body["websocket"] == true).await;
-    comfy.faults().always(Route::Prompt, Fault::Status(502, "bad gateway".to_owned()));
+    comfy.faults().always(FaultRoute::Prompt, RequestFault::Status(502, "bad gateway".to_owned()));
     let fails = gateway.submit(picture(1)).await;
     let body = until(&gateway, Some(&clock), "gpu-1", is("down")).await;
     let reason = body["reason"].as_str().unwrap();
@@ -298,11 +300,11 @@ async fn a_server_that_fails_job_after_job_gets_none_then_one_on_trial_then_all(
     // The clock stands: what comes now must not come of waiting.
     let result = gateway.result(&fails).await;
     assert_eq!(result["error"]["code"], "backend_lost", "{result:#}");
-    let tried = comfy.requests(Route::Prompt).len();
+    let tried = comfy.requests(FaultRoute::Prompt).len();
     let ids = [gateway.submit(hold("a")).await, gateway.submit(hold("b")).await];
     clock.advance(Duration::from_secs(3));
     assert_eq!(server(&gateway, "gpu-1").await["state"], "down");
-    assert_eq!(comfy.requests(Route::Prompt).len(), tried, "nothing is given to it");
+    assert_eq!(comfy.requests(FaultRoute::Prompt).len(), tried, "nothing is given to it");
     let body = until(&gateway, Some(&clock), "gpu-1", is("degraded")).await;
     assert!(body["reason"].as_str().unwrap().starts_with("on trial"), "{body:#}");
     comfy.holding("a").await;
@@ -325,7 +327,7 @@ async fn uncordon_ends_the_wait_of_a_server_that_failed_jobs() {
     let comfy = simulator().await;
     let gateway = Gateway::on_clock(clock.clone(), &[&comfy], |_| {}).await;
     until(&gateway, Some(&clock), "gpu-1", |body| body["websocket"] == true).await;
-    comfy.faults().always(Route::Prompt, Fault::Status(502, String::new()));
+    comfy.faults().always(FaultRoute::Prompt, RequestFault::Status(502, String::new()));
     gateway.submit(picture(1)).await;
     until(&gateway, Some(&clock), "gpu-1", is("down")).await;
     comfy.faults().clear();
@@ -340,7 +342,7 @@ async fn with_every_websocket_refused_servers_are_degraded_and_run_their_jobs() 
     let clock = manual();
     let (one, two) = (simulator().await, simulator().await);
     for comfy in [&one, &two] {
-        comfy.faults().always(Route::Ws, Fault::Status(403, String::new()));
+        comfy.faults().always(FaultRoute::Ws, RequestFault::Status(403, String::new()));
     }
     let gateway = Gateway::on_clock(clock.clone(), &[&one, &two], one_slot).await;
     for name in ["gpu-1", "gpu-2"] {
@@ -364,13 +366,13 @@ async fn with_every_websocket_refused_servers_are_degraded_and_run_their_jobs() 
 async fn a_websocket_that_is_not_greeted_is_replaced() {
     let clock = manual();
     let comfy = simulator().await;
-    comfy.faults().next(Route::Ws, 1, Fault::Deaf);
+    comfy.faults().next(FaultRoute::Ws, 1, RequestFault::Deaf);
     let gateway = Gateway::on_clock(clock.clone(), &[&comfy], |_| {}).await;
     comfy.until(|record| record.open_sockets() == 1).await;
-    until(&gateway, Some(&clock), "gpu-1", |_| comfy.requests(Route::Ws).len() == 2).await;
-    let asked = comfy.requests(Route::Queue).len();
-    until(&gateway, Some(&clock), "gpu-1", |_| comfy.requests(Route::Queue).len() > asked + 3).await;
-    assert_eq!(comfy.requests(Route::Ws).len(), 2, "the second one is kept");
+    until(&gateway, Some(&clock), "gpu-1", |_| comfy.requests(FaultRoute::Ws).len() == 2).await;
+    let asked = comfy.requests(FaultRoute::Queue).len();
+    until(&gateway, Some(&clock), "gpu-1", |_| comfy.requests(FaultRoute::Queue).len() > asked + 3).await;
+    assert_eq!(comfy.requests(FaultRoute::Ws).len(), 2, "the second one is kept");
     gateway.finish().await;
 }
 
@@ -383,7 +385,7 @@ async fn a_websocket_that_misses_what_the_queue_shows_is_replaced_though_no_job_
     comfy.deafen_websockets();
     somebody_submits(&gateway, &comfy, hold("theirs")).await;
     comfy.holding("theirs").await;
-    until(&gateway, Some(&clock), "gpu-1", |_| comfy.requests(Route::Ws).len() == 2).await;
+    until(&gateway, Some(&clock), "gpu-1", |_| comfy.requests(FaultRoute::Ws).len() == 2).await;
     let body = until(&gateway, Some(&clock), "gpu-1", |body| body["queue_remaining"] == 1).await;
     assert_eq!(body["foreign_jobs"], 1);
     comfy.release("theirs");
@@ -394,24 +396,24 @@ async fn a_websocket_that_misses_what_the_queue_shows_is_replaced_though_no_job_
 async fn a_server_that_counts_its_jobs_anew_was_restarted_and_is_asked_again_what_it_can_run() {
     let clock = manual();
     let comfy = simulator().await;
-    comfy.faults().always(Route::Ws, Fault::Status(403, String::new()));
+    comfy.faults().always(FaultRoute::Ws, RequestFault::Status(403, String::new()));
     let gateway = Gateway::on_clock(clock.clone(), &[&comfy], |_| {}).await;
     let id = gateway.submit(picture(1)).await;
     assert_eq!(ended(&gateway, &clock, &id).await["status"], "completed");
-    let sent: Value = serde_json::from_slice(&comfy.requests(Route::Prompt)[0].body).unwrap();
+    let sent: Value = serde_json::from_slice(&comfy.requests(FaultRoute::Prompt)[0].body).unwrap();
     let queue = |number: u32, id: &str| {
         let job = json!([number, id, {}, { "client_id": sent["client_id"] }, []]);
-        Fault::Body(json!({ "queue_running": [job], "queue_pending": [] }).to_string())
+        RequestFault::Body(json!({ "queue_running": [job], "queue_pending": [] }).to_string())
     };
-    let told = comfy.requests(Route::ObjectInfo).len();
-    comfy.faults().next(Route::Queue, 3, queue(40, "a"));
-    let asked = comfy.requests(Route::Queue).len();
-    until(&gateway, Some(&clock), "gpu-1", |_| comfy.requests(Route::Queue).len() >= asked + 3).await;
-    assert_eq!(comfy.requests(Route::ObjectInfo).len(), told);
-    comfy.faults().next(Route::Queue, 1, queue(0, "b"));
-    until(&gateway, Some(&clock), "gpu-1", |_| comfy.requests(Route::Queue).len() >= asked + 4).await;
+    let told = comfy.requests(FaultRoute::ObjectInfo).len();
+    comfy.faults().next(FaultRoute::Queue, 3, queue(40, "a"));
+    let asked = comfy.requests(FaultRoute::Queue).len();
+    until(&gateway, Some(&clock), "gpu-1", |_| comfy.requests(FaultRoute::Queue).len() >= asked + 3).await;
+    assert_eq!(comfy.requests(FaultRoute::ObjectInfo).len(), told);
+    comfy.faults().next(FaultRoute::Queue, 1, queue(0, "b"));
+    until(&gateway, Some(&clock), "gpu-1", |_| comfy.requests(FaultRoute::Queue).len() >= asked + 4).await;
     // The clock stands: the next look that nothing asked for would be minutes away.
-    let told_again = comfy.until(|record| record.requests(Route::ObjectInfo) > told);
+    let told_again = comfy.until(|record| record.requests(FaultRoute::ObjectInfo) > told);
     tokio::time::timeout(Duration::from_secs(20), told_again).await.unwrap();
     gateway.finish().await;
 }
@@ -421,7 +423,7 @@ async fn a_queue_that_cannot_be_read_degrades_its_server() {
     let clock = manual();
     let comfy = simulator().await;
     let gateway = Gateway::on_clock(clock.clone(), &[&comfy], |_| {}).await;
-    comfy.faults().always(Route::Queue, Fault::Status(500, "kaputt".to_owned()));
+    comfy.faults().always(FaultRoute::Queue, RequestFault::Status(500, "kaputt".to_owned()));
     let body = until(&gateway, Some(&clock), "gpu-1", is("degraded")).await;
     assert!(body["reason"].as_str().unwrap().contains("queue"), "{body:#}");
     comfy.faults().clear();
@@ -433,7 +435,7 @@ async fn a_queue_that_cannot_be_read_degrades_its_server() {
 async fn a_server_that_does_not_tell_what_it_can_run_is_degraded() {
     let clock = manual();
     let comfy = simulator().await;
-    comfy.faults().always(Route::ObjectInfo, Fault::Garbage);
+    comfy.faults().always(FaultRoute::ObjectInfo, RequestFault::Garbage);
     let gateway = Gateway::on_clock(clock.clone(), &[&comfy], |_| {}).await;
     let body = until(&gateway, Some(&clock), "gpu-1", is("degraded")).await;
     assert!(body["reason"].as_str().unwrap().contains("what it can run"), "{body:#}");
@@ -474,8 +476,8 @@ async fn a_server_that_does_not_give_up_a_run_gets_no_work_until_the_run_is_gone
     assert_eq!(gateway.result(&stuck).await["error"]["code"], "timeout");
     assert_eq!((&body["foreign_jobs"], &body["drained"]), (&json!(0), &json!(false)));
     let next = gateway.submit(picture(2)).await;
-    let probes = comfy.requests(Route::Queue).len();
-    until(&gateway, Some(&clock), "gpu-1", |_| comfy.requests(Route::Queue).len() > probes + 3).await;
+    let probes = comfy.requests(FaultRoute::Queue).len();
+    until(&gateway, Some(&clock), "gpu-1", |_| comfy.requests(FaultRoute::Queue).len() > probes + 3).await;
     assert_eq!(
         (server(&gateway, "gpu-1").await["state"].as_str(), comfy.runs(&next).queued),
         (Some("down"), 0)

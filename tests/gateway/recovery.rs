@@ -1,6 +1,6 @@
 //! A gateway that is killed, and the next one on its data: nothing is lost and nothing runs twice.
 
-use comfy_gateway::simulator::{Fault, Route};
+use comfy_gateway::simulator::{FaultRoute, RequestFault};
 use serde_json::json;
 
 use crate::support::{Gateway, backend, hold, picture, shows, simulator, text};
@@ -31,11 +31,11 @@ async fn a_killed_gateway_releases_its_data_and_does_nothing_more() {
     let (base, http) = (gateway.base.clone(), gateway.http.clone());
     let left = gateway.kill().await;
     comfy.until(|record| record.open_sockets() == 0).await;
-    let before = comfy.requests(Route::All).len();
+    let before = comfy.requests(FaultRoute::All).len();
     assert!(http.get(format!("{base}/healthz")).send().await.is_err());
     comfy.release("a");
     comfy.finished(&id).await;
-    assert_eq!(comfy.requests(Route::All).len(), before);
+    assert_eq!(comfy.requests(FaultRoute::All).len(), before);
     let gateway = left.start().await;
     assert_eq!(gateway.result(&id).await["texts"], json!(["a"]));
     assert_eq!(comfy.runs(&id).queued, 1);
@@ -50,8 +50,8 @@ async fn a_job_that_waits_at_its_server_is_taken_over() {
     comfy.holding("a").await;
     comfy.queued(&waiting).await;
     let gateway = gateway.kill().await.start().await;
-    let looks = comfy.requests(Route::Queue).len();
-    comfy.until(|record| record.requests(Route::Queue) > looks + 1).await;
+    let looks = comfy.requests(FaultRoute::Queue).len();
+    comfy.until(|record| record.requests(FaultRoute::Queue) > looks + 1).await;
     assert_eq!(gateway.now(&waiting).await["status"], "running");
     comfy.release("a");
     for id in [&running, &waiting] {
@@ -65,10 +65,10 @@ async fn a_job_that_waits_at_its_server_is_taken_over() {
 
 #[tokio::test]
 async fn a_job_killed_in_the_middle_of_its_submit_runs_once() {
-    for (fault, attempts) in [(Fault::HangAfter, 1), (Fault::Hang, 2)] {
+    for (fault, attempts) in [(RequestFault::HangAfter, 1), (RequestFault::Hang, 2)] {
         let comfy = simulator().await;
         let gateway = Gateway::before(&[&comfy]).await;
-        comfy.faults().next(Route::Prompt, 1, fault);
+        comfy.faults().next(FaultRoute::Prompt, 1, fault);
         let id = gateway.submit(text("once", "")).await;
         comfy.until(|record| record.hanging() == 1).await;
         let left = gateway.kill().await;
@@ -106,13 +106,13 @@ async fn a_run_that_was_taken_over_and_is_heard_of_is_not_looked_for_in_the_queu
     // The first look sees it running. What follows asks the history alone.
     for look in 1..=3 {
         comfy.send_text(heard.to_string());
-        comfy.until(|record| record.requests(Route::History) >= look).await;
+        comfy.until(|record| record.requests(FaultRoute::History) >= look).await;
     }
-    let looks = comfy.requests(Route::Queue).len();
-    let next = comfy.requests(Route::History).len();
+    let looks = comfy.requests(FaultRoute::Queue).len();
+    let next = comfy.requests(FaultRoute::History).len();
     comfy.send_text(heard.to_string());
-    comfy.until(|record| record.requests(Route::History) > next).await;
-    assert_eq!(comfy.requests(Route::Queue).len(), looks);
+    comfy.until(|record| record.requests(FaultRoute::History) > next).await;
+    assert_eq!(comfy.requests(FaultRoute::Queue).len(), looks);
     comfy.release("a");
     assert_eq!(gateway.result(&id).await["attempts"], 1);
     gateway.finish().await;
@@ -122,7 +122,7 @@ async fn a_run_that_was_taken_over_and_is_heard_of_is_not_looked_for_in_the_queu
 async fn a_kill_before_the_server_had_the_job_costs_it_no_attempt() {
     let comfy = simulator().await;
     let gateway = Gateway::with(&[&comfy], |settings| settings.scheduler.retry.max_attempts = 1).await;
-    comfy.faults().next(Route::Prompt, 1, Fault::Hang);
+    comfy.faults().next(FaultRoute::Prompt, 1, RequestFault::Hang);
     let id = gateway.submit(text("once", "")).await;
     comfy.until(|record| record.hanging() == 1).await;
     let gateway = gateway.kill().await.start().await;
@@ -159,9 +159,9 @@ async fn a_job_killed_while_its_files_were_fetched_gets_all_of_them() {
         std::fs::write(comfy.output_directory().join(name), name).unwrap();
     }
     let item = |name: &str| json!({"filename": name, "subfolder": "", "type": "output"});
-    comfy.faults().next(Route::View, 1, Fault::Hang);
+    comfy.faults().next(FaultRoute::View, 1, RequestFault::Hang);
     let id = gateway.submit(shows(&json!({ "things": [item("a.bin"), item("b.bin")] }))).await;
-    comfy.until(|record| record.requests(Route::View) == 2 && record.hanging() == 1).await;
+    comfy.until(|record| record.requests(FaultRoute::View) == 2 && record.hanging() == 1).await;
     let gateway = gateway.kill().await.start().await;
     let result = gateway.result(&id).await;
     assert_eq!(result["status"], "completed", "{result:#}");
@@ -177,7 +177,7 @@ async fn a_cancel_asked_for_before_the_kill_is_carried_out_after_it() {
     let gateway = Gateway::before(&[&comfy]).await;
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
-    comfy.faults().always(Route::Interrupt, Fault::Hang);
+    comfy.faults().always(FaultRoute::Interrupt, RequestFault::Hang);
     assert_eq!(gateway.cancel(&id).await["status"], "running");
     comfy.until(|record| record.hanging() == 1).await;
     let left = gateway.kill().await;
@@ -219,7 +219,7 @@ async fn a_cancelled_job_of_a_server_that_is_not_configured_any_more_is_cancelle
     let gateway = Gateway::before(&[&comfy]).await;
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
-    comfy.faults().always(Route::Interrupt, Fault::Status(500, String::new()));
+    comfy.faults().always(FaultRoute::Interrupt, RequestFault::Status(500, String::new()));
     gateway.cancel(&id).await;
     let mut left = gateway.kill().await;
     left.settings.backends.clear();

@@ -1,6 +1,6 @@
 //! Jobs that ComfyUI answers with 500, or turns away, instead of judging them: the job is at fault, not the backend.
 
-use comfy_gateway::simulator::{Fault, Route};
+use comfy_gateway::simulator::{FaultRoute, RequestFault};
 use serde_json::{Value, json};
 
 use crate::support::{Gateway, picture, simulator};
@@ -64,8 +64,12 @@ async fn a_proxy_that_turns_away_one_jobs_text_is_no_fault_of_the_backend() {
     gateway.told(1).await;
     // The job, the question whether others are judged, and the same again.
     for _ in 0..2 {
-        comfy.faults().next(Route::Prompt, 1, Fault::Status(403, "<html>blocked by policy".to_owned()));
-        comfy.faults().next(Route::Prompt, 1, Fault::Slow(std::time::Duration::ZERO));
+        comfy.faults().next(
+            FaultRoute::Prompt,
+            1,
+            RequestFault::Status(403, "<html>blocked by policy".to_owned()),
+        );
+        comfy.faults().next(FaultRoute::Prompt, 1, RequestFault::Slow(std::time::Duration::ZERO));
     }
     let result = gateway.run(picture(1)).await;
     assert_eq!(
@@ -79,7 +83,7 @@ async fn a_proxy_that_turns_away_one_jobs_text_is_no_fault_of_the_backend() {
 #[tokio::test]
 async fn a_backend_that_answers_every_submission_with_500_is_at_fault_itself() {
     let (one, two) = (simulator().await, simulator().await);
-    one.faults().always(Route::Prompt, Fault::Status(500, "disk full".to_owned()));
+    one.faults().always(FaultRoute::Prompt, RequestFault::Status(500, "disk full".to_owned()));
     let gateway = Gateway::before(&[&one, &two]).await;
     gateway.told(2).await;
     for _ in 0..8 {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use comfy_gateway::simulator::{Fault, Route, Simulator};
+use comfy_gateway::simulator::{FaultRoute, RequestFault, Simulator};
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ async fn color_by(gateway: &Gateway, body: &Value) -> (Value, [u8; 3]) {
 
 /// Waits until a server has told what it can run.
 async fn told(comfy: &Simulator) {
-    comfy.until(|record| record.requests(Route::ObjectInfo) > 0).await;
+    comfy.until(|record| record.requests(FaultRoute::ObjectInfo) > 0).await;
 }
 
 #[tokio::test]
@@ -104,7 +104,7 @@ async fn a_registered_file_of_the_editor_runs_also_while_no_server_tells_its_cla
     let registered = put(&gateway, "edited", &editor_picture(5, "$color")).await;
     assert_eq!(registered["params"]["properties"]["color"]["default"], 5);
     assert_eq!(registered["workflow"]["2"]["class_type"], "SaveImage");
-    comfy.faults().always(Route::ObjectInfo, Fault::Status(500, String::new()));
+    comfy.faults().always(FaultRoute::ObjectInfo, RequestFault::Status(500, String::new()));
     let gateway = gateway.stop().await.start().await;
     assert_eq!(color_by(&gateway, &json!({ "workflow": "edited" })).await.1, [0, 0, 5]);
     gateway.finish().await;
@@ -177,7 +177,7 @@ async fn a_folder_is_followed() {
 #[tokio::test]
 async fn a_file_of_the_editor_waits_in_its_folder_for_a_server_that_tells_its_classes() {
     let comfy = simulator().await;
-    comfy.faults().always(Route::ObjectInfo, Fault::Status(500, String::new()));
+    comfy.faults().always(FaultRoute::ObjectInfo, RequestFault::Status(500, String::new()));
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("edited.json"), editor_picture(2, "").to_string()).unwrap();
     let gateway =

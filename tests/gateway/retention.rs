@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use comfy_gateway::clock::{Clock, ManualClock};
 use comfy_gateway::domain::time::UnixMillis;
-use comfy_gateway::simulator::{Fault, Route, Simulator};
+use comfy_gateway::simulator::{FaultRoute, RequestFault, Simulator};
 use serde_json::{Value, json};
 
 use crate::support::{Gateway, hold, picture, simulator};
@@ -101,7 +101,7 @@ async fn results_may_be_kept_for_ever() {
 #[tokio::test]
 async fn without_a_websocket_an_end_is_found_within_two_seconds() {
     let (clock, comfy) = (clock(), simulator().await);
-    comfy.faults().always(Route::Ws, Fault::Status(403, "no".to_owned()));
+    comfy.faults().always(FaultRoute::Ws, RequestFault::Status(403, "no".to_owned()));
     let gateway = gateway(&clock, &comfy).await;
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
@@ -152,13 +152,13 @@ async fn a_run_is_interrupted_when_its_time_is_over_and_not_before() {
     let id = gateway.execute(&json!({ "workflow": hold("a"), "timeout": 600 })).await;
     comfy.holding("a").await;
     gateway.until(&id, |body| body["progress"]["current_node"] == "1").await;
-    let looks = comfy.requests(Route::Queue).len();
+    let looks = comfy.requests(FaultRoute::Queue).len();
     clock.advance(Duration::from_secs(599));
-    comfy.until(|record| record.requests(Route::Queue) > looks).await;
-    assert!(comfy.requests(Route::Interrupt).is_empty());
+    comfy.until(|record| record.requests(FaultRoute::Queue) > looks).await;
+    assert!(comfy.requests(FaultRoute::Interrupt).is_empty());
     let result = ended(&gateway, &clock, &id).await;
     assert_eq!(result["error"]["code"], "timeout", "{result:#}");
-    assert!(!comfy.requests(Route::Interrupt).is_empty());
+    assert!(!comfy.requests(FaultRoute::Interrupt).is_empty());
     gateway.finish().await;
 }
 

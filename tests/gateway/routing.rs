@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use comfy_gateway::clock::{Clock, ManualClock};
 use comfy_gateway::domain::time::UnixMillis;
-use comfy_gateway::simulator::{Fault, Installed, Route, Simulator};
+use comfy_gateway::simulator::{FaultRoute, InstalledContent, RequestFault, Simulator};
 use serde_json::{Value, json};
 
 use crate::support::{Gateway, Settings, data_url, hold, picture, simulator, simulator_with, with_model};
@@ -21,18 +21,18 @@ fn one_attempt(settings: &mut Settings) {
     settings.scheduler.retry.max_attempts = 1;
 }
 
-fn with_flux(installed: &mut Installed) {
+fn with_flux(installed: &mut InstalledContent) {
     installed.checkpoints.push(FLUX.to_owned());
 }
 
-fn without(class: &str) -> impl FnOnce(&mut Installed) {
+fn without(class: &str) -> impl FnOnce(&mut InstalledContent) {
     let class = class.to_owned();
     move |installed| installed.without_classes.push(class)
 }
 
 /// How many jobs a server was handed.
 fn handed(comfy: &Simulator) -> usize {
-    comfy.requests(Route::Prompt).iter().filter(|request| request.method == "POST").count()
+    comfy.requests(FaultRoute::Prompt).iter().filter(|request| request.method == "POST").count()
 }
 
 async fn refused(gateway: &Gateway, body: &Value) -> Value {
@@ -253,17 +253,17 @@ async fn a_model_that_was_added_counts_as_soon_as_the_answer_is_ten_seconds_old(
     gateway.told(1).await;
     let body = json!({ "workflow": with_model(FLUX) });
     refused(&gateway, &body).await;
-    let asked = comfy.requests(Route::ObjectInfo).len();
+    let asked = comfy.requests(FaultRoute::ObjectInfo).len();
     comfy.install(with_flux);
     // It was asked just now: callers that err again and again do not make it tell megabytes again and again.
     for _ in 0..5 {
         refused(&gateway, &body).await;
     }
-    assert_eq!(comfy.requests(Route::ObjectInfo).len(), asked);
+    assert_eq!(comfy.requests(FaultRoute::ObjectInfo).len(), asked);
     clock.advance(Duration::from_secs(10));
     let id = gateway.execute(&body).await;
     assert_eq!(gateway.result(&id).await["status"], "completed");
-    assert_eq!(comfy.requests(Route::ObjectInfo).len(), asked + 1);
+    assert_eq!(comfy.requests(FaultRoute::ObjectInfo).len(), asked + 1);
     gateway.finish().await;
 }
 
@@ -291,15 +291,15 @@ async fn a_model_that_was_taken_away_is_not_promised_for_ever() {
     let (clock, one, two) = (clock(), simulator_with(with_flux).await, simulator().await);
     let gateway = Gateway::on_clock(clock.clone(), &[&one, &two], one_attempt).await;
     gateway.told(2).await;
-    one.install(|installed| *installed = Installed::default());
+    one.install(|installed| *installed = InstalledContent::default());
     two.install(with_flux);
     // By what is known, gpu-1 has it: it is handed the job, and refuses it itself.
     let id = gateway.submit(with_model(FLUX)).await;
     let result = gateway.result(&id).await;
     assert_eq!((&result["backend"], &result["error"]["code"]), (&json!("gpu-1"), &json!("invalid_workflow")));
     // Five minutes later it is known where the model is.
-    let asked = two.requests(Route::ObjectInfo).len();
-    while two.requests(Route::ObjectInfo).len() == asked {
+    let asked = two.requests(FaultRoute::ObjectInfo).len();
+    while two.requests(FaultRoute::ObjectInfo).len() == asked {
         clock.advance(Duration::from_secs(1));
         gateway.get("/readyz").await;
     }
@@ -429,7 +429,7 @@ async fn a_job_kept_from_a_server_is_offered_to_it_again_by_the_next_start() {
 #[tokio::test]
 async fn a_server_that_tells_nothing_may_have_what_the_others_lack() {
     let (one, two) = (simulator().await, simulator_with(with_flux).await);
-    two.faults().always(Route::ObjectInfo, Fault::Status(500, "no".to_owned()));
+    two.faults().always(FaultRoute::ObjectInfo, RequestFault::Status(500, "no".to_owned()));
     let gateway = Gateway::before(&[&one, &two]).await;
     gateway.told(1).await;
     for _ in 0..3 {

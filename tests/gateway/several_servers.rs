@@ -1,6 +1,6 @@
 //! Several servers, several slots: who gets which job, and in which order.
 
-use comfy_gateway::simulator::{Route, Simulator};
+use comfy_gateway::simulator::{FaultRoute, Simulator};
 use serde_json::{Value, json};
 
 use crate::support::{Gateway, Settings, hold, picture, simulator};
@@ -13,7 +13,7 @@ fn one_slot_each(settings: &mut Settings) {
 
 /// The ids in the order in which they were handed to the server.
 fn order(comfy: &Simulator) -> Vec<String> {
-    let seen = comfy.requests(Route::Prompt);
+    let seen = comfy.requests(FaultRoute::Prompt);
     let bodies = seen.iter().filter(|request| request.method == "POST");
     bodies
         .map(|request| {
@@ -40,8 +40,8 @@ async fn jobs_go_to_the_server_with_the_least_to_do() {
     two.holding("b").await;
     let third = gateway.submit(hold("c")).await;
     let fourth = gateway.submit(hold("d")).await;
-    one.until(|record| record.requests(Route::Prompt) >= 2).await;
-    two.until(|record| record.requests(Route::Prompt) >= 2).await;
+    one.until(|record| record.requests(FaultRoute::Prompt) >= 2).await;
+    two.until(|record| record.requests(FaultRoute::Prompt) >= 2).await;
     assert_eq!((order(&one)[0].as_str(), order(&two)[0].as_str()), (first.as_str(), second.as_str()));
     for (server, name) in [(&one, "a"), (&two, "b"), (&one, "c"), (&two, "d"), (&one, "d"), (&two, "c")] {
         server.release(name);

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use comfy_gateway::simulator::{Route, Simulator};
+use comfy_gateway::simulator::{FaultRoute, Simulator};
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use super::inputs::invert;
 use crate::support::{Behaviour, Gateway, Web, color_of, data_url, hold, picture, png, simulator, titled};
 
 fn uploads(comfy: &Simulator) -> usize {
-    comfy.requests(Route::Upload).len()
+    comfy.requests(FaultRoute::Upload).len()
 }
 
 /// Two pictures that are saved as they are: the parameters `one` and `two`.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use comfy_gateway::clock::{Clock, SystemClock};
-use comfy_gateway::simulator::{Fault, Route};
+use comfy_gateway::simulator::{FaultRoute, RequestFault};
 use serde_json::{Value, json};
 
 use crate::support::{Gateway, assert_invariants, hold, picture, simulator, text};
@@ -22,7 +22,7 @@ async fn a_stop_leaves_running_jobs_to_the_next_start() {
     let began = SystemClock.now();
     let left = gateway.stop().await;
     assert!(SystemClock.now().since(began) < PROMPT);
-    assert_eq!((comfy.requests(Route::Interrupt).len(), comfy.runs(&queued).queued), (0, 0));
+    assert_eq!((comfy.requests(FaultRoute::Interrupt).len(), comfy.runs(&queued).queued), (0, 0));
     let gateway = left.start().await;
     comfy.release("a");
     for id in [&running, &waiting, &queued] {
@@ -69,7 +69,7 @@ async fn who_waits_for_a_job_is_answered_at_the_stop() {
         .send();
     let stop = async {
         // Both are being held once the second job is at the server.
-        comfy.until(|record| record.requests(Route::Prompt) >= 2).await;
+        comfy.until(|record| record.requests(FaultRoute::Prompt) >= 2).await;
         gateway.stop().await
     };
     let (wait, execute, left) = tokio::join!(wait, execute, stop);
@@ -93,7 +93,7 @@ async fn who_waits_for_a_job_is_answered_at_the_stop() {
 async fn a_stop_does_not_wait_for_a_server_that_hangs() {
     let comfy = simulator().await;
     let gateway = Gateway::before(&[&comfy]).await;
-    comfy.faults().next(Route::View, 1, Fault::Hang);
+    comfy.faults().next(FaultRoute::View, 1, RequestFault::Hang);
     let id = gateway.submit(picture(1)).await;
     comfy.until(|record| record.hanging() == 1).await;
     let began = SystemClock.now();

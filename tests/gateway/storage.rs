@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use comfy_gateway::simulator::{Fault, Route};
+use comfy_gateway::simulator::{FaultRoute, RequestFault};
 use serde_json::{Value, json};
 
 use crate::support::{Gateway, picture, simulator};
@@ -17,7 +17,7 @@ async fn a_media_store_that_takes_no_files_loses_no_job() {
     fs::remove_dir(&incoming).unwrap();
     fs::write(&incoming, "in the way").unwrap();
     let id = gateway.submit(picture(1)).await;
-    comfy.until(|record| record.requests(Route::View) >= 3).await;
+    comfy.until(|record| record.requests(FaultRoute::View) >= 3).await;
     let now = gateway.now(&id).await;
     assert_eq!((&now["status"], &now["attempts"]), (&json!("running"), &json!(1)));
     fs::remove_file(&incoming).unwrap();
@@ -116,7 +116,7 @@ async fn a_full_queue_refuses_and_takes_jobs_again_when_some_have_gone() {
 async fn an_output_file_that_never_ends_fails_its_job_and_leaves_nothing() {
     let comfy = simulator().await;
     let gateway = Gateway::with(&[&comfy], |settings| settings.scheduler.max_output_file = 1 << 20).await;
-    comfy.faults().next(Route::View, 1, Fault::Endless);
+    comfy.faults().next(FaultRoute::View, 1, RequestFault::Endless);
     let result = gateway.run(picture(1)).await;
     let error = &result["error"];
     assert_eq!(
@@ -126,7 +126,7 @@ async fn an_output_file_that_never_ends_fails_its_job_and_leaves_nothing() {
     );
     let message = error["message"].as_str().unwrap();
     assert!(message.contains("has more than 1048576 bytes (max_output_file)"), "{message}");
-    assert_eq!(comfy.requests(Route::View).len(), 1, "a second fetch would end no better");
+    assert_eq!(comfy.requests(FaultRoute::View).len(), 1, "a second fetch would end no better");
     assert_eq!(fs::read_dir(gateway.data.path().join("media/incoming")).unwrap().count(), 0);
     gateway.finish().await;
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use comfy_gateway::simulator::{Fault, Route, Simulator};
+use comfy_gateway::simulator::{FaultRoute, RequestFault, Simulator};
 use serde_json::json;
 
 use crate::support::{Gateway, Settings, hold, picture, simulator, text};
@@ -17,10 +17,10 @@ fn impatient(settings: &mut Settings) {
 }
 
 /// A job that meets `fault` at its submit completes after that many attempts, and has run once.
-async fn survives(fault: Fault, adjust: fn(&mut Settings), attempts: u32) {
+async fn survives(fault: RequestFault, adjust: fn(&mut Settings), attempts: u32) {
     let comfy = simulator().await;
     let gateway = Gateway::with(&[&comfy], adjust).await;
-    comfy.faults().next(Route::Prompt, 1, fault.clone());
+    comfy.faults().next(FaultRoute::Prompt, 1, fault.clone());
     let id = gateway.submit(picture(1)).await;
     let result = gateway.result(&id).await;
     assert_eq!(
@@ -36,54 +36,54 @@ async fn survives(fault: Fault, adjust: fn(&mut Settings), attempts: u32) {
 
 #[tokio::test]
 async fn a_connection_that_breaks_after_the_job_arrived() {
-    survives(Fault::DropAfter, |_| {}, 1).await;
+    survives(RequestFault::DropAfter, |_| {}, 1).await;
 }
 
 #[tokio::test]
 async fn a_connection_that_breaks_before_the_job_arrived() {
-    survives(Fault::DropBefore, |_| {}, 2).await;
+    survives(RequestFault::DropBefore, |_| {}, 2).await;
 }
 
 #[tokio::test]
 async fn an_answer_that_breaks_off() {
-    survives(Fault::Truncate, |_| {}, 1).await;
+    survives(RequestFault::Truncate, |_| {}, 1).await;
 }
 
 #[tokio::test]
 async fn a_500_in_place_of_an_answer() {
-    survives(Fault::Status(500, "<html>boom".to_owned()), |_| {}, 2).await;
+    survives(RequestFault::Status(500, "<html>boom".to_owned()), |_| {}, 2).await;
 }
 
 #[tokio::test]
 async fn a_proxys_error_page() {
-    survives(Fault::Status(502, "bad gateway".to_owned()), |_| {}, 2).await;
+    survives(RequestFault::Status(502, "bad gateway".to_owned()), |_| {}, 2).await;
 }
 
 #[tokio::test]
 async fn an_answer_that_is_no_json() {
-    survives(Fault::Garbage, |_| {}, 2).await;
+    survives(RequestFault::Garbage, |_| {}, 2).await;
 }
 
 #[tokio::test]
 async fn an_answer_that_never_comes_though_the_job_arrived() {
-    survives(Fault::HangAfter, impatient, 1).await;
+    survives(RequestFault::HangAfter, impatient, 1).await;
 }
 
 #[tokio::test]
 async fn a_request_that_hangs_before_the_job_arrived() {
-    survives(Fault::Hang, impatient, 2).await;
+    survives(RequestFault::Hang, impatient, 2).await;
 }
 
 #[tokio::test]
 async fn a_server_that_turns_the_job_away_once() {
-    survives(Fault::Status(401, "who are you?".to_owned()), |_| {}, 2).await;
+    survives(RequestFault::Status(401, "who are you?".to_owned()), |_| {}, 2).await;
 }
 
 #[tokio::test]
 async fn a_server_that_turns_every_job_away_fails_it_with_the_reason() {
     let comfy = simulator().await;
     let gateway = Gateway::with(&[&comfy], |settings| settings.scheduler.retry.max_attempts = 2).await;
-    comfy.faults().always(Route::Prompt, Fault::Status(401, "who are you?".to_owned()));
+    comfy.faults().always(FaultRoute::Prompt, RequestFault::Status(401, "who are you?".to_owned()));
     let result = gateway.run(picture(1)).await;
     assert_eq!(
         (&result["error"]["code"], &result["attempts"]),
@@ -99,8 +99,8 @@ async fn a_server_that_turns_every_job_away_fails_it_with_the_reason() {
 async fn a_job_that_is_already_in_history_when_it_is_looked_for_is_not_run_again() {
     let comfy = simulator().await;
     let gateway = Gateway::before(&[&comfy]).await;
-    comfy.faults().next(Route::Prompt, 1, Fault::DropAfter);
-    comfy.faults().next(Route::Queue, 2, Fault::Status(503, String::new()));
+    comfy.faults().next(FaultRoute::Prompt, 1, RequestFault::DropAfter);
+    comfy.faults().next(FaultRoute::Queue, 2, RequestFault::Status(503, String::new()));
     let id = gateway.submit(text("fast", "")).await;
     comfy.finished(&id).await;
     let result = gateway.result(&id).await;
@@ -153,7 +153,7 @@ async fn a_cancel_during_an_unclear_submit_leaves_nothing_behind() {
     let gateway = Gateway::before(&[&comfy]).await;
     let first = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
-    comfy.faults().next(Route::Prompt, 1, Fault::DropAfter);
+    comfy.faults().next(FaultRoute::Prompt, 1, RequestFault::DropAfter);
     let id = gateway.submit(hold("b")).await;
     comfy.queued(&id).await;
     gateway.cancel(&id).await;

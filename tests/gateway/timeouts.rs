@@ -26,8 +26,8 @@ async fn a_job_that_runs_too_long_is_interrupted() {
 async fn without_a_websocket_the_limit_holds_all_the_same() {
     let comfy = simulator().await;
     comfy.faults().always(
-        comfy_gateway::simulator::Route::Ws,
-        comfy_gateway::simulator::Fault::Status(403, String::new()),
+        comfy_gateway::simulator::FaultRoute::Ws,
+        comfy_gateway::simulator::RequestFault::Status(403, String::new()),
     );
     let gateway = Gateway::before(&[&comfy]).await;
     let id = gateway.execute(&json!({ "workflow": hold("a"), "timeout": 0.1 })).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use comfy_gateway::clock::ManualClock;
 use comfy_gateway::domain::time::UnixMillis;
-use comfy_gateway::simulator::{Fault, Route, Simulator, SimulatorConfig};
+use comfy_gateway::simulator::{FaultRoute, RequestFault, Simulator, SimulatorConfig};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -23,8 +23,8 @@ async fn with_a_websocket_the_end_is_known_without_polling() {
     comfy.until(|record| record.open_sockets() == 1).await;
     let result = gateway.run(text("x", "")).await;
     assert_eq!(result["status"], "completed");
-    assert!(comfy.requests(Route::History).len() <= 3, "asked only when the end was heard");
-    assert_eq!(comfy.requests(Route::Queue).len(), 1, "by the first probe of its health alone");
+    assert!(comfy.requests(FaultRoute::History).len() <= 3, "asked only when the end was heard");
+    assert_eq!(comfy.requests(FaultRoute::Queue).len(), 1, "by the first probe of its health alone");
     gateway.finish().await;
 }
 
@@ -44,15 +44,15 @@ async fn the_history_is_awaited_when_the_end_is_heard_before_it_is_written() {
 #[tokio::test]
 async fn a_refused_websocket_costs_no_job() {
     let comfy = simulator().await;
-    comfy.faults().always(Route::Ws, Fault::Status(403, String::new()));
+    comfy.faults().always(FaultRoute::Ws, RequestFault::Status(403, String::new()));
     let gateway = Gateway::before(&[&comfy]).await;
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
     comfy.release("a");
     comfy.finished(&id).await;
-    let looks = comfy.requests(Route::History).len();
+    let looks = comfy.requests(FaultRoute::History).len();
     assert_eq!(gateway.result(&id).await["status"], "completed");
-    assert!(comfy.requests(Route::History).len() <= looks + 2, "the next look finds the end");
+    assert!(comfy.requests(FaultRoute::History).len() <= looks + 2, "the next look finds the end");
     let backends: Value = gateway.get("/backends").await.json().await.unwrap();
     assert_eq!(backends["backends"][0]["websocket"], false);
     gateway.finish().await;
@@ -66,7 +66,7 @@ async fn a_websocket_that_breaks_in_mid_job_is_opened_again() {
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
     comfy.drop_websockets();
-    comfy.until(|record| record.requests(Route::Ws) == 2 && record.open_sockets() == 1).await;
+    comfy.until(|record| record.requests(FaultRoute::Ws) == 2 && record.open_sockets() == 1).await;
     comfy.release("a");
     assert_eq!(gateway.result(&id).await["status"], "completed");
     assert_eq!(comfy.runs(&id).started, 1);
@@ -80,7 +80,7 @@ async fn a_websocket_that_breaks_for_good_costs_no_job() {
     comfy.until(|record| record.open_sockets() == 1).await;
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
-    comfy.faults().always(Route::Ws, Fault::DropBefore);
+    comfy.faults().always(FaultRoute::Ws, RequestFault::DropBefore);
     comfy.drop_websockets();
     comfy.release("a");
     assert_eq!(gateway.result(&id).await["status"], "completed");
@@ -96,26 +96,26 @@ async fn a_websocket_that_goes_deaf_is_found_out_and_replaced() {
     comfy.holding("a").await;
     comfy.deafen_websockets();
     // Besides the probe of the start the queue is asked only after a silence.
-    comfy.until(|record| record.requests(Route::Queue) > 1).await;
+    comfy.until(|record| record.requests(FaultRoute::Queue) > 1).await;
     comfy.release("a");
     assert_eq!(gateway.result(&id).await["status"], "completed");
-    comfy.until(|record| record.requests(Route::Ws) == 2).await;
+    comfy.until(|record| record.requests(FaultRoute::Ws) == 2).await;
     gateway.finish().await;
 }
 
 #[tokio::test]
 async fn a_websocket_deaf_from_its_start_costs_no_job() {
     let comfy = simulator().await;
-    comfy.faults().always(Route::Ws, Fault::Deaf);
+    comfy.faults().always(FaultRoute::Ws, RequestFault::Deaf);
     let gateway = Gateway::before(&[&comfy]).await;
     comfy.until(|record| record.open_sockets() == 1).await;
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
     comfy.release("a");
     comfy.finished(&id).await;
-    let looks = comfy.requests(Route::History).len();
+    let looks = comfy.requests(FaultRoute::History).len();
     assert_eq!(gateway.result(&id).await["status"], "completed");
-    assert!(comfy.requests(Route::History).len() <= looks + 2);
+    assert!(comfy.requests(FaultRoute::History).len() <= looks + 2);
     gateway.finish().await;
 }
 
@@ -149,7 +149,7 @@ async fn garbage_unknown_and_huge_messages_do_no_harm() {
     comfy.release("a");
     let result = gateway.result(&id).await;
     assert_eq!(result["status"], "completed", "{result:#}");
-    assert_eq!(comfy.requests(Route::Ws).len(), 1, "the one websocket survived it all");
+    assert_eq!(comfy.requests(FaultRoute::Ws).len(), 1, "the one websocket survived it all");
     gateway.finish().await;
 }
 
@@ -160,9 +160,9 @@ async fn an_end_that_is_only_claimed_is_not_believed() {
     comfy.until(|record| record.open_sockets() == 1).await;
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
-    let before = comfy.requests(Route::History).len();
+    let before = comfy.requests(FaultRoute::History).len();
     comfy.send_text(format!(r#"{{"type":"execution_success","data":{{"prompt_id":"{id}","timestamp":1}}}}"#));
-    comfy.until(|record| record.requests(Route::History) >= before + 4).await;
+    comfy.until(|record| record.requests(FaultRoute::History) >= before + 4).await;
     assert_eq!(gateway.now(&id).await["status"], "running");
     comfy.release("a");
     let result = gateway.result(&id).await;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use comfy_gateway::simulator::{Route, Simulator, SimulatorConfig};
+use comfy_gateway::simulator::{FaultRoute, Simulator, SimulatorConfig};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ const CALLERS: usize = 12;
 enum Moment {
     Seen {
         simulator: usize,
-        route: Route,
+        route: FaultRoute,
         more: usize,
     },
     Accepted {
@@ -41,9 +41,9 @@ fn moment(random: &mut StdRng) -> Moment {
     match random.random_range(0..10) {
         0 => Moment::Start,
         1 | 2 => Moment::Accepted { more: random.random_range(1..12) },
-        3..=5 => Moment::Seen { simulator, route: Route::Prompt, more: random.random_range(1..8) },
-        6 | 7 => Moment::Seen { simulator, route: Route::History, more: random.random_range(1..12) },
-        _ => Moment::Seen { simulator, route: Route::View, more: random.random_range(1..8) },
+        3..=5 => Moment::Seen { simulator, route: FaultRoute::Prompt, more: random.random_range(1..8) },
+        6 | 7 => Moment::Seen { simulator, route: FaultRoute::History, more: random.random_range(1..12) },
+        _ => Moment::Seen { simulator, route: FaultRoute::View, more: random.random_range(1..8) },
     }
 }
 

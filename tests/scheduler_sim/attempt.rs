@@ -1,10 +1,11 @@
 //! One attempt in the simulation: the real course, each of its requests a step of its own.
 
 use comfy_gateway::domain::failure::{Failure, FailureCode};
-use comfy_gateway::domain::job::{Ending, Fence};
+use comfy_gateway::domain::job::{Fence, JobEnding};
 use comfy_gateway::domain::time::UnixMillis;
 use comfy_gateway::scheduler::attempt::machine::{
-    Course, Delivery, EarlyEnd, End, Input, Loss, Next, NotRun, Patience, Sighting, Signals,
+    AttemptEnd, AttemptLimits, AttemptMachine, AttemptSignals, EarlyEnd, Loss, MachineInput, NextStep,
+    NotRun, RunSighting, SubmitOutcome,
 };
 use comfy_gateway::scheduler::dispatch;
 use comfy_gateway::store::ClaimedJob;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use crate::server::{Run, RunEnd, Server};
 
-pub const PATIENCE: Patience = Patience {
+pub const PATIENCE: AttemptLimits = AttemptLimits {
     poll: Duration::from_secs(1),
     lost_after: Duration::from_secs(20),
     refused_for: Duration::from_secs(3),
@@ -26,15 +27,15 @@ pub const PATIENCE: Patience = Patience {
 /// What an attempt is about to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Doing {
-    Ask(Next),
+    Ask(NextStep),
     /// Until that moment of the simulation's clock.
     Wait(i64),
-    Settle(End, Option<RunEnd>),
+    Settle(AttemptEnd, Option<RunEnd>),
 }
 
 pub struct Attempt {
     pub job: ClaimedJob,
-    pub course: Course,
+    pub course: AttemptMachine,
     pub doing: Doing,
     pub cancelled: bool,
     pub recalled: bool,
@@ -48,7 +49,7 @@ pub struct Attempt {
 
 /// How a settled attempt changes its job.
 pub enum Settlement {
-    Finish(Ending),
+    Finish(JobEnding),
     Requeue { counts: bool, downed: bool },
 }
 
@@ -73,8 +74,8 @@ impl Attempt {
         self.end_heard |= server.history.contains_key(&id);
     }
 
-    pub fn signals(&self, server: &Server) -> Signals {
-        Signals {
+    pub fn signals(&self, server: &Server) -> AttemptSignals {
+        AttemptSignals {
             cancelled: self.cancelled,
             wanted_back: self.recalled,
             end_heard: self.end_heard,
@@ -104,112 +105,120 @@ impl Attempt {
         let id = self.job.attempt.id;
         let input = match self.doing {
             Doing::Settle(..) => return,
-            Doing::Wait(_) => Input::Woke,
+            Doing::Wait(_) => MachineInput::Woke,
             Doing::Ask(next) => match next {
-                Next::Submit => Input::Submitted(self.submit(server, random, now)),
-                Next::Look => {
+                NextStep::Submit => MachineInput::Submitted(self.submit(server, random, now)),
+                NextStep::Look => {
                     let seen = server.in_queue(id);
                     // Between the two questions the server may go on.
                     if random.random_bool(0.3) {
                         server.work(now + 1);
                     }
-                    Input::Seen(seen.unwrap_or_else(|| server.in_history(id, now)))
+                    MachineInput::Seen(seen.unwrap_or_else(|| server.in_history(id, now)))
                 }
-                Next::Glance => match server.in_history(id, now) {
-                    Sighting::Running => Input::Seen(Sighting::Absent),
-                    seen => Input::Seen(seen),
+                NextStep::Glance => match server.in_history(id, now) {
+                    RunSighting::Running => MachineInput::Seen(RunSighting::Absent),
+                    seen => MachineInput::Seen(seen),
                 },
-                Next::Interrupt => {
+                NextStep::Interrupt => {
                     server.interrupt(id, now);
-                    Input::Asked
+                    MachineInput::Asked
                 }
-                Next::Withdraw => {
+                NextStep::Withdraw => {
                     server.withdraw(id);
-                    Input::Asked
+                    MachineInput::Asked
                 }
-                Next::Relisten => Input::Asked,
-                Next::Wait(_) | Next::End(_) => unreachable!("not kept"),
+                NextStep::Relisten => MachineInput::Asked,
+                NextStep::Wait(_) | NextStep::End(_) => unreachable!("not kept"),
             },
         };
         match input {
-            Input::Seen(Sighting::Refused | Sighting::Unreachable) => {
+            MachineInput::Seen(RunSighting::Refused | RunSighting::Unreachable) => {
                 let (since, _, goes_on) = self.silence;
                 self.silence = (if goes_on { since } else { now }, now, true);
             }
-            Input::Seen(_) => self.silence.2 = false,
+            MachineInput::Seen(_) => self.silence.2 = false,
             _ => {}
         }
         self.take(server, wall, now, input);
     }
 
     /// Tells the course what was learned and keeps what it says.
-    pub fn take(&mut self, server: &Server, wall: UnixMillis, now: i64, input: Input) {
+    pub fn take(&mut self, server: &Server, wall: UnixMillis, now: i64, input: MachineInput) {
         let signals = self.signals(server);
         self.doing = match self.course.step(wall, &signals, input) {
-            Next::Wait(wait) => Doing::Wait(now + i64::try_from(wait.as_millis()).unwrap().max(1)),
-            Next::End(end) => Doing::Settle(end, server.remembers(self.job.attempt.id, now)),
+            NextStep::Wait(wait) => Doing::Wait(now + i64::try_from(wait.as_millis()).unwrap().max(1)),
+            NextStep::End(end) => Doing::Settle(end, server.remembers(self.job.attempt.id, now)),
             next => Doing::Ask(next),
         };
     }
 
-    fn submit(&self, server: &mut Server, random: &mut StdRng, now: i64) -> Delivery {
+    fn submit(&self, server: &mut Server, random: &mut StdRng, now: i64) -> SubmitOutcome {
         if !server.up {
-            return Delivery::NotDelivered;
+            return SubmitOutcome::NotDelivered;
         }
         if server.partitioned {
             // The request may have gone through, or be on its way.
             if random.random_bool(0.5) {
                 server.late.push((now + random.random_range(0..800), self.run));
             }
-            return Delivery::Unclear;
+            return SubmitOutcome::Unclear;
         }
         match random.random_range(0..20) {
-            0 => Delivery::TurnedAway,
-            1 => Delivery::Unclear,
+            0 => SubmitOutcome::TurnedAway,
+            1 => SubmitOutcome::Unclear,
             2 => {
                 server.accept(self.run, now);
-                Delivery::Unclear
+                SubmitOutcome::Unclear
             }
             3 => {
                 server.accept(self.run, now);
-                Delivery::InPart
+                SubmitOutcome::InPart
             }
             _ => {
                 server.accept(self.run, now);
-                Delivery::Accepted
+                SubmitOutcome::Accepted
             }
         }
     }
 }
 
 /// What the end of a course means for the job, and what is learned from it.
-pub fn settlement(end: End, run: Option<RunEnd>, took: Duration) -> (Settlement, dispatch::Run) {
-    let failed = |code| Settlement::Finish(Ending::Failed(Failure::new(code, "it failed")));
+pub fn settlement(
+    end: AttemptEnd,
+    run: Option<RunEnd>,
+    took: Duration,
+) -> (Settlement, dispatch::RunObservation) {
+    let failed = |code| Settlement::Finish(JobEnding::Failed(Failure::new(code, "it failed")));
     let early = |early| match early {
-        EarlyEnd::Cancel => Settlement::Finish(Ending::Cancelled),
+        EarlyEnd::Cancel => Settlement::Finish(JobEnding::Cancelled),
         EarlyEnd::Timeout => failed(FailureCode::Timeout),
         EarlyEnd::Stall => Settlement::Requeue { counts: true, downed: false },
         EarlyEnd::InPart => failed(FailureCode::InvalidWorkflow),
     };
     let settled = match (end, run) {
-        (End::InHistory(Some(EarlyEnd::InPart)), _) => early(EarlyEnd::InPart),
-        (End::InHistory(_), Some(RunEnd::Success)) => Settlement::Finish(Ending::Completed { msg: None }),
-        (End::InHistory(_), Some(RunEnd::NodeError)) => failed(FailureCode::NodeError),
-        (End::InHistory(_), Some(RunEnd::OutOfMemory)) => Settlement::Requeue { counts: true, downed: false },
-        (End::InHistory(Some(why)) | End::Gone(why) | End::Stuck(why), _) => early(why),
-        (End::InHistory(None), _) => failed(FailureCode::Interrupted),
-        (End::NotRun(NotRun::Unreachable | NotRun::NeverArrived | NotRun::Recalled), _) => {
+        (AttemptEnd::InHistory(Some(EarlyEnd::InPart)), _) => early(EarlyEnd::InPart),
+        (AttemptEnd::InHistory(_), Some(RunEnd::Success)) => {
+            Settlement::Finish(JobEnding::Completed { msg: None })
+        }
+        (AttemptEnd::InHistory(_), Some(RunEnd::NodeError)) => failed(FailureCode::NodeError),
+        (AttemptEnd::InHistory(_), Some(RunEnd::OutOfMemory)) => {
+            Settlement::Requeue { counts: true, downed: false }
+        }
+        (AttemptEnd::InHistory(Some(why)) | AttemptEnd::Gone(why) | AttemptEnd::Stuck(why), _) => early(why),
+        (AttemptEnd::InHistory(None), _) => failed(FailureCode::Interrupted),
+        (AttemptEnd::NotRun(NotRun::Unreachable | NotRun::NeverArrived | NotRun::Recalled), _) => {
             Settlement::Requeue { counts: false, downed: false }
         }
-        (End::Lost(loss), _) => Settlement::Requeue {
+        (AttemptEnd::Lost(loss), _) => Settlement::Requeue {
             counts: true,
             downed: matches!(loss, Loss::WentAway { running: true } | Loss::Forgotten { running: true }),
         },
     };
     let learned = match run {
-        Some(RunEnd::Success) => dispatch::Run::Took(took),
-        Some(RunEnd::OutOfMemory) => dispatch::Run::OutOfMemory,
-        _ => dispatch::Run::Nothing,
+        Some(RunEnd::Success) => dispatch::RunObservation::Took(took),
+        Some(RunEnd::OutOfMemory) => dispatch::RunObservation::OutOfMemory,
+        _ => dispatch::RunObservation::Nothing,
     };
     (settled, learned)
 }

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use comfy_gateway::domain::id::{AttemptId, BackendName, PromptId};
-use comfy_gateway::domain::job::{NewJob, Status};
-use comfy_gateway::domain::needs::Needs;
+use comfy_gateway::domain::job::{JobStatus, NewJob};
+use comfy_gateway::domain::needs::JobNeeds;
 use comfy_gateway::domain::retry::is_due;
 use comfy_gateway::domain::time::UnixMillis;
-use comfy_gateway::scheduler::attempt::machine::{EarlyEnd, End, Loss};
+use comfy_gateway::scheduler::attempt::machine::{AttemptEnd, EarlyEnd, Loss};
 use comfy_gateway::store::JobStore;
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -23,7 +23,7 @@ const LONG: i64 = 2 * POLL + 500;
 
 /// A job as its caller sees it.
 struct Known {
-    needs: Needs,
+    needs: JobNeeds,
     priority: i32,
     ended: bool,
 }
@@ -89,32 +89,32 @@ impl Ledger {
     pub async fn check_ends(&self, store: &dyn JobStore) {
         for id in self.jobs.keys() {
             let status = store.status(*id).await.unwrap();
-            assert!(status.is_some_and(Status::is_terminal), "{id} is {status:?}");
+            assert!(status.is_some_and(JobStatus::is_terminal), "{id} is {status:?}");
         }
     }
 
     /// A run that is given up as lost, or never begun, is not to be found where it was; one that is left to a server that
     /// does not let go of it is.
-    pub fn check_given_up(&mut self, end: End, server: &Server, run: AttemptId) {
+    pub fn check_given_up(&mut self, end: AttemptEnd, server: &Server, run: AttemptId) {
         let findable = server.answers() && (server.has(run) || server.history.contains_key(&run));
         match end {
-            End::Lost(_)
-            | End::NotRun(_)
-            | End::Gone(EarlyEnd::Cancel | EarlyEnd::Timeout | EarlyEnd::Stall | EarlyEnd::InPart) => {
+            AttemptEnd::Lost(_)
+            | AttemptEnd::NotRun(_)
+            | AttemptEnd::Gone(EarlyEnd::Cancel | EarlyEnd::Timeout | EarlyEnd::Stall | EarlyEnd::InPart) => {
                 if !server.begun.contains(&run) {
                     self.never.insert(run);
                 }
                 assert!(!findable, "{run} was given up as {end:?} and is on {}", server.name);
             }
-            End::InHistory(_) | End::Stuck(_) => {}
+            AttemptEnd::InHistory(_) | AttemptEnd::Stuck(_) => {}
         }
     }
 
     /// A server that gives no answer is given time before its runs are taken for lost.
-    pub fn check_patience(end: End, silent: i64) {
+    pub fn check_patience(end: AttemptEnd, silent: i64) {
         let needed = match end {
-            End::Lost(Loss::OutOfReach) => PATIENCE.lost_after,
-            End::Lost(Loss::WentAway { .. }) => PATIENCE.refused_for,
+            AttemptEnd::Lost(Loss::OutOfReach) => PATIENCE.lost_after,
+            AttemptEnd::Lost(Loss::WentAway { .. }) => PATIENCE.refused_for,
             _ => return,
         };
         let enough = silent >= i64::try_from(needed.as_millis()).unwrap();

@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 
 use comfy_gateway::domain::id::{AttemptId, BackendName, LeaseOwner, PromptId};
-use comfy_gateway::domain::job::{Ending, Lease};
+use comfy_gateway::domain::job::{JobEnding, Lease};
 use comfy_gateway::domain::time::UnixMillis;
-use comfy_gateway::scheduler::attempt::machine::{Course, Input};
-use comfy_gateway::scheduler::dispatch::{Action, Event, ServerView, Settings, State, Times, handle};
+use comfy_gateway::scheduler::attempt::machine::{AttemptMachine, MachineInput};
+use comfy_gateway::scheduler::dispatch::{
+    BackendSnapshot, DispatchAction, DispatchEvent, DispatchSettings, DispatchState, RunEstimates, handle,
+};
 use comfy_gateway::store::{Adopt, Claim, ClaimedJob, JobStore, QueuePlace, Requeue, StoreError};
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -16,13 +18,13 @@ use crate::attempt::{Attempt, Doing, PATIENCE, Settlement, settlement};
 use crate::server::Server;
 
 /// How the dispatcher of the simulation decides.
-pub const SETTINGS: Settings = Settings { patience: Duration::from_secs(4) };
+pub const SETTINGS: DispatchSettings = DispatchSettings { patience: Duration::from_secs(4) };
 /// Between two looks that no wakeup asked for.
 pub const POLL: i64 = 1_500;
 const MAX_ATTEMPTS: u32 = 4;
 
 pub struct Gateway {
-    pub state: State,
+    pub state: DispatchState,
     pub attempts: Vec<Attempt>,
     pub owner: LeaseOwner,
     read: Option<QueuePlace>,
@@ -65,9 +67,9 @@ impl Gateway {
         now: i64,
     ) -> Self {
         let owner = LeaseOwner::from_random(random.random());
-        let times = Times::from_records(store.shapes(100).await.unwrap());
+        let times = RunEstimates::from_records(store.shapes(100).await.unwrap());
         let mut gateway = Self {
-            state: State::new(SETTINGS, times),
+            state: DispatchState::new(SETTINGS, times),
             attempts: Vec::new(),
             owner,
             read: None,
@@ -83,7 +85,7 @@ impl Gateway {
             let (id, backend, needs) = (job.prompt_id, job.attempt.backend.clone(), job.needs.clone());
             let run = run_of(&job);
             gateway.begin(job, run, true, servers, wall, now);
-            gateway.happen(Event::Adopted { id, backend, needs }, wall);
+            gateway.happen(DispatchEvent::Adopted { id, backend, needs }, wall);
         }
         gateway.learn_servers(servers, wall);
         gateway
@@ -99,7 +101,7 @@ impl Gateway {
         now: i64,
     ) {
         let mut attempt = Attempt {
-            course: Course::new(PATIENCE, adopted, wall),
+            course: AttemptMachine::new(PATIENCE, adopted, wall),
             doing: Doing::Wait(now),
             cancelled: job.cancel_requested,
             recalled: false,
@@ -110,16 +112,16 @@ impl Gateway {
             job,
         };
         let server = servers.iter().find(|server| server.name == attempt.job.attempt.backend).unwrap();
-        attempt.take(server, wall, now, Input::Begin);
+        attempt.take(server, wall, now, MachineInput::Begin);
         self.attempts.push(attempt);
     }
 
     /// Lets an event happen; what is to be done is done later, unless a crash comes first.
-    pub fn happen(&mut self, event: Event, wall: UnixMillis) {
+    pub fn happen(&mut self, event: DispatchEvent, wall: UnixMillis) {
         for action in handle(&mut self.state, wall, event) {
             match action {
-                Action::Claim(claims) => self.todo.push_back((wall, claims)),
-                Action::Recall(id) => {
+                DispatchAction::Claim(claims) => self.todo.push_back((wall, claims)),
+                DispatchAction::Recall(id) => {
                     for attempt in self.attempts.iter_mut().filter(|attempt| attempt.job.prompt_id == id) {
                         attempt.recalled = true;
                     }
@@ -129,7 +131,7 @@ impl Gateway {
     }
 
     pub fn learn_servers(&mut self, servers: &[Server], wall: UnixMillis) {
-        let view = |server: &Server| ServerView {
+        let view = |server: &Server| BackendSnapshot {
             name: server.name.clone(),
             slots: if server.answers() { 2 } else { 0 },
             labels: server.labels.clone(),
@@ -138,7 +140,7 @@ impl Gateway {
             degraded: server.deaf,
             restarts: server.restarts,
         };
-        self.happen(Event::Servers(servers.iter().map(view).collect()), wall);
+        self.happen(DispatchEvent::Servers(servers.iter().map(view).collect()), wall);
     }
 
     /// Reads what has come to wait.
@@ -151,8 +153,8 @@ impl Gateway {
         let left = std::mem::take(&mut self.left);
         let jobs = store.queued_jobs(self.read, 512).await.unwrap();
         self.read = jobs.last().map(|job| job.place).or(self.read);
-        self.happen(Event::Queued(jobs), wall);
-        self.happen(Event::Left(left), wall);
+        self.happen(DispatchEvent::Queued(jobs), wall);
+        self.happen(DispatchEvent::Left(left), wall);
     }
 
     /// Does the next thing that the dispatcher decided.
@@ -189,7 +191,7 @@ impl Gateway {
             // As the dispatcher's task does: a job that still waits is found when the whole queue is read again.
             self.reread = true;
         }
-        self.happen(Event::Claimed(answers), wall);
+        self.happen(DispatchEvent::Claimed(answers), wall);
         here
     }
 
@@ -207,7 +209,7 @@ impl Gateway {
         let settled = write(attempt, settlement, store, random, wall).await;
         let attempt = self.attempts.swap_remove(at);
         let (id, backend) = (attempt.job.prompt_id, attempt.job.attempt.backend.clone());
-        self.happen(Event::Ended { id, backend, run: learned }, wall);
+        self.happen(DispatchEvent::Ended { id, backend, run: learned }, wall);
         self.woken = true;
         settled
     }
@@ -236,7 +238,7 @@ pub async fn write(
                 || attempt.job.downed.len() + usize::from(downed) >= 2 =>
         {
             let failure = crate::world::spent();
-            Settlement::Finish(Ending::Failed(failure))
+            Settlement::Finish(JobEnding::Failed(failure))
         }
         other => other,
     };
@@ -251,7 +253,7 @@ pub async fn write(
             match store.requeue(fence, requeue).await {
                 // Refused when a cancel came meanwhile: the server does not have the job, so it is confirmed.
                 Err(StoreError::LeaseLost) => {
-                    store.finish(fence, finish(Ending::Cancelled)).await.map(|()| Settled::Ended(id))
+                    store.finish(fence, finish(JobEnding::Cancelled)).await.map(|()| Settled::Ended(id))
                 }
                 other => other.map(|()| Settled::Requeued(id, not_before)),
             }

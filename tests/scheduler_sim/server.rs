@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use comfy_gateway::domain::id::{AttemptId, BackendName};
-use comfy_gateway::scheduler::attempt::machine::Sighting;
+use comfy_gateway::scheduler::attempt::machine::RunSighting;
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,26 +138,26 @@ impl Server {
     }
 
     /// What asking its queue tells; `None` when it has to be looked for in the history.
-    pub fn in_queue(&self, id: AttemptId) -> Option<Sighting> {
+    pub fn in_queue(&self, id: AttemptId) -> Option<RunSighting> {
         if !self.up {
-            return Some(Sighting::Refused);
+            return Some(RunSighting::Refused);
         }
         if self.partitioned {
-            return Some(Sighting::Unreachable);
+            return Some(RunSighting::Unreachable);
         }
         if self.is_running(id) {
-            return Some(Sighting::Running);
+            return Some(RunSighting::Running);
         }
-        self.has(id).then_some(Sighting::Pending)
+        self.has(id).then_some(RunSighting::Pending)
     }
 
-    pub fn in_history(&self, id: AttemptId, now: i64) -> Sighting {
+    pub fn in_history(&self, id: AttemptId, now: i64) -> RunSighting {
         match (self.in_queue(id), self.remembers(id, now)) {
-            (Some(failed @ (Sighting::Refused | Sighting::Unreachable)), _) => failed,
-            (_, Some(_)) => Sighting::Ended,
+            (Some(failed @ (RunSighting::Refused | RunSighting::Unreachable)), _) => failed,
+            (_, Some(_)) => RunSighting::Ended,
             // It is between the two: a real server removes it from the queue when it writes the history.
-            (_, None) if self.history.contains_key(&id) => Sighting::Running,
-            (_, None) => Sighting::Absent,
+            (_, None) if self.history.contains_key(&id) => RunSighting::Running,
+            (_, None) => RunSighting::Absent,
         }
     }
 

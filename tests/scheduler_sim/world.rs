@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use comfy_gateway::domain::failure::{Failure, FailureCode};
 use comfy_gateway::domain::id::{AttemptId, GatewayId, PromptId};
-use comfy_gateway::domain::job::{Ending, Finish, NewJob, Timings};
-use comfy_gateway::domain::needs::Needs;
+use comfy_gateway::domain::job::{JobEnding, JobFinish, NewJob, PhaseTimings};
+use comfy_gateway::domain::needs::JobNeeds;
 use comfy_gateway::domain::time::UnixMillis;
-use comfy_gateway::lifecycle::Tasks;
-use comfy_gateway::scheduler::dispatch::Event;
+use comfy_gateway::lifecycle::TaskOwner;
+use comfy_gateway::scheduler::dispatch::DispatchEvent;
 use comfy_gateway::store::sqlite::SqliteStore;
 use comfy_gateway::store::{CancelOutcome, ClaimedJob, JobStore};
 use rand::rngs::StdRng;
@@ -45,7 +45,7 @@ pub struct World {
     calm: bool,
     tell: bool,
     tale: Vec<String>,
-    tasks: Tasks,
+    tasks: TaskOwner,
     data: TempDir,
 }
 
@@ -53,15 +53,15 @@ pub fn spent() -> Failure {
     Failure::new(FailureCode::BackendLost, "given up")
 }
 
-pub fn ended(ending: Ending, at: UnixMillis) -> Finish {
-    Finish {
+pub fn ended(ending: JobEnding, at: UnixMillis) -> JobFinish {
+    JobFinish {
         ending,
         outputs: None,
         outputs_file: None,
         texts: Vec::new(),
         media: Vec::new(),
         dropped_outputs: Vec::new(),
-        timings: Timings::default(),
+        timings: PhaseTimings::default(),
         finished_at: at,
         expires_at: None,
     }
@@ -258,7 +258,7 @@ impl World {
             workflow: None,
             not_on: Vec::new(),
             caller: format!("caller-{}", self.random.random_range(0..3)),
-            needs: Needs { labels, backend: None, models: model, shape: shape.to_string(), family },
+            needs: JobNeeds { labels, backend: None, models: model, shape: shape.to_string(), family },
             max_attempts: None,
             partial: false,
             msg: None,
@@ -435,7 +435,7 @@ impl World {
             if probes {
                 gateway.learn_servers(&self.servers, wall);
             }
-            gateway.happen(Event::Tick, wall);
+            gateway.happen(DispatchEvent::Tick, wall);
             gateway.woken |= self.now >= gateway.next_poll;
         }
         if probes {
@@ -452,8 +452,8 @@ impl World {
     }
 }
 
-async fn open(data: &TempDir) -> (Arc<SqliteStore>, Tasks) {
-    let tasks = Tasks::default();
+async fn open(data: &TempDir) -> (Arc<SqliteStore>, TaskOwner) {
+    let tasks = TaskOwner::default();
     let path = data.path().join("gateway.db");
     let id = GatewayId::from_random([7; 16]);
     let store = SqliteStore::open(&path, id, &tasks, Arc::new(|_| {}), 0).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use comfy_gateway::simulator::{SimulatorConfig, Version};
+use comfy_gateway::simulator::{ComfyVersion, SimulatorConfig};
 use serde_json::{Value, json};
 
 use crate::client::{Lab, held, picture, quick, types};
@@ -269,7 +269,7 @@ async fn a_save_outside_the_output_directory_fails_the_job() {
 
 #[tokio::test]
 async fn the_older_release_has_no_create_time_and_no_jobs() {
-    let lab = Lab::with(SimulatorConfig { version: Version::V0_3_64, ..quick() }).await;
+    let lab = Lab::with(SimulatorConfig { version: ComfyVersion::V0_3_64, ..quick() }).await;
     let entry = lab.run(&picture(1)).await;
     assert_eq!(entry["prompt"][3], json!({ "client_id": "nobody" }));
     assert_eq!(lab.get("/api/jobs").await.status(), 404);
@@ -279,12 +279,12 @@ async fn the_older_release_has_no_create_time_and_no_jobs() {
 #[tokio::test]
 async fn nodes_that_are_no_objects_break_either_release_in_its_own_way() {
     for (version, node, status) in [
-        (Version::V0_24_0, json!("text"), 500),
-        (Version::V0_24_0, json!(3), 500),
-        (Version::V0_3_64, json!("text"), 400),
-        (Version::V0_3_64, json!([]), 400),
-        (Version::V0_3_64, json!(3), 500),
-        (Version::V0_3_64, json!(null), 500),
+        (ComfyVersion::V0_24_0, json!("text"), 500),
+        (ComfyVersion::V0_24_0, json!(3), 500),
+        (ComfyVersion::V0_3_64, json!("text"), 400),
+        (ComfyVersion::V0_3_64, json!([]), 400),
+        (ComfyVersion::V0_3_64, json!(3), 500),
+        (ComfyVersion::V0_3_64, json!(null), 500),
     ] {
         let lab = Lab::with(SimulatorConfig { version, ..quick() }).await;
         let response = lab.post("/prompt", &json!({ "prompt": { "1": node } })).await;

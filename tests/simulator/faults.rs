@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use comfy_gateway::clock::ManualClock;
 use comfy_gateway::domain::time::UnixMillis;
-use comfy_gateway::simulator::{Fault, Route, Simulator};
+use comfy_gateway::simulator::{FaultRoute, RequestFault, Simulator};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::Message;
@@ -15,21 +15,21 @@ use crate::client::{Lab, held, picture, quick};
 #[tokio::test]
 async fn a_status_or_body_comes_in_place_of_the_answer_as_often_as_scripted() {
     let lab = Lab::new().await;
-    lab.simulator.faults().next(Route::Queue, 1, Fault::Status(503, "busy".to_owned()));
-    lab.simulator.faults().next(Route::Queue, 1, Fault::Garbage);
-    lab.simulator.faults().next(Route::Queue, 1, Fault::Body("{}".to_owned()));
+    lab.simulator.faults().next(FaultRoute::Queue, 1, RequestFault::Status(503, "busy".to_owned()));
+    lab.simulator.faults().next(FaultRoute::Queue, 1, RequestFault::Garbage);
+    lab.simulator.faults().next(FaultRoute::Queue, 1, RequestFault::Body("{}".to_owned()));
     assert_eq!(lab.get("/history").await.status(), 200);
     assert_eq!(lab.get("/queue").await.status(), 503);
     assert!(lab.get("/queue").await.json::<serde_json::Value>().await.is_err());
     assert_eq!(lab.json("/queue").await, json!({}));
     assert_eq!(lab.json("/queue").await["queue_running"], json!([]));
-    assert_eq!(lab.simulator.requests(Route::Queue).len(), 4);
+    assert_eq!(lab.simulator.requests(FaultRoute::Queue).len(), 4);
 }
 
 #[tokio::test]
 async fn a_request_hangs_until_it_is_released() {
     let lab = Lab::new().await;
-    lab.simulator.faults().next(Route::All, 1, Fault::Hang);
+    lab.simulator.faults().next(FaultRoute::All, 1, RequestFault::Hang);
     let request = lab.get("/queue");
     tokio::pin!(request);
     tokio::select! {
@@ -45,7 +45,7 @@ async fn a_slow_answer_takes_its_time_on_the_clock() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let clock = Arc::new(ManualClock::new(UnixMillis::from_millis(1_000)));
     let simulator = Simulator::start(listener, quick(), clock.clone()).unwrap();
-    simulator.faults().next(Route::Queue, 1, Fault::Slow(Duration::from_mins(1)));
+    simulator.faults().next(FaultRoute::Queue, 1, RequestFault::Slow(Duration::from_mins(1)));
     let request = reqwest::Client::builder().no_proxy().build().unwrap();
     let turn_the_clock = async {
         while clock.sleepers() == 0 {
@@ -62,8 +62,8 @@ async fn a_dropped_connection_leaves_open_whether_it_was_acted_on() {
     let lab = Lab::new().await;
     let envelope = json!({ "prompt": picture(1), "prompt_id": "6ae5a0f5-2b7b-4b4e-9e55-0a8b2c7d9e10" });
     let send = async || lab.http.post(lab.url("/prompt")).json(&envelope).send().await;
-    lab.simulator.faults().next(Route::Prompt, 1, Fault::DropBefore);
-    lab.simulator.faults().next(Route::Prompt, 1, Fault::DropAfter);
+    lab.simulator.faults().next(FaultRoute::Prompt, 1, RequestFault::DropBefore);
+    lab.simulator.faults().next(FaultRoute::Prompt, 1, RequestFault::DropAfter);
     assert!(send().await.is_err());
     let id = envelope["prompt_id"].as_str().unwrap();
     assert_eq!(lab.simulator.runs(id).queued, 0);
@@ -76,7 +76,7 @@ async fn a_dropped_connection_leaves_open_whether_it_was_acted_on() {
 async fn an_answer_breaks_off_in_its_middle() {
     let lab = Lab::new().await;
     lab.run(&picture(1)).await;
-    lab.simulator.faults().next(Route::View, 1, Fault::Truncate);
+    lab.simulator.faults().next(FaultRoute::View, 1, RequestFault::Truncate);
     let response = lab.get("/view?filename=cap_00001_.png").await;
     assert_eq!(response.status(), 200);
     assert!(response.bytes().await.is_err());
@@ -86,8 +86,8 @@ async fn an_answer_breaks_off_in_its_middle() {
 #[tokio::test]
 async fn a_websocket_is_refused_deaf_dropped_or_sent_anything() {
     let lab = Lab::new().await;
-    lab.simulator.faults().next(Route::Ws, 1, Fault::Status(503, String::new()));
-    lab.simulator.faults().next(Route::Ws, 1, Fault::Deaf);
+    lab.simulator.faults().next(FaultRoute::Ws, 1, RequestFault::Status(503, String::new()));
+    lab.simulator.faults().next(FaultRoute::Ws, 1, RequestFault::Deaf);
     let url = lab.url("/ws?clientId=me").replacen("http", "ws", 1);
     assert!(tokio_tungstenite::connect_async(url).await.is_err());
     let mut deaf = lab.socket("me").await;
@@ -210,7 +210,7 @@ async fn a_graceful_stop_closes_sockets_and_lets_go_of_what_hangs() {
     let lab = Lab::new().await;
     let mut socket = lab.socket("me").await;
     assert_eq!(socket.message().await["type"], "status");
-    lab.simulator.faults().next(Route::Queue, 1, Fault::HangAfter);
+    lab.simulator.faults().next(FaultRoute::Queue, 1, RequestFault::HangAfter);
     let stop = async {
         lab.simulator.until(|record| record.hanging() == 1).await;
         lab.simulator.stop().await;

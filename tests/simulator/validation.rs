@@ -1,6 +1,6 @@
 //! What is refused, and how: held against recorded answers of a real 0.24.0.
 
-use comfy_gateway::simulator::{SimulatorConfig, Version};
+use comfy_gateway::simulator::{ComfyVersion, SimulatorConfig};
 use serde_json::{Value, json};
 
 use crate::client::{Lab, picture, quick};
@@ -78,7 +78,7 @@ async fn an_envelope_without_prompt_is_explained() {
 #[tokio::test]
 async fn only_canonical_ids_are_taken_unless_the_release_is_old() {
     let lab = Lab::new().await;
-    let old = Lab::with(SimulatorConfig { version: Version::V0_3_64, ..quick() }).await;
+    let old = Lab::with(SimulatorConfig { version: ComfyVersion::V0_3_64, ..quick() }).await;
     for id in [json!("abc"), json!("6AE5A0F5-2B7B-4B4E-9E55-0A8B2C7D9E10"), json!(5), json!(" ")] {
         let envelope = json!({ "prompt": picture(1), "prompt_id": id });
         let (status, answer) = lab.submit(&envelope).await;
@@ -95,7 +95,7 @@ async fn only_canonical_ids_are_taken_unless_the_release_is_old() {
 
 #[tokio::test]
 async fn the_old_release_words_a_missing_class_differently() {
-    let lab = Lab::with(SimulatorConfig { version: Version::V0_3_64, ..quick() }).await;
+    let lab = Lab::with(SimulatorConfig { version: ComfyVersion::V0_3_64, ..quick() }).await;
     let (status, answer) =
         lab.submit(&json!({ "prompt": { "1": { "class_type": "Nope", "inputs": {} } } })).await;
     assert_eq!(status, 400);

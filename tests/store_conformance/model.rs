@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use comfy_gateway::domain::failure::{Failure, FailureCode};
 use comfy_gateway::domain::id::PromptId;
-use comfy_gateway::domain::job::{Attempt, Ending, Fence, JobState, Lease, NewJob, Status};
-use comfy_gateway::domain::transition::{Event, Holder, apply};
+use comfy_gateway::domain::job::{Attempt, Fence, JobEnding, JobState, JobStatus, Lease, NewJob};
+use comfy_gateway::domain::transition::{AttemptHolder, JobEvent, apply};
 use comfy_gateway::store::{Adopt, CancelOutcome, Claim, DeleteOutcome, JobStore, Lookup, StoreError};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -93,7 +93,7 @@ async fn live(store: &dyn JobStore, id: PromptId, steps: Vec<Step>) -> Result<()
         let accepted = life.happen(&step, event).await;
         prop_assert_eq!(accepted, expected.is_ok(), "{:?} in {:?}", step, life.state);
         if let Ok(state) = expected {
-            if let (JobState::Running { attempt, .. }, Status::Queued) = (&state, life.state.status()) {
+            if let (JobState::Running { attempt, .. }, JobStatus::Queued) = (&state, life.state.status()) {
                 life.attempts = attempt.number;
             }
             life.state = state;
@@ -116,19 +116,19 @@ fn taken(written: Result<(), StoreError>) -> bool {
 }
 
 impl Life<'_> {
-    fn holder(&self, by: By) -> Holder {
+    fn holder(&self, by: By) -> AttemptHolder {
         let held = match &self.state {
             JobState::Running { attempt, .. } => attempt.lease.owner,
             _ => owner(1),
         };
         match by {
-            By::Holder => Holder { attempt: self.attempts, owner: held },
-            By::OldAttempt => Holder { attempt: self.attempts.saturating_sub(1), owner: held },
-            By::Stranger(who) => Holder { attempt: self.attempts, owner: owner(who) },
+            By::Holder => AttemptHolder { attempt: self.attempts, owner: held },
+            By::OldAttempt => AttemptHolder { attempt: self.attempts.saturating_sub(1), owner: held },
+            By::Stranger(who) => AttemptHolder { attempt: self.attempts, owner: owner(who) },
         }
     }
 
-    fn event(&self, step: &Step) -> Event {
+    fn event(&self, step: &Step) -> JobEvent {
         match *step {
             Step::Claim { who, now } => {
                 let claim = slot(100, who);
@@ -141,61 +141,63 @@ impl Life<'_> {
                     lease: claim.lease,
                     started_at: at(now),
                 };
-                Event::Claim { attempt, now: at(now) }
+                JobEvent::Claim { attempt, now: at(now) }
             }
-            Step::Requeue { by, not_before, deadline } => {
-                Event::Requeue { by: self.holder(by), not_before: at(not_before), deadline: deadline.map(at) }
-            }
+            Step::Requeue { by, not_before, deadline } => JobEvent::Requeue {
+                by: self.holder(by),
+                not_before: at(not_before),
+                deadline: deadline.map(at),
+            },
             Step::Finish { by, ending } => {
                 let ending = match ending {
                     0 => completed(),
-                    1 => Ending::Failed(failure()),
-                    _ => Ending::Cancelled,
+                    1 => JobEnding::Failed(failure()),
+                    _ => JobEnding::Cancelled,
                 };
-                Event::Finish { by: self.holder(by), ending, at: at(2_000) }
+                JobEvent::Finish { by: self.holder(by), ending, at: at(2_000) }
             }
-            Step::Cancel => Event::RequestCancel { at: at(70) },
-            Step::Expire { now } => Event::QueueDeadline {
+            Step::Cancel => JobEvent::RequestCancel { at: at(70) },
+            Step::Expire { now } => JobEvent::QueueDeadline {
                 now: at(now),
                 failure: Failure::new(FailureCode::QueueTimeout, "late"),
             },
-            Step::Adopt { who } => Event::Adopt { lease: Lease { owner: owner(who), until: at(500) } },
-            Step::Renew { who, until } => Event::Renew { owner: owner(who), until: at(until) },
+            Step::Adopt { who } => JobEvent::Adopt { lease: Lease { owner: owner(who), until: at(500) } },
+            Step::Renew { who, until } => JobEvent::Renew { owner: owner(who), until: at(until) },
         }
     }
 
     /// Lets `event` happen in the store; whether it took it.
-    async fn happen(&self, step: &Step, event: Event) -> bool {
+    async fn happen(&self, step: &Step, event: JobEvent) -> bool {
         let (store, id) = (self.store, self.id);
-        let fence = |by: Holder| Fence { prompt_id: id, attempt: by.attempt, owner: by.owner };
+        let fence = |by: AttemptHolder| Fence { prompt_id: id, attempt: by.attempt, owner: by.owner };
         match event {
-            Event::Claim { attempt, now } => {
+            JobEvent::Claim { attempt, now } => {
                 let Step::Claim { who, .. } = *step else { unreachable!() };
                 let claim = Claim { prompt_id: id, ..slot(100, who) };
                 let claimed = store.claim(vec![claim], now).await.unwrap();
                 assert!(claimed.iter().all(|job| job.prompt_id == id && job.attempt == attempt));
                 !claimed.is_empty()
             }
-            Event::Requeue { by, not_before, deadline } => {
+            JobEvent::Requeue { by, not_before, deadline } => {
                 let mut requeue = again(true);
                 (requeue.not_before, requeue.deadline) = (not_before, deadline);
                 taken(store.requeue(fence(by), requeue).await)
             }
-            Event::Finish { by, ending, .. } => taken(store.finish(fence(by), ended(ending)).await),
-            Event::RequestCancel { at } => {
+            JobEvent::Finish { by, ending, .. } => taken(store.finish(fence(by), ended(ending)).await),
+            JobEvent::RequestCancel { at } => {
                 let outcome = store.request_cancel(id, at, None).await.unwrap();
                 let expected = match self.state.status() {
-                    Status::Queued => CancelOutcome::Cancelled,
-                    Status::Running => CancelOutcome::Requested,
+                    JobStatus::Queued => CancelOutcome::Cancelled,
+                    JobStatus::Running => CancelOutcome::Requested,
                     _ => CancelOutcome::AlreadyTerminal,
                 };
                 assert_eq!(outcome, expected);
                 outcome != CancelOutcome::AlreadyTerminal
             }
-            Event::QueueDeadline { now, failure } => {
+            JobEvent::QueueDeadline { now, failure } => {
                 store.expire_queued(now, failure, None).await.unwrap() == [id]
             }
-            Event::Adopt { lease } => {
+            JobEvent::Adopt { lease } => {
                 let adopted = store.adopt(Adopt::All, lease, at(0)).await.unwrap();
                 match &self.state {
                     // One's own jobs are not adopted but renewed.
@@ -207,7 +209,7 @@ impl Life<'_> {
                     _ => !adopted.is_empty(),
                 }
             }
-            Event::Renew { owner, until } => {
+            JobEvent::Renew { owner, until } => {
                 store.renew(owner, until).await.unwrap();
                 // The verb is for all jobs of an owner, so it does not tell; the state does.
                 matches!(&self.state, JobState::Running { attempt, .. } if attempt.lease.owner == owner)
@@ -218,10 +220,10 @@ impl Life<'_> {
     /// Leaves nothing behind that the next life could meet.
     async fn end(&self) {
         self.store.request_cancel(self.id, at(3_000), None).await.unwrap();
-        if self.state.status() == Status::Running {
-            let Holder { attempt, owner } = self.holder(By::Holder);
+        if self.state.status() == JobStatus::Running {
+            let AttemptHolder { attempt, owner } = self.holder(By::Holder);
             let fence = Fence { prompt_id: self.id, attempt, owner };
-            self.store.finish(fence, ended(Ending::Cancelled)).await.unwrap();
+            self.store.finish(fence, ended(JobEnding::Cancelled)).await.unwrap();
         }
         assert_eq!(self.store.delete(self.id, at(3_000)).await.unwrap(), DeleteOutcome::Deleted);
     }

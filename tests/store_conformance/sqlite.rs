@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use comfy_gateway::domain::id::GatewayId;
-use comfy_gateway::lifecycle::Tasks;
+use comfy_gateway::lifecycle::TaskOwner;
 use comfy_gateway::store::StoreError;
 use comfy_gateway::store::sqlite::SqliteStore;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -23,7 +23,7 @@ use crate::support::Fixture;
 /// A store on a file of its own.
 pub async fn fixture() -> Fixture {
     let dir = tempfile::tempdir().unwrap();
-    let tasks = Tasks::default();
+    let tasks = TaskOwner::default();
     let path = dir.path().join("gateway.db");
     let store = SqliteStore::open(&path, gateway_id(1), &tasks, Arc::new(|_| {}), 0).await.unwrap();
     Fixture { store: Box::new(store), _kept: Box::new(dir) }
@@ -37,7 +37,7 @@ fn gateway_id(n: u8) -> GatewayId {
 struct Database {
     path: PathBuf,
     store: SqliteStore,
-    tasks: Tasks,
+    tasks: TaskOwner,
     batches: Arc<Mutex<Vec<usize>>>,
     /// Lives as long as the file is needed.
     dir: Option<TempDir>,
@@ -58,7 +58,7 @@ impl Database {
     async fn leaving(path: &Path, fresh_id: u8, reserve: u64) -> Result<Self, StoreError> {
         let batches = Arc::new(Mutex::new(Vec::new()));
         let sizes = Arc::clone(&batches);
-        let tasks = Tasks::default();
+        let tasks = TaskOwner::default();
         let observer = Arc::new(move |size| sizes.lock().unwrap().push(size));
         let store = SqliteStore::open(path, gateway_id(fresh_id), &tasks, observer, reserve).await?;
         Ok(Self { path: path.to_owned(), store, tasks, batches, dir: None })

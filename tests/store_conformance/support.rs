@@ -6,9 +6,9 @@ use std::time::Duration;
 use comfy_gateway::domain::failure::{Failure, FailureCode};
 use comfy_gateway::domain::id::{AttemptId, BackendName, LeaseOwner, PromptId};
 use comfy_gateway::domain::input::{JobInput, RemoteInput, StoredInput};
-use comfy_gateway::domain::job::{Ending, Fence, Finish, Lease, NamedText, NewJob, Timings};
+use comfy_gateway::domain::job::{Fence, JobEnding, JobFinish, Lease, NamedText, NewJob, PhaseTimings};
 use comfy_gateway::domain::media::{MediaFile, MediaKind};
-use comfy_gateway::domain::needs::Needs;
+use comfy_gateway::domain::needs::JobNeeds;
 use comfy_gateway::domain::time::UnixMillis;
 use comfy_gateway::store::{Claim, ClaimedJob, JobRecord, JobStore, Lookup, QueuedJob, Requeue, Store};
 use serde_json::value::RawValue;
@@ -53,7 +53,7 @@ pub fn job(n: u8) -> NewJob {
         workflow: None,
         not_on: Vec::new(),
         caller: String::new(),
-        needs: Needs::default(),
+        needs: JobNeeds::default(),
         max_attempts: None,
         partial: false,
         msg: None,
@@ -144,20 +144,20 @@ pub fn failure() -> Failure {
     failure
 }
 
-pub fn completed() -> Ending {
-    Ending::Completed { msg: None }
+pub fn completed() -> JobEnding {
+    JobEnding::Completed { msg: None }
 }
 
 /// An ending at 2,000 ms with nothing made.
-pub fn ended(ending: Ending) -> Finish {
-    Finish {
+pub fn ended(ending: JobEnding) -> JobFinish {
+    JobFinish {
         ending,
         outputs: None,
         outputs_file: None,
         texts: Vec::new(),
         media: Vec::new(),
         dropped_outputs: Vec::new(),
-        timings: Timings::default(),
+        timings: PhaseTimings::default(),
         finished_at: at(2_000),
         expires_at: None,
     }

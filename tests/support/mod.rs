@@ -30,8 +30,8 @@ use comfy_gateway::fetch::AllowList;
 use comfy_gateway::pool::BackendSettings;
 use comfy_gateway::random::Random;
 use comfy_gateway::scheduler;
-use comfy_gateway::service::Limits;
-use comfy_gateway::simulator::{Installed, Simulator, SimulatorConfig};
+use comfy_gateway::service::SubmissionLimits;
+use comfy_gateway::simulator::{InstalledContent, Simulator, SimulatorConfig};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -59,7 +59,7 @@ pub async fn simulator() -> Simulator {
 }
 
 /// The same with other models or classes.
-pub async fn simulator_with(change: impl FnOnce(&mut Installed)) -> Simulator {
+pub async fn simulator_with(change: impl FnOnce(&mut InstalledContent)) -> Simulator {
     let simulator = simulator().await;
     simulator.install(change);
     simulator
@@ -84,15 +84,15 @@ pub fn settings(data_dir: &Path, urls: &[&str]) -> Settings {
         public_url: None,
         workflows: None,
         backends,
-        scheduler: scheduler::Settings {
+        scheduler: scheduler::SchedulerSettings {
             retry: RetryPolicy { base: Duration::from_millis(20), ..RetryPolicy::default() },
             poll: Duration::from_millis(200),
             lost_after: Duration::from_secs(2),
             refused_for: Duration::from_millis(300),
             interrupt_grace: Duration::from_secs(5),
-            ..scheduler::Settings::default()
+            ..scheduler::SchedulerSettings::default()
         },
-        service: Limits {
+        service: SubmissionLimits {
             max_queued: 10_000,
             default_timeout: Duration::from_mins(10),
             max_file: 8 << 20,

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 /// What a connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(super) enum ConnectionPhase {
     /// Its first request.
     First,
     /// The next request, of which nothing is here yet.
@@ -25,7 +25,7 @@ pub(super) enum Phase {
 
 /// The state of one connection, known to its stream, its requests and its responses.
 #[derive(Debug, Default)]
-pub(super) struct Activity {
+pub(super) struct ConnectionActivity {
     /// Requests so far.
     requests: AtomicU64,
     /// Cancelled once the connection is known to be one of HTTP/2.
@@ -42,18 +42,18 @@ pub(super) struct Activity {
     reader: Mutex<Option<Waker>>,
 }
 
-impl Activity {
+impl ConnectionActivity {
     /// What it waits for, and how many requests came before.
-    pub fn phase(&self) -> (Phase, u64) {
+    pub fn phase(&self) -> (ConnectionPhase, u64) {
         let requests = self.requests.load(Ordering::Relaxed);
         let phase = if requests == 0 {
-            Phase::First
+            ConnectionPhase::First
         } else if self.in_flight.load(Ordering::Acquire) > 0 {
-            Phase::Busy
+            ConnectionPhase::Busy
         } else if self.head_begun.load(Ordering::Relaxed) {
-            Phase::Head
+            ConnectionPhase::Head
         } else {
-            Phase::Idle
+            ConnectionPhase::Idle
         };
         (phase, requests)
     }
@@ -113,7 +113,7 @@ impl Activity {
 
 /// A request that is being answered.
 #[derive(Debug)]
-pub(super) struct InFlight(Arc<Activity>);
+pub(super) struct InFlight(Arc<ConnectionActivity>);
 
 impl Drop for InFlight {
     fn drop(&mut self) {

@@ -23,8 +23,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use self::activity::{Activity, InFlightBody};
-use self::pace::{Pace, PacedBody};
+use self::activity::{ConnectionActivity, InFlightBody};
+use self::pace::{PacedBody, TransferPace};
 use self::stream::{ReadLimits, TimedStream};
 use crate::clock::Clock;
 use crate::random::Random;
@@ -69,7 +69,7 @@ pub async fn serve(
         match accepted {
             Ok((stream, place)) => {
                 let (clock, random) = (clock.clone(), random.clone());
-                let connection = Connection { stream, place, settings: &settings, clock, random };
+                let connection = AcceptedConnection { stream, place, settings: &settings, clock, random };
                 connection.serve(&router, &graceful, &connections);
             }
             Err(error) => {
@@ -98,7 +98,7 @@ async fn accept(
 }
 
 /// A connection that was accepted.
-struct Connection<'a> {
+struct AcceptedConnection<'a> {
     stream: TcpStream,
     place: Option<OwnedSemaphorePermit>,
     settings: &'a ServerSettings,
@@ -106,13 +106,13 @@ struct Connection<'a> {
     random: Arc<Random>,
 }
 
-impl Connection<'_> {
+impl AcceptedConnection<'_> {
     fn serve(self, router: &Router, graceful: &GracefulShutdown, connections: &TaskTracker) {
         let Self { stream, place, settings, clock, random } = self;
         let minimum = settings.pace;
-        let activity = Arc::new(Activity::default());
+        let activity = Arc::new(ConnectionActivity::default());
         let limits = ReadLimits { head: settings.header_timeout, idle: settings.keep_alive };
-        let writing = Pace::new(clock.clone(), minimum);
+        let writing = TransferPace::new(clock.clone(), minimum);
         let stream = TimedStream::new(stream, clock.clone(), activity.clone(), limits, writing, random);
         let mut builder = auto::Builder::new(TokioExecutor::new());
         // The stream has all time limits: hyper's own for heads would count the time between requests.
@@ -121,7 +121,7 @@ impl Connection<'_> {
         let (router, bodies, served) = (router.clone(), clock.clone(), activity.clone());
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
             let in_flight = served.begin(request.version() == Version::HTTP_2);
-            let pace = Pace::new(bodies.clone(), minimum);
+            let pace = TransferPace::new(bodies.clone(), minimum);
             let activity = served.clone();
             let response = router.clone().oneshot(request.map(|body| PacedBody::new(body, pace, activity)));
             async move {
@@ -151,7 +151,7 @@ impl Connection<'_> {
 
 /// Returns when the peer of an HTTP/2 connection has taken nothing of any answer for a whole window. Its stream tells
 /// nothing of that: flow control holds the answers back before they are written.
-async fn nothing_is_taken(activity: &Activity, clock: &dyn Clock, window: Duration) {
+async fn nothing_is_taken(activity: &ConnectionActivity, clock: &dyn Clock, window: Duration) {
     activity.until_multiplexed().await;
     let mut before = None;
     loop {

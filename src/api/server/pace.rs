@@ -9,14 +9,14 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
-use super::activity::Activity;
+use super::activity::ConnectionActivity;
 use crate::clock::Clock;
 
 /// A time on a clock, not yet over.
-pub(super) type Timer = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(super) type TransferTimer = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Starts a timer.
-pub(super) fn timer(clock: &Arc<dyn Clock>, time: Duration) -> Timer {
+pub(super) fn timer(clock: &Arc<dyn Clock>, time: Duration) -> TransferTimer {
     let clock = clock.clone();
     Box::pin(async move { clock.sleep(time).await })
 }
@@ -33,15 +33,15 @@ pub struct MinimumPace {
 /// Measures one direction of one transfer. Its window begins when the peer is first waited for, and anew whenever
 /// enough bytes have moved. It is judged only while the peer is waited for: what came while the gateway was busy counts
 /// first.
-pub(super) struct Pace {
+pub(super) struct TransferPace {
     clock: Arc<dyn Clock>,
     minimum: MinimumPace,
     /// The end of the window; none while the peer is not waited for.
-    window: Option<Timer>,
+    window: Option<TransferTimer>,
     moved: u64,
 }
 
-impl Pace {
+impl TransferPace {
     pub fn new(clock: Arc<dyn Clock>, minimum: MinimumPace) -> Self {
         Self { clock, minimum, window: None, moved: 0 }
     }
@@ -94,13 +94,13 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// The body of a request that must keep up a pace; too slow a one ends with [`TooSlow`].
 pub(super) struct PacedBody {
     body: Incoming,
-    pace: Pace,
+    pace: TransferPace,
     ended: bool,
-    activity: Arc<Activity>,
+    activity: Arc<ConnectionActivity>,
 }
 
 impl PacedBody {
-    pub fn new(body: Incoming, pace: Pace, activity: Arc<Activity>) -> Self {
+    pub fn new(body: Incoming, pace: TransferPace, activity: Arc<ConnectionActivity>) -> Self {
         Self { body, pace, ended: false, activity }
     }
 }

@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 
-use crate::api::problem::{self, Kind, Problem};
+use crate::api::problem::{self, Problem, ProblemKind};
 
 /// The answer to send instead of `head`, if that is one of hyper's own: a status alone, without an id of the request.
 /// The new one gets an id from `new_id`.
@@ -25,7 +25,7 @@ pub(super) fn answer(head: &[u8], new_id: impl FnOnce() -> String) -> Option<Vec
     Some([head, body].concat().into_bytes())
 }
 
-fn refusal(status: &str) -> Option<(Kind, &'static str)> {
+fn refusal(status: &str) -> Option<(ProblemKind, &'static str)> {
     let of = |status: StatusCode| match status {
         StatusCode::BAD_REQUEST => Some((
             problem::MALFORMED_REQUEST,

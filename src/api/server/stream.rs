@@ -12,8 +12,8 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::activity::{Activity, Phase};
-use super::pace::{Pace, Timer, timer};
+use super::activity::{ConnectionActivity, ConnectionPhase};
+use super::pace::{TransferPace, TransferTimer, timer};
 use super::rejection;
 use crate::clock::Clock;
 use crate::random::Random;
@@ -34,25 +34,25 @@ pub(super) struct ReadLimits {
 pub(super) struct TimedStream {
     stream: TcpStream,
     clock: Arc<dyn Clock>,
-    activity: Arc<Activity>,
+    activity: Arc<ConnectionActivity>,
     limits: ReadLimits,
     /// The limit that runs now, if there is one.
-    limit: Option<((Phase, u64), Timer)>,
-    writing: Pace,
+    limit: Option<((ConnectionPhase, u64), TransferTimer)>,
+    writing: TransferPace,
     /// Whether all that was written has been flushed, so that an answer begins next if none is on its way.
     flushed: bool,
     random: Arc<Random>,
     /// What is written instead of an answer of hyper's own, as far as it is not written yet.
     instead: Bytes,
-    closing: Closing,
+    closing: ClosingStage,
 }
 
 /// How far a connection is closed.
-enum Closing {
+enum ClosingStage {
     /// Not yet.
     Open,
     /// Nothing more is sent; what the peer still sends is read and dropped, up to so many bytes.
-    Lingering { timer: Timer, room: usize },
+    Lingering { timer: TransferTimer, room: usize },
     /// Nothing is waited for.
     Done,
 }
@@ -67,9 +67,9 @@ impl TimedStream {
     pub fn new(
         stream: TcpStream,
         clock: Arc<dyn Clock>,
-        activity: Arc<Activity>,
+        activity: Arc<ConnectionActivity>,
         limits: ReadLimits,
-        writing: Pace,
+        writing: TransferPace,
         random: Arc<Random>,
     ) -> Self {
         if let Err(error) = stream.set_nodelay(true) {
@@ -88,7 +88,7 @@ impl TimedStream {
             flushed: true,
             random,
             instead: Bytes::new(),
-            closing: Closing::Open,
+            closing: ClosingStage::Open,
         }
     }
 
@@ -97,12 +97,12 @@ impl TimedStream {
         self.activity.reader_waits(context.waker());
         let phase = self.activity.phase();
         // An answer that is still on its way is no idleness.
-        if phase.0 == Phase::Busy || self.writing.is_running() {
+        if phase.0 == ConnectionPhase::Busy || self.writing.is_running() {
             self.limit = None;
             return Poll::Pending;
         }
         let (time, told) = match phase.0 {
-            Phase::Idle => (self.limits.idle, "no further request came in time"),
+            ConnectionPhase::Idle => (self.limits.idle, "no further request came in time"),
             _ => (self.limits.head, "the head of a request did not come in time"),
         };
         if self.limit.as_ref().is_none_or(|(running, _)| *running != phase) {
@@ -164,7 +164,7 @@ impl TimedStream {
 
     /// Reads and drops what the peer still sends; ready when it sends no more, or too much or for too long.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let Closing::Lingering { timer, room } = &mut self.closing else { return Poll::Ready(()) };
+        let ClosingStage::Lingering { timer, room } = &mut self.closing else { return Poll::Ready(()) };
         let mut scratch = [0; 16 << 10];
         while *room > 0 && timer.as_mut().poll(context).is_pending() {
             let mut buffer = ReadBuf::new(&mut scratch);
@@ -175,7 +175,7 @@ impl TimedStream {
                 bytes => *room = room.saturating_sub(bytes),
             }
         }
-        self.closing = Closing::Done;
+        self.closing = ClosingStage::Done;
         Poll::Ready(())
     }
 }
@@ -244,12 +244,12 @@ impl AsyncWrite for TimedStream {
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_write_instead(context))?;
-        if matches!(this.closing, Closing::Open) {
+        if matches!(this.closing, ClosingStage::Open) {
             ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
             this.closing = if this.activity.is_abandoned() {
-                Closing::Lingering { timer: timer(&this.clock, LINGER), room: LINGER_BYTES }
+                ClosingStage::Lingering { timer: timer(&this.clock, LINGER), room: LINGER_BYTES }
             } else {
-                Closing::Done
+                ClosingStage::Done
             };
         }
         this.poll_linger(context).map(Ok)

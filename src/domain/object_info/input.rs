@@ -19,7 +19,7 @@ pub struct InputSpec {
     /// The value a new node has, where the class says one.
     pub default: Option<Value>,
     /// What else the class says.
-    pub options: Options,
+    pub options: InputOptions,
 }
 
 /// The limits of a number; numbers keep the digits the server wrote.
@@ -62,7 +62,7 @@ pub enum InputKind {
     /// One of some keys, each bringing inputs of its own named `input.part` (`COMFY_DYNAMICCOMBO_V3`).
     DynamicCombo(Vec<DynamicOption>),
     /// As many inputs of one shape as one likes, named `input.part` (`COMFY_AUTOGROW_V3`).
-    Autogrow(Autogrow),
+    Autogrow(AutogrowShape),
     /// A link of any of some types, the same for all inputs of one template (`COMFY_MATCHTYPE_V3`).
     MatchType {
         /// Which inputs and outputs of the class have one type.
@@ -85,7 +85,7 @@ pub struct DynamicOption {
 
 /// The shape of an autogrow input.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Autogrow {
+pub struct AutogrowShape {
     /// What every one of them takes, mostly one; its own name does not appear in a graph.
     pub template: Vec<InputSpec>,
     /// The parts' names where the class lists them; otherwise they are `{prefix}{0..}`.
@@ -100,7 +100,7 @@ pub struct Autogrow {
 
 /// What kind of file an input names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Upload {
+pub enum UploadKind {
     /// A picture, still or moving.
     Image,
     /// A film.
@@ -113,7 +113,7 @@ pub enum Upload {
 
 /// What else a class says about an input.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Options {
+pub struct InputOptions {
     /// `forceInput`: it takes a link although its type could be typed in.
     pub force_input: bool,
     /// `control_after_generate`, where said: the editor puts a "fixed/randomize" choice behind it.
@@ -123,7 +123,7 @@ pub struct Options {
     /// `widgetType`: the editor's own field for it, whatever its type.
     pub widget_type: Option<String>,
     /// `image_upload`, `video_upload`, `audio_upload` or `file_upload`: it names a file to be uploaded.
-    pub upload: Option<Upload>,
+    pub upload: Option<UploadKind>,
     /// `tooltip`: what it is for, in the author's words.
     pub tooltip: Option<String>,
 }
@@ -144,7 +144,7 @@ impl InputSpec {
     }
 }
 
-impl Autogrow {
+impl AutogrowShape {
     /// The name of part `at` (from 0) of the input `input`, without the input's own name in front.
     #[must_use]
     pub fn part(&self, input: &str, at: usize) -> Option<String> {

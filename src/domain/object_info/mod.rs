@@ -11,7 +11,7 @@ mod read;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-pub use input::{Autogrow, DynamicOption, InputKind, InputSpec, NumberRange, Options, Upload};
+pub use input::{AutogrowShape, DynamicOption, InputKind, InputOptions, InputSpec, NumberRange, UploadKind};
 
 /// One output of a class.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,7 +113,7 @@ impl ObjectInfo {
 }
 
 /// The node classes of one or several servers, as something to ask.
-pub trait Classes {
+pub trait NodeClasses {
     /// The class of that name, from the first server that has it.
     fn class(&self, name: &str) -> Option<&NodeClass>;
 
@@ -121,7 +121,7 @@ pub trait Classes {
     fn names(&self) -> Box<dyn Iterator<Item = &str> + '_>;
 }
 
-impl Classes for ObjectInfo {
+impl NodeClasses for ObjectInfo {
     fn class(&self, name: &str) -> Option<&NodeClass> {
         self.classes.get(name)
     }
@@ -131,7 +131,7 @@ impl Classes for ObjectInfo {
     }
 }
 
-impl Classes for Vec<Arc<ObjectInfo>> {
+impl NodeClasses for Vec<Arc<ObjectInfo>> {
     fn class(&self, name: &str) -> Option<&NodeClass> {
         self.iter().find_map(|server| server.class(name))
     }

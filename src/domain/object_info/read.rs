@@ -6,31 +6,33 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::input::{Autogrow, DynamicOption, InputKind, InputSpec, NumberRange, Options, Upload};
+use super::input::{
+    AutogrowShape, DynamicOption, InputKind, InputOptions, InputSpec, NumberRange, UploadKind,
+};
 use super::{NodeClass, OutputSpec};
-use crate::domain::fields::{self, Fields};
+use crate::domain::fields::{self, JsonFields};
 
 /// How deep dynamic inputs may lie in each other; three were seen.
 const MAX_NESTING: usize = 8;
 
 /// All classes of a body.
 pub(super) fn classes(text: &str) -> Result<HashMap<String, NodeClass>, serde_json::Error> {
-    let entries: Fields<'_> = serde_json::from_str(text)?;
-    let mut reader = Reader { lists: HashMap::new(), depth: 0 };
+    let entries: JsonFields<'_> = serde_json::from_str(text)?;
+    let mut reader = ObjectInfoReader { lists: HashMap::new(), depth: 0 };
     let classes =
         entries.entries().filter_map(|(name, raw)| Some((name.to_string(), reader.class(name, raw)?)));
     Ok(classes.collect())
 }
 
-struct Reader<'a> {
+struct ObjectInfoReader<'a> {
     /// Lists of choices by their text: servers repeat long ones in many classes.
     lists: HashMap<&'a str, Arc<[Value]>>,
     depth: usize,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> ObjectInfoReader<'a> {
     fn class(&mut self, name: &str, raw: &'a str) -> Option<NodeClass> {
-        let class = Fields::parse(raw)?;
+        let class = JsonFields::parse(raw)?;
         let input = class.fields("input")?;
         let order = class.fields("input_order");
         let mut inputs = self.group(&input, order.as_ref(), "required");
@@ -54,7 +56,12 @@ impl<'a> Reader<'a> {
     }
 
     /// The inputs under `required` or `optional`, as `input_order` has them; those it leaves out follow.
-    fn group(&mut self, input: &Fields<'a>, order: Option<&Fields<'a>>, group: &str) -> Vec<InputSpec> {
+    fn group(
+        &mut self,
+        input: &JsonFields<'a>,
+        order: Option<&JsonFields<'a>>,
+        group: &str,
+    ) -> Vec<InputSpec> {
         let Some(inputs) = input.fields(group) else { return Vec::new() };
         let names: Vec<String> = order.and_then(|order| order.get(group)).unwrap_or_default();
         let places: HashMap<&str, usize> =
@@ -67,7 +74,7 @@ impl<'a> Reader<'a> {
     fn input(&mut self, name: &str, raw: &'a str, required: bool) -> InputSpec {
         let parts = fields::list(raw);
         let kind = parts.first().copied().unwrap_or(raw);
-        let said = parts.get(1).and_then(|raw| Fields::parse(raw)).unwrap_or_default();
+        let said = parts.get(1).and_then(|raw| JsonFields::parse(raw)).unwrap_or_default();
         let choices = kind.starts_with('[').then_some(kind);
         let type_name = if choices.is_some() { "COMBO".to_owned() } else { text_or_any(kind) };
         InputSpec {
@@ -80,7 +87,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn kind(&mut self, type_name: &str, choices: Option<&'a str>, said: &Fields<'a>) -> InputKind {
+    fn kind(&mut self, type_name: &str, choices: Option<&'a str>, said: &JsonFields<'a>) -> InputKind {
         let range = || NumberRange { min: said.get("min"), max: said.get("max"), step: said.get("step") };
         match type_name {
             "INT" => InputKind::Int(range()),
@@ -125,22 +132,22 @@ impl<'a> Reader<'a> {
     }
 
     fn dynamic_option(&mut self, raw: &'a str) -> Option<DynamicOption> {
-        let option = Fields::parse(raw)?;
+        let option = JsonFields::parse(raw)?;
         let key = option.raw("key")?;
         let key = fields::text(key).map_or_else(|| key.to_owned(), Cow::into_owned);
         Some(DynamicOption { key, inputs: self.both_groups(option.fields("inputs").as_ref()) })
     }
 
-    fn both_groups(&mut self, inputs: Option<&Fields<'a>>) -> Vec<InputSpec> {
+    fn both_groups(&mut self, inputs: Option<&JsonFields<'a>>) -> Vec<InputSpec> {
         let Some(inputs) = inputs else { return Vec::new() };
         let mut found = self.group(inputs, None, "required");
         found.append(&mut self.group(inputs, None, "optional"));
         found
     }
 
-    fn autogrow(&mut self, said: &Fields<'a>) -> InputKind {
+    fn autogrow(&mut self, said: &JsonFields<'a>) -> InputKind {
         let template = said.fields("template").unwrap_or_default();
-        InputKind::Autogrow(Autogrow {
+        InputKind::Autogrow(AutogrowShape {
             template: self.nested(|reader| reader.both_groups(template.fields("input").as_ref())),
             names: template.get("names").unwrap_or_default(),
             prefix: template.get("prefix"),
@@ -150,16 +157,16 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn options(said: &Fields<'_>) -> Options {
+fn options(said: &JsonFields<'_>) -> InputOptions {
     let uploads = [
-        ("image_upload", Upload::Image),
-        ("animated_image_upload", Upload::Image),
-        ("video_upload", Upload::Video),
-        ("audio_upload", Upload::Audio),
-        ("file_upload", Upload::File),
+        ("image_upload", UploadKind::Image),
+        ("animated_image_upload", UploadKind::Image),
+        ("video_upload", UploadKind::Video),
+        ("audio_upload", UploadKind::Audio),
+        ("file_upload", UploadKind::File),
     ];
     let control = "control_after_generate";
-    Options {
+    InputOptions {
         force_input: said.truth("forceInput"),
         control_after_generate: said.raw(control).map(|_| said.truth(control)),
         dynamic_prompts: said.truth("dynamicPrompts"),
@@ -169,7 +176,7 @@ fn options(said: &Fields<'_>) -> Options {
     }
 }
 
-fn outputs(class: &Fields<'_>) -> Vec<OutputSpec> {
+fn outputs(class: &JsonFields<'_>) -> Vec<OutputSpec> {
     let names = class.list("output_name");
     let lists = class.list("output_is_list");
     let templates = class.list("output_matchtypes");

@@ -78,7 +78,7 @@ fn odd_classes_are_read_as_far_as_they_go() {
     let InputKind::Combo { choices, by_options: true, remote: true, .. } = kind("far") else {
         panic!("no remote combo")
     };
-    assert!(choices.is_empty() && class.input("far").unwrap().options.upload == Some(Upload::Image));
+    assert!(choices.is_empty() && class.input("far").unwrap().options.upload == Some(UploadKind::Image));
     assert_eq!(kind("b"), &InputKind::Boolean);
     let forced = &class.input("forced").unwrap();
     assert!(forced.options.force_input && forced.required && forced.default.is_none());
@@ -147,7 +147,7 @@ fn the_first_server_that_has_a_class_answers() {
     let servers = vec![Arc::new(info()), Arc::new(ObjectInfo::parse(other).unwrap())];
     assert_eq!(servers.class("KSampler").unwrap().display_name, "K Sampler");
     assert_eq!(servers.class("Only").unwrap().display_name, "Only");
-    assert!(Classes::class(&servers, "None").is_none());
+    assert!(NodeClasses::class(&servers, "None").is_none());
     assert_eq!(servers.names().filter(|name| *name == "KSampler").count(), 2);
 }
 

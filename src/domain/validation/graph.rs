@@ -6,16 +6,16 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use super::nearest::Nearest;
+use super::nearest::NearestNames;
 use super::node::NodeCheck;
-use super::{FaultKind, Given, GraphFaults, NodeFault, NodeFaults};
+use super::{FaultKind, GraphFaults, NodeFault, NodeFaults, SuppliedInputs};
 use crate::domain::capped::MOST_TOLD;
 use crate::domain::object_info::{NodeClass, ObjectInfo};
 use crate::domain::text::brief;
-use crate::domain::workflow::{Node, Workflow};
+use crate::domain::workflow::{Workflow, WorkflowNode};
 
 /// What every node is held against.
-pub(super) struct Context<'a> {
+pub(super) struct GraphContext<'a> {
     pub workflow: &'a Workflow<'a>,
     pub info: &'a ObjectInfo,
     pub expands: bool,
@@ -24,8 +24,8 @@ pub(super) struct Context<'a> {
     pub supplied: HashSet<(&'a str, &'a str)>,
 }
 
-impl<'a> Context<'a> {
-    pub fn node(&self, place: usize) -> &'a Node {
+impl<'a> GraphContext<'a> {
+    pub fn node(&self, place: usize) -> &'a WorkflowNode {
         &self.workflow.nodes()[place]
     }
 
@@ -34,19 +34,19 @@ impl<'a> Context<'a> {
     }
 }
 
-pub(super) fn check(workflow: &Workflow<'_>, info: &ObjectInfo, given: Given<'_>) -> GraphFaults {
+pub(super) fn check(workflow: &Workflow<'_>, info: &ObjectInfo, given: SuppliedInputs<'_>) -> GraphFaults {
     let nodes = workflow.nodes();
     let places = nodes.iter().enumerate().map(|(place, node)| (node.id.as_str(), place)).collect();
     let supplied = given.supplied.iter().copied().collect();
-    let context = Context { workflow, info, expands: given.expands, places, supplied };
-    let mut walk = Walk::new(&context);
+    let context = GraphContext { workflow, info, expands: given.expands, places, supplied };
+    let mut walk = SourceWalk::new(&context);
     let unknown = walk.missing_classes(given.replaced);
     let mut outputs = (0..nodes.len())
         .filter(|place| context.class(*place).is_some_and(|class| class.output_node))
         .peekable();
     // A class that the server replaces may be an output.
-    let no_outputs = outputs.peek().is_none() && unknown == Unknown::None;
-    let mut all_bad = unknown != Unknown::Replaced;
+    let no_outputs = outputs.peek().is_none() && unknown == UnknownNodes::None;
+    let mut all_bad = unknown != UnknownNodes::Replaced;
     let mut refused_outputs = Vec::new();
     for output in outputs {
         if walk.is_refused(output) {
@@ -55,14 +55,14 @@ pub(super) fn check(workflow: &Workflow<'_>, info: &ObjectInfo, given: Given<'_>
             all_bad = false;
         }
     }
-    let refused = unknown == Unknown::Missing || all_bad;
+    let refused = unknown == UnknownNodes::Missing || all_bad;
     let more = walk.more;
     GraphFaults { refused, no_outputs, refused_outputs, nodes: walk.faults(), more }
 }
 
 /// Nodes whose classes the server does not list.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Unknown {
+enum UnknownNodes {
     None,
     /// Some, and it replaces them all.
     Replaced,
@@ -71,7 +71,7 @@ enum Unknown {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Mark {
+enum VisitMark {
     Unseen,
     /// Its sources are being looked at.
     Open,
@@ -82,12 +82,12 @@ enum Mark {
 }
 
 /// A walk from outputs to their sources that looks at each node once.
-struct Walk<'c> {
-    context: &'c Context<'c>,
-    marks: Vec<Mark>,
+struct SourceWalk<'c> {
+    context: &'c GraphContext<'c>,
+    marks: Vec<VisitMark>,
     /// The nodes each node depends on, one after the other.
     sources: Vec<usize>,
-    nearest: Nearest,
+    nearest: NearestNames,
     faults: Vec<(usize, Vec<NodeFault>)>,
     /// Faults that are kept, and those that are only counted.
     told: usize,
@@ -99,7 +99,7 @@ struct Walk<'c> {
 }
 
 /// A node whose sources are being looked at.
-struct Step {
+struct VisitStep {
     place: usize,
     sources: Range<usize>,
     refused: bool,
@@ -107,14 +107,14 @@ struct Step {
     doubtful: bool,
 }
 
-impl<'c> Walk<'c> {
-    fn new(context: &'c Context<'c>) -> Self {
-        let marks = vec![Mark::Unseen; context.workflow.nodes().len()];
+impl<'c> SourceWalk<'c> {
+    fn new(context: &'c GraphContext<'c>) -> Self {
+        let marks = vec![VisitMark::Unseen; context.workflow.nodes().len()];
         Self {
             context,
             marks,
             sources: Vec::new(),
-            nearest: Nearest::default(),
+            nearest: NearestNames::default(),
             faults: Vec::new(),
             told: 0,
             more: 0,
@@ -124,18 +124,18 @@ impl<'c> Walk<'c> {
     }
 
     /// Notes every node whose class is not there.
-    fn missing_classes(&mut self, replaced: &[&str]) -> Unknown {
-        let mut found = Unknown::None;
+    fn missing_classes(&mut self, replaced: &[&str]) -> UnknownNodes {
+        let mut found = UnknownNodes::None;
         for (place, node) in self.context.workflow.nodes().iter().enumerate() {
             let class = node.class_type.as_str();
             if self.context.info.class(class).is_some() {
                 continue;
             }
             if replaced.contains(&class) {
-                found = found.max(Unknown::Replaced);
+                found = found.max(UnknownNodes::Replaced);
                 continue;
             }
-            found = Unknown::Missing;
+            found = UnknownNodes::Missing;
             let names = self.context.info.classes().map(|class| class.name.as_str());
             let fault = NodeFault {
                 kind: FaultKind::MissingNodeType,
@@ -167,8 +167,8 @@ impl<'c> Walk<'c> {
     /// Whether the server will not run the output at `place`.
     fn is_refused(&mut self, place: usize) -> bool {
         let mut steps = match self.marks[place] {
-            Mark::Done { refused } => return refused,
-            Mark::Open | Mark::Unseen => vec![self.enter(place)],
+            VisitMark::Done { refused } => return refused,
+            VisitMark::Open | VisitMark::Unseen => vec![self.enter(place)],
         };
         let mut last = false;
         while let Some(step) = steps.last_mut() {
@@ -176,15 +176,15 @@ impl<'c> Walk<'c> {
             let Some(at) = step.sources.next() else {
                 last = step.refused;
                 self.doubtful -= usize::from(step.doubtful);
-                self.marks[step.place] = Mark::Done { refused: last };
+                self.marks[step.place] = VisitMark::Done { refused: last };
                 steps.pop();
                 self.refused_from_output = self.refused_from_output.min(steps.len());
                 continue;
             };
             match self.marks[self.sources[at]] {
-                Mark::Done { refused } => step.refused |= refused,
-                Mark::Unseen => steps.push(self.enter(self.sources[at])),
-                Mark::Open => {
+                VisitMark::Done { refused } => step.refused |= refused,
+                VisitMark::Unseen => steps.push(self.enter(self.sources[at])),
+                VisitMark::Open => {
                     let place = step.place;
                     // A server that refuses a link for itself does not follow it round the cycle.
                     if self.doubtful == 0 {
@@ -202,8 +202,8 @@ impl<'c> Walk<'c> {
     }
 
     /// Looks at one node and where its inputs come from.
-    fn enter(&mut self, place: usize) -> Step {
-        self.marks[place] = Mark::Open;
+    fn enter(&mut self, place: usize) -> VisitStep {
+        self.marks[place] = VisitMark::Open;
         let first = self.sources.len();
         let (mut refused, mut doubtful) = (false, false);
         if let Some(class) = self.context.class(place) {
@@ -213,7 +213,7 @@ impl<'c> Walk<'c> {
             self.note(place, found);
         }
         self.doubtful += usize::from(doubtful);
-        Step { place, sources: first..self.sources.len(), refused, doubtful }
+        VisitStep { place, sources: first..self.sources.len(), refused, doubtful }
     }
 
     fn faults(mut self) -> Vec<NodeFaults> {

@@ -1,20 +1,24 @@
 //! Links: whether each leads to an output, and whether that has a type the input takes. It must not know of values.
 
 use super::FaultKind;
-use super::node::{Found, NodeCheck, Slot, is_dynamic};
+use super::node::{InputFault, NodeCheck, NodeSlot, is_dynamic};
 use super::python;
 use crate::domain::fields;
 use crate::domain::object_info::{NodeClass, OutputSpec};
 
 impl<'c> NodeCheck<'c, '_> {
     /// A list is a link, whatever it holds.
-    pub fn link(&mut self, slot: Slot<'_>, raw: &str) {
+    pub fn link(&mut self, slot: NodeSlot<'_>, raw: &str) {
         let (place, output) = match self.end_of(raw) {
-            Ok(End::Output { place, output }) => (place, output),
-            Ok(End::Unknown) => return,
+            Ok(LinkOrigin::Output { place, output }) => (place, output),
+            Ok(LinkOrigin::Unknown) => return,
             Err((message, certain)) => {
-                let found =
-                    Found { kind: FaultKind::BadLinkedInput, message, received: Some(raw), nearest: vec![] };
+                let found = InputFault {
+                    kind: FaultKind::BadLinkedInput,
+                    message,
+                    received: Some(raw),
+                    nearest: vec![],
+                };
                 return self.fault(slot, found, certain);
             }
         };
@@ -26,8 +30,12 @@ impl<'c> NodeCheck<'c, '_> {
             let certain = !self.class.is_custom() && !from_custom && !self.own.types;
             follow = !certain;
             let message = format!("`{}` takes {wanted}, but is linked to {}", slot.name, output.type_name);
-            let found =
-                Found { kind: FaultKind::ReturnTypeMismatch, message, received: Some(raw), nearest: vec![] };
+            let found = InputFault {
+                kind: FaultKind::ReturnTypeMismatch,
+                message,
+                received: Some(raw),
+                nearest: vec![],
+            };
             self.fault(slot, found, certain);
         }
         if follow {
@@ -36,14 +44,14 @@ impl<'c> NodeCheck<'c, '_> {
     }
 
     /// Where a link comes from, or what is wrong with it and whether that is certain.
-    fn end_of(&self, raw: &str) -> Result<End<'c>, (String, bool)> {
+    fn end_of(&self, raw: &str) -> Result<LinkOrigin<'c>, (String, bool)> {
         let [id, slot] = fields::list(raw)[..] else {
             return Err(("a list is a link, which has two parts: a node's id and a number".to_owned(), true));
         };
         let place = fields::text(id).and_then(|id| self.context.places.get(&*id).copied());
         let place =
             place.ok_or_else(|| (format!("links to node {id}, which is not in the workflow"), true))?;
-        let Some(class) = self.context.class(place) else { return Ok(End::Unknown) };
+        let Some(class) = self.context.class(place) else { return Ok(LinkOrigin::Unknown) };
         let output = python::index(slot, class.outputs.len());
         let output = output.and_then(|at| class.outputs.get(at)).ok_or_else(|| {
             let (node, count) = (self.context.node(place), class.outputs.len());
@@ -52,12 +60,12 @@ impl<'c> NodeCheck<'c, '_> {
             // Some packages have lists of outputs that give one for any number.
             (message, !class.is_custom())
         })?;
-        Ok(End::Output { place, output })
+        Ok(LinkOrigin::Output { place, output })
     }
 }
 
 /// Where a link comes from.
-enum End<'c> {
+enum LinkOrigin<'c> {
     Output {
         place: usize,
         output: &'c OutputSpec,

@@ -19,7 +19,7 @@ use super::workflow::Workflow;
 
 /// What is known besides the workflow and the classes.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Given<'a> {
+pub struct SuppliedInputs<'a> {
     /// Inputs, as node id and name, that will get their values later: files to be uploaded. They are not checked.
     pub supplied: &'a [(&'a str, &'a str)],
     /// Classes that the server itself replaces by others when they are missing (its `GET /node_replacements`).
@@ -117,7 +117,7 @@ impl FaultKind {
 
 /// Something a workflow names and the server does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Missing<'a> {
+pub struct MissingItem<'a> {
     /// What it is.
     pub kind: MissingKind,
     /// Its name.
@@ -173,13 +173,13 @@ impl GraphFaults {
     }
 
     /// What the workflow names and the server does not have.
-    pub fn missing(&self) -> impl Iterator<Item = Missing<'_>> {
+    pub fn missing(&self) -> impl Iterator<Item = MissingItem<'_>> {
         self.nodes.iter().flat_map(|node| node.faults.iter().filter_map(|fault| fault.missing(node)))
     }
 }
 
 impl NodeFault {
-    fn missing<'a>(&'a self, node: &'a NodeFaults) -> Option<Missing<'a>> {
+    fn missing<'a>(&'a self, node: &'a NodeFaults) -> Option<MissingItem<'a>> {
         let (kind, name) = match self.kind {
             FaultKind::MissingNodeType => (MissingKind::NodeClass, node.class_type.as_str()),
             FaultKind::ValueNotInList => {
@@ -188,7 +188,7 @@ impl NodeFault {
             }
             _ => return None,
         };
-        Some(Missing {
+        Some(MissingItem {
             kind,
             name,
             node_id: &node.node_id,
@@ -221,6 +221,6 @@ fn names_model(name: &str) -> bool {
 /// Holds `workflow` against the classes of one server. It takes time in proportion to the workflow, and to the lists
 /// of choices its nodes draw from.
 #[must_use]
-pub fn check(workflow: &Workflow<'_>, info: &ObjectInfo, given: Given<'_>) -> GraphFaults {
+pub fn check(workflow: &Workflow<'_>, info: &ObjectInfo, given: SuppliedInputs<'_>) -> GraphFaults {
     graph::check(workflow, info, given)
 }

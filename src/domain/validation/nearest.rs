@@ -11,11 +11,11 @@ const SEARCHES: usize = 64;
 
 /// Searches for one workflow.
 #[derive(Debug, Default)]
-pub(super) struct Nearest {
+pub(super) struct NearestNames {
     searches: usize,
 }
 
-impl Nearest {
+impl NearestNames {
     /// Those of `names` that are most like `wanted`, the best first; none when too many searches were made.
     pub fn of<'a>(&mut self, wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
         self.searches += 1;
@@ -52,15 +52,15 @@ mod tests {
     fn the_best_come_first_and_strangers_not_at_all() {
         let names =
             ["sdxl.safetensors", "FLUX/flux1-dev.safetensors", "flux1-schnell.safetensors", "ae.sft", "zz"];
-        let found = Nearest::default().of("flux1-dev.safetensors", names.into_iter());
+        let found = NearestNames::default().of("flux1-dev.safetensors", names.into_iter());
         assert_eq!(found[..2], ["FLUX/flux1-dev.safetensors", "flux1-schnell.safetensors"]);
-        assert!(Nearest::default().of("euler", ["dpmpp_2m", "heun"].into_iter()).is_empty());
-        assert!(Nearest::default().of("", [].into_iter()).is_empty());
+        assert!(NearestNames::default().of("euler", ["dpmpp_2m", "heun"].into_iter()).is_empty());
+        assert!(NearestNames::default().of("", [].into_iter()).is_empty());
     }
 
     #[test]
     fn one_workflow_may_not_search_without_end() {
-        let mut nearest = Nearest::default();
+        let mut nearest = NearestNames::default();
         let found = (0..100).filter(|_| !nearest.of("euler", ["euler_a"].into_iter()).is_empty()).count();
         assert_eq!(found, SEARCHES);
     }

@@ -3,32 +3,32 @@
 
 use serde_json::Value;
 
-use super::graph::Context;
-use super::nearest::Nearest;
-use super::own::{self, Own};
+use super::graph::GraphContext;
+use super::nearest::NearestNames;
+use super::own::{self, ClassOwnChecks};
 use super::value::shown;
 use super::{FaultKind, NodeFault};
 use crate::domain::fields;
-use crate::domain::object_info::{Autogrow, InputKind, InputSpec, NodeClass};
-use crate::domain::workflow::{Input, Node};
+use crate::domain::object_info::{AutogrowShape, InputKind, InputSpec, NodeClass};
+use crate::domain::workflow::{NodeInput, WorkflowNode};
 
 /// The most parts that ComfyUI lets an input grow to.
 const MOST_PARTS: usize = 100;
 
 /// A check of one node.
 pub(super) struct NodeCheck<'c, 's> {
-    pub context: &'c Context<'c>,
-    pub node: &'c Node,
+    pub context: &'c GraphContext<'c>,
+    pub node: &'c WorkflowNode,
     pub class: &'c NodeClass,
-    pub own: Own,
+    pub own: ClassOwnChecks,
     pub sources: &'s mut Vec<usize>,
-    pub nearest: &'s mut Nearest,
+    pub nearest: &'s mut NearestNames,
     pub faults: Vec<NodeFault>,
 }
 
 /// An input as the graph names it, and what its class says of it.
 #[derive(Clone, Copy)]
-pub(super) struct Slot<'a> {
+pub(super) struct NodeSlot<'a> {
     pub name: &'a str,
     pub spec: &'a InputSpec,
 }
@@ -36,11 +36,11 @@ pub(super) struct Slot<'a> {
 impl<'c, 's> NodeCheck<'c, 's> {
     /// The faults of the node at `place`; the nodes it depends on are added to `sources`.
     pub fn run(
-        context: &'c Context<'c>,
+        context: &'c GraphContext<'c>,
         place: usize,
         class: &'c NodeClass,
         sources: &'s mut Vec<usize>,
-        nearest: &'s mut Nearest,
+        nearest: &'s mut NearestNames,
     ) -> Vec<NodeFault> {
         let (node, own) = (context.node(place), own::of(class));
         let mut check = Self { context, node, class, own, sources, nearest, faults: Vec::new() };
@@ -52,7 +52,7 @@ impl<'c, 's> NodeCheck<'c, 's> {
 
     /// One input of the class, which the graph calls `name`, and all it brings.
     fn input(&mut self, spec: &InputSpec, name: &str) {
-        let slot = Slot { name, spec };
+        let slot = NodeSlot { name, spec };
         match &spec.kind {
             InputKind::DynamicCombo(_) | InputKind::Autogrow(_) if !self.context.expands => {}
             InputKind::DynamicCombo(_) => self.dynamic(slot),
@@ -65,7 +65,7 @@ impl<'c, 's> NodeCheck<'c, 's> {
 
     /// An input that brings others by its value. A server takes any value, and none at all; but what it does with
     /// one that is no key ends in an error.
-    fn dynamic(&mut self, slot: Slot<'_>) {
+    fn dynamic(&mut self, slot: NodeSlot<'_>) {
         let InputKind::DynamicCombo(options) = &slot.spec.kind else { return };
         let Some(input) = self.given(slot.name) else {
             if slot.spec.required && !self.is_supplied(slot.name) {
@@ -86,25 +86,25 @@ impl<'c, 's> NodeCheck<'c, 's> {
     }
 
     /// An input that stands for several of one shape.
-    fn grown(&mut self, slot: Slot<'_>, grow: &Autogrow) {
+    fn grown(&mut self, slot: NodeSlot<'_>, grow: &AutogrowShape) {
         let Some(template) = grow.template.first() else { return };
         for at in 0..usize::try_from(grow.min).map_or(MOST_PARTS, |min| min.min(MOST_PARTS)) {
             let Some(part) = grow.part(&slot.spec.name, at).filter(|_| template.required) else { break };
             let name = format!("{}.{part}", slot.name);
             if self.given(&name).is_none() && !self.is_supplied(&name) {
-                self.fault(Slot { name: &name, spec: template }, missing(&name), true);
+                self.fault(NodeSlot { name: &name, spec: template }, missing(&name), true);
             }
         }
         let node = self.node;
         for input in &node.inputs {
             let part = input.name.strip_prefix(slot.name).and_then(|rest| rest.strip_prefix('.'));
             if part.is_some_and(|part| grow.has_part(&slot.spec.name, part)) {
-                self.plain(Slot { name: &input.name, spec: template }, false);
+                self.plain(NodeSlot { name: &input.name, spec: template }, false);
             }
         }
     }
 
-    fn plain(&mut self, slot: Slot<'_>, required: bool) {
+    fn plain(&mut self, slot: NodeSlot<'_>, required: bool) {
         if self.is_supplied(slot.name) {
             return;
         }
@@ -118,7 +118,7 @@ impl<'c, 's> NodeCheck<'c, 's> {
         if raw.starts_with('[') { self.link(slot, raw) } else { self.literal(slot, raw) }
     }
 
-    fn given(&self, name: &str) -> Option<&'c Input> {
+    fn given(&self, name: &str) -> Option<&'c NodeInput> {
         self.node.input(name)
     }
 
@@ -126,8 +126,8 @@ impl<'c, 's> NodeCheck<'c, 's> {
         !self.context.supplied.is_empty() && self.context.supplied.contains(&(self.node.id.as_str(), name))
     }
 
-    pub fn fault(&mut self, slot: Slot<'_>, found: Found<'_>, certain: bool) {
-        let Found { kind, message, received, nearest } = found;
+    pub fn fault(&mut self, slot: NodeSlot<'_>, found: InputFault<'_>, certain: bool) {
+        let InputFault { kind, message, received, nearest } = found;
         let received = received.map(|raw| shown(raw).into_owned());
         self.faults.push(NodeFault {
             kind,
@@ -141,16 +141,16 @@ impl<'c, 's> NodeCheck<'c, 's> {
 }
 
 /// A fault before it is known of which input.
-pub(super) struct Found<'a> {
+pub(super) struct InputFault<'a> {
     pub kind: FaultKind,
     pub message: String,
     pub received: Option<&'a str>,
     pub nearest: Vec<String>,
 }
 
-fn missing(name: &str) -> Found<'static> {
+fn missing(name: &str) -> InputFault<'static> {
     let message = format!("the input `{name}` is required and not set");
-    Found { kind: FaultKind::RequiredInputMissing, message, received: None, nearest: vec![] }
+    InputFault { kind: FaultKind::RequiredInputMissing, message, received: None, nearest: vec![] }
 }
 
 /// Types with inputs of their own, of which ComfyUI may get further ones.

@@ -7,7 +7,7 @@ use crate::domain::object_info::NodeClass;
 
 /// What a class checks itself.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Own {
+pub(super) struct ClassOwnChecks {
     /// Its inputs by name.
     inputs: &'static [&'static str],
     /// All its inputs.
@@ -16,28 +16,28 @@ pub(super) struct Own {
     pub types: bool,
 }
 
-impl Own {
+impl ClassOwnChecks {
     /// Whether the general check of values is not made for `input`.
     pub fn replaces(&self, input: &str) -> bool {
         self.all || self.inputs.contains(&input)
     }
 }
 
-const NONE: Own = Own { inputs: &[], all: false, types: false };
+const NONE: ClassOwnChecks = ClassOwnChecks { inputs: &[], all: false, types: false };
 
-const fn inputs(inputs: &'static [&'static str]) -> Own {
-    Own { inputs, ..NONE }
+const fn inputs(inputs: &'static [&'static str]) -> ClassOwnChecks {
+    ClassOwnChecks { inputs, ..NONE }
 }
 
-static OWN: [(&str, Own); 16] = [
+static OWN: [(&str, ClassOwnChecks); 16] = [
     ("ComfySoftSwitchNode", inputs(&["switch", "on_false", "on_true"])),
-    ("CustomCombo", Own { all: true, ..NONE }),
+    ("CustomCombo", ClassOwnChecks { all: true, ..NONE }),
     ("FluxProUltraImageNode", inputs(&["aspect_ratio"])),
     (
         "KlingCameraControls",
         inputs(&["horizontal_movement", "vertical_movement", "pan", "tilt", "roll", "zoom"]),
     ),
-    ("Load3D", Own { all: true, ..NONE }),
+    ("Load3D", ClassOwnChecks { all: true, ..NONE }),
     ("LoadAudio", inputs(&["audio"])),
     ("LoadImage", inputs(&["image"])),
     ("LoadImageMask", inputs(&["image"])),
@@ -48,10 +48,10 @@ static OWN: [(&str, Own); 16] = [
     ("SelectCLIPDevice", inputs(&["device"])),
     ("SelectModelDevice", inputs(&["device"])),
     ("SelectVAEDevice", inputs(&["device"])),
-    ("TripoConversionNode", Own { types: true, ..NONE }),
+    ("TripoConversionNode", ClassOwnChecks { types: true, ..NONE }),
 ];
 
 /// What `class` checks itself, as far as it is known.
-pub(super) fn of(class: &NodeClass) -> Own {
+pub(super) fn of(class: &NodeClass) -> ClassOwnChecks {
     OWN.iter().find(|(name, _)| *name == class.name).map_or(NONE, |(_, own)| *own)
 }

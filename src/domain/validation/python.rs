@@ -7,12 +7,12 @@ use crate::domain::fields;
 
 /// A number, whole as long as it can be.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Num {
+pub(super) enum PythonNumber {
     Int(i128),
     Float(f64),
 }
 
-impl Num {
+impl PythonNumber {
     #[expect(clippy::cast_precision_loss, reason = "used only where one side is a float anyway")]
     fn as_f64(self) -> f64 {
         match self {
@@ -31,34 +31,34 @@ impl Num {
 }
 
 /// What `int()` makes of a JSON value; `None` if it fails.
-pub(super) fn int(raw: &str) -> Option<Num> {
+pub(super) fn int(raw: &str) -> Option<PythonNumber> {
     if let Some(text) = fields::text(raw) {
         let text = digits(&text);
         if !text.is_ascii() {
             // Python reads the digits of every script.
-            return Some(Num::Float(f64::NAN));
+            return Some(PythonNumber::Float(f64::NAN));
         }
         let number = text.strip_prefix(['+', '-']).unwrap_or(&text);
         let whole = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
         return whole.then(|| number_of(&text)).flatten();
     }
     match float(raw)? {
-        Num::Float(number) if !number.is_finite() => None,
-        Num::Float(number) => Some(Num::Float(number.trunc())),
-        whole @ Num::Int(_) => Some(whole),
+        PythonNumber::Float(number) if !number.is_finite() => None,
+        PythonNumber::Float(number) => Some(PythonNumber::Float(number.trunc())),
+        whole @ PythonNumber::Int(_) => Some(whole),
     }
 }
 
 /// What `float()` makes of a JSON value; `None` if it fails. Whole numbers stay exact.
-pub(super) fn float(raw: &str) -> Option<Num> {
+pub(super) fn float(raw: &str) -> Option<PythonNumber> {
     match raw {
-        "true" => return Some(Num::Int(1)),
-        "false" => return Some(Num::Int(0)),
+        "true" => return Some(PythonNumber::Int(1)),
+        "false" => return Some(PythonNumber::Int(0)),
         _ => {}
     }
     let Some(text) = fields::text(raw) else { return number_of(raw) };
     let text = digits(&text);
-    if text.is_ascii() { number_of(&text) } else { Some(Num::Float(f64::NAN)) }
+    if text.is_ascii() { number_of(&text) } else { Some(PythonNumber::Float(f64::NAN)) }
 }
 
 /// A text without the white space around it and the underscores that may part digits.
@@ -67,8 +67,8 @@ fn digits(text: &str) -> String {
     text.trim_matches(is_space).replace('_', "")
 }
 
-fn number_of(text: &str) -> Option<Num> {
-    text.parse().map(Num::Int).or_else(|_| text.parse().map(Num::Float)).ok()
+fn number_of(text: &str) -> Option<PythonNumber> {
+    text.parse().map(PythonNumber::Int).or_else(|_| text.parse().map(PythonNumber::Float)).ok()
 }
 
 /// The place that a link's second part means in a list of `count`: a whole number, from the end if negative.
@@ -122,7 +122,10 @@ mod tests {
             ("1e3", 1000),
         ] {
             let read = int(raw).unwrap();
-            assert!(!read.is_less(Num::Int(number)) && !Num::Int(number).is_less(read), "{raw}: {read:?}");
+            assert!(
+                !read.is_less(PythonNumber::Int(number)) && !PythonNumber::Int(number).is_less(read),
+                "{raw}: {read:?}"
+            );
         }
         for raw in
             ["null", "{}", "\"abc\"", "\"\"", "\"1.5\"", "\"1e3\"", "\"0x10\"", "\"nan\"", "\"--1\"", "1e999"]
@@ -154,7 +157,7 @@ mod tests {
             assert_eq!(float(raw), None, "{raw}");
         }
         let nothing = float("\"nan\"").unwrap();
-        assert!(!nothing.is_less(Num::Int(0)) && !Num::Int(0).is_less(nothing));
+        assert!(!nothing.is_less(PythonNumber::Int(0)) && !PythonNumber::Int(0).is_less(nothing));
     }
 
     #[test]

@@ -36,9 +36,9 @@ const INFO: &str = r#"{
   "python_module": "nodes"}
 }"#;
 
-const NOW: Given<'static> = Given { supplied: &[], replaced: &[], expands: true };
+const NOW: SuppliedInputs<'static> = SuppliedInputs { supplied: &[], replaced: &[], expands: true };
 
-fn checked_with(nodes: &Value, given: Given<'_>) -> GraphFaults {
+fn checked_with(nodes: &Value, given: SuppliedInputs<'_>) -> GraphFaults {
     let text = nodes.to_string();
     let workflow = Workflow::parse(&text).unwrap();
     check(&workflow, &ObjectInfo::parse(INFO).unwrap(), given)
@@ -149,7 +149,7 @@ fn faults_say_what_to_do() {
     assert_eq!(fault.received.as_deref(), Some("flux1-dev.safetensors"));
     assert!(fault.message.starts_with("`ckpt_name` must be one of: sd/flux1-dev"), "{}", fault.message);
     let missing: Vec<_> = found.missing().collect();
-    let [Missing { kind: MissingKind::Model, name: "flux1-dev.safetensors", node_id: "1", input, .. }] =
+    let [MissingItem { kind: MissingKind::Model, name: "flux1-dev.safetensors", node_id: "1", input, .. }] =
         missing[..]
     else {
         panic!("{missing:?}")
@@ -176,14 +176,14 @@ fn a_missing_class_refuses_the_whole_wherever_it_is() {
     let missing = found.missing().next().unwrap();
     assert_eq!((missing.kind, missing.name, missing.input), (MissingKind::NodeClass, "Samplr", None));
     assert_eq!(missing.nearest, ["Sampler"]);
-    let replaced = checked_with(&nodes, Given { replaced: &["Samplr"], ..NOW });
+    let replaced = checked_with(&nodes, SuppliedInputs { replaced: &["Samplr"], ..NOW });
     assert!(replaced.is_clean() && !replaced.refused);
 }
 
 #[test]
 fn what_a_server_replaces_may_be_anything() {
     let nodes = json!({"1": {"class_type": "Old", "inputs": {}}, "2": {"class_type": "Old", "inputs": {"x": ["1", 7]}}});
-    let given = Given { replaced: &["Old"], ..NOW };
+    let given = SuppliedInputs { replaced: &["Old"], ..NOW };
     let found = checked_with(&nodes, given);
     assert!(found.is_clean() && !found.refused);
     let nodes = json!({"1": {"class_type": "Old", "inputs": {}}, "2": {"class_type": "Save", "inputs": {"latent": ["1", 7]}}});
@@ -252,7 +252,7 @@ fn files_to_be_uploaded_and_classes_with_checks_of_their_own_are_let_be() {
     let nodes = json!({"1": {"class_type": "Loader", "inputs": {}},
         "3": {"class_type": "Save", "inputs": {"latent": 3, "any": ["1", 0]}}});
     assert_eq!(said(&checked(&nodes)), ["1.ckpt_name required_input_missing"]);
-    let supplied = Given { supplied: &[("1", "ckpt_name")], ..NOW };
+    let supplied = SuppliedInputs { supplied: &[("1", "ckpt_name")], ..NOW };
     assert!(checked_with(&nodes, supplied).is_clean());
 }
 
@@ -332,7 +332,7 @@ fn dynamic_inputs_are_checked_by_what_they_bring() {
 
 #[test]
 fn older_servers_do_not_look_into_options_and_dynamic_inputs() {
-    let old = Given { expands: false, ..NOW };
+    let old = SuppliedInputs { expands: false, ..NOW };
     assert!(checked_with(&graph(&json!({"2.sampler_name": "nope"})), old).is_clean());
     assert!(checked_with(&graph(&json!({"1.ckpt_name": "nope"})), old).refused);
     let nodes = json!({"3": {"class_type": "Dynamic", "inputs": {"on": 1, "model": "none"}}});
@@ -362,7 +362,7 @@ fn kinds(graph: &str) -> (bool, Vec<(String, &'static str)>) {
             "Save":{"input":{"required":{"images":["IMAGE",{}]}},"output":[],"output_node":true,"name":"Save","python_module":"nodes"}}"#,
     )
     .unwrap();
-    let faults = check(&Workflow::parse(graph).unwrap(), &info, Given::default());
+    let faults = check(&Workflow::parse(graph).unwrap(), &info, SuppliedInputs::default());
     let all = faults
         .nodes
         .iter()

@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::FaultKind;
-use super::node::{Found, NodeCheck, Slot};
-use super::python::{self, Num};
-use crate::domain::fields::{self, Fields};
+use super::node::{InputFault, NodeCheck, NodeSlot};
+use super::python::{self, PythonNumber};
+use crate::domain::fields::{self, JsonFields};
 use crate::domain::object_info::{InputKind, NumberRange};
 
 /// The longest value that is shown, in characters.
@@ -16,9 +16,9 @@ const SHOWN: usize = 200;
 const FEW: usize = 20;
 
 impl NodeCheck<'_, '_> {
-    pub fn literal(&mut self, slot: Slot<'_>, raw: &str) {
+    pub fn literal(&mut self, slot: NodeSlot<'_>, raw: &str) {
         // The form in which the editor sends lists that are no links.
-        let wrapped = raw.starts_with('{').then(|| Fields::parse(raw)).flatten();
+        let wrapped = raw.starts_with('{').then(|| JsonFields::parse(raw)).flatten();
         let raw = wrapped.as_ref().and_then(|fields| fields.raw("__value__")).unwrap_or(raw);
         match &slot.spec.kind {
             InputKind::Int(range) => self.number(slot, raw, range, python::int(raw)),
@@ -36,12 +36,16 @@ impl NodeCheck<'_, '_> {
         }
     }
 
-    fn number(&mut self, slot: Slot<'_>, raw: &str, range: &NumberRange, number: Option<Num>) {
+    fn number(&mut self, slot: NodeSlot<'_>, raw: &str, range: &NumberRange, number: Option<PythonNumber>) {
         let name = slot.name;
         let Some(number) = number else {
             let message = format!("`{name}` must be {}, not {}", article(&slot.spec.type_name), shown(raw));
-            let found =
-                Found { kind: FaultKind::InvalidInputType, message, received: Some(raw), nearest: vec![] };
+            let found = InputFault {
+                kind: FaultKind::InvalidInputType,
+                message,
+                received: Some(raw),
+                nearest: vec![],
+            };
             return self.fault(slot, found, true);
         };
         if self.own.replaces(name) {
@@ -61,10 +65,10 @@ impl NodeCheck<'_, '_> {
         };
         let message = format!("`{name}` must be at {word} {limit}, not {}", shown(raw));
         let certain = !self.class.is_custom();
-        self.fault(slot, Found { kind, message, received: Some(raw), nearest: vec![] }, certain);
+        self.fault(slot, InputFault { kind, message, received: Some(raw), nearest: vec![] }, certain);
     }
 
-    pub fn not_in_list(&mut self, slot: Slot<'_>, raw: &str, choices: &[Value], certain: bool) {
+    pub fn not_in_list(&mut self, slot: NodeSlot<'_>, raw: &str, choices: &[Value], certain: bool) {
         let value = shown(raw);
         let nearest = self.nearest.of(&value, choices.iter().filter_map(Value::as_str));
         let list = if choices.len() > FEW {
@@ -80,7 +84,7 @@ impl NodeCheck<'_, '_> {
         };
         let message = format!("`{}` must be {list}; it is `{value}`", slot.name);
         let kind = FaultKind::ValueNotInList;
-        self.fault(slot, Found { kind, message, received: Some(raw), nearest }, certain);
+        self.fault(slot, InputFault { kind, message, received: Some(raw), nearest }, certain);
     }
 }
 

@@ -4,20 +4,20 @@ use std::collections::HashMap;
 
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 
-use super::task::Attempt;
+use super::task::AttemptTask;
 use crate::comfy::{ComfyError, HistoryEntry};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::job::NamedText;
 use crate::domain::media::{MediaFile, StoredNames};
 use crate::domain::outputs::{FileRef, OutputFile, RunOutputs, read_outputs};
-use crate::media::{Extent, MediaError, Stored};
+use crate::media::{MediaError, SizeBounds, StoredFile};
 
 /// Tries to fetch one file.
 const TRIES: u32 = 3;
 
 /// What was brought home of a run.
 #[derive(Debug, Default)]
-pub(super) struct Collected {
+pub(super) struct CollectedOutputs {
     pub texts: Vec<NamedText>,
     pub media: Vec<MediaFile>,
     /// The outputs themselves, if they are too large for the job's row.
@@ -33,7 +33,7 @@ pub(super) struct Collected {
 }
 
 /// Why a file could not be had.
-enum Missing {
+enum MissingCause {
     /// The server does not have it.
     NotThere,
     /// It did not arrive whole.
@@ -49,15 +49,15 @@ enum Missing {
 }
 
 /// A file that could not be had.
-struct Unfetched {
+struct MissingFile {
     failure: Failure,
     gone: bool,
     away: bool,
 }
 
-impl Attempt {
+impl AttemptTask {
     /// Fetches every file of the run. Files that cannot be had are left out and the first one is named.
-    pub(super) async fn collect(&self, entry: &HistoryEntry) -> Collected {
+    pub(super) async fn collect(&self, entry: &HistoryEntry) -> CollectedOutputs {
         let RunOutputs { files, texts } = read_outputs(entry.outputs.raw(), &self.names);
         // The same file may stand in several places; it is fetched once.
         let mut names = StoredNames::default();
@@ -71,10 +71,10 @@ impl Attempt {
             });
         }
         let downloads: Vec<_> = wanted.iter().map(|(file, name)| self.fetch(file, name).boxed()).collect();
-        let fetched: Vec<Result<Stored, Unfetched>> =
+        let fetched: Vec<Result<StoredFile, MissingFile>> =
             stream::iter(downloads).buffered(self.parts.settings.downloads.max(1)).collect().await;
-        let mut collected = Collected::default();
-        let fetched: HashMap<&FileRef, Result<Stored, Unfetched>> =
+        let mut collected = CollectedOutputs::default();
+        let fetched: HashMap<&FileRef, Result<StoredFile, MissingFile>> =
             wanted.iter().map(|(file, _)| *file).zip(fetched).collect();
         for OutputFile { var, node_id, kind, file } in &files {
             match fetched.get(file) {
@@ -88,7 +88,7 @@ impl Attempt {
                     bytes: stored.bytes,
                     sha256: stored.sha256.clone(),
                 }),
-                Some(Err(Unfetched { failure, gone, away })) => {
+                Some(Err(MissingFile { failure, gone, away })) => {
                     collected.gone |= gone;
                     collected.away |= away;
                     let failure = || Failure { node_id: Some(node_id.clone()), ..failure.clone() };
@@ -102,30 +102,30 @@ impl Attempt {
         collected
     }
 
-    async fn fetch(&self, file: &FileRef, name: &str) -> Result<Stored, Unfetched> {
+    async fn fetch(&self, file: &FileRef, name: &str) -> Result<StoredFile, MissingFile> {
         let mut failures = 0;
         loop {
             let (why, away) = match self.fetch_once(file, name).await {
                 Ok(stored) => return Ok(stored),
-                Err(Missing::NotThere) => {
+                Err(MissingCause::NotThere) => {
                     let failure = self.unavailable(file, "the server no longer has it");
-                    return Err(Unfetched { failure, gone: true, away: false });
+                    return Err(MissingFile { failure, gone: true, away: false });
                 }
-                Err(Missing::TooLarge(reason)) => {
+                Err(MissingCause::TooLarge(reason)) => {
                     let failure = self.unavailable(file, &reason);
-                    return Err(Unfetched { failure, gone: false, away: false });
+                    return Err(MissingFile { failure, gone: false, away: false });
                 }
-                Err(Missing::Broken(reason)) => (reason, false),
-                Err(Missing::Away(reason)) => (reason, true),
+                Err(MissingCause::Broken(reason)) => (reason, false),
+                Err(MissingCause::Away(reason)) => (reason, true),
                 // A full disk is ours to mend, not the job's fault: its files wait on the server meanwhile.
-                Err(Missing::NoRoom(bytes)) => {
+                Err(MissingCause::NoRoom(bytes)) => {
                     if self.waits_for_room(bytes).await {
                         continue;
                     }
                     let failure = self.unavailable(file, "the gateway's disk is full");
-                    return Err(Unfetched { failure, gone: false, away: false });
+                    return Err(MissingFile { failure, gone: false, away: false });
                 }
-                Err(Missing::Storage(error)) => {
+                Err(MissingCause::Storage(error)) => {
                     tracing::error!(%error, "the media store does not take files; trying again");
                     self.pause(3).await;
                     continue;
@@ -133,7 +133,7 @@ impl Attempt {
             };
             failures += 1;
             if failures >= TRIES {
-                return Err(Unfetched { failure: self.unavailable(file, &why), gone: false, away });
+                return Err(MissingFile { failure: self.unavailable(file, &why), gone: false, away });
             }
             tracing::warn!(reason = why, "fetching an output file again");
             self.pause(failures).await;
@@ -164,28 +164,28 @@ impl Attempt {
         self.parts.clock.sleep(wait).await;
     }
 
-    async fn fetch_once(&self, file: &FileRef, name: &str) -> Result<Stored, Missing> {
+    async fn fetch_once(&self, file: &FileRef, name: &str) -> Result<StoredFile, MissingCause> {
         let broken = |error: &ComfyError| {
             if error.is_not_found() {
-                Missing::NotThere
+                MissingCause::NotThere
             } else if error.is_unreachable() {
-                Missing::Away(error.fault.to_string())
+                MissingCause::Away(error.fault.to_string())
             } else {
-                Missing::Broken(error.fault.to_string())
+                MissingCause::Broken(error.fault.to_string())
             }
         };
         let view = self.backend.client().view(file).await.map_err(|error| broken(&error))?;
-        let extent = Extent {
+        let extent = SizeBounds {
             limit: self.parts.settings.max_output_file,
             expected: view.content_length().unwrap_or_default(),
         };
         let bytes = view.into_stream().map_err(Into::into).boxed();
         self.parts.media.put(self.job.prompt_id, name, bytes, extent).await.map_err(|error| match error {
-            MediaError::Source(error) => Missing::Broken(error.to_string()),
-            MediaError::DiskFull { needed } => Missing::NoRoom(needed),
-            MediaError::Storage(error) => Missing::Storage(error),
+            MediaError::Source(error) => MissingCause::Broken(error.to_string()),
+            MediaError::DiskFull { needed } => MissingCause::NoRoom(needed),
+            MediaError::Storage(error) => MissingCause::Storage(error),
             MediaError::TooLarge { limit } => {
-                Missing::TooLarge(format!("it has more than {limit} bytes (max_output_file)"))
+                MissingCause::TooLarge(format!("it has more than {limit} bytes (max_output_file)"))
             }
         })
     }

@@ -1,51 +1,54 @@
-//! Doing what an attempt's [`Course`] says: one request or one wait after the other, each answer told to it.
+//! Doing what an attempt's [`AttemptMachine`] says: one request or one wait after the other, each answer told to it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::machine::{Course, EarlyEnd, End, Input, Loss, Next, NotRun, Patience, Sighting, Signals};
-use super::outcome::{Retry, Verdict, refused_in_part};
-use super::submit::Refusal;
-use super::task::{Attempt, Moments, Origin};
+use super::machine::{
+    AttemptEnd, AttemptLimits, AttemptMachine, AttemptSignals, EarlyEnd, Loss, MachineInput, NextStep,
+    NotRun, RunSighting,
+};
+use super::outcome::{AttemptOutcome, Retry, refused_in_part};
+use super::submit::SubmitRefusal;
+use super::task::{AttemptOrigin, AttemptTask, Moments};
 use crate::comfy::{ComfyError, HistoryEntry, NodeErrors};
 
 /// What a course leaves behind besides its end.
 #[derive(Debug, Default)]
-pub(super) struct Trail {
+pub(super) struct AttemptTrace {
     pub moments: Moments,
     /// The nodes for which ComfyUI refused a part of the workflow.
     pub refused_nodes: NodeErrors,
     /// What the server said when it did not take the job.
-    pub refusal: Option<Refusal>,
+    pub refusal: Option<SubmitRefusal>,
     /// The history's entry, if there is one.
     entry: Option<Box<HistoryEntry>>,
 }
 
-impl Attempt {
+impl AttemptTask {
     /// Follows the course from the hand-over to the proof of its end.
-    pub(super) async fn follow(&self, origin: Origin) -> (Verdict, Trail) {
-        let mut course = Course::new(self.patience(), origin == Origin::Adopted, self.now());
-        let mut trail = Trail::default();
-        let mut input = Input::Begin;
+    pub(super) async fn follow(&self, origin: AttemptOrigin) -> (AttemptOutcome, AttemptTrace) {
+        let mut course = AttemptMachine::new(self.patience(), origin == AttemptOrigin::Adopted, self.now());
+        let mut trail = AttemptTrace::default();
+        let mut input = MachineInput::Begin;
         loop {
             input = match course.step(self.now(), &self.signals(), input) {
-                Next::Submit => match self.submit(&mut trail).await {
-                    Ok(delivery) => Input::Submitted(delivery),
+                NextStep::Submit => match self.submit(&mut trail).await {
+                    Ok(delivery) => MachineInput::Submitted(delivery),
                     Err(verdict) => return (verdict, trail),
                 },
-                Next::Look => Input::Seen(self.look(&mut trail).await),
-                Next::Glance => Input::Seen(self.glance(&mut trail).await),
-                Next::Wait(wait) => {
+                NextStep::Look => MachineInput::Seen(self.look(&mut trail).await),
+                NextStep::Glance => MachineInput::Seen(self.glance(&mut trail).await),
+                NextStep::Wait(wait) => {
                     self.wait(wait, &course).await;
-                    Input::Woke
+                    MachineInput::Woke
                 }
-                Next::Interrupt => asked(self.backend.client().interrupt(&self.id()).await),
-                Next::Withdraw => asked(self.backend.client().delete_queued(&self.id()).await),
-                Next::Relisten => {
+                NextStep::Interrupt => asked(self.backend.client().interrupt(&self.id()).await),
+                NextStep::Withdraw => asked(self.backend.client().delete_queued(&self.id()).await),
+                NextStep::Relisten => {
                     self.backend.found_deaf();
-                    Input::Asked
+                    MachineInput::Asked
                 }
-                Next::End(end) => {
+                NextStep::End(end) => {
                     let entry = trail.entry.take();
                     let verdict = self.verdict(end, entry, &mut trail);
                     return (verdict, trail);
@@ -54,9 +57,9 @@ impl Attempt {
         }
     }
 
-    fn patience(&self) -> Patience {
+    fn patience(&self) -> AttemptLimits {
         let settings = &self.parts.settings;
-        Patience {
+        AttemptLimits {
             poll: settings.poll,
             lost_after: settings.lost_after,
             refused_for: settings.refused_for,
@@ -66,8 +69,8 @@ impl Attempt {
         }
     }
 
-    fn signals(&self) -> Signals {
-        Signals {
+    fn signals(&self) -> AttemptSignals {
+        AttemptSignals {
             cancelled: self.cancel.is_cancelled(),
             wanted_back: self.recall.is_cancelled() || self.backend.gives_back(),
             end_heard: self.feed.has_ended(),
@@ -84,7 +87,7 @@ impl Attempt {
         self.backend.foreign() == 0 && first.is_some_and(|first| Arc::ptr_eq(&first, &self.feed))
     }
 
-    async fn wait(&self, wait: Duration, course: &Course) {
+    async fn wait(&self, wait: Duration, course: &AttemptMachine) {
         tokio::select! {
             () = self.parts.clock.sleep(wait) => {}
             () = self.feed.ended(), if course.listens_for_end() => {}
@@ -93,50 +96,57 @@ impl Attempt {
         }
     }
 
-    async fn glance(&self, trail: &mut Trail) -> Sighting {
+    async fn glance(&self, trail: &mut AttemptTrace) -> RunSighting {
         match self.backend.client().history(&self.id()).await {
             Ok(Some(entry)) => {
                 trail.entry = Some(Box::new(entry));
-                Sighting::Ended
+                RunSighting::Ended
             }
-            Ok(None) => Sighting::Absent,
+            Ok(None) => RunSighting::Absent,
             Err(error) => sighting_of(&error),
         }
     }
 
-    async fn look(&self, trail: &mut Trail) -> Sighting {
+    async fn look(&self, trail: &mut AttemptTrace) -> RunSighting {
         let id = self.id();
         match self.backend.client().queue().await {
-            Ok(queue) if queue.running.contains(&id) => Sighting::Running,
-            Ok(queue) if queue.pending.contains(&id) => Sighting::Pending,
+            Ok(queue) if queue.running.contains(&id) => RunSighting::Running,
+            Ok(queue) if queue.pending.contains(&id) => RunSighting::Pending,
             Ok(_) => self.glance(trail).await,
             Err(error) => sighting_of(&error),
         }
     }
 
     /// What the end of the course means for the job.
-    fn verdict(&self, end: End, entry: Option<Box<HistoryEntry>>, trail: &mut Trail) -> Verdict {
+    fn verdict(
+        &self,
+        end: AttemptEnd,
+        entry: Option<Box<HistoryEntry>>,
+        trail: &mut AttemptTrace,
+    ) -> AttemptOutcome {
         match (end, entry) {
-            (End::InHistory(early), Some(entry)) => Verdict::Ended { entry, early },
+            (AttemptEnd::InHistory(early), Some(entry)) => AttemptOutcome::Ended { entry, early },
             // The course says so only of a run whose entry was read.
-            (End::InHistory(_), None) => Verdict::Retry(self.lost(Loss::Forgotten { running: false }, None)),
-            (End::Stuck(early), _) => {
+            (AttemptEnd::InHistory(_), None) => {
+                AttemptOutcome::Retry(self.lost(Loss::Forgotten { running: false }, None))
+            }
+            (AttemptEnd::Stuck(early), _) => {
                 let reason = "a run there does not end although it was interrupted";
                 self.backend.quarantine(reason.to_owned(), self.job.attempt.id);
                 self.ended_early(early, trail)
             }
-            (End::Gone(early), _) => self.ended_early(early, trail),
-            (End::NotRun(why), _) => Verdict::Retry(Retry::not_run(self.not_run(why))),
-            (End::Lost(loss), _) => Verdict::Retry(self.lost(loss, trail.refusal.take())),
+            (AttemptEnd::Gone(early), _) => self.ended_early(early, trail),
+            (AttemptEnd::NotRun(why), _) => AttemptOutcome::Retry(Retry::not_run(self.not_run(why))),
+            (AttemptEnd::Lost(loss), _) => AttemptOutcome::Retry(self.lost(loss, trail.refusal.take())),
         }
     }
 
-    fn ended_early(&self, early: EarlyEnd, trail: &Trail) -> Verdict {
+    fn ended_early(&self, early: EarlyEnd, trail: &AttemptTrace) -> AttemptOutcome {
         match early {
-            EarlyEnd::Cancel => Verdict::Cancelled,
-            EarlyEnd::Timeout => Verdict::Failed(self.overdue()),
-            EarlyEnd::Stall => Verdict::Retry(self.stalled()),
-            EarlyEnd::InPart => Verdict::Failed(refused_in_part(&trail.refused_nodes, &[])),
+            EarlyEnd::Cancel => AttemptOutcome::Cancelled,
+            EarlyEnd::Timeout => AttemptOutcome::Failed(self.overdue()),
+            EarlyEnd::Stall => AttemptOutcome::Retry(self.stalled()),
+            EarlyEnd::InPart => AttemptOutcome::Failed(refused_in_part(&trail.refused_nodes, &[])),
         }
     }
 
@@ -168,11 +178,11 @@ impl Attempt {
         since.is_some_and(|(listening, started)| listening <= started)
     }
 
-    fn lost(&self, loss: Loss, refusal: Option<Refusal>) -> Retry {
+    fn lost(&self, loss: Loss, refusal: Option<SubmitRefusal>) -> Retry {
         let server = self.backend.name();
         let how = match loss {
             Loss::NotTaken => {
-                let Some(Refusal { how, fault, of_this_job }) = refusal else {
+                let Some(SubmitRefusal { how, fault, of_this_job }) = refusal else {
                     return Retry::lost(format!("the server {server} did not take the job"));
                 };
                 let brief = format!("the server {server} {how} ({})", fault.brief());
@@ -196,17 +206,17 @@ impl Attempt {
     }
 }
 
-fn asked(answer: Result<(), ComfyError>) -> Input {
+fn asked(answer: Result<(), ComfyError>) -> MachineInput {
     if let Err(error) = answer {
         tracing::debug!(%error, "a run could not be ended early yet");
     }
-    Input::Asked
+    MachineInput::Asked
 }
 
-fn sighting_of(error: &ComfyError) -> Sighting {
+fn sighting_of(error: &ComfyError) -> RunSighting {
     if error.is_refused() {
-        return Sighting::Refused;
+        return RunSighting::Refused;
     }
     tracing::debug!(%error, "no answer about a run");
-    Sighting::Unreachable
+    RunSighting::Unreachable
 }

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use indexmap::IndexMap;
 
 use super::outcome::refusal_of;
-use super::task::Attempt;
+use super::task::AttemptTask;
 use crate::comfy::{HistoryEntry, NodeErrors};
 use crate::domain::job::DroppedOutput;
 use crate::domain::workflow::Workflow;
@@ -18,7 +18,7 @@ const NOTHING_MADE: &str = "the node made no output; a node before it may have b
 /// Outputs that are named in the job's `msg`.
 const NAMED: usize = 5;
 
-impl Attempt {
+impl AttemptTask {
     /// The outputs that ComfyUI refused when it accepted the rest, in its order.
     pub(super) fn refused_outputs(
         &self,

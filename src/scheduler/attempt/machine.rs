@@ -7,7 +7,7 @@
 //!               ▼                    ▼
 //!            doubting ──found──▶  ended · cancelled · overdue · stalled · wanted back · lost
 //! ```
-//! The websocket says when to look ([`Signals`]); only HTTP says what is ([`Sighting`]).
+//! The websocket says when to look ([`AttemptSignals`]); only HTTP says what is ([`RunSighting`]).
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ const INTERRUPT_AGAIN: Duration = Duration::from_secs(2);
 
 /// How long a course waits for what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
+pub struct AttemptLimits {
     /// Between two looks at a run of which nothing is heard.
     pub poll: Duration,
     /// A run whose server gives no answer for that long is lost.
@@ -47,7 +47,7 @@ pub struct Patience {
     clippy::struct_excessive_bools,
     reason = "facts of one moment that have nothing to do with each other"
 )]
-pub struct Signals {
+pub struct AttemptSignals {
     /// A caller wants it cancelled.
     pub cancelled: bool,
     /// It is wanted back unless it runs: its server is drained, or another has nothing to do.
@@ -64,7 +64,7 @@ pub struct Signals {
     pub listening_since: Option<UnixMillis>,
 }
 
-impl Signals {
+impl AttemptSignals {
     /// The same, with nothing later than `now`: the clock may have been set back since.
     fn until(&self, now: UnixMillis) -> Self {
         let until = |moment: Option<UnixMillis>| moment.map(|moment| moment.min(now));
@@ -81,7 +81,7 @@ impl Signals {
 
 /// What one look at the server showed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sighting {
+pub enum RunSighting {
     /// It ended: the history has it.
     Ended,
     /// It runs.
@@ -98,7 +98,7 @@ pub enum Sighting {
 
 /// What came of a submit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Delivery {
+pub enum SubmitOutcome {
     /// The server has it.
     Accepted,
     /// The server has it, but runs only a part of it, which is not wanted.
@@ -113,13 +113,13 @@ pub enum Delivery {
 
 /// What the course learns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Input {
+pub enum MachineInput {
     /// It begins.
     Begin,
     /// The submit was answered, or not.
-    Submitted(Delivery),
+    Submitted(SubmitOutcome),
     /// The look was answered, or not.
-    Seen(Sighting),
+    Seen(RunSighting),
     /// A request that ends the run was answered, or not: only a look tells what came of it.
     Asked,
     /// The wait is over, or something was heard or wanted.
@@ -129,7 +129,7 @@ pub enum Input {
 /// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
-pub enum Next {
+pub enum NextStep {
     /// Hand it to the server.
     Submit,
     /// Ask the queue first and the history second: a run that moves from one to the other in between is seen.
@@ -145,7 +145,7 @@ pub enum Next {
     /// Nothing was heard for long: open another websocket.
     Relisten,
     /// It is over.
-    End(End),
+    End(AttemptEnd),
 }
 
 /// Why a run is ended before its time.
@@ -163,7 +163,7 @@ pub enum EarlyEnd {
 
 /// How a course ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum AttemptEnd {
     /// The history has it; perhaps because it was interrupted.
     InHistory(Option<EarlyEnd>),
     /// It was ended early and is gone without a trace.
@@ -207,17 +207,17 @@ pub enum Loss {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum AttemptPhase {
     Submitting,
     /// The submit had no clear answer.
     Doubting,
     Watching,
     /// Given up: it was withdrawn, so that it cannot start later, and is looked for once more.
-    Leaving(End),
+    Leaving(AttemptEnd),
 }
 
 /// How a server is silent for too long.
-enum Silence {
+enum BackendSilence {
     Refusing,
     Unreachable,
 }
@@ -225,9 +225,9 @@ enum Silence {
 /// One attempt under way.
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "facts that do not exclude each other, all its own")]
-pub struct Course {
-    patience: Patience,
-    phase: Phase,
+pub struct AttemptMachine {
+    patience: AttemptLimits,
+    phase: AttemptPhase,
     began: UnixMillis,
     /// The server has or had the run.
     sighted: bool,
@@ -252,13 +252,13 @@ pub struct Course {
     relistened_at: Option<UnixMillis>,
 }
 
-impl Course {
+impl AttemptMachine {
     /// One that begins `now`: to be submitted, or, if `adopted`, perhaps submitted by another process.
     #[must_use]
-    pub const fn new(patience: Patience, adopted: bool, now: UnixMillis) -> Self {
+    pub const fn new(patience: AttemptLimits, adopted: bool, now: UnixMillis) -> Self {
         Self {
             patience,
-            phase: if adopted { Phase::Watching } else { Phase::Submitting },
+            phase: if adopted { AttemptPhase::Watching } else { AttemptPhase::Submitting },
             began: now,
             sighted: !adopted,
             asked_queue: false,
@@ -282,13 +282,13 @@ impl Course {
     #[must_use]
     pub const fn listens_for_cancel(&self) -> bool {
         // While it is not known whether the server has it, there is nothing to be ended yet.
-        matches!(self.phase, Phase::Watching) && self.ending.is_none()
+        matches!(self.phase, AttemptPhase::Watching) && self.ending.is_none()
     }
 
     /// Whether being wanted back is news.
     #[must_use]
     pub const fn listens_for_recall(&self) -> bool {
-        matches!(self.phase, Phase::Watching) && self.ending.is_none() && !self.recall_heard
+        matches!(self.phase, AttemptPhase::Watching) && self.ending.is_none() && !self.recall_heard
     }
 
     /// Whether hearing the end changes anything: once it was heard, only the history is waited for.
@@ -298,7 +298,7 @@ impl Course {
     }
 
     /// Takes in what was learned and says what is to be done next.
-    pub fn step(&mut self, now: UnixMillis, signals: &Signals, input: Input) -> Next {
+    pub fn step(&mut self, now: UnixMillis, signals: &AttemptSignals, input: MachineInput) -> NextStep {
         self.forget_the_future(now);
         let signals = &signals.until(now);
         // Once the server gives no answer, who was before it may be given up first.
@@ -306,15 +306,19 @@ impl Course {
             self.at_front = signals.at_front;
         }
         match (self.phase, input) {
-            (Phase::Leaving(end), Input::Seen(sighting)) => self.last_look(now, signals, end, sighting),
-            (Phase::Submitting, Input::Submitted(delivery)) => self.delivered(now, delivery),
-            (Phase::Submitting, _) => Next::Submit,
-            (Phase::Doubting, Input::Seen(sighting)) => self.doubt(now, signals, sighting),
-            (Phase::Leaving(_) | Phase::Doubting, _) => Next::Look,
-            (Phase::Watching, Input::Seen(sighting)) => self.judge(now, signals, sighting),
-            (Phase::Watching, Input::Submitted(_) | Input::Asked) => Next::Wait(self.wait(now, signals)),
+            (AttemptPhase::Leaving(end), MachineInput::Seen(sighting)) => {
+                self.last_look(now, signals, end, sighting)
+            }
+            (AttemptPhase::Submitting, MachineInput::Submitted(delivery)) => self.delivered(now, delivery),
+            (AttemptPhase::Submitting, _) => NextStep::Submit,
+            (AttemptPhase::Doubting, MachineInput::Seen(sighting)) => self.doubt(now, signals, sighting),
+            (AttemptPhase::Leaving(_) | AttemptPhase::Doubting, _) => NextStep::Look,
+            (AttemptPhase::Watching, MachineInput::Seen(sighting)) => self.judge(now, signals, sighting),
+            (AttemptPhase::Watching, MachineInput::Submitted(_) | MachineInput::Asked) => {
+                NextStep::Wait(self.wait(now, signals))
+            }
             // One that was taken over may be anywhere: it is looked for at once.
-            (Phase::Watching, Input::Begin | Input::Woke) => self.look(now, signals),
+            (AttemptPhase::Watching, MachineInput::Begin | MachineInput::Woke) => self.look(now, signals),
         }
     }
 
@@ -333,92 +337,98 @@ impl Course {
         }
     }
 
-    const fn delivered(&mut self, now: UnixMillis, delivery: Delivery) -> Next {
+    const fn delivered(&mut self, now: UnixMillis, delivery: SubmitOutcome) -> NextStep {
         match delivery {
-            Delivery::Accepted => {
-                self.phase = Phase::Watching;
-                Next::Wait(self.patience.poll)
+            SubmitOutcome::Accepted => {
+                self.phase = AttemptPhase::Watching;
+                NextStep::Wait(self.patience.poll)
             }
-            Delivery::InPart => {
-                self.phase = Phase::Watching;
+            SubmitOutcome::InPart => {
+                self.phase = AttemptPhase::Watching;
                 self.ending = Some((EarlyEnd::InPart, now));
-                Next::Withdraw
+                NextStep::Withdraw
             }
-            Delivery::NotDelivered => Next::End(End::NotRun(NotRun::Unreachable)),
-            Delivery::TurnedAway => Next::End(End::Lost(Loss::NotTaken)),
-            Delivery::Unclear => {
-                self.phase = Phase::Doubting;
-                Next::Look
+            SubmitOutcome::NotDelivered => NextStep::End(AttemptEnd::NotRun(NotRun::Unreachable)),
+            SubmitOutcome::TurnedAway => NextStep::End(AttemptEnd::Lost(Loss::NotTaken)),
+            SubmitOutcome::Unclear => {
+                self.phase = AttemptPhase::Doubting;
+                NextStep::Look
             }
         }
     }
 
-    fn doubt(&mut self, now: UnixMillis, signals: &Signals, sighting: Sighting) -> Next {
+    fn doubt(&mut self, now: UnixMillis, signals: &AttemptSignals, sighting: RunSighting) -> NextStep {
         let heard = signals.started_at.is_some() || signals.end_heard;
-        if heard || matches!(sighting, Sighting::Ended | Sighting::Running | Sighting::Pending) {
-            (self.phase, self.misses, self.asked_queue) = (Phase::Watching, 0, true);
+        if heard || matches!(sighting, RunSighting::Ended | RunSighting::Running | RunSighting::Pending) {
+            (self.phase, self.misses, self.asked_queue) = (AttemptPhase::Watching, 0, true);
             return self.judge(now, signals, sighting);
         }
-        self.misses += u32::from(sighting == Sighting::Absent);
+        self.misses += u32::from(sighting == RunSighting::Absent);
         if self.misses >= DOUBTFUL_MISSES || self.silence(now, sighting).is_some() {
-            return self.leave(End::Lost(Loss::NotTaken));
+            return self.leave(AttemptEnd::Lost(Loss::NotTaken));
         }
-        Next::Wait(self.patience.poll / 2)
+        NextStep::Wait(self.patience.poll / 2)
     }
 
     /// Whether a server that gives no answer has given none for too long.
-    fn silence(&mut self, now: UnixMillis, sighting: Sighting) -> Option<Silence> {
-        let refused = sighting == Sighting::Refused;
-        let silent = refused || sighting == Sighting::Unreachable;
+    fn silence(&mut self, now: UnixMillis, sighting: RunSighting) -> Option<BackendSilence> {
+        let refused = sighting == RunSighting::Refused;
+        let silent = refused || sighting == RunSighting::Unreachable;
         self.unreachable_since = silent.then(|| self.unreachable_since.unwrap_or(now));
         self.refused_since = refused.then(|| self.refused_since.unwrap_or(now));
         let over = |since: Option<UnixMillis>, patience| since.is_some_and(|at| now.since(at) >= patience);
         if over(self.refused_since, self.patience.refused_for) {
-            return Some(Silence::Refusing);
+            return Some(BackendSilence::Refusing);
         }
-        over(self.unreachable_since, self.patience.lost_after).then_some(Silence::Unreachable)
+        over(self.unreachable_since, self.patience.lost_after).then_some(BackendSilence::Unreachable)
     }
 
-    const fn ended(&self) -> Next {
-        Next::End(End::InHistory(match self.ending {
+    const fn ended(&self) -> NextStep {
+        NextStep::End(AttemptEnd::InHistory(match self.ending {
             Some((early, _)) => Some(early),
             None => None,
         }))
     }
 
     /// Makes sure that a run given up cannot start later: a request that broke off may still be under way there.
-    const fn leave(&mut self, end: End) -> Next {
-        self.phase = Phase::Leaving(end);
-        Next::Withdraw
+    const fn leave(&mut self, end: AttemptEnd) -> NextStep {
+        self.phase = AttemptPhase::Leaving(end);
+        NextStep::Withdraw
     }
 
     /// A server that comes back at the last moment, with the run, has not lost it.
-    fn last_look(&mut self, now: UnixMillis, signals: &Signals, end: End, sighting: Sighting) -> Next {
-        if matches!(sighting, Sighting::Absent | Sighting::Refused | Sighting::Unreachable) {
-            return Next::End(end);
+    fn last_look(
+        &mut self,
+        now: UnixMillis,
+        signals: &AttemptSignals,
+        end: AttemptEnd,
+        sighting: RunSighting,
+    ) -> NextStep {
+        if matches!(sighting, RunSighting::Absent | RunSighting::Refused | RunSighting::Unreachable) {
+            return NextStep::End(end);
         }
-        self.phase = Phase::Watching;
+        self.phase = AttemptPhase::Watching;
         self.asked_queue = true;
         self.judge(now, signals, sighting)
     }
 
-    fn look(&mut self, now: UnixMillis, signals: &Signals) -> Next {
+    fn look(&mut self, now: UnixMillis, signals: &AttemptSignals) -> NextStep {
         self.note_ending(now, signals);
         self.recall_heard |= signals.wanted_back;
         if self.is_deaf(now, signals) {
             self.relistened_at = Some(now);
-            return Next::Relisten;
+            return NextStep::Relisten;
         }
         self.asked_queue = !self.sighted
             || self.ending.is_some()
             || self.misses > 0
             || (signals.wanted_back && !self.too_late_to_recall)
             || now.since(signals.heard_at.unwrap_or(self.began)) >= SILENCE;
-        if self.asked_queue { Next::Look } else { Next::Glance }
+        if self.asked_queue { NextStep::Look } else { NextStep::Glance }
     }
 
     /// Decides whether the run is to be ended early from now on.
-    fn note_ending(&mut self, now: UnixMillis, signals: &Signals) {
+    fn note_ending(&mut self, now: UnixMillis, signals: &AttemptSignals) {
         if self.ending.is_some() {
             return;
         }
@@ -438,7 +448,7 @@ impl Course {
     }
 
     /// Since when a running job that could be heard was not; `None` if it cannot be heard at all.
-    fn silent_since(&self, signals: &Signals) -> Option<UnixMillis> {
+    fn silent_since(&self, signals: &AttemptSignals) -> Option<UnixMillis> {
         let listening = signals.listening_since?;
         // A websocket that was opened anew because nothing was heard is no progress.
         let in_vain = self.relistened_at.is_some_and(|at| signals.heard_at.is_none_or(|heard| heard <= at));
@@ -448,30 +458,30 @@ impl Course {
     }
 
     /// Half of the time for a stall has gone in silence: perhaps only the websocket is deaf.
-    fn is_deaf(&self, now: UnixMillis, signals: &Signals) -> bool {
+    fn is_deaf(&self, now: UnixMillis, signals: &AttemptSignals) -> bool {
         let silence = self.silent_since(signals).map_or(Duration::ZERO, |since| now.since(since));
         let again = self.relistened_at.is_none_or(|at| signals.heard_at.is_some_and(|heard| heard > at));
         self.ending.is_none() && self.runs && again && silence >= self.patience.stall / 2
     }
 
-    fn judge(&mut self, now: UnixMillis, signals: &Signals, sighting: Sighting) -> Next {
+    fn judge(&mut self, now: UnixMillis, signals: &AttemptSignals, sighting: RunSighting) -> NextStep {
         if signals.end_heard {
             self.looks_after_end += 1;
         }
         match self.silence(now, sighting) {
-            Some(Silence::Refusing) => {
+            Some(BackendSilence::Refusing) => {
                 let running = self.was_running(signals);
                 return self.gone(Loss::WentAway { running });
             }
-            Some(Silence::Unreachable) => return self.gone(Loss::OutOfReach),
+            Some(BackendSilence::Unreachable) => return self.gone(Loss::OutOfReach),
             None => {}
         }
         match sighting {
-            Sighting::Ended => return self.ended(),
+            RunSighting::Ended => return self.ended(),
             // The history alone was asked: as far as is known, it runs.
-            Sighting::Absent if !self.asked_queue => {}
-            Sighting::Running | Sighting::Pending => {
-                let running = sighting == Sighting::Running;
+            RunSighting::Absent if !self.asked_queue => {}
+            RunSighting::Running | RunSighting::Pending => {
+                let running = sighting == RunSighting::Running;
                 (self.misses, self.sighted, self.runs) = (0, true, running);
                 self.at_front &= running;
                 if running {
@@ -483,58 +493,58 @@ impl Course {
                 }
                 if !running && signals.wanted_back {
                     self.withdrawn = true;
-                    return Next::Withdraw;
+                    return NextStep::Withdraw;
                 }
                 self.withdrawn &= !running;
             }
-            Sighting::Absent => {
+            RunSighting::Absent => {
                 self.misses += 1;
                 let enough = if self.sighted { MISSES } else { DOUBTFUL_MISSES };
                 if self.misses >= enough {
                     return self.gone(Loss::Forgotten { running: self.was_running(signals) });
                 }
             }
-            Sighting::Refused | Sighting::Unreachable => {}
+            RunSighting::Refused | RunSighting::Unreachable => {}
         }
-        Next::Wait(self.wait(now, signals))
+        NextStep::Wait(self.wait(now, signals))
     }
 
     /// Whether it was the run that the server worked on when it was last heard of.
-    fn was_running(&self, signals: &Signals) -> bool {
+    fn was_running(&self, signals: &AttemptSignals) -> bool {
         (self.runs || signals.started_at.is_some() || self.at_front) && !signals.end_heard
     }
 
     /// The server does not have the run any more.
-    fn gone(&mut self, loss: Loss) -> Next {
+    fn gone(&mut self, loss: Loss) -> NextStep {
         match self.ending {
-            Some((early, _)) => Next::End(End::Gone(early)),
-            None if self.withdrawn => self.leave(End::NotRun(NotRun::Recalled)),
+            Some((early, _)) => NextStep::End(AttemptEnd::Gone(early)),
+            None if self.withdrawn => self.leave(AttemptEnd::NotRun(NotRun::Recalled)),
             // One that was taken over before it was sent has cost the server nothing.
             None if !self.sighted && loss != Loss::OutOfReach => {
-                self.leave(End::NotRun(NotRun::NeverArrived))
+                self.leave(AttemptEnd::NotRun(NotRun::NeverArrived))
             }
-            None => self.leave(End::Lost(loss)),
+            None => self.leave(AttemptEnd::Lost(loss)),
         }
     }
 
     /// Takes the run out of the server's queue, or interrupts it if it is the one running.
-    fn end_early(&mut self, now: UnixMillis, signals: &Signals, running: bool) -> Next {
-        let Some((early, since)) = self.ending else { return Next::Wait(self.wait(now, signals)) };
+    fn end_early(&mut self, now: UnixMillis, signals: &AttemptSignals, running: bool) -> NextStep {
+        let Some((early, since)) = self.ending else { return NextStep::Wait(self.wait(now, signals)) };
         if now.since(since) >= self.patience.interrupt_grace {
-            return Next::End(End::Stuck(early));
+            return NextStep::End(AttemptEnd::Stuck(early));
         }
         if !running {
-            return Next::Withdraw;
+            return NextStep::Withdraw;
         }
         if self.interrupted_at.is_some_and(|at| now.since(at) < INTERRUPT_AGAIN) {
-            return Next::Wait(self.wait(now, signals));
+            return NextStep::Wait(self.wait(now, signals));
         }
         self.interrupted_at = Some(now);
-        Next::Interrupt
+        NextStep::Interrupt
     }
 
     /// How long to wait for the next look.
-    fn wait(&self, now: UnixMillis, signals: &Signals) -> Duration {
+    fn wait(&self, now: UnixMillis, signals: &AttemptSignals) -> Duration {
         let poll = self.patience.poll;
         if signals.end_heard {
             return SETTLING.saturating_mul(1 << self.looks_after_end.min(10)).min(poll);

@@ -4,7 +4,7 @@ use super::*;
 
 const POLL: Duration = Duration::from_secs(1);
 
-const PATIENCE: Patience = Patience {
+const PATIENCE: AttemptLimits = AttemptLimits {
     poll: POLL,
     lost_after: Duration::from_mins(1),
     refused_for: Duration::from_secs(3),
@@ -16,24 +16,26 @@ const PATIENCE: Patience = Patience {
 const START: UnixMillis = UnixMillis::from_millis(1_000_000);
 
 /// A course, its clock, and what it hears.
-struct Scene {
-    course: Course,
+struct MachineScene {
+    course: AttemptMachine,
     now: UnixMillis,
-    signals: Signals,
+    signals: AttemptSignals,
 }
 
-impl Scene {
+impl MachineScene {
     fn new(adopted: bool) -> Self {
         let listening_since = Some(START);
-        let signals = Signals { listening_since, ..Signals::default() };
-        Self { course: Course::new(PATIENCE, adopted, START), now: START, signals }
+        let signals = AttemptSignals { listening_since, ..AttemptSignals::default() };
+        Self { course: AttemptMachine::new(PATIENCE, adopted, START), now: START, signals }
     }
 
     /// One that the server has taken.
     fn taken() -> Self {
         let mut scene = Self::new(false);
-        assert_eq!(scene.step(Input::Begin), Next::Submit);
-        let Next::Wait(_) = scene.step(Input::Submitted(Delivery::Accepted)) else { panic!("no wait") };
+        assert_eq!(scene.step(MachineInput::Begin), NextStep::Submit);
+        let NextStep::Wait(_) = scene.step(MachineInput::Submitted(SubmitOutcome::Accepted)) else {
+            panic!("no wait")
+        };
         scene
     }
 
@@ -41,11 +43,11 @@ impl Scene {
     fn running() -> Self {
         let mut scene = Self::taken();
         scene.pass(Duration::from_secs(2));
-        assert_eq!(scene.seen(Sighting::Running), Next::Wait(POLL));
+        assert_eq!(scene.seen(RunSighting::Running), NextStep::Wait(POLL));
         scene
     }
 
-    fn step(&mut self, input: Input) -> Next {
+    fn step(&mut self, input: MachineInput) -> NextStep {
         self.course.step(self.now, &self.signals, input)
     }
 
@@ -54,18 +56,18 @@ impl Scene {
     }
 
     /// Something was heard, or the wait is over: it looks, and sees that.
-    fn seen(&mut self, sighting: Sighting) -> Next {
-        let next = self.step(Input::Woke);
-        assert!(matches!(next, Next::Look | Next::Glance), "{next:?}");
-        self.step(Input::Seen(sighting))
+    fn seen(&mut self, sighting: RunSighting) -> NextStep {
+        let next = self.step(MachineInput::Woke);
+        assert!(matches!(next, NextStep::Look | NextStep::Glance), "{next:?}");
+        self.step(MachineInput::Seen(sighting))
     }
 
     /// Looks and sees the same until something else than a wait follows; how long that took.
-    fn until_decided(&mut self, sighting: Sighting) -> (Next, Duration) {
+    fn until_decided(&mut self, sighting: RunSighting) -> (NextStep, Duration) {
         let since = self.now;
         while self.now.since(since) < Duration::from_hours(1) {
             match self.seen(sighting) {
-                Next::Wait(wait) => self.pass(wait),
+                NextStep::Wait(wait) => self.pass(wait),
                 next => return (next, self.now.since(since)),
             }
         }
@@ -73,9 +75,9 @@ impl Scene {
     }
 
     /// It has been given up: it is withdrawn, looked for once more, and that is seen.
-    fn last_look(&mut self, sighting: Sighting) -> Next {
-        assert_eq!(self.step(Input::Asked), Next::Look);
-        self.step(Input::Seen(sighting))
+    fn last_look(&mut self, sighting: RunSighting) -> NextStep {
+        assert_eq!(self.step(MachineInput::Asked), NextStep::Look);
+        self.step(MachineInput::Seen(sighting))
     }
 
     fn hear(&mut self) {
@@ -89,69 +91,73 @@ impl Scene {
     }
 }
 
-const fn ended(early: Option<EarlyEnd>) -> Next {
-    Next::End(End::InHistory(early))
+const fn ended(early: Option<EarlyEnd>) -> NextStep {
+    NextStep::End(AttemptEnd::InHistory(early))
 }
 
-const fn lost(loss: Loss) -> Next {
-    Next::End(End::Lost(loss))
+const fn lost(loss: Loss) -> NextStep {
+    NextStep::End(AttemptEnd::Lost(loss))
 }
 
-fn in_doubt() -> Scene {
-    let mut scene = Scene::new(false);
-    assert_eq!(scene.step(Input::Begin), Next::Submit);
-    assert_eq!(scene.step(Input::Submitted(Delivery::Unclear)), Next::Look);
+fn in_doubt() -> MachineScene {
+    let mut scene = MachineScene::new(false);
+    assert_eq!(scene.step(MachineInput::Begin), NextStep::Submit);
+    assert_eq!(scene.step(MachineInput::Submitted(SubmitOutcome::Unclear)), NextStep::Look);
     scene
 }
 
 #[test]
 fn a_run_is_submitted_heard_and_found_in_the_history() {
-    let mut scene = Scene::taken();
+    let mut scene = MachineScene::taken();
     scene.hear();
     scene.pass(POLL);
     scene.end_is_heard();
-    assert_eq!(scene.step(Input::Woke), Next::Glance, "the queue is not asked for what is heard");
-    assert_eq!(scene.step(Input::Seen(Sighting::Ended)), ended(None));
+    assert_eq!(scene.step(MachineInput::Woke), NextStep::Glance, "the queue is not asked for what is heard");
+    assert_eq!(scene.step(MachineInput::Seen(RunSighting::Ended)), ended(None));
 }
 
 #[test]
 fn what_did_not_reach_the_server_never_ran() {
-    let mut scene = Scene::new(false);
-    assert_eq!(scene.step(Input::Begin), Next::Submit);
-    let next = scene.step(Input::Submitted(Delivery::NotDelivered));
-    assert_eq!(next, Next::End(End::NotRun(NotRun::Unreachable)));
-    let mut scene = Scene::new(false);
-    assert_eq!(scene.step(Input::Submitted(Delivery::TurnedAway)), lost(Loss::NotTaken));
+    let mut scene = MachineScene::new(false);
+    assert_eq!(scene.step(MachineInput::Begin), NextStep::Submit);
+    let next = scene.step(MachineInput::Submitted(SubmitOutcome::NotDelivered));
+    assert_eq!(next, NextStep::End(AttemptEnd::NotRun(NotRun::Unreachable)));
+    let mut scene = MachineScene::new(false);
+    assert_eq!(scene.step(MachineInput::Submitted(SubmitOutcome::TurnedAway)), lost(Loss::NotTaken));
 }
 
 #[test]
 fn a_submit_in_doubt_that_arrived_is_watched() {
-    for sighting in [Sighting::Pending, Sighting::Running] {
+    for sighting in [RunSighting::Pending, RunSighting::Running] {
         let mut scene = in_doubt();
-        assert_eq!(scene.step(Input::Seen(sighting)), Next::Wait(POLL));
+        assert_eq!(scene.step(MachineInput::Seen(sighting)), NextStep::Wait(POLL));
         scene.end_is_heard();
-        assert_eq!(scene.seen(Sighting::Ended), ended(None));
+        assert_eq!(scene.seen(RunSighting::Ended), ended(None));
     }
-    assert_eq!(in_doubt().step(Input::Seen(Sighting::Ended)), ended(None), "it may be over already");
+    assert_eq!(
+        in_doubt().step(MachineInput::Seen(RunSighting::Ended)),
+        ended(None),
+        "it may be over already"
+    );
 }
 
 #[test]
 fn a_submit_in_doubt_that_never_arrived_is_withdrawn_and_looked_for_once_more() {
     let mut scene = in_doubt();
-    assert_eq!(scene.step(Input::Seen(Sighting::Absent)), Next::Wait(POLL / 2));
-    assert_eq!(scene.seen(Sighting::Absent), Next::Wait(POLL / 2));
-    assert_eq!(scene.seen(Sighting::Absent), Next::Withdraw, "it must not begin later");
-    assert_eq!(scene.last_look(Sighting::Absent), lost(Loss::NotTaken));
+    assert_eq!(scene.step(MachineInput::Seen(RunSighting::Absent)), NextStep::Wait(POLL / 2));
+    assert_eq!(scene.seen(RunSighting::Absent), NextStep::Wait(POLL / 2));
+    assert_eq!(scene.seen(RunSighting::Absent), NextStep::Withdraw, "it must not begin later");
+    assert_eq!(scene.last_look(RunSighting::Absent), lost(Loss::NotTaken));
 }
 
 #[test]
 fn a_submit_in_doubt_that_shows_late_starts_with_no_misses() {
     let mut scene = in_doubt();
-    assert_eq!(scene.step(Input::Seen(Sighting::Absent)), Next::Wait(POLL / 2));
-    assert_eq!(scene.seen(Sighting::Absent), Next::Wait(POLL / 2));
-    let Next::Wait(_) = scene.seen(Sighting::Pending) else { panic!("it is there") };
-    let Next::Wait(_) = scene.seen(Sighting::Absent) else { panic!("one miss is none") };
-    assert_eq!(scene.seen(Sighting::Ended), ended(None));
+    assert_eq!(scene.step(MachineInput::Seen(RunSighting::Absent)), NextStep::Wait(POLL / 2));
+    assert_eq!(scene.seen(RunSighting::Absent), NextStep::Wait(POLL / 2));
+    let NextStep::Wait(_) = scene.seen(RunSighting::Pending) else { panic!("it is there") };
+    let NextStep::Wait(_) = scene.seen(RunSighting::Absent) else { panic!("one miss is none") };
+    assert_eq!(scene.seen(RunSighting::Ended), ended(None));
 }
 
 #[test]
@@ -160,158 +166,160 @@ fn a_submit_in_doubt_that_was_heard_of_has_arrived() {
     scene.hear();
     for _ in 0..DOUBTFUL_MISSES {
         // Only the history was too slow: the queue is asked before it.
-        let next = scene.step(Input::Seen(Sighting::Unreachable));
-        assert!(matches!(next, Next::Wait(_)), "{next:?}");
-        assert_eq!(scene.step(Input::Woke), Next::Glance);
+        let next = scene.step(MachineInput::Seen(RunSighting::Unreachable));
+        assert!(matches!(next, NextStep::Wait(_)), "{next:?}");
+        assert_eq!(scene.step(MachineInput::Woke), NextStep::Glance);
     }
-    assert_eq!(scene.step(Input::Seen(Sighting::Ended)), ended(None));
+    assert_eq!(scene.step(MachineInput::Seen(RunSighting::Ended)), ended(None));
 }
 
 #[test]
 fn what_a_submit_in_doubt_was_missed_before_it_was_heard_of_does_not_count() {
     let mut scene = in_doubt();
-    assert_eq!(scene.step(Input::Seen(Sighting::Absent)), Next::Wait(POLL / 2));
-    assert_eq!(scene.seen(Sighting::Absent), Next::Wait(POLL / 2));
+    assert_eq!(scene.step(MachineInput::Seen(RunSighting::Absent)), NextStep::Wait(POLL / 2));
+    assert_eq!(scene.seen(RunSighting::Absent), NextStep::Wait(POLL / 2));
     scene.hear();
-    assert_eq!(scene.seen(Sighting::Absent), Next::Wait(POLL), "one miss is none");
-    assert_eq!(scene.seen(Sighting::Ended), ended(None));
+    assert_eq!(scene.seen(RunSighting::Absent), NextStep::Wait(POLL), "one miss is none");
+    assert_eq!(scene.seen(RunSighting::Ended), ended(None));
 }
 
 #[test]
 fn nothing_hurries_the_looks_for_a_submit_in_doubt() {
     let mut scene = in_doubt();
     (scene.signals.cancelled, scene.signals.wanted_back) = (true, true);
-    assert_eq!(scene.step(Input::Seen(Sighting::Absent)), Next::Wait(POLL / 2));
+    assert_eq!(scene.step(MachineInput::Seen(RunSighting::Absent)), NextStep::Wait(POLL / 2));
     assert!(!scene.course.listens_for_cancel() && !scene.course.listens_for_recall());
     // Once it is found the cancel has all the time it needs.
     scene.pass(PATIENCE.interrupt_grace);
-    assert_eq!(scene.seen(Sighting::Running), Next::Wait(POLL));
+    assert_eq!(scene.seen(RunSighting::Running), NextStep::Wait(POLL));
     assert!(scene.course.listens_for_cancel());
-    assert_eq!(scene.seen(Sighting::Running), Next::Interrupt);
+    assert_eq!(scene.seen(RunSighting::Running), NextStep::Interrupt);
 }
 
 #[test]
 fn in_doubt_a_refusal_is_not_taken_for_all_the_silence_before() {
     let mut scene = in_doubt();
-    assert_eq!(scene.step(Input::Seen(Sighting::Unreachable)), Next::Wait(POLL / 2));
+    assert_eq!(scene.step(MachineInput::Seen(RunSighting::Unreachable)), NextStep::Wait(POLL / 2));
     scene.pass(Duration::from_secs(30));
-    assert_eq!(scene.seen(Sighting::Refused), Next::Wait(POLL / 2), "a proxy may refuse once");
-    let (next, took) = scene.until_decided(Sighting::Refused);
-    assert_eq!((next, took), (Next::Withdraw, PATIENCE.refused_for));
-    assert_eq!(scene.last_look(Sighting::Refused), lost(Loss::NotTaken));
+    assert_eq!(scene.seen(RunSighting::Refused), NextStep::Wait(POLL / 2), "a proxy may refuse once");
+    let (next, took) = scene.until_decided(RunSighting::Refused);
+    assert_eq!((next, took), (NextStep::Withdraw, PATIENCE.refused_for));
+    assert_eq!(scene.last_look(RunSighting::Refused), lost(Loss::NotTaken));
 }
 
 #[test]
 fn in_doubt_silence_is_waited_out() {
     let mut scene = in_doubt();
-    let (next, took) = scene.until_decided(Sighting::Unreachable);
-    assert_eq!((next, took), (Next::Withdraw, PATIENCE.lost_after));
-    assert_eq!(scene.last_look(Sighting::Running), Next::Wait(POLL), "it came back, with the run");
-    assert_eq!(scene.seen(Sighting::Ended), ended(None));
+    let (next, took) = scene.until_decided(RunSighting::Unreachable);
+    assert_eq!((next, took), (NextStep::Withdraw, PATIENCE.lost_after));
+    assert_eq!(scene.last_look(RunSighting::Running), NextStep::Wait(POLL), "it came back, with the run");
+    assert_eq!(scene.seen(RunSighting::Ended), ended(None));
 }
 
 #[test]
 fn a_server_that_refuses_in_mid_job_has_lost_the_run_that_ran() {
-    let mut scene = Scene::running();
-    let (next, took) = scene.until_decided(Sighting::Refused);
-    assert_eq!(next, Next::Withdraw);
+    let mut scene = MachineScene::running();
+    let (next, took) = scene.until_decided(RunSighting::Refused);
+    assert_eq!(next, NextStep::Withdraw);
     assert!(took >= PATIENCE.refused_for && took < PATIENCE.refused_for + POLL, "{took:?}");
-    assert_eq!(scene.last_look(Sighting::Refused), lost(Loss::WentAway { running: true }));
+    assert_eq!(scene.last_look(RunSighting::Refused), lost(Loss::WentAway { running: true }));
 }
 
 #[test]
 fn a_run_that_only_waited_did_not_bring_its_server_down() {
-    let mut scene = Scene::taken();
-    assert_eq!(scene.seen(Sighting::Absent), Next::Wait(POLL), "the history alone tells nothing");
+    let mut scene = MachineScene::taken();
+    assert_eq!(scene.seen(RunSighting::Absent), NextStep::Wait(POLL), "the history alone tells nothing");
     scene.pass(Duration::from_secs(2));
-    assert_eq!(scene.seen(Sighting::Pending), Next::Wait(POLL));
-    assert_eq!(scene.until_decided(Sighting::Refused).0, Next::Withdraw);
-    assert_eq!(scene.last_look(Sighting::Refused), lost(Loss::WentAway { running: false }));
+    assert_eq!(scene.seen(RunSighting::Pending), NextStep::Wait(POLL));
+    assert_eq!(scene.until_decided(RunSighting::Refused).0, NextStep::Withdraw);
+    assert_eq!(scene.last_look(RunSighting::Refused), lost(Loss::WentAway { running: false }));
 }
 
 #[test]
 fn a_run_that_was_over_did_not_bring_its_server_down() {
-    let mut scene = Scene::running();
+    let mut scene = MachineScene::running();
     scene.end_is_heard();
-    assert_eq!(scene.until_decided(Sighting::Refused).0, Next::Withdraw);
-    assert_eq!(scene.last_look(Sighting::Refused), lost(Loss::WentAway { running: false }));
+    assert_eq!(scene.until_decided(RunSighting::Refused).0, NextStep::Withdraw);
+    assert_eq!(scene.last_look(RunSighting::Refused), lost(Loss::WentAway { running: false }));
 }
 
 #[test]
 fn a_server_that_answers_in_between_is_given_all_the_time_again() {
-    let mut scene = Scene::running();
-    for sighting in [Sighting::Refused, Sighting::Unreachable] {
-        let Next::Wait(_) = scene.seen(sighting) else { panic!("at once") };
+    let mut scene = MachineScene::running();
+    for sighting in [RunSighting::Refused, RunSighting::Unreachable] {
+        let NextStep::Wait(_) = scene.seen(sighting) else { panic!("at once") };
         scene.pass(Duration::from_millis(2_999));
-        assert_eq!(scene.seen(Sighting::Running), Next::Wait(POLL));
+        assert_eq!(scene.seen(RunSighting::Running), NextStep::Wait(POLL));
     }
-    let (_, took) = scene.until_decided(Sighting::Unreachable);
+    let (_, took) = scene.until_decided(RunSighting::Unreachable);
     assert_eq!(took, PATIENCE.lost_after);
 }
 
 #[test]
 fn refusals_among_other_silence_do_not_prolong_it() {
-    let mut scene = Scene::running();
+    let mut scene = MachineScene::running();
     let since = scene.now;
     loop {
-        match scene.seen(Sighting::Unreachable) {
-            Next::Wait(wait) => scene.pass(wait),
-            next => break assert_eq!(next, Next::Withdraw),
+        match scene.seen(RunSighting::Unreachable) {
+            NextStep::Wait(wait) => scene.pass(wait),
+            next => break assert_eq!(next, NextStep::Withdraw),
         }
-        let Next::Wait(wait) = scene.seen(Sighting::Refused) else { break };
+        let NextStep::Wait(wait) = scene.seen(RunSighting::Refused) else { break };
         scene.pass(wait);
     }
     assert!(scene.now.since(since) < PATIENCE.lost_after + 2 * POLL);
-    assert_eq!(scene.last_look(Sighting::Unreachable), lost(Loss::OutOfReach));
+    assert_eq!(scene.last_look(RunSighting::Unreachable), lost(Loss::OutOfReach));
 }
 
 #[test]
 fn a_partition_that_heals_at_the_last_look_loses_nothing() {
     for (seen, next) in [
-        (Sighting::Running, Next::Wait(POLL)),
-        (Sighting::Pending, Next::Wait(POLL)),
-        (Sighting::Ended, ended(None)),
+        (RunSighting::Running, NextStep::Wait(POLL)),
+        (RunSighting::Pending, NextStep::Wait(POLL)),
+        (RunSighting::Ended, ended(None)),
     ] {
-        let mut scene = Scene::running();
-        assert_eq!(scene.until_decided(Sighting::Unreachable).0, Next::Withdraw);
+        let mut scene = MachineScene::running();
+        assert_eq!(scene.until_decided(RunSighting::Unreachable).0, NextStep::Withdraw);
         assert_eq!(scene.last_look(seen), next);
-        if seen == Sighting::Running {
-            let (again, took) = scene.until_decided(Sighting::Unreachable);
-            assert_eq!((again, took), (Next::Withdraw, PATIENCE.lost_after), "it is watched as before");
+        if seen == RunSighting::Running {
+            let (again, took) = scene.until_decided(RunSighting::Unreachable);
+            assert_eq!((again, took), (NextStep::Withdraw, PATIENCE.lost_after), "it is watched as before");
         }
     }
 }
 
 #[test]
 fn a_run_that_vanished_is_missed_twice_before_it_is_forgotten() {
-    let mut scene = Scene::running();
+    let mut scene = MachineScene::running();
     scene.pass(Duration::from_secs(2));
-    assert_eq!(scene.seen(Sighting::Absent), Next::Wait(POLL));
-    assert_eq!(scene.seen(Sighting::Running), Next::Wait(POLL));
+    assert_eq!(scene.seen(RunSighting::Absent), NextStep::Wait(POLL));
+    assert_eq!(scene.seen(RunSighting::Running), NextStep::Wait(POLL));
     scene.pass(Duration::from_secs(2));
-    assert_eq!(scene.seen(Sighting::Absent), Next::Wait(POLL), "two in a row");
-    assert_eq!(scene.seen(Sighting::Absent), Next::Withdraw);
-    assert_eq!(scene.last_look(Sighting::Absent), lost(Loss::Forgotten { running: true }));
+    assert_eq!(scene.seen(RunSighting::Absent), NextStep::Wait(POLL), "two in a row");
+    assert_eq!(scene.seen(RunSighting::Absent), NextStep::Withdraw);
+    assert_eq!(scene.last_look(RunSighting::Absent), lost(Loss::Forgotten { running: true }));
 }
 
 #[test]
 fn a_history_that_is_later_than_the_end_is_waited_for() {
-    let mut scene = Scene::taken();
+    let mut scene = MachineScene::taken();
     scene.hear();
     scene.end_is_heard();
     let mut waits = Vec::new();
     for _ in 0..8 {
-        assert_eq!(scene.step(Input::Woke), Next::Glance);
-        let Next::Wait(wait) = scene.step(Input::Seen(Sighting::Absent)) else { panic!("given up") };
+        assert_eq!(scene.step(MachineInput::Woke), NextStep::Glance);
+        let NextStep::Wait(wait) = scene.step(MachineInput::Seen(RunSighting::Absent)) else {
+            panic!("given up")
+        };
         assert!(!scene.course.listens_for_end(), "hearing it again would be no news");
         scene.pass(wait);
         waits.push(wait.as_millis());
     }
     assert_eq!(waits, [10, 20, 40, 80, 160, 320, 640, 1_000], "soon at first, then as ever");
     // After so long the queue is asked, too.
-    assert_eq!(scene.step(Input::Woke), Next::Look);
-    assert_eq!(scene.step(Input::Seen(Sighting::Running)), Next::Wait(POLL));
-    assert_eq!(scene.seen(Sighting::Ended), ended(None));
+    assert_eq!(scene.step(MachineInput::Woke), NextStep::Look);
+    assert_eq!(scene.step(MachineInput::Seen(RunSighting::Running)), NextStep::Wait(POLL));
+    assert_eq!(scene.seen(RunSighting::Ended), ended(None));
 }
 
 #[path = "machine_early_tests.rs"]
@@ -323,15 +331,15 @@ mod stalled {
     use super::*;
 
     /// Lets time pass in steps of a minute, in which it is seen running, up to what else follows.
-    fn minutes(scene: &mut Scene) -> (Next, u64) {
+    fn minutes(scene: &mut MachineScene) -> (NextStep, u64) {
         for minute in 0.. {
-            let sighting = match scene.step(Input::Woke) {
-                Next::Look => Sighting::Running,
-                Next::Glance => Sighting::Absent,
+            let sighting = match scene.step(MachineInput::Woke) {
+                NextStep::Look => RunSighting::Running,
+                NextStep::Glance => RunSighting::Absent,
                 next => return (next, minute),
             };
-            match scene.step(Input::Seen(sighting)) {
-                Next::Wait(_) => scene.pass(Duration::from_mins(1)),
+            match scene.step(MachineInput::Seen(sighting)) {
+                NextStep::Wait(_) => scene.pass(Duration::from_mins(1)),
                 next => return (next, minute),
             }
         }
@@ -340,59 +348,59 @@ mod stalled {
 
     #[test]
     fn at_half_the_time_another_websocket_is_opened_and_at_its_end_the_run_is_interrupted() {
-        let mut scene = Scene::running();
-        assert_eq!(minutes(&mut scene), (Next::Relisten, 5));
+        let mut scene = MachineScene::running();
+        assert_eq!(minutes(&mut scene), (NextStep::Relisten, 5));
         // The new one stands since now: that is no progress.
         scene.signals.listening_since = Some(scene.now);
-        let Next::Wait(_) = scene.step(Input::Asked) else { panic!("no wait") };
-        assert_eq!(minutes(&mut scene), (Next::Interrupt, 5));
-        assert_eq!(scene.seen(Sighting::Ended), ended(Some(EarlyEnd::Stall)));
+        let NextStep::Wait(_) = scene.step(MachineInput::Asked) else { panic!("no wait") };
+        assert_eq!(minutes(&mut scene), (NextStep::Interrupt, 5));
+        assert_eq!(scene.seen(RunSighting::Ended), ended(Some(EarlyEnd::Stall)));
     }
 
     #[test]
     fn a_run_that_cannot_be_heard_does_not_stall() {
-        let mut scene = Scene::running();
+        let mut scene = MachineScene::running();
         scene.signals.listening_since = None;
         for _ in 0..40 {
             scene.pass(Duration::from_mins(1));
-            assert_eq!(scene.seen(Sighting::Running), Next::Wait(POLL));
+            assert_eq!(scene.seen(RunSighting::Running), NextStep::Wait(POLL));
         }
         // Silence counts from when it can be heard again.
         scene.signals.listening_since = Some(scene.now);
-        assert_eq!(minutes(&mut scene), (Next::Relisten, 5));
+        assert_eq!(minutes(&mut scene), (NextStep::Relisten, 5));
     }
 
     #[test]
     fn whatever_is_heard_is_progress() {
-        let mut scene = Scene::running();
+        let mut scene = MachineScene::running();
         for _ in 0..10 {
             scene.hear();
             scene.pass((PATIENCE.stall / 2).saturating_sub(POLL));
-            assert_eq!(scene.seen(Sighting::Running), Next::Wait(POLL));
+            assert_eq!(scene.seen(RunSighting::Running), NextStep::Wait(POLL));
         }
     }
 
     #[test]
     fn one_that_was_heard_through_a_new_websocket_may_be_silent_as_long_again() {
-        let mut scene = Scene::running();
-        assert_eq!(minutes(&mut scene), (Next::Relisten, 5));
+        let mut scene = MachineScene::running();
+        assert_eq!(minutes(&mut scene), (NextStep::Relisten, 5));
         scene.pass(Duration::from_secs(1));
         scene.hear();
-        assert_eq!(minutes(&mut scene), (Next::Relisten, 5));
+        assert_eq!(minutes(&mut scene), (NextStep::Relisten, 5));
         // A websocket that was lost for hours could tell nothing meanwhile.
         scene.pass(Duration::from_secs(1));
         scene.hear();
         scene.pass(Duration::from_mins(30));
         scene.signals.listening_since = Some(scene.now);
-        assert_eq!(minutes(&mut scene), (Next::Relisten, 5));
+        assert_eq!(minutes(&mut scene), (NextStep::Relisten, 5));
     }
 
     #[test]
     fn one_that_waits_does_not_stall() {
-        let mut scene = Scene::taken();
+        let mut scene = MachineScene::taken();
         for _ in 0..40 {
             scene.pass(Duration::from_mins(1));
-            assert_eq!(scene.seen(Sighting::Pending), Next::Wait(POLL));
+            assert_eq!(scene.seen(RunSighting::Pending), NextStep::Wait(POLL));
         }
     }
 }
@@ -402,7 +410,7 @@ mod wanted_back {
 
     use super::*;
 
-    fn wanted(mut scene: Scene) -> Scene {
+    fn wanted(mut scene: MachineScene) -> MachineScene {
         assert!(scene.course.listens_for_recall());
         scene.signals.wanted_back = true;
         scene
@@ -410,63 +418,63 @@ mod wanted_back {
 
     #[test]
     fn one_that_waits_is_withdrawn_and_proved_gone() {
-        let mut scene = wanted(Scene::taken());
-        assert_eq!(scene.step(Input::Woke), Next::Look, "only the queue tells");
-        assert_eq!(scene.step(Input::Seen(Sighting::Pending)), Next::Withdraw);
+        let mut scene = wanted(MachineScene::taken());
+        assert_eq!(scene.step(MachineInput::Woke), NextStep::Look, "only the queue tells");
+        assert_eq!(scene.step(MachineInput::Seen(RunSighting::Pending)), NextStep::Withdraw);
         assert!(!scene.course.listens_for_recall());
-        assert_eq!(scene.step(Input::Asked), Next::Wait(POLL / 4));
-        assert_eq!(scene.seen(Sighting::Absent), Next::Wait(POLL / 4));
-        assert_eq!(scene.seen(Sighting::Absent), Next::Withdraw);
-        assert_eq!(scene.last_look(Sighting::Absent), Next::End(End::NotRun(NotRun::Recalled)));
+        assert_eq!(scene.step(MachineInput::Asked), NextStep::Wait(POLL / 4));
+        assert_eq!(scene.seen(RunSighting::Absent), NextStep::Wait(POLL / 4));
+        assert_eq!(scene.seen(RunSighting::Absent), NextStep::Withdraw);
+        assert_eq!(scene.last_look(RunSighting::Absent), NextStep::End(AttemptEnd::NotRun(NotRun::Recalled)));
     }
 
     #[test]
     fn one_that_runs_is_left_to_run() {
-        let mut scene = wanted(Scene::running());
-        assert_eq!(scene.seen(Sighting::Running), Next::Wait(POLL));
+        let mut scene = wanted(MachineScene::running());
+        assert_eq!(scene.seen(RunSighting::Running), NextStep::Wait(POLL));
         scene.hear();
-        assert_eq!(scene.step(Input::Woke), Next::Glance, "the queue is not asked for it again");
-        assert_eq!(scene.step(Input::Seen(Sighting::Absent)), Next::Wait(POLL));
+        assert_eq!(scene.step(MachineInput::Woke), NextStep::Glance, "the queue is not asked for it again");
+        assert_eq!(scene.step(MachineInput::Seen(RunSighting::Absent)), NextStep::Wait(POLL));
         scene.end_is_heard();
-        assert_eq!(scene.seen(Sighting::Ended), ended(None));
+        assert_eq!(scene.seen(RunSighting::Ended), ended(None));
     }
 
     #[test]
     fn one_that_begins_before_it_is_withdrawn_runs_on_and_may_be_lost_like_any_other() {
-        let mut scene = wanted(Scene::taken());
-        assert_eq!(scene.seen(Sighting::Pending), Next::Withdraw);
-        assert_eq!(scene.seen(Sighting::Running), Next::Wait(POLL));
+        let mut scene = wanted(MachineScene::taken());
+        assert_eq!(scene.seen(RunSighting::Pending), NextStep::Withdraw);
+        assert_eq!(scene.seen(RunSighting::Running), NextStep::Wait(POLL));
         scene.pass(SILENCE);
-        assert_eq!(scene.seen(Sighting::Absent), Next::Wait(POLL));
-        assert_eq!(scene.seen(Sighting::Absent), Next::Withdraw);
-        assert_eq!(scene.last_look(Sighting::Absent), lost(Loss::Forgotten { running: true }));
+        assert_eq!(scene.seen(RunSighting::Absent), NextStep::Wait(POLL));
+        assert_eq!(scene.seen(RunSighting::Absent), NextStep::Withdraw);
+        assert_eq!(scene.last_look(RunSighting::Absent), lost(Loss::Forgotten { running: true }));
     }
 
     #[test]
     fn one_that_is_over_already_is_taken_as_it_is() {
-        let mut scene = wanted(Scene::taken());
-        assert_eq!(scene.seen(Sighting::Ended), ended(None));
-        let mut scene = wanted(Scene::taken());
-        assert_eq!(scene.seen(Sighting::Pending), Next::Withdraw);
-        assert_eq!(scene.seen(Sighting::Ended), ended(None));
+        let mut scene = wanted(MachineScene::taken());
+        assert_eq!(scene.seen(RunSighting::Ended), ended(None));
+        let mut scene = wanted(MachineScene::taken());
+        assert_eq!(scene.seen(RunSighting::Pending), NextStep::Withdraw);
+        assert_eq!(scene.seen(RunSighting::Ended), ended(None));
     }
 
     #[test]
     fn one_whose_withdrawal_nobody_heard_may_run_when_the_server_is_back() {
-        let mut scene = wanted(Scene::taken());
-        assert_eq!(scene.seen(Sighting::Pending), Next::Withdraw);
-        assert_eq!(scene.until_decided(Sighting::Unreachable).0, Next::Withdraw);
-        assert_eq!(scene.last_look(Sighting::Running), Next::Wait(POLL));
-        assert_eq!(scene.seen(Sighting::Ended), ended(None));
+        let mut scene = wanted(MachineScene::taken());
+        assert_eq!(scene.seen(RunSighting::Pending), NextStep::Withdraw);
+        assert_eq!(scene.until_decided(RunSighting::Unreachable).0, NextStep::Withdraw);
+        assert_eq!(scene.last_look(RunSighting::Running), NextStep::Wait(POLL));
+        assert_eq!(scene.seen(RunSighting::Ended), ended(None));
     }
 
     #[test]
     fn a_cancel_comes_before_it() {
-        let mut scene = wanted(Scene::taken());
+        let mut scene = wanted(MachineScene::taken());
         scene.signals.cancelled = true;
-        assert_eq!(scene.seen(Sighting::Pending), Next::Withdraw);
-        assert_eq!(scene.seen(Sighting::Absent), Next::Wait(POLL / 4));
-        assert_eq!(scene.seen(Sighting::Absent), Next::End(End::Gone(EarlyEnd::Cancel)));
+        assert_eq!(scene.seen(RunSighting::Pending), NextStep::Withdraw);
+        assert_eq!(scene.seen(RunSighting::Absent), NextStep::Wait(POLL / 4));
+        assert_eq!(scene.seen(RunSighting::Absent), NextStep::End(AttemptEnd::Gone(EarlyEnd::Cancel)));
     }
 }
 
@@ -476,49 +484,59 @@ mod adopted {
     use super::*;
 
     /// It looks at once, and sees that.
-    fn at_once(sighting: Sighting) -> (Scene, Next) {
-        let mut scene = Scene::new(true);
-        assert_eq!(scene.step(Input::Begin), Next::Look);
-        let next = scene.step(Input::Seen(sighting));
+    fn at_once(sighting: RunSighting) -> (MachineScene, NextStep) {
+        let mut scene = MachineScene::new(true);
+        assert_eq!(scene.step(MachineInput::Begin), NextStep::Look);
+        let next = scene.step(MachineInput::Seen(sighting));
         (scene, next)
     }
 
     #[test]
     fn one_that_was_never_submitted_has_cost_nothing() {
-        let (mut scene, next) = at_once(Sighting::Absent);
-        assert_eq!(next, Next::Wait(POLL));
-        assert_eq!(scene.step(Input::Woke), Next::Look);
-        assert_eq!(scene.step(Input::Seen(Sighting::Absent)), Next::Wait(POLL), "it may be on its way");
-        assert_eq!(scene.seen(Sighting::Absent), Next::Withdraw);
-        assert_eq!(scene.last_look(Sighting::Absent), Next::End(End::NotRun(NotRun::NeverArrived)));
+        let (mut scene, next) = at_once(RunSighting::Absent);
+        assert_eq!(next, NextStep::Wait(POLL));
+        assert_eq!(scene.step(MachineInput::Woke), NextStep::Look);
+        assert_eq!(
+            scene.step(MachineInput::Seen(RunSighting::Absent)),
+            NextStep::Wait(POLL),
+            "it may be on its way"
+        );
+        assert_eq!(scene.seen(RunSighting::Absent), NextStep::Withdraw);
+        assert_eq!(
+            scene.last_look(RunSighting::Absent),
+            NextStep::End(AttemptEnd::NotRun(NotRun::NeverArrived))
+        );
     }
 
     #[test]
     fn one_that_the_server_has_is_watched_and_lost_like_any_other() {
-        let (mut scene, next) = at_once(Sighting::Pending);
-        assert_eq!(next, Next::Wait(POLL));
+        let (mut scene, next) = at_once(RunSighting::Pending);
+        assert_eq!(next, NextStep::Wait(POLL));
         scene.pass(POLL);
-        assert_eq!(scene.until_decided(Sighting::Absent).0, Next::Withdraw);
-        assert_eq!(scene.last_look(Sighting::Absent), lost(Loss::Forgotten { running: false }));
+        assert_eq!(scene.until_decided(RunSighting::Absent).0, NextStep::Withdraw);
+        assert_eq!(scene.last_look(RunSighting::Absent), lost(Loss::Forgotten { running: false }));
     }
 
     #[test]
     fn one_that_ended_meanwhile_is_taken_as_it_is() {
-        assert_eq!(at_once(Sighting::Ended).1, ended(None));
+        assert_eq!(at_once(RunSighting::Ended).1, ended(None));
     }
 
     #[test]
     fn one_whose_server_does_not_answer_may_have_run() {
-        let (mut scene, next) = at_once(Sighting::Unreachable);
-        assert_eq!(next, Next::Wait(POLL));
-        assert_eq!(scene.until_decided(Sighting::Unreachable).0, Next::Withdraw);
-        assert_eq!(scene.last_look(Sighting::Unreachable), lost(Loss::OutOfReach));
+        let (mut scene, next) = at_once(RunSighting::Unreachable);
+        assert_eq!(next, NextStep::Wait(POLL));
+        assert_eq!(scene.until_decided(RunSighting::Unreachable).0, NextStep::Withdraw);
+        assert_eq!(scene.last_look(RunSighting::Unreachable), lost(Loss::OutOfReach));
     }
 
     #[test]
     fn one_whose_server_is_gone_has_cost_nothing() {
-        let (mut scene, _) = at_once(Sighting::Refused);
-        assert_eq!(scene.until_decided(Sighting::Refused).0, Next::Withdraw);
-        assert_eq!(scene.last_look(Sighting::Refused), Next::End(End::NotRun(NotRun::NeverArrived)));
+        let (mut scene, _) = at_once(RunSighting::Refused);
+        assert_eq!(scene.until_decided(RunSighting::Refused).0, NextStep::Withdraw);
+        assert_eq!(
+            scene.last_look(RunSighting::Refused),
+            NextStep::End(AttemptEnd::NotRun(NotRun::NeverArrived))
+        );
     }
 }

@@ -12,4 +12,4 @@ mod submit;
 mod task;
 mod upload;
 
-pub(super) use task::{Attempt, Origin};
+pub(super) use task::{AttemptOrigin, AttemptTask};

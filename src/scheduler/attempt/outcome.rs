@@ -1,13 +1,13 @@
 //! What an attempt came to, before any of it is written down.
 
 use super::machine::EarlyEnd;
-use crate::comfy::{ExecutionError, HistoryEntry, NodeError, NodeErrors, Rejection};
+use crate::comfy::{ExecutionError, HistoryEntry, NodeError, NodeErrors, PromptRejection};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::job::DroppedOutput;
 
 /// What an attempt came to.
 #[derive(Debug)]
-pub(super) enum Verdict {
+pub(super) enum AttemptOutcome {
     /// ComfyUI has it in its history; its outputs are to be fetched.
     Ended {
         /// The history's entry.
@@ -100,7 +100,7 @@ impl Retry {
 }
 
 /// ComfyUI's refusal as the job's failure.
-pub(super) fn rejected(rejection: &Rejection) -> Failure {
+pub(super) fn rejected(rejection: &PromptRejection) -> Failure {
     let node = rejection.node_errors.nodes.first();
     let first = node.and_then(|node| node.errors.first());
     let message = match (node, first) {
@@ -203,9 +203,9 @@ mod tests {
         }
     }
 
-    fn rejection(nodes: Vec<NodeError>) -> Rejection {
+    fn rejection(nodes: Vec<NodeError>) -> PromptRejection {
         let raw = RawValue::from_string(r#"{"8":{"errors":[]}}"#.to_owned()).unwrap();
-        Rejection {
+        PromptRejection {
             kind: "prompt_outputs_failed_validation".to_owned(),
             message: "Prompt outputs failed validation".to_owned(),
             details: String::new(),

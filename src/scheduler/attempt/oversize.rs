@@ -3,13 +3,13 @@
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
-use super::collect::Collected;
-use super::task::Attempt;
+use super::collect::CollectedOutputs;
+use super::task::AttemptTask;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::job::NamedText;
 use crate::domain::media::{MediaFile, MediaKind, StoredNames};
 use crate::domain::outputs::OutputText;
-use crate::media::{Extent, MediaError, Stored};
+use crate::media::{MediaError, SizeBounds, StoredFile};
 
 /// Bytes that are handed to the media store at once.
 const PIECE: usize = 64 * 1024;
@@ -37,13 +37,13 @@ fn split(texts: Vec<OutputText>, each: usize, all: usize) -> SplitTexts {
     split
 }
 
-impl Attempt {
+impl AttemptTask {
     /// Takes the texts into `collected`: the large ones as files, with a note of each.
     pub(super) async fn keep_texts(
         &self,
         texts: Vec<OutputText>,
         names: &mut StoredNames,
-        collected: &mut Collected,
+        collected: &mut CollectedOutputs,
     ) {
         let settings = &self.parts.settings;
         let split = split(texts, settings.inline_text, settings.inline_outputs);
@@ -66,7 +66,7 @@ impl Attempt {
         &self,
         outputs: &str,
         names: &mut StoredNames,
-        collected: &mut Collected,
+        collected: &mut CollectedOutputs,
     ) {
         if outputs.len() <= self.parts.settings.inline_outputs {
             return;
@@ -84,8 +84,8 @@ impl Attempt {
 
     /// Stores a text as a file of the job, however long that takes; `None` if the job is cancelled while the disk is
     /// full.
-    async fn keep(&self, name: &str, text: &str, collected: &mut Collected) -> Option<Stored> {
-        let extent = Extent::exactly(text.len() as u64);
+    async fn keep(&self, name: &str, text: &str, collected: &mut CollectedOutputs) -> Option<StoredFile> {
+        let extent = SizeBounds::exactly(text.len() as u64);
         loop {
             let pieces = text.as_bytes().chunks(PIECE).map(|piece| Ok(Bytes::copy_from_slice(piece)));
             let source = stream::iter(pieces).boxed();
@@ -108,8 +108,8 @@ impl Attempt {
     }
 }
 
-fn file(var: String, node_id: String, stored_as: String, filename: String, stored: Stored) -> MediaFile {
-    let Stored { bytes, sha256, content_type, .. } = stored;
+fn file(var: String, node_id: String, stored_as: String, filename: String, stored: StoredFile) -> MediaFile {
+    let StoredFile { bytes, sha256, content_type, .. } = stored;
     MediaFile { var, node_id, kind: MediaKind::File, stored_as, filename, content_type, bytes, sha256 }
 }
 

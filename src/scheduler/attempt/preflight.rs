@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use super::outcome::{Retry, Verdict};
-use super::task::Attempt;
+use super::outcome::{AttemptOutcome, Retry};
+use super::task::AttemptTask;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::validation::GraphFaults;
 use crate::domain::workflow::Workflow;
@@ -13,9 +13,9 @@ use crate::pool::Backend;
 /// Before a job is turned away its server is asked anew what it has, unless it was asked within that time.
 const FRESH: Duration = Duration::from_secs(10);
 
-impl Attempt {
+impl AttemptTask {
     /// Fails when the server is known not to run the job: it goes to another, or fails if there is none.
-    pub(super) async fn suits(&self) -> Result<(), Verdict> {
+    pub(super) async fn suits(&self) -> Result<(), AttemptOutcome> {
         // A job may come before the first answer; a server that gave none does not hold up every job again.
         if self.backend.object_info().is_none() && !self.backend.was_asked() {
             self.ask_again().await;
@@ -38,9 +38,9 @@ impl Attempt {
         let reason = in_words(&faults);
         if somebody_may {
             let reason = format!("the server {} cannot run the workflow: {reason}", self.backend.name());
-            return Err(Verdict::Retry(Retry::elsewhere(reason)));
+            return Err(AttemptOutcome::Retry(Retry::elsewhere(reason)));
         }
-        Err(Verdict::Failed(Failure {
+        Err(AttemptOutcome::Failed(Failure {
             node_id: faults.nodes.first().map(|node| node.node_id.clone()),
             node_type: faults.nodes.first().map(|node| node.class_type.clone()),
             ..Failure::new(FailureCode::InvalidWorkflow, format!("no server can run the workflow: {reason}"))

@@ -3,17 +3,17 @@
 
 use std::time::Duration;
 
-use super::collect::Collected;
-use super::driver::Trail;
+use super::collect::CollectedOutputs;
+use super::driver::AttemptTrace;
 use super::dropped;
 use super::machine::EarlyEnd;
-use super::outcome::{Retry, Verdict, execution_failure, refused_in_part};
-use super::task::{Attempt, Moments};
+use super::outcome::{AttemptOutcome, Retry, execution_failure, refused_in_part};
+use super::task::{AttemptTask, Moments};
 use crate::comfy::{HistoryEntry, HistoryStatus};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::BackendName;
-use crate::domain::job::{DroppedOutput, Ending, Finish, Timings};
-use crate::scheduler::dispatch::Run;
+use crate::domain::job::{DroppedOutput, JobEnding, JobFinish, PhaseTimings};
+use crate::scheduler::dispatch::RunObservation;
 use crate::store::{Requeue, StoreError};
 
 /// A job that brought down that many servers is not given to another.
@@ -21,26 +21,33 @@ const POISON: usize = 2;
 /// Refusals without a reason after which the job itself is at fault; the second is another server's, where there is one.
 const REFUSALS: u32 = 2;
 
-impl Attempt {
+impl AttemptTask {
     /// Writes down what the attempt came to; what is to be learned from its run.
-    pub(super) async fn settle(&self, verdict: Verdict, trail: &Trail) -> Run {
+    pub(super) async fn settle(&self, verdict: AttemptOutcome, trail: &AttemptTrace) -> RunObservation {
         let moments = trail.moments;
         match verdict {
-            Verdict::Ended { entry, early } => {
+            AttemptOutcome::Ended { entry, early } => {
                 return self.settle_ended(&entry, early, trail).await;
             }
-            Verdict::Failed(failure) => self.finish(self.bare(Ending::Failed(failure), moments)).await,
-            Verdict::Cancelled => self.finish(self.bare(Ending::Cancelled, moments)).await,
-            Verdict::Retry(retry) => self.retry(retry, moments).await,
+            AttemptOutcome::Failed(failure) => {
+                self.finish(self.bare(JobEnding::Failed(failure), moments)).await
+            }
+            AttemptOutcome::Cancelled => self.finish(self.bare(JobEnding::Cancelled, moments)).await,
+            AttemptOutcome::Retry(retry) => self.retry(retry, moments).await,
         }
-        Run::Nothing
+        RunObservation::Nothing
     }
 
-    async fn settle_ended(&self, entry: &HistoryEntry, early: Option<EarlyEnd>, trail: &Trail) -> Run {
+    async fn settle_ended(
+        &self,
+        entry: &HistoryEntry,
+        early: Option<EarlyEnd>,
+        trail: &AttemptTrace,
+    ) -> RunObservation {
         let (collecting, moments) = (self.now(), trail.moments);
         if (&entry.status, early) == (&HistoryStatus::Interrupted, Some(EarlyEnd::Stall)) {
             self.retry(self.stalled(), moments).await;
-            return Run::Nothing;
+            return RunObservation::Nothing;
         }
         let output_nodes = self.output_nodes().await;
         let mut dropped_outputs = self.refused_outputs(&trail.refused_nodes, &output_nodes, entry);
@@ -49,16 +56,20 @@ impl Attempt {
             dropped_outputs.append(&mut self.missing_outputs(&dropped_outputs, &output_nodes, entry));
         }
         let ending = if unwanted || early == Some(EarlyEnd::InPart) {
-            Ending::Failed(refused_in_part(&trail.refused_nodes, &dropped_outputs))
+            JobEnding::Failed(refused_in_part(&trail.refused_nodes, &dropped_outputs))
         } else {
             self.ending(entry, early, &dropped_outputs)
         };
         let run = match &ending {
-            Ending::Completed { .. } => execution(entry).map_or(Run::Nothing, Run::Took),
-            Ending::Failed(failure) if failure.code == FailureCode::OutOfMemory => Run::OutOfMemory,
-            _ => Run::Nothing,
+            JobEnding::Completed { .. } => {
+                execution(entry).map_or(RunObservation::Nothing, RunObservation::Took)
+            }
+            JobEnding::Failed(failure) if failure.code == FailureCode::OutOfMemory => {
+                RunObservation::OutOfMemory
+            }
+            _ => RunObservation::Nothing,
         };
-        if let Ending::Failed(failure) = &ending
+        if let JobEnding::Failed(failure) = &ending
             && failure.code.is_retryable()
             && self.may_retry(true)
         {
@@ -71,26 +82,27 @@ impl Attempt {
         if self.came_from_cache(&ending, entry) {
             let reason = "ComfyUI took the outputs from its cache, where they are empty; run again without";
             self.retry(Retry { fresh: true, ..Retry::failed(&empty_outputs(reason)) }, moments).await;
-            return Run::Nothing;
+            return RunObservation::Nothing;
         }
-        let Collected { texts, media, outputs_file, notes, missing, gone, away } = self.collect(entry).await;
+        let CollectedOutputs { texts, media, outputs_file, notes, missing, gone, away } =
+            self.collect(entry).await;
         let ending = match (ending, missing) {
             // It waited for room on the disk, and is not wanted any more.
-            (Ending::Completed { .. }, Some(_)) if self.cancel.is_cancelled() => Ending::Cancelled,
-            (Ending::Completed { .. }, Some(missing)) if gone && self.may_run_fresh() => {
+            (JobEnding::Completed { .. }, Some(_)) if self.cancel.is_cancelled() => JobEnding::Cancelled,
+            (JobEnding::Completed { .. }, Some(missing)) if gone && self.may_run_fresh() => {
                 self.retry(Retry { fresh: true, ..Retry::failed(&missing) }, moments).await;
-                return Run::Nothing;
+                return RunObservation::Nothing;
             }
-            (Ending::Completed { .. }, Some(missing)) if away && self.may_retry(true) => {
+            (JobEnding::Completed { .. }, Some(missing)) if away && self.may_retry(true) => {
                 let brief = "an output file could not be fetched";
                 self.retry(Retry::lost(missing.message).said_as(brief), moments).await;
-                return Run::Nothing;
+                return RunObservation::Nothing;
             }
-            (Ending::Completed { .. }, Some(missing)) => Ending::Failed(missing),
-            (Ending::Completed { msg }, None) => Ending::Completed { msg: with_notes(msg, notes) },
+            (JobEnding::Completed { .. }, Some(missing)) => JobEnding::Failed(missing),
+            (JobEnding::Completed { msg }, None) => JobEnding::Completed { msg: with_notes(msg, notes) },
             (ending, _) => ending,
         };
-        let mut finish = Finish {
+        let mut finish = JobFinish {
             outputs: outputs_file.is_none().then(|| entry.outputs.raw().to_owned()),
             outputs_file,
             texts,
@@ -114,21 +126,21 @@ impl Attempt {
         entry: &HistoryEntry,
         early: Option<EarlyEnd>,
         dropped_outputs: &[DroppedOutput],
-    ) -> Ending {
+    ) -> JobEnding {
         match (&entry.status, early) {
-            (HistoryStatus::Success, _) => Ending::Completed { msg: dropped::in_words(dropped_outputs) },
-            (HistoryStatus::Error(error), _) => Ending::Failed(execution_failure(error)),
-            (HistoryStatus::Interrupted, Some(EarlyEnd::Cancel)) => Ending::Cancelled,
-            (HistoryStatus::Interrupted, Some(EarlyEnd::Timeout)) => Ending::Failed(self.overdue()),
+            (HistoryStatus::Success, _) => JobEnding::Completed { msg: dropped::in_words(dropped_outputs) },
+            (HistoryStatus::Error(error), _) => JobEnding::Failed(execution_failure(error)),
+            (HistoryStatus::Interrupted, Some(EarlyEnd::Cancel)) => JobEnding::Cancelled,
+            (HistoryStatus::Interrupted, Some(EarlyEnd::Timeout)) => JobEnding::Failed(self.overdue()),
             // Interrupted by an earlier process, which did not live to say why.
             (HistoryStatus::Interrupted, _)
                 if execution(entry).is_some_and(|took| took >= self.job.run_timeout) =>
             {
-                Ending::Failed(self.overdue())
+                JobEnding::Failed(self.overdue())
             }
             (HistoryStatus::Interrupted, _) => {
                 let message = "somebody interrupted the job at its ComfyUI server";
-                Ending::Failed(Failure::new(FailureCode::Interrupted, message))
+                JobEnding::Failed(Failure::new(FailureCode::Interrupted, message))
             }
         }
     }
@@ -139,8 +151,8 @@ impl Attempt {
     }
 
     /// A cached expansion of a node can come without the outputs of what it expanded to.
-    fn came_from_cache(&self, ending: &Ending, entry: &HistoryEntry) -> bool {
-        let completed = matches!(ending, Ending::Completed { .. });
+    fn came_from_cache(&self, ending: &JobEnding, entry: &HistoryEntry) -> bool {
+        let completed = matches!(ending, JobEnding::Completed { .. });
         completed && entry.outputs.is_empty() && !entry.cached_nodes.is_empty() && self.may_run_fresh()
     }
 
@@ -158,20 +170,20 @@ impl Attempt {
     }
 
     /// The end of a job that has no outputs.
-    fn bare(&self, ending: Ending, moments: Moments) -> Finish {
+    fn bare(&self, ending: JobEnding, moments: Moments) -> JobFinish {
         let started = self.job.attempt.started_at;
         let finished_at = self.now();
-        Finish {
+        JobFinish {
             ending,
             outputs: None,
             outputs_file: None,
             texts: Vec::new(),
             media: Vec::new(),
             dropped_outputs: Vec::new(),
-            timings: Timings {
+            timings: PhaseTimings {
                 queued_ms: Some(millis(started.since(self.job.created_at))),
                 preparing_ms: moments.submitted.map(|submitted| millis(submitted.since(started))),
-                ..Timings::default()
+                ..PhaseTimings::default()
             },
             finished_at,
             expires_at: self.parts.expiry(finished_at),
@@ -202,7 +214,7 @@ impl Attempt {
                 retry.reason
             );
             let failure = Failure::new(FailureCode::Poison, message);
-            return self.finish(self.bare(Ending::Failed(failure), moments)).await;
+            return self.finish(self.bare(JobEnding::Failed(failure), moments)).await;
         }
         if retry.refused && self.job.refusals + 1 >= REFUSALS {
             let message = format!(
@@ -210,11 +222,13 @@ impl Attempt {
                 retry.reason
             );
             let failure = Failure::new(FailureCode::InvalidWorkflow, message);
-            return self.finish(self.bare(Ending::Failed(failure), moments)).await;
+            return self.finish(self.bare(JobEnding::Failed(failure), moments)).await;
         }
         if !self.may_retry(retry.counts) {
             let message = format!("given up after {failures} attempts; the last one: {}", retry.reason);
-            return self.finish(self.bare(Ending::Failed(Failure::new(retry.code, message)), moments)).await;
+            return self
+                .finish(self.bare(JobEnding::Failed(Failure::new(retry.code, message)), moments))
+                .await;
         }
         let (now, brief) = (self.now(), retry.brief().to_owned());
         let wait = if retry.counts {
@@ -247,11 +261,11 @@ impl Attempt {
                 self.parts.hub.work_came();
             }
             // Refused when a cancel came meanwhile: the server does not have the job, so it is confirmed.
-            Err(_) => self.finish(self.bare(Ending::Cancelled, moments)).await,
+            Err(_) => self.finish(self.bare(JobEnding::Cancelled, moments)).await,
         }
     }
 
-    async fn finish(&self, finish: Finish) {
+    async fn finish(&self, finish: JobFinish) {
         let id = self.job.prompt_id;
         if self.persist(|| self.parts.store.finish(self.fence(), finish.clone())).await.is_err() {
             tracing::warn!("a late result was dropped: another attempt holds the job");
@@ -259,7 +273,7 @@ impl Attempt {
         }
         let status = finish.ending.status();
         let outcome = match &finish.ending {
-            Ending::Failed(failure) => failure.code.as_str(),
+            JobEnding::Failed(failure) => failure.code.as_str(),
             ending => ending.status().as_str(),
         };
         tracing::info!(outcome, "job ended");
@@ -269,7 +283,7 @@ impl Attempt {
         self.parts.hub.job_changed(id);
     }
 
-    fn measure(&self, timings: &Timings) {
+    fn measure(&self, timings: &PhaseTimings) {
         let phases = [
             ("queued", timings.queued_ms),
             ("preparing", timings.preparing_ms),

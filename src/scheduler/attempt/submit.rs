@@ -4,45 +4,45 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::driver::Trail;
-use super::machine::Delivery;
-use super::outcome::{Verdict, rejected};
-use super::task::{Attempt, Moments};
-use crate::comfy::{Fault, SubmitError};
+use super::driver::AttemptTrace;
+use super::machine::SubmitOutcome;
+use super::outcome::{AttemptOutcome, rejected};
+use super::task::{AttemptTask, Moments};
+use crate::comfy::{CallFault, PromptError};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::rerun::defeat_cache;
 
 /// How a server answered that did not take a job.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct SubmitRefusal {
     /// What it did.
     pub how: &'static str,
     /// Its answer.
-    pub fault: Fault,
+    pub fault: CallFault,
     /// Whether the server judges other submissions, so that this job is suspected.
     pub of_this_job: bool,
 }
 
 /// A refused workflow is its author's matter; the server's words quote its values.
-fn log(error: &SubmitError) {
+fn log(error: &PromptError) {
     match error {
-        SubmitError::Rejected(rejection) => {
+        PromptError::Rejected(rejection) => {
             let node_id = rejection.node_errors.nodes.first().map(|node| &node.node_id);
             tracing::debug!(node_id, "the server refused the workflow");
         }
-        SubmitError::NotDelivered(error)
-        | SubmitError::Denied(error)
-        | SubmitError::ServerError(error)
-        | SubmitError::Ambiguous(error) => tracing::warn!(error = error.brief(), "the submit failed"),
+        PromptError::NotDelivered(error)
+        | PromptError::Denied(error)
+        | PromptError::ServerError(error)
+        | PromptError::Ambiguous(error) => tracing::warn!(error = error.brief(), "the submit failed"),
     }
 }
 
-impl Attempt {
+impl AttemptTask {
     /// Submits the job.
     ///
     /// # Errors
     /// The answer ends the job for good.
-    pub(super) async fn submit(&self, trail: &mut Trail) -> Result<Delivery, Verdict> {
+    pub(super) async fn submit(&self, trail: &mut AttemptTrace) -> Result<SubmitOutcome, AttemptOutcome> {
         let id = self.id();
         let client = self.backend.client();
         // Jobs that were claimed together reach the server as they were claimed, and not as their tasks are run.
@@ -54,38 +54,41 @@ impl Attempt {
             Ok(submitted) if submitted.prompt_id == id => {
                 trail.refused_nodes = submitted.node_errors;
                 let unwanted = !self.job.partial && !trail.refused_nodes.is_empty();
-                return Ok(if unwanted { Delivery::InPart } else { Delivery::Accepted });
+                return Ok(if unwanted { SubmitOutcome::InPart } else { SubmitOutcome::Accepted });
             }
             Ok(other) => return Err(self.too_old(&other.prompt_id).await),
             Err(error) => error,
         };
         log(&error);
         match error {
-            SubmitError::Rejected(rejection) => Err(Verdict::Failed(rejected(&rejection))),
-            SubmitError::NotDelivered(error) => {
+            PromptError::Rejected(rejection) => Err(AttemptOutcome::Failed(rejected(&rejection))),
+            PromptError::NotDelivered(error) => {
                 self.backend.found_down(&error);
-                Ok(Delivery::NotDelivered)
+                Ok(SubmitOutcome::NotDelivered)
             }
-            SubmitError::Denied(error) if error.status() == Some(413) => Err(Verdict::Failed(Failure::new(
-                FailureCode::InvalidWorkflow,
-                format!("the workflow is larger than the server {} takes", self.backend.name()),
-            ))),
-            SubmitError::Denied(error) => {
-                let of_this_job = client.judges_submissions().await;
-                trail.refusal = Some(Refusal { how: "turned the job away", fault: error.fault, of_this_job });
-                Ok(Delivery::TurnedAway)
+            PromptError::Denied(error) if error.status() == Some(413) => {
+                Err(AttemptOutcome::Failed(Failure::new(
+                    FailureCode::InvalidWorkflow,
+                    format!("the workflow is larger than the server {} takes", self.backend.name()),
+                )))
             }
-            SubmitError::ServerError(error) => {
+            PromptError::Denied(error) => {
                 let of_this_job = client.judges_submissions().await;
                 trail.refusal =
-                    Some(Refusal { how: "did not take the job", fault: error.fault, of_this_job });
-                Ok(Delivery::Unclear)
+                    Some(SubmitRefusal { how: "turned the job away", fault: error.fault, of_this_job });
+                Ok(SubmitOutcome::TurnedAway)
             }
-            SubmitError::Ambiguous(error) => {
+            PromptError::ServerError(error) => {
+                let of_this_job = client.judges_submissions().await;
+                trail.refusal =
+                    Some(SubmitRefusal { how: "did not take the job", fault: error.fault, of_this_job });
+                Ok(SubmitOutcome::Unclear)
+            }
+            PromptError::Ambiguous(error) => {
                 let of_this_job = false;
                 trail.refusal =
-                    Some(Refusal { how: "did not take the job", fault: error.fault, of_this_job });
-                Ok(Delivery::Unclear)
+                    Some(SubmitRefusal { how: "did not take the job", fault: error.fault, of_this_job });
+                Ok(SubmitOutcome::Unclear)
             }
         }
     }
@@ -97,7 +100,7 @@ impl Attempt {
     }
 
     /// A ComfyUI that runs jobs under ids of its own making cannot be asked for them after a crash.
-    async fn too_old(&self, its_id: &str) -> Verdict {
+    async fn too_old(&self, its_id: &str) -> AttemptOutcome {
         let client = self.backend.client();
         for withdrawn in [client.delete_queued(its_id).await, client.interrupt(its_id).await] {
             if let Err(error) = withdrawn {
@@ -108,6 +111,6 @@ impl Attempt {
             "the server {} is too old: it does not take the job's prompt_id; update its ComfyUI",
             self.backend.name()
         );
-        Verdict::Failed(Failure::new(FailureCode::BackendLost, message))
+        AttemptOutcome::Failed(Failure::new(FailureCode::BackendLost, message))
     }
 }

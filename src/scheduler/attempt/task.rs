@@ -5,22 +5,22 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::driver::Trail;
+use super::driver::AttemptTrace;
 use super::machine::EarlyEnd;
-use super::outcome::Verdict;
+use super::outcome::AttemptOutcome;
 use crate::comfy::HistoryStatus;
 use crate::domain::outputs::OutputNames;
 use crate::domain::progress::ProgressTracker;
 use crate::domain::time::UnixMillis;
 use crate::domain::workflow::Workflow;
-use crate::pool::{AttemptFeed, Backend, RunOutcome, Turn};
-use crate::scheduler::Parts;
-use crate::scheduler::dispatch::Run;
+use crate::pool::{AttemptFeed, Backend, RunOutcome, SubmitTurn};
+use crate::scheduler::SchedulerDeps;
+use crate::scheduler::dispatch::RunObservation;
 use crate::store::ClaimedJob;
 
 /// How an attempt comes into this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::scheduler) enum Origin {
+pub(in crate::scheduler) enum AttemptOrigin {
     /// Claimed by it: to be submitted.
     Fresh,
     /// Taken over from an earlier process: perhaps submitted, perhaps ended.
@@ -29,8 +29,8 @@ pub(in crate::scheduler) enum Origin {
 
 /// An attempt under way.
 #[derive(Debug)]
-pub(in crate::scheduler) struct Attempt {
-    pub parts: Arc<Parts>,
+pub(in crate::scheduler) struct AttemptTask {
+    pub parts: Arc<SchedulerDeps>,
     pub backend: Arc<Backend>,
     pub job: ClaimedJob,
     pub feed: Arc<AttemptFeed>,
@@ -38,9 +38,9 @@ pub(in crate::scheduler) struct Attempt {
     /// It is wanted back while it only waits in its server's queue.
     pub recall: CancellationToken,
     /// Its place among the jobs that its server is to be given.
-    pub turn: Turn,
+    pub turn: SubmitTurn,
     pub names: OutputNames,
-    /// As [`Attempt::output_nodes`], if the classes were known when it began.
+    /// As [`AttemptTask::output_nodes`], if the classes were known when it began.
     known_output_nodes: Vec<String>,
 }
 
@@ -51,9 +51,9 @@ pub(in crate::scheduler) struct Moments {
     pub submitted: Option<UnixMillis>,
 }
 
-impl Attempt {
+impl AttemptTask {
     /// Makes it known to whoever waits for it.
-    pub fn begin(parts: Arc<Parts>, backend: Arc<Backend>, job: ClaimedJob) -> Self {
+    pub fn begin(parts: Arc<SchedulerDeps>, backend: Arc<Backend>, job: ClaimedJob) -> Self {
         // The graph was checked when it was accepted; one that is not readable any more only loses its names.
         let workflow = Workflow::parse(job.graph.get()).ok();
         let names = workflow.as_ref().map(OutputNames::of).unwrap_or_default();
@@ -72,15 +72,15 @@ impl Attempt {
     }
 
     /// Runs it to its end, or until `stopping`: then the job stays as it is for the next start.
-    pub async fn run(self, origin: Origin, stopping: CancellationToken) -> Run {
+    pub async fn run(self, origin: AttemptOrigin, stopping: CancellationToken) -> RunObservation {
         tokio::select! {
             biased;
-            () = stopping.cancelled() => Run::Nothing,
+            () = stopping.cancelled() => RunObservation::Nothing,
             run = self.to_its_end(origin) => run,
         }
     }
 
-    async fn to_its_end(&self, origin: Origin) -> Run {
+    async fn to_its_end(&self, origin: AttemptOrigin) -> RunObservation {
         self.parts.hub.job_changed(self.job.prompt_id);
         self.clear_leftovers(origin).await;
         let (verdict, trail) = self.drive(origin).await;
@@ -88,30 +88,30 @@ impl Attempt {
         self.settle(verdict, &trail).await
     }
 
-    async fn drive(&self, origin: Origin) -> (Verdict, Trail) {
-        if origin == Origin::Adopted {
+    async fn drive(&self, origin: AttemptOrigin) -> (AttemptOutcome, AttemptTrace) {
+        if origin == AttemptOrigin::Adopted {
             self.turn.pass();
             return self.follow(origin).await;
         }
         if self.cancel.is_cancelled() {
             self.turn.pass();
-            return (Verdict::Cancelled, Trail::default());
+            return (AttemptOutcome::Cancelled, AttemptTrace::default());
         }
         match self.prepare().await {
-            Err(verdict) => (verdict, Trail::default()),
+            Err(verdict) => (verdict, AttemptTrace::default()),
             Ok(()) => self.follow(origin).await,
         }
     }
 
     /// Sees to it that the server can run the job and has its files.
-    async fn prepare(&self) -> Result<(), Verdict> {
+    async fn prepare(&self) -> Result<(), AttemptOutcome> {
         self.suits().await?;
         self.bring_files().await
     }
 
     /// Removes what an attempt before this one fetched: nothing of it is in any result.
-    async fn clear_leftovers(&self, origin: Origin) {
-        if (origin == Origin::Adopted || self.job.attempt.number > 1)
+    async fn clear_leftovers(&self, origin: AttemptOrigin) {
+        if (origin == AttemptOrigin::Adopted || self.job.attempt.number > 1)
             && let Err(error) = self.parts.media.remove(self.job.prompt_id).await
         {
             tracing::warn!(%error, "files of an earlier attempt stay behind");
@@ -149,20 +149,22 @@ fn output_nodes(workflow: &Workflow<'_>, backend: &Backend) -> Vec<String> {
 }
 
 /// What a verdict says of the server.
-fn outcome(verdict: &Verdict) -> RunOutcome {
+fn outcome(verdict: &AttemptOutcome) -> RunOutcome {
     match verdict {
-        Verdict::Ended { entry, .. } if entry.status == HistoryStatus::Success => RunOutcome::Completed,
-        Verdict::Ended { early: Some(EarlyEnd::Stall), .. } => {
+        AttemptOutcome::Ended { entry, .. } if entry.status == HistoryStatus::Success => {
+            RunOutcome::Completed
+        }
+        AttemptOutcome::Ended { early: Some(EarlyEnd::Stall), .. } => {
             RunOutcome::ServerFault("a run showed no progress".to_owned())
         }
-        Verdict::Retry(retry) if retry.counts && !retry.refused => {
+        AttemptOutcome::Retry(retry) if retry.counts && !retry.refused => {
             RunOutcome::ServerFault(retry.brief().to_owned())
         }
         _ => RunOutcome::Failed,
     }
 }
 
-impl Drop for Attempt {
+impl Drop for AttemptTask {
     fn drop(&mut self) {
         self.backend.close_feed(self.job.attempt.id);
         self.parts.hub.ended(self.job.prompt_id);

@@ -5,28 +5,28 @@ use std::io;
 
 use futures_util::TryStreamExt;
 
-use super::outcome::{Retry, Verdict};
-use super::task::Attempt;
-use crate::comfy::{ComfyError, Upload};
+use super::outcome::{AttemptOutcome, Retry};
+use super::task::AttemptTask;
+use crate::comfy::{ComfyError, InputUpload};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::input::StoredInput;
 
-impl Attempt {
+impl AttemptTask {
     /// Brings every file that the server has not.
-    pub(super) async fn bring_files(&self) -> Result<(), Verdict> {
+    pub(super) async fn bring_files(&self) -> Result<(), AttemptOutcome> {
         for file in &self.job.files {
             tokio::select! {
                 brought = self.bring(file) => brought?,
                 () = self.cancel.cancelled() => {
                     self.turn.pass();
-                    return Err(Verdict::Cancelled);
+                    return Err(AttemptOutcome::Cancelled);
                 }
             }
         }
         Ok(())
     }
 
-    async fn bring(&self, file: &StoredInput) -> Result<(), Verdict> {
+    async fn bring(&self, file: &StoredInput) -> Result<(), AttemptOutcome> {
         let there = self.backend.client().input_size(&file.name).await;
         if there.map_err(|error| self.not_brought(file, &error))? == Some(file.bytes) {
             return Ok(());
@@ -37,43 +37,45 @@ impl Attempt {
         // Another name: one of ours was there with other bytes, as a crash leaves them.
         if name != file.name && self.upload(file, true).await? != file.name {
             let reason = format!("the server {} stores files under other names", self.backend.name());
-            return Err(Verdict::Retry(Retry::lost(reason)));
+            return Err(AttemptOutcome::Retry(Retry::lost(reason)));
         }
         Ok(())
     }
 
     /// The name under which the server has it.
-    async fn upload(&self, file: &StoredInput, overwrite: bool) -> Result<String, Verdict> {
+    async fn upload(&self, file: &StoredInput, overwrite: bool) -> Result<String, AttemptOutcome> {
         let lost = |why: String| {
             let message = format!("the gateway has lost the file {}: {why}; submit the job again", file.name);
-            Verdict::Failed(Failure::new(FailureCode::InputUnavailable, message))
+            AttemptOutcome::Failed(Failure::new(FailureCode::InputUnavailable, message))
         };
         let bytes = self.parts.media.read_input(&file.sha256, 0..file.bytes).await;
         let bytes =
             bytes.map_err(|error| lost(error.to_string()))?.ok_or_else(|| lost("it is gone".to_owned()))?;
-        let upload = Upload::stream(&file.name, Some(file.bytes), bytes.map_err(io::Error::other));
+        let upload = InputUpload::stream(&file.name, Some(file.bytes), bytes.map_err(io::Error::other));
         match self.backend.client().upload(upload.overwrite(overwrite)).await {
             Ok(uploaded) => Ok(uploaded.input_value()),
             Err(error) => Err(self.not_brought(file, &error)),
         }
     }
 
-    fn not_brought(&self, file: &StoredInput, error: &ComfyError) -> Verdict {
+    fn not_brought(&self, file: &StoredInput, error: &ComfyError) -> AttemptOutcome {
         self.turn.pass();
         let server = self.backend.name();
         tracing::warn!(%error, file = file.name, "a file did not reach the server");
         if error.is_unreachable() {
             self.backend.found_down(error);
-            return Verdict::Retry(Retry::not_run(format!("the server {server} could not be reached")));
+            return AttemptOutcome::Retry(Retry::not_run(format!(
+                "the server {server} could not be reached"
+            )));
         }
         if error.status() == Some(413) {
             let message = format!(
                 "a file of {} bytes is larger than the server {server} takes; start its ComfyUI with a larger --max-upload-size",
                 file.bytes
             );
-            return Verdict::Failed(Failure::new(FailureCode::InputUnavailable, message));
+            return AttemptOutcome::Failed(Failure::new(FailureCode::InputUnavailable, message));
         }
-        Verdict::Retry(Retry::lost(format!(
+        AttemptOutcome::Retry(Retry::lost(format!(
             "the server {server} did not take a file of the job ({})",
             error.fault
         )))

@@ -3,17 +3,17 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::group::{Blocked, GroupKey};
-use super::line::Line;
-use super::place::Servers;
-use super::server::Server;
-use super::times::Times;
+use super::group::{BlockedReason, GroupKey};
+use super::line::WaitingQueue;
+use super::place::BackendQueues;
+use super::server::BackendQueue;
+use super::times::RunEstimates;
 use crate::domain::id::PromptId;
 use crate::domain::time::UnixMillis;
 
 /// What a job may expect.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Expectation {
+pub struct JobForecast {
     /// Jobs that are due before it, while it waits.
     pub position: Option<u64>,
     /// When it is expected to start; `None` while runs like those before it were never seen.
@@ -21,37 +21,42 @@ pub struct Expectation {
     /// When it is expected to end.
     pub end: Option<UnixMillis>,
     /// Why no server takes it now.
-    pub blocked: Option<Blocked>,
+    pub blocked: Option<BlockedReason>,
 }
 
 /// What every waiting job, and every one that was handed out, may expect.
 #[derive(Debug, Clone, Default)]
-pub struct Forecast {
-    waiting: HashMap<PromptId, Expectation>,
+pub struct QueueForecast {
+    waiting: HashMap<PromptId, JobForecast>,
     ends: HashMap<PromptId, UnixMillis>,
 }
 
-impl Forecast {
+impl QueueForecast {
     /// What is expected of a job, waiting or handed out.
     #[must_use]
-    pub fn expectation(&self, id: PromptId) -> Option<Expectation> {
+    pub fn expectation(&self, id: PromptId) -> Option<JobForecast> {
         if let Some(prospect) = self.waiting.get(&id) {
             return Some(prospect.clone());
         }
         let end = self.ends.get(&id)?;
-        Some(Expectation { position: None, start: None, end: Some(*end), blocked: None })
+        Some(JobForecast { position: None, start: None, end: Some(*end), blocked: None })
     }
 }
 
 /// A server, and when it will be through with what it has; unknown if it is not known how long that takes.
-struct Lane<'s> {
-    server: &'s Server,
+struct BackendLane<'s> {
+    server: &'s BackendQueue,
     free_at: Option<UnixMillis>,
 }
 
-pub(super) fn forecast(line: &Line, servers: &Servers, times: &Times, now: UnixMillis) -> Forecast {
-    let mut forecast = Forecast::default();
-    let mut lanes: Vec<Lane<'_>> = Vec::new();
+pub(super) fn forecast(
+    line: &WaitingQueue,
+    servers: &BackendQueues,
+    times: &RunEstimates,
+    now: UnixMillis,
+) -> QueueForecast {
+    let mut forecast = QueueForecast::default();
+    let mut lanes: Vec<BackendLane<'_>> = Vec::new();
     for server in servers.values() {
         let mut at = Some(now);
         for job in &server.jobs {
@@ -59,10 +64,10 @@ pub(super) fn forecast(line: &Line, servers: &Servers, times: &Times, now: UnixM
             forecast.ends.extend(at.map(|at| (job.id, at)));
         }
         if server.is_open() {
-            lanes.push(Lane { server, free_at: at.filter(|_| server.view.foreign == 0) });
+            lanes.push(BackendLane { server, free_at: at.filter(|_| server.view.foreign == 0) });
         }
     }
-    let mut blocked: HashMap<*const GroupKey, Option<Blocked>> = HashMap::new();
+    let mut blocked: HashMap<*const GroupKey, Option<BlockedReason>> = HashMap::new();
     for (position, entry) in (0u64..).zip(line.in_order(|needs| times.guess(needs))) {
         let blocked = blocked
             .entry(std::sync::Arc::as_ptr(&entry.key))
@@ -74,14 +79,14 @@ pub(super) fn forecast(line: &Line, servers: &Servers, times: &Times, now: UnixM
             .min_by_key(|lane| (lane.free_at.is_none(), lane.free_at));
         let expected = times.expect(&entry.needs, false);
         let (start, end) = first_free.map_or((None, None), |lane| take(lane, expected, entry.not_before));
-        forecast.waiting.insert(entry.id, Expectation { position: Some(position), start, end, blocked });
+        forecast.waiting.insert(entry.id, JobForecast { position: Some(position), start, end, blocked });
     }
     forecast
 }
 
 /// Puts a job at the end of a lane.
 fn take(
-    lane: &mut Lane<'_>,
+    lane: &mut BackendLane<'_>,
     expected: Option<Duration>,
     not_before: UnixMillis,
 ) -> (Option<UnixMillis>, Option<UnixMillis>) {

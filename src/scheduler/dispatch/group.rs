@@ -1,6 +1,6 @@
 //! Jobs that any server treats alike: what they may run on, and what they need loaded.
 
-use super::server::Server;
+use super::server::BackendQueue;
 use crate::domain::id::BackendName;
 use crate::store::QueuedJob;
 
@@ -23,7 +23,7 @@ pub(super) struct GroupKey {
 
 /// Why no server may run a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Blocked {
+pub enum BlockedReason {
     /// There is no server.
     NoServers,
     /// The caller asked for a server that there is not.
@@ -51,49 +51,59 @@ impl GroupKey {
     }
 
     /// Whether a server may run them at all.
-    pub fn may_run_on(&self, server: &Server) -> bool {
+    pub fn may_run_on(&self, server: &BackendQueue) -> bool {
         self.is_asked_for(server) && !self.not_on.contains(&server.view.name)
     }
 
-    fn is_asked_for(&self, server: &Server) -> bool {
+    fn is_asked_for(&self, server: &BackendQueue) -> bool {
         self.backend.as_ref().is_none_or(|name| *name == server.view.name) && self.has_labels(server)
     }
 
-    fn has_labels(&self, server: &Server) -> bool {
+    fn has_labels(&self, server: &BackendQueue) -> bool {
         self.labels.iter().all(|label| server.view.labels.contains(label))
     }
 
     /// Whether it has the memory they need, as far as is known.
-    pub fn fits(&self, server: &Server) -> bool {
+    pub fn fits(&self, server: &BackendQueue) -> bool {
         self.outgrown.is_none_or(|outgrown| server.view.vram.is_none_or(|vram| vram > outgrown))
     }
 
     /// Whether their last attempt failed there.
-    pub fn failed_there(&self, server: &Server) -> bool {
+    pub fn failed_there(&self, server: &BackendQueue) -> bool {
         self.failed_on.as_ref() == Some(&server.view.name)
     }
 
     /// Why none of `servers` may run them now; `None` if one may.
-    pub fn blocked<'s>(&self, servers: impl Iterator<Item = &'s Server> + Clone) -> Option<Blocked> {
+    pub fn blocked<'s>(
+        &self,
+        servers: impl Iterator<Item = &'s BackendQueue> + Clone,
+    ) -> Option<BlockedReason> {
         let servers = servers.filter(|server| !server.gone);
-        let names =
-            |servers: Vec<&Server>| servers.into_iter().map(|server| server.view.name.clone()).collect();
-        let able: Vec<&Server> = servers.clone().filter(|server| self.may_run_on(server)).collect();
+        let names = |servers: Vec<&BackendQueue>| {
+            servers.into_iter().map(|server| server.view.name.clone()).collect()
+        };
+        let able: Vec<&BackendQueue> = servers.clone().filter(|server| self.may_run_on(server)).collect();
         if able.iter().any(|server| server.is_open()) {
             return None;
         }
         if !able.is_empty() {
-            return Some(Blocked::Away(names(able)));
+            return Some(BlockedReason::Away(names(able)));
         }
         if servers.clone().next().is_none() {
-            return Some(Blocked::NoServers);
+            return Some(BlockedReason::NoServers);
         }
-        let asked_for: Vec<&Server> = servers.clone().filter(|server| self.is_asked_for(server)).collect();
+        let asked_for: Vec<&BackendQueue> =
+            servers.clone().filter(|server| self.is_asked_for(server)).collect();
         if !asked_for.is_empty() {
-            return Some(Blocked::Unable(names(asked_for)));
+            return Some(BlockedReason::Unable(names(asked_for)));
         }
         let backend = self.backend.clone();
         let absent = backend.filter(|name| servers.clone().all(|server| server.view.name != *name));
-        Some(absent.map_or_else(|| Blocked::NoSuchLabels(self.labels.clone()), Blocked::NoSuchBackend))
+        Some(
+            absent.map_or_else(
+                || BlockedReason::NoSuchLabels(self.labels.clone()),
+                BlockedReason::NoSuchBackend,
+            ),
+        )
     }
 }

@@ -12,28 +12,28 @@ use std::time::Duration;
 
 use super::group::GroupKey;
 use crate::domain::id::PromptId;
-use crate::domain::needs::Needs;
+use crate::domain::needs::JobNeeds;
 use crate::domain::retry::is_due;
 use crate::domain::time::UnixMillis;
 use crate::store::QueuedJob;
 
 /// A caller, as one reference for all its jobs.
-pub(super) type Caller = Arc<str>;
+pub(super) type CallerName = Arc<str>;
 
 /// What orders the jobs of one priority: the caller's virtual time in microseconds, then their acceptance.
-pub(super) type Tag = (u64, i64);
+pub(super) type FairTag = (u64, i64);
 
 /// Callers of one priority that are remembered although none of their jobs waits.
 const REMEMBERED: usize = 1_024;
 
 /// A waiting job.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct WaitingJob {
     pub id: PromptId,
     pub seq: i64,
     pub priority: i32,
-    pub caller: Caller,
-    pub needs: Arc<Needs>,
+    pub caller: CallerName,
+    pub needs: Arc<JobNeeds>,
     pub key: Arc<GroupKey>,
     pub not_before: UnixMillis,
     pub awaits_inputs: bool,
@@ -41,34 +41,34 @@ pub(super) struct Entry {
 
 /// The jobs of one group and priority that could be claimed now.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Group {
-    jobs: HashMap<Caller, BTreeSet<(i64, PromptId)>>,
+pub(super) struct JobGroup {
+    jobs: HashMap<CallerName, BTreeSet<(i64, PromptId)>>,
     /// Each caller's virtual time and first job.
-    heads: BTreeSet<(u64, i64, PromptId, Caller)>,
+    heads: BTreeSet<(u64, i64, PromptId, CallerName)>,
     /// Since when its first job is passed over in favour of later ones.
     pub passed_since: Option<UnixMillis>,
     /// Since when its first job is kept from a free server that could take it.
     pub held_since: Option<UnixMillis>,
     /// What one of its jobs needs.
-    pub sample: Option<Arc<Needs>>,
+    pub sample: Option<Arc<JobNeeds>>,
 }
 
-impl Group {
+impl JobGroup {
     /// Its first job and what orders it among the other groups'.
-    pub fn head(&self) -> Option<(Tag, PromptId)> {
+    pub fn head(&self) -> Option<(FairTag, PromptId)> {
         self.heads.first().map(|(virtual_time, seq, id, _)| ((*virtual_time, *seq), *id))
     }
 
-    fn head_of(&self, caller: &Caller) -> Option<(i64, PromptId)> {
+    fn head_of(&self, caller: &CallerName) -> Option<(i64, PromptId)> {
         self.jobs.get(caller)?.first().copied()
     }
 
     /// Lets `change` happen to a caller's jobs or time while its head is out of the order.
     fn reorder(
         &mut self,
-        caller: &Caller,
+        caller: &CallerName,
         (before, after): (u64, u64),
-        change: impl FnOnce(&mut HashMap<Caller, BTreeSet<(i64, PromptId)>>),
+        change: impl FnOnce(&mut HashMap<CallerName, BTreeSet<(i64, PromptId)>>),
     ) {
         if let Some((seq, id)) = self.head_of(caller) {
             self.heads.remove(&(before, seq, id, caller.clone()));
@@ -81,7 +81,7 @@ impl Group {
 }
 
 #[derive(Debug, Clone, Default)]
-struct Share {
+struct CallerShare {
     /// Microseconds.
     virtual_time: u64,
     /// The groups in which jobs of the caller wait.
@@ -90,28 +90,28 @@ struct Share {
 
 /// The jobs of one priority.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Level {
-    pub groups: BTreeMap<Arc<GroupKey>, Group>,
-    shares: HashMap<Caller, Share>,
+pub(super) struct PriorityLevel {
+    pub groups: BTreeMap<Arc<GroupKey>, JobGroup>,
+    shares: HashMap<CallerName, CallerShare>,
     /// The virtual time of whoever was served last.
     clock: u64,
 }
 
 /// All waiting jobs.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Line {
-    entries: HashMap<PromptId, Entry>,
-    levels: BTreeMap<Reverse<i32>, Level>,
+pub(super) struct WaitingQueue {
+    entries: HashMap<PromptId, WaitingJob>,
+    levels: BTreeMap<Reverse<i32>, PriorityLevel>,
     /// Jobs whose moment has not come.
     delayed: BTreeSet<(UnixMillis, PromptId)>,
     keys: BTreeSet<Arc<GroupKey>>,
-    callers: BTreeSet<Caller>,
+    callers: BTreeSet<CallerName>,
 }
 
-impl Line {
+impl WaitingQueue {
     /// A job waits, or waits otherwise than before.
     pub fn put(&mut self, job: &QueuedJob, outgrown: Option<u64>, now: UnixMillis) {
-        let entry = Entry {
+        let entry = WaitingJob {
             id: job.prompt_id,
             seq: job.place.seq,
             priority: job.priority,
@@ -128,7 +128,7 @@ impl Line {
         }
     }
 
-    fn insert(&mut self, entry: Entry, now: UnixMillis) {
+    fn insert(&mut self, entry: WaitingJob, now: UnixMillis) {
         if !is_due(entry.not_before, now) {
             self.delayed.insert((entry.not_before, entry.id));
         } else if !entry.awaits_inputs {
@@ -137,12 +137,12 @@ impl Line {
         self.entries.insert(entry.id, entry);
     }
 
-    fn level(&mut self, priority: i32) -> &mut Level {
+    fn level(&mut self, priority: i32) -> &mut PriorityLevel {
         self.levels.entry(Reverse(priority)).or_default()
     }
 
     /// A job does not wait any more.
-    pub fn remove(&mut self, id: PromptId) -> Option<Entry> {
+    pub fn remove(&mut self, id: PromptId) -> Option<WaitingJob> {
         let entry = self.entries.remove(&id)?;
         if !self.delayed.remove(&(entry.not_before, id)) && !entry.awaits_inputs {
             self.take_from_level(&entry, None);
@@ -152,14 +152,14 @@ impl Line {
     }
 
     /// A job is handed out: its caller is charged `cost`.
-    pub fn serve(&mut self, id: PromptId, cost: Duration) -> Option<Entry> {
+    pub fn serve(&mut self, id: PromptId, cost: Duration) -> Option<WaitingJob> {
         let entry = self.entries.remove(&id)?;
         self.take_from_level(&entry, Some(cost));
         self.tidy();
         Some(entry)
     }
 
-    fn take_from_level(&mut self, entry: &Entry, cost: Option<Duration>) {
+    fn take_from_level(&mut self, entry: &WaitingJob, cost: Option<Duration>) {
         let level = self.level(entry.priority);
         level.take(entry, cost.map(|cost| u64::try_from(cost.as_micros()).unwrap_or(u64::MAX).max(1)));
         if level.shares.is_empty() {
@@ -194,14 +194,14 @@ impl Line {
     }
 
     /// Puts every job for which `change` makes another group into that.
-    pub fn regroup(&mut self, now: UnixMillis, change: impl Fn(&Entry) -> Option<GroupKey>) {
+    pub fn regroup(&mut self, now: UnixMillis, change: impl Fn(&WaitingJob) -> Option<GroupKey>) {
         let changed: Vec<_> =
             self.entries.values().filter_map(|entry| Some((entry.id, change(entry)?))).collect();
         for (id, key) in changed {
             let passed_since = self.group_of(id).and_then(|group| group.passed_since);
             if let Some(entry) = self.remove(id) {
                 let key = shared(&mut self.keys, Arc::new(key));
-                self.insert(Entry { key, ..entry }, now);
+                self.insert(WaitingJob { key, ..entry }, now);
             }
             // It was passed over all the same.
             if let (Some(since), Some(group)) = (passed_since, self.group_of(id)) {
@@ -211,22 +211,22 @@ impl Line {
     }
 
     /// The group in which a job stands, if it could be claimed.
-    fn group_of(&mut self, id: PromptId) -> Option<&mut Group> {
+    fn group_of(&mut self, id: PromptId) -> Option<&mut JobGroup> {
         let entry = self.entries.get(&id)?;
         self.levels.get_mut(&Reverse(entry.priority))?.groups.get_mut(&entry.key)
     }
 
     /// The jobs that could be claimed, the highest priority first.
-    pub fn levels_mut(&mut self) -> impl Iterator<Item = (i32, &mut Level)> {
+    pub fn levels_mut(&mut self) -> impl Iterator<Item = (i32, &mut PriorityLevel)> {
         self.levels.iter_mut().map(|(priority, level)| (priority.0, level))
     }
 
     /// The same, to look at.
-    pub fn levels(&self) -> impl Iterator<Item = &Level> {
+    pub fn levels(&self) -> impl Iterator<Item = &PriorityLevel> {
         self.levels.values()
     }
 
-    pub fn get(&self, id: PromptId) -> Option<&Entry> {
+    pub fn get(&self, id: PromptId) -> Option<&WaitingJob> {
         self.entries.get(&id)
     }
 
@@ -236,12 +236,12 @@ impl Line {
 
     /// All jobs in the order in which they would be served one after the other, those that wait for files or for their
     /// moment included.
-    pub fn in_order(&self, cost: impl Fn(&Needs) -> Duration) -> Vec<&Entry> {
-        let mut by_share: BTreeMap<(Reverse<i32>, &Caller), Vec<&Entry>> = BTreeMap::new();
+    pub fn in_order(&self, cost: impl Fn(&JobNeeds) -> Duration) -> Vec<&WaitingJob> {
+        let mut by_share: BTreeMap<(Reverse<i32>, &CallerName), Vec<&WaitingJob>> = BTreeMap::new();
         for entry in self.entries.values() {
             by_share.entry((Reverse(entry.priority), &entry.caller)).or_default().push(entry);
         }
-        let mut tagged: Vec<(Reverse<i32>, u64, i64, &Entry)> = Vec::with_capacity(self.entries.len());
+        let mut tagged: Vec<(Reverse<i32>, u64, i64, &WaitingJob)> = Vec::with_capacity(self.entries.len());
         for ((priority, caller), mut entries) in by_share {
             entries.sort_unstable_by_key(|entry| entry.seq);
             let level = self.levels.get(&priority);
@@ -257,14 +257,14 @@ impl Line {
     }
 }
 
-impl Level {
-    fn time_of(&self, caller: &Caller) -> u64 {
+impl PriorityLevel {
+    fn time_of(&self, caller: &CallerName) -> u64 {
         self.shares.get(caller).map_or(self.clock, |share| {
             if share.groups.is_empty() { share.virtual_time.max(self.clock) } else { share.virtual_time }
         })
     }
 
-    fn add(&mut self, entry: &Entry) {
+    fn add(&mut self, entry: &WaitingJob) {
         let virtual_time = self.time_of(&entry.caller);
         let share = self.shares.entry(entry.caller.clone()).or_default();
         share.virtual_time = virtual_time;
@@ -277,7 +277,7 @@ impl Level {
     }
 
     /// Takes a job out; its caller's virtual time goes on by `cost`, if it is served.
-    fn take(&mut self, entry: &Entry, cost: Option<u64>) {
+    fn take(&mut self, entry: &WaitingJob, cost: Option<u64>) {
         let Some(share) = self.shares.get_mut(&entry.caller) else { return };
         let before = share.virtual_time;
         let after = before.saturating_add(cost.unwrap_or(0));

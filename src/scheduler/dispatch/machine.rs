@@ -1,36 +1,36 @@
-//! The dispatcher as a pure machine: what it learns goes in as an [`Event`], what it does comes out as [`Action`]s.
+//! The dispatcher as a pure machine: what it learns goes in as an [`DispatchEvent`], what it does comes out as [`DispatchAction`]s.
 //! No I/O, no clock, no randomness: the same events at the same moments give the same actions.
 //!
 //! It keeps the waiting jobs in memory, in the order in which they are due ([`line`]), what each server was given
-//! ([`server`]), and what runs took ([`times`]). The store stays the truth: the machine hands out jobs of which the store
+//! ([`super::server`]), and what runs took ([`super::times`]). The store stays the truth: the machine hands out jobs of which the store
 //! has told, and a claim that the store refuses puts nothing at stake.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::forecast::{self, Forecast};
+use super::forecast::{self, QueueForecast};
 use super::group::GroupKey;
-use super::line::Line;
-use super::place::{Choice, Servers};
+use super::line::WaitingQueue;
+use super::place::{BackendQueues, PlacementChoice};
 use super::recall;
-use super::server::{Server, ServerView};
-use super::settings::Settings;
-use super::times::{Run, Times};
+use super::server::{BackendQueue, BackendSnapshot};
+use super::settings::DispatchSettings;
+use super::times::{RunEstimates, RunObservation};
 use crate::domain::id::{BackendName, PromptId};
-use crate::domain::needs::Needs;
+use crate::domain::needs::JobNeeds;
 use crate::domain::time::UnixMillis;
 use crate::store::QueuedJob;
 
 /// What the dispatcher learns.
 #[derive(Debug, Clone)]
-pub enum Event {
+pub enum DispatchEvent {
     /// These jobs wait, or wait otherwise than before.
     Queued(Vec<QueuedJob>),
     /// These jobs wait no more: cancelled, expired, failed before they ran.
     Left(Vec<PromptId>),
     /// All servers of the pool.
-    Servers(Vec<ServerView>),
+    Servers(Vec<BackendSnapshot>),
     /// An attempt of an earlier process goes on at that server.
     Adopted {
         /// The job.
@@ -38,7 +38,7 @@ pub enum Event {
         /// Its server.
         backend: BackendName,
         /// What it asks of a server.
-        needs: Needs,
+        needs: JobNeeds,
     },
     /// What came of a claim: each job that was asked for, and whether its attempt has begun.
     Claimed(Vec<(PromptId, BackendName, bool)>),
@@ -49,7 +49,7 @@ pub enum Event {
         /// Its server.
         backend: BackendName,
         /// What is to be learned from it.
-        run: Run,
+        run: RunObservation,
     },
     /// What servers can run has changed: any may be asked again.
     CapabilitiesChanged,
@@ -60,7 +60,7 @@ pub enum Event {
 /// What the dispatcher does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
-pub enum Action {
+pub enum DispatchAction {
     /// Claim each of these jobs for that server, in this order.
     Claim(Vec<(PromptId, BackendName)>),
     /// Ask a job back that waits in its server's queue: another server has nothing to do.
@@ -69,19 +69,19 @@ pub enum Action {
 
 /// What the dispatcher knows.
 #[derive(Debug, Clone, Default)]
-pub struct State {
-    settings: Settings,
-    line: Line,
-    servers: Servers,
-    times: Times,
+pub struct DispatchState {
+    settings: DispatchSettings,
+    line: WaitingQueue,
+    servers: BackendQueues,
+    times: RunEstimates,
     /// The moment of the last event.
     last: UnixMillis,
 }
 
-impl State {
+impl DispatchState {
     /// Nothing waits and no server is known yet; `times` is what was learned before.
     #[must_use]
-    pub fn new(settings: Settings, times: Times) -> Self {
+    pub fn new(settings: DispatchSettings, times: RunEstimates) -> Self {
         Self { settings, times, ..Self::default() }
     }
 
@@ -118,7 +118,7 @@ impl State {
         self.times.take_changed()
     }
 
-    /// When [`Event::Tick`] is due at the latest; `None` while only other events can change anything.
+    /// When [`DispatchEvent::Tick`] is due at the latest; `None` while only other events can change anything.
     #[must_use]
     pub fn next_wake(&self, now: UnixMillis) -> Option<UnixMillis> {
         let rooms = self.servers.values().filter_map(|server| server.room_at(now));
@@ -137,7 +137,7 @@ impl State {
 
     /// When all waiting jobs are expected to be run, and what stands in their way.
     #[must_use]
-    pub fn forecast(&self, now: UnixMillis) -> Forecast {
+    pub fn forecast(&self, now: UnixMillis) -> QueueForecast {
         forecast::forecast(&self.line, &self.servers, &self.times, now)
     }
 
@@ -146,29 +146,29 @@ impl State {
         id: PromptId,
         backend: &BackendName,
         key: Arc<GroupKey>,
-        needs: Arc<Needs>,
+        needs: Arc<JobNeeds>,
         now: UnixMillis,
     ) {
         let server = self.servers.entry(backend.clone()).or_insert_with(|| {
             // An attempt may be taken over before the pool has told of its server.
-            let mut server = Server::new(ServerView::absent(backend.clone()));
+            let mut server = BackendQueue::new(BackendSnapshot::absent(backend.clone()));
             server.gone = true;
             server
         });
         server.give(id, key, needs, &self.times, now);
     }
 
-    fn take_back(&mut self, id: PromptId, backend: &BackendName, run: Run, now: UnixMillis) {
+    fn take_back(&mut self, id: PromptId, backend: &BackendName, run: RunObservation, now: UnixMillis) {
         let Some(server) = self.servers.get_mut(backend) else { return };
         let Some(job) = server.take_back(id, now) else { return };
         match run {
-            Run::Took(took) => {
+            RunObservation::Took(took) => {
                 self.times.ran(&job.needs, job.cold, took, now);
                 if !job.needs.models.is_empty() {
                     server.loaded.clone_from(&job.needs.models);
                 }
             }
-            Run::OutOfMemory => {
+            RunObservation::OutOfMemory => {
                 server.loaded.clear();
                 let vram = server.view.vram;
                 if vram.is_some_and(|vram| self.times.ran_out(&job.needs, vram, now)) {
@@ -178,7 +178,7 @@ impl State {
                     });
                 }
             }
-            Run::Nothing => {}
+            RunObservation::Nothing => {}
         }
         if server.gone && server.jobs.is_empty() {
             self.servers.remove(backend);
@@ -197,7 +197,7 @@ impl State {
         }
     }
 
-    fn set_servers(&mut self, views: Vec<ServerView>) {
+    fn set_servers(&mut self, views: Vec<BackendSnapshot>) {
         let mut views: BTreeMap<_, _> = views.into_iter().map(|view| (view.name.clone(), view)).collect();
         self.servers.retain(|name, server| {
             if let Some(view) = views.remove(name) {
@@ -207,13 +207,14 @@ impl State {
             server.gone = true;
             !server.jobs.is_empty()
         });
-        self.servers.extend(views.into_iter().map(|(name, view)| (name, Server::new(view))));
+        self.servers.extend(views.into_iter().map(|(name, view)| (name, BackendQueue::new(view))));
     }
 
     fn claims(&mut self, now: UnixMillis) -> Vec<(PromptId, BackendName)> {
         let mut claims = Vec::new();
         loop {
-            let choice = Choice { servers: &self.servers, times: &self.times, settings: self.settings, now };
+            let choice =
+                PlacementChoice { servers: &self.servers, times: &self.times, settings: self.settings, now };
             let Some((id, backend)) = choice.next(&self.line) else {
                 choice.note_held(&mut self.line);
                 return claims;
@@ -228,42 +229,44 @@ impl State {
 }
 
 /// Takes one event in, at the moment `now`, and says what to do.
-pub fn handle(state: &mut State, now: UnixMillis, event: Event) -> Vec<Action> {
+pub fn handle(state: &mut DispatchState, now: UnixMillis, event: DispatchEvent) -> Vec<DispatchAction> {
     if now < state.last {
         state.forget_the_future(now);
     }
     state.last = now;
     match event {
-        Event::Queued(jobs) => {
+        DispatchEvent::Queued(jobs) => {
             for job in jobs {
                 let outgrown = state.times.outgrown(&job.needs);
                 state.line.put(&job, outgrown, now);
             }
         }
-        Event::Left(ids) => ids.into_iter().for_each(|id| drop(state.line.remove(id))),
-        Event::Servers(views) => state.set_servers(views),
-        Event::Adopted { id, backend, needs } => {
+        DispatchEvent::Left(ids) => ids.into_iter().for_each(|id| drop(state.line.remove(id))),
+        DispatchEvent::Servers(views) => state.set_servers(views),
+        DispatchEvent::Adopted { id, backend, needs } => {
             state.give(id, &backend, Arc::default(), Arc::new(needs), now);
         }
-        Event::Claimed(answers) => {
+        DispatchEvent::Claimed(answers) => {
             for (id, backend, _) in answers.into_iter().filter(|(.., begun)| !begun) {
-                state.take_back(id, &backend, Run::Nothing, now);
+                state.take_back(id, &backend, RunObservation::Nothing, now);
             }
         }
-        Event::Ended { id, backend, run } => state.take_back(id, &backend, run, now),
-        Event::CapabilitiesChanged => state.line.regroup(now, |entry| {
+        DispatchEvent::Ended { id, backend, run } => state.take_back(id, &backend, run, now),
+        DispatchEvent::CapabilitiesChanged => state.line.regroup(now, |entry| {
             let excluded = !entry.key.not_on.is_empty();
             excluded.then(|| GroupKey { not_on: Vec::new(), ..(*entry.key).clone() })
         }),
-        Event::Tick => {}
+        DispatchEvent::Tick => {}
     }
     state.line.release(now);
     let claims = state.claims(now);
     let mut actions = Vec::new();
     if !claims.is_empty() {
-        actions.push(Action::Claim(claims));
+        actions.push(DispatchAction::Claim(claims));
     }
-    actions.extend(recall::recalls(&mut state.servers, &state.times, now).into_iter().map(Action::Recall));
+    actions.extend(
+        recall::recalls(&mut state.servers, &state.times, now).into_iter().map(DispatchAction::Recall),
+    );
     actions
 }
 

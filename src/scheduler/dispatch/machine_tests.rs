@@ -1,7 +1,7 @@
 //! The dispatcher's promises, one by one, on jobs and servers made up for them.
 
 use super::*;
-use crate::scheduler::dispatch::group::Blocked;
+use crate::scheduler::dispatch::group::BlockedReason;
 use crate::store::QueuePlace;
 use proptest::prelude::*;
 
@@ -31,7 +31,7 @@ fn job(n: u16) -> QueuedJob {
         awaits_inputs: false,
         not_on: Vec::new(),
         failed_on: None,
-        needs: Needs { shape: "s".to_owned(), family: "f".to_owned(), ..Needs::default() },
+        needs: JobNeeds { shape: "s".to_owned(), family: "f".to_owned(), ..JobNeeds::default() },
     }
 }
 
@@ -40,49 +40,53 @@ fn of(n: u16, caller: &str) -> QueuedJob {
 }
 
 fn with_model(n: u16, model: &str) -> QueuedJob {
-    let needs = Needs {
+    let needs = JobNeeds {
         models: vec![model.to_owned()],
         shape: format!("shape of {model}"),
         family: format!("family of {model}"),
-        ..Needs::default()
+        ..JobNeeds::default()
     };
     QueuedJob { needs, ..job(n) }
 }
 
-fn server(n: &str) -> ServerView {
-    ServerView { slots: 2, ..ServerView::absent(name(n)) }
+fn server(n: &str) -> BackendSnapshot {
+    BackendSnapshot { slots: 2, ..BackendSnapshot::absent(name(n)) }
 }
 
-fn state() -> State {
-    State::new(Settings::default(), Times::default())
+fn state() -> DispatchState {
+    DispatchState::new(DispatchSettings::default(), RunEstimates::default())
 }
 
 /// Lets an event happen; the claims that follow, by number and server.
-fn claims(state: &mut State, now: UnixMillis, event: Event) -> Vec<(PromptId, String)> {
+fn claims(state: &mut DispatchState, now: UnixMillis, event: DispatchEvent) -> Vec<(PromptId, String)> {
     handle(state, now, event)
         .into_iter()
         .flat_map(|action| match action {
-            Action::Claim(claims) => claims,
-            Action::Recall(_) => Vec::new(),
+            DispatchAction::Claim(claims) => claims,
+            DispatchAction::Recall(_) => Vec::new(),
         })
         .map(|(id, backend)| (id, backend.to_string()))
         .collect()
 }
 
-fn recalls(state: &mut State, now: UnixMillis, event: Event) -> Vec<PromptId> {
+fn recalls(state: &mut DispatchState, now: UnixMillis, event: DispatchEvent) -> Vec<PromptId> {
     let recalled = |action| match action {
-        Action::Recall(id) => Some(id),
-        Action::Claim(_) => None,
+        DispatchAction::Recall(id) => Some(id),
+        DispatchAction::Claim(_) => None,
     };
     handle(state, now, event).into_iter().filter_map(recalled).collect()
 }
 
-fn servers(state: &mut State, names: &[&str]) -> Vec<(PromptId, String)> {
-    claims(state, START, Event::Servers(names.iter().map(|name| server(name)).collect()))
+fn servers(state: &mut DispatchState, names: &[&str]) -> Vec<(PromptId, String)> {
+    claims(state, START, DispatchEvent::Servers(names.iter().map(|name| server(name)).collect()))
 }
 
-fn took(n: u16, on: &str, millis: u64) -> Event {
-    Event::Ended { id: id(n), backend: name(on), run: Run::Took(Duration::from_millis(millis)) }
+fn took(n: u16, on: &str, millis: u64) -> DispatchEvent {
+    DispatchEvent::Ended {
+        id: id(n),
+        backend: name(on),
+        run: RunObservation::Took(Duration::from_millis(millis)),
+    }
 }
 
 fn given(claims: &[(PromptId, String)]) -> Vec<(u16, &str)> {
@@ -94,7 +98,7 @@ fn given(claims: &[(PromptId, String)]) -> Vec<(u16, &str)> {
 fn priority_goes_first_then_who_came_first() {
     let mut state = state();
     let urgent = QueuedJob { priority: 5, ..job(3) };
-    claims(&mut state, START, Event::Queued(vec![job(1), job(2), urgent]));
+    claims(&mut state, START, DispatchEvent::Queued(vec![job(1), job(2), urgent]));
     assert_eq!(given(&servers(&mut state, &["a"])), [(3, "a"), (1, "a")]);
 }
 
@@ -102,16 +106,16 @@ fn priority_goes_first_then_who_came_first() {
 fn every_server_gets_one_before_any_gets_two() {
     let mut state = state();
     servers(&mut state, &["a", "b", "c"]);
-    let claimed = claims(&mut state, START, Event::Queued((1..=4).map(job).collect()));
+    let claimed = claims(&mut state, START, DispatchEvent::Queued((1..=4).map(job).collect()));
     assert_eq!(given(&claimed), [(1, "a"), (2, "b"), (3, "c"), (4, "a")]);
 }
 
 #[test]
 fn jobs_of_others_count_as_load_and_leave_room_for_one_of_ours() {
     let mut state = state();
-    let busy = ServerView { foreign: 5, ..server("a") };
-    claims(&mut state, START, Event::Servers(vec![busy, server("b")]));
-    let claimed = claims(&mut state, START, Event::Queued((1..=5).map(job).collect()));
+    let busy = BackendSnapshot { foreign: 5, ..server("a") };
+    claims(&mut state, START, DispatchEvent::Servers(vec![busy, server("b")]));
+    let claimed = claims(&mut state, START, DispatchEvent::Queued((1..=5).map(job).collect()));
     assert_eq!(given(&claimed), [(1, "b"), (2, "b"), (3, "a")]);
 }
 
@@ -119,32 +123,35 @@ fn jobs_of_others_count_as_load_and_leave_room_for_one_of_ours() {
 fn the_first_job_of_one_does_not_wait_for_ten_thousand_of_another() {
     let mut state = state();
     let many = (1..=1_000).map(|n| of(n, "many")).collect();
-    claims(&mut state, START, Event::Queued(many));
+    claims(&mut state, START, DispatchEvent::Queued(many));
     servers(&mut state, &["a"]);
-    claims(&mut state, START, Event::Queued(vec![of(1_001, "one")]));
+    claims(&mut state, START, DispatchEvent::Queued(vec![of(1_001, "one")]));
     assert_eq!(given(&claims(&mut state, START, took(1, "a", 100))), [(1_001, "a")]);
     assert_eq!(given(&claims(&mut state, START, took(2, "a", 100))), [(3, "a")]);
 }
 
 #[test]
 fn shares_are_of_run_time_and_not_of_jobs() {
-    let mut times = Times::default();
-    let needs = |shape: &str| Needs { shape: shape.to_owned(), ..Needs::default() };
+    let mut times = RunEstimates::default();
+    let needs = |shape: &str| JobNeeds { shape: shape.to_owned(), ..JobNeeds::default() };
     times.ran(&needs("long"), false, Duration::from_secs(9), START);
     times.ran(&needs("short"), false, Duration::from_secs(3), START);
-    let mut state = State::new(Settings::default(), times);
+    let mut state = DispatchState::new(DispatchSettings::default(), times);
     let of_shape = |n, caller: &str| QueuedJob { needs: needs(caller), ..of(n, caller) };
     let jobs = (1..=40).map(|n| of_shape(n, if n <= 20 { "long" } else { "short" })).collect();
-    claims(&mut state, START, Event::Queued(jobs));
-    let one = ServerView { slots: 1, ..server("a") };
-    let mut order = given(&claims(&mut state, START, Event::Servers(vec![one])))
+    claims(&mut state, START, DispatchEvent::Queued(jobs));
+    let one = BackendSnapshot { slots: 1, ..server("a") };
+    let mut order = given(&claims(&mut state, START, DispatchEvent::Servers(vec![one])))
         .iter()
         .map(|(n, _)| *n)
         .collect::<Vec<_>>();
     while order.len() < 16 {
         let last = *order.last().unwrap();
-        let next =
-            claims(&mut state, START, Event::Ended { id: id(last), backend: name("a"), run: Run::Nothing });
+        let next = claims(
+            &mut state,
+            START,
+            DispatchEvent::Ended { id: id(last), backend: name("a"), run: RunObservation::Nothing },
+        );
         order.push(given(&next)[0].0);
     }
     let long = order.iter().filter(|n| **n <= 20).count();
@@ -154,17 +161,20 @@ fn shares_are_of_run_time_and_not_of_jobs() {
 #[test]
 fn nobody_saves_up_for_a_rush() {
     let mut state = state();
-    claims(&mut state, START, Event::Queued((1..=100).map(|n| of(n, "steady")).collect()));
+    claims(&mut state, START, DispatchEvent::Queued((1..=100).map(|n| of(n, "steady")).collect()));
     servers(&mut state, &["a"]);
     for n in 1..=50 {
         claims(&mut state, START, took(n, "a", 100));
     }
     // One who comes only now has no claim to all that was served before.
-    claims(&mut state, START, Event::Queued((200..=220).map(|n| of(n, "late")).collect()));
+    claims(&mut state, START, DispatchEvent::Queued((200..=220).map(|n| of(n, "late")).collect()));
     let mut order = Vec::new();
     for n in 51..=56 {
-        let claimed =
-            claims(&mut state, START, Event::Ended { id: id(n), backend: name("a"), run: Run::Nothing });
+        let claimed = claims(
+            &mut state,
+            START,
+            DispatchEvent::Ended { id: id(n), backend: name("a"), run: RunObservation::Nothing },
+        );
         order.extend(given(&claimed).iter().map(|(n, _)| *n >= 200));
     }
     let late = order.iter().filter(|late| **late).count();
@@ -175,7 +185,8 @@ fn nobody_saves_up_for_a_rush() {
 fn a_server_that_has_the_models_is_preferred() {
     let mut state = state();
     servers(&mut state, &["a", "b"]);
-    let first = claims(&mut state, START, Event::Queued(vec![with_model(1, "x"), with_model(2, "y")]));
+    let first =
+        claims(&mut state, START, DispatchEvent::Queued(vec![with_model(1, "x"), with_model(2, "y")]));
     assert_eq!(given(&first), [(1, "a"), (2, "b")]);
     claims(&mut state, START, took(1, "a", 1_000));
     claims(&mut state, START, took(2, "b", 1_000));
@@ -183,18 +194,19 @@ fn a_server_that_has_the_models_is_preferred() {
         (state.loaded(&name("a")), state.loaded(&name("b"))),
         (vec!["x".to_owned()], vec!["y".to_owned()])
     );
-    let again = claims(&mut state, START, Event::Queued(vec![with_model(3, "y"), with_model(4, "x")]));
+    let again =
+        claims(&mut state, START, DispatchEvent::Queued(vec![with_model(3, "y"), with_model(4, "x")]));
     assert_eq!(given(&again), [(4, "a"), (3, "b")]);
 }
 
 #[test]
 fn nobody_waits_for_loaded_models_longer_than_the_patience() {
     let mut state = state();
-    let one = || Event::Servers(vec![ServerView { slots: 1, ..server("a") }]);
+    let one = || DispatchEvent::Servers(vec![BackendSnapshot { slots: 1, ..server("a") }]);
     claims(&mut state, START, one());
-    claims(&mut state, START, Event::Queued(vec![with_model(1, "x"), with_model(2, "y")]));
+    claims(&mut state, START, DispatchEvent::Queued(vec![with_model(1, "x"), with_model(2, "y")]));
     let more = (3..=200).map(|n| with_model(n, "x")).collect();
-    claims(&mut state, START, Event::Queued(more));
+    claims(&mut state, START, DispatchEvent::Queued(more));
     let mut now = START;
     let mut last = 1;
     let mut passed = 0;
@@ -206,7 +218,7 @@ fn nobody_waits_for_loaded_models_longer_than_the_patience() {
     }
     assert_eq!(passed, 31, "thirty seconds after it was first passed over");
     // And then it is the other model's turn to be kept.
-    claims(&mut state, now, Event::Queued(vec![with_model(201, "y")]));
+    claims(&mut state, now, DispatchEvent::Queued(vec![with_model(201, "y")]));
     assert_eq!(given(&claims(&mut state, now, took(2, "a", 1_000))), [(201, "a")]);
 }
 
@@ -214,61 +226,68 @@ fn nobody_waits_for_loaded_models_longer_than_the_patience() {
 fn a_restart_forgets_what_was_loaded() {
     let mut state = state();
     servers(&mut state, &["a"]);
-    claims(&mut state, START, Event::Queued(vec![with_model(1, "x")]));
+    claims(&mut state, START, DispatchEvent::Queued(vec![with_model(1, "x")]));
     claims(&mut state, START, took(1, "a", 1_000));
     assert_eq!(state.loaded(&name("a")), ["x"]);
-    claims(&mut state, START, Event::Servers(vec![ServerView { restarts: 1, ..server("a") }]));
+    claims(&mut state, START, DispatchEvent::Servers(vec![BackendSnapshot { restarts: 1, ..server("a") }]));
     assert!(state.loaded(&name("a")).is_empty());
 }
 
 #[test]
 fn a_job_waits_for_its_models_only_where_that_is_sooner() {
-    let mut times = Times::default();
+    let mut times = RunEstimates::default();
     let needs = with_model(1, "x").needs;
     times.ran(&needs, true, Duration::from_secs(6), START);
     times.ran(&needs, false, Duration::from_secs(1), START);
-    let mut state = State::new(Settings::default(), times);
-    claims(&mut state, START, Event::Servers(vec![ServerView { slots: 1, ..server("a") }]));
-    claims(&mut state, START, Event::Queued(vec![with_model(1, "x")]));
+    let mut state = DispatchState::new(DispatchSettings::default(), times);
+    claims(&mut state, START, DispatchEvent::Servers(vec![BackendSnapshot { slots: 1, ..server("a") }]));
+    claims(&mut state, START, DispatchEvent::Queued(vec![with_model(1, "x")]));
     // The one server that will have it loaded is through in six seconds, another could have it loaded in five.
-    let both = ["a", "b"].map(|n| ServerView { slots: 1, ..server(n) });
-    claims(&mut state, START, Event::Servers(both.to_vec()));
-    assert_eq!(given(&claims(&mut state, START, Event::Queued(vec![with_model(2, "x")]))), [(2, "b")]);
+    let both = ["a", "b"].map(|n| BackendSnapshot { slots: 1, ..server(n) });
+    claims(&mut state, START, DispatchEvent::Servers(both.to_vec()));
+    assert_eq!(
+        given(&claims(&mut state, START, DispatchEvent::Queued(vec![with_model(2, "x")]))),
+        [(2, "b")]
+    );
     // A little later it is the first that is ready sooner; so the job waits, but the server does not wait with it.
-    claims(&mut state, START, Event::Ended { id: id(2), backend: name("b"), run: Run::OutOfMemory });
+    claims(
+        &mut state,
+        START,
+        DispatchEvent::Ended { id: id(2), backend: name("b"), run: RunObservation::OutOfMemory },
+    );
     let later = after(2_000);
-    assert!(claims(&mut state, later, Event::Queued(vec![with_model(3, "x")])).is_empty());
-    assert_eq!(given(&claims(&mut state, later, Event::Queued(vec![job(4)]))), [(4, "b")]);
+    assert!(claims(&mut state, later, DispatchEvent::Queued(vec![with_model(3, "x")])).is_empty());
+    assert_eq!(given(&claims(&mut state, later, DispatchEvent::Queued(vec![job(4)]))), [(4, "b")]);
     assert_eq!(given(&claims(&mut state, after(6_000), took(1, "a", 6_000))), [(3, "a")]);
 }
 
 #[test]
 fn a_server_of_long_jobs_gets_its_next_one_shortly_before_it_is_needed() {
-    let mut times = Times::default();
+    let mut times = RunEstimates::default();
     times.ran(&job(1).needs, false, Duration::from_mins(1), START);
-    let mut state = State::new(Settings::default(), times);
+    let mut state = DispatchState::new(DispatchSettings::default(), times);
     servers(&mut state, &["a"]);
-    assert_eq!(given(&claims(&mut state, START, Event::Queued(vec![job(1), job(2)]))), [(1, "a")]);
+    assert_eq!(given(&claims(&mut state, START, DispatchEvent::Queued(vec![job(1), job(2)]))), [(1, "a")]);
     let due = state.next_wake(START).unwrap();
     assert_eq!(due, after(50_000));
-    assert!(claims(&mut state, after(49_999), Event::Tick).is_empty());
-    assert_eq!(given(&claims(&mut state, due, Event::Tick)), [(2, "a")]);
+    assert!(claims(&mut state, after(49_999), DispatchEvent::Tick).is_empty());
+    assert_eq!(given(&claims(&mut state, due, DispatchEvent::Tick)), [(2, "a")]);
 }
 
 #[test]
 fn a_server_of_tiny_jobs_gets_several() {
-    let mut times = Times::default();
+    let mut times = RunEstimates::default();
     times.ran(&job(1).needs, false, Duration::from_millis(60), START);
-    let mut state = State::new(Settings::default(), times);
-    let wide = ServerView { slots: 8, ..server("a") };
-    claims(&mut state, START, Event::Servers(vec![wide]));
-    let claimed = claims(&mut state, START, Event::Queued((1..=9).map(job).collect()));
+    let mut state = DispatchState::new(DispatchSettings::default(), times);
+    let wide = BackendSnapshot { slots: 8, ..server("a") };
+    claims(&mut state, START, DispatchEvent::Servers(vec![wide]));
+    let claimed = claims(&mut state, START, DispatchEvent::Queued((1..=9).map(job).collect()));
     assert_eq!(claimed.len(), 5, "as many as last a quarter of a second, and one");
     // Of jobs that are not known to be short there are two.
-    let unknown = |n| QueuedJob { needs: Needs::default(), ..job(n) };
+    let unknown = |n| QueuedJob { needs: JobNeeds::default(), ..job(n) };
     let mut state = super::tests::state();
-    claims(&mut state, START, Event::Servers(vec![ServerView { slots: 8, ..server("a") }]));
-    assert_eq!(claims(&mut state, START, Event::Queued((1..=9).map(unknown).collect())).len(), 2);
+    claims(&mut state, START, DispatchEvent::Servers(vec![BackendSnapshot { slots: 8, ..server("a") }]));
+    assert_eq!(claims(&mut state, START, DispatchEvent::Queued((1..=9).map(unknown).collect())).len(), 2);
 }
 
 #[test]
@@ -276,43 +295,43 @@ fn a_job_goes_elsewhere_than_where_it_failed_while_there_is_elsewhere() {
     let mut state = state();
     servers(&mut state, &["a", "b"]);
     let failed = |n| QueuedJob { failed_on: Some(name("a")), ..job(n) };
-    let claimed = claims(&mut state, START, Event::Queued(vec![failed(1), failed(2), failed(3)]));
+    let claimed = claims(&mut state, START, DispatchEvent::Queued(vec![failed(1), failed(2), failed(3)]));
     assert_eq!(given(&claimed), [(1, "b"), (2, "b")]);
     // After a while any server is better than none.
     assert!(
-        recalls(&mut state, after(2_000), Event::Tick).is_empty(),
+        recalls(&mut state, after(2_000), DispatchEvent::Tick).is_empty(),
         "nor is it asked back for where it failed"
     );
     assert_eq!(state.next_wake(after(2_000)), Some(after(30_000)));
-    assert_eq!(given(&claims(&mut state, after(30_000), Event::Tick)), [(3, "a")]);
+    assert_eq!(given(&claims(&mut state, after(30_000), DispatchEvent::Tick)), [(3, "a")]);
     let mut alone = super::tests::state();
     servers(&mut alone, &["a"]);
-    assert_eq!(given(&claims(&mut alone, START, Event::Queued(vec![failed(1)]))), [(1, "a")]);
+    assert_eq!(given(&claims(&mut alone, START, DispatchEvent::Queued(vec![failed(1)]))), [(1, "a")]);
 }
 
 #[test]
 fn what_has_outgrown_a_server_goes_to_a_larger_one_from_the_first_on() {
     let mut state = state();
-    let with = |n, vram| ServerView { vram: Some(vram), slots: 1, ..server(n) };
-    claims(&mut state, START, Event::Servers(vec![with("small", 8), with("tall", 24)]));
-    claims(&mut state, START, Event::Queued(vec![job(9)]));
-    claims(&mut state, START, Event::Queued(vec![of(1, "x"), of(2, "x")]));
-    let oom = Event::Ended { id: id(9), backend: name("small"), run: Run::OutOfMemory };
+    let with = |n, vram| BackendSnapshot { vram: Some(vram), slots: 1, ..server(n) };
+    claims(&mut state, START, DispatchEvent::Servers(vec![with("small", 8), with("tall", 24)]));
+    claims(&mut state, START, DispatchEvent::Queued(vec![job(9)]));
+    claims(&mut state, START, DispatchEvent::Queued(vec![of(1, "x"), of(2, "x")]));
+    let oom = DispatchEvent::Ended { id: id(9), backend: name("small"), run: RunObservation::OutOfMemory };
     assert!(claims(&mut state, START, oom).is_empty(), "one that waited already learns it, too");
     assert_eq!(given(&claims(&mut state, START, took(1, "tall", 10))), [(2, "tall")]);
-    assert!(claims(&mut state, START, Event::Queued(vec![job(3)])).is_empty());
+    assert!(claims(&mut state, START, DispatchEvent::Queued(vec![job(3)])).is_empty());
     // Where there is no larger one, it is tried again.
-    claims(&mut state, START, Event::Servers(vec![with("small", 8)]));
-    assert_eq!(given(&claims(&mut state, START, Event::Tick)), []);
+    claims(&mut state, START, DispatchEvent::Servers(vec![with("small", 8)]));
+    assert_eq!(given(&claims(&mut state, START, DispatchEvent::Tick)), []);
     assert_eq!(state.given(&name("small")), [id(3)]);
 }
 
 #[test]
 fn labels_and_a_named_server_are_kept_to() {
     let mut state = state();
-    let big = ServerView { labels: vec!["big".to_owned()], ..server("b") };
-    claims(&mut state, START, Event::Servers(vec![server("a"), big]));
-    let needs = |labels: &[&str], backend: Option<&str>| Needs {
+    let big = BackendSnapshot { labels: vec!["big".to_owned()], ..server("b") };
+    claims(&mut state, START, DispatchEvent::Servers(vec![server("a"), big]));
+    let needs = |labels: &[&str], backend: Option<&str>| JobNeeds {
         labels: labels.iter().map(|label| (*label).to_owned()).collect(),
         backend: backend.map(name),
         ..job(1).needs
@@ -324,56 +343,56 @@ fn labels_and_a_named_server_are_kept_to() {
         QueuedJob { needs: needs(&[], Some("z")), ..job(4) },
         QueuedJob { not_on: vec![name("a"), name("b")], ..job(5) },
     ];
-    let claimed = claims(&mut state, START, Event::Queued(jobs.to_vec()));
+    let claimed = claims(&mut state, START, DispatchEvent::Queued(jobs.to_vec()));
     assert_eq!(given(&claimed), [(2, "a"), (1, "b")]);
-    let blocked = |state: &State, n| state.forecast(START).expectation(id(n)).unwrap().blocked;
-    assert_eq!(blocked(&state, 3), Some(Blocked::NoSuchLabels(vec!["huge".to_owned()])));
-    assert_eq!(blocked(&state, 4), Some(Blocked::NoSuchBackend(name("z"))));
-    assert_eq!(blocked(&state, 5), Some(Blocked::Unable(vec![name("a"), name("b")])));
+    let blocked = |state: &DispatchState, n| state.forecast(START).expectation(id(n)).unwrap().blocked;
+    assert_eq!(blocked(&state, 3), Some(BlockedReason::NoSuchLabels(vec!["huge".to_owned()])));
+    assert_eq!(blocked(&state, 4), Some(BlockedReason::NoSuchBackend(name("z"))));
+    assert_eq!(blocked(&state, 5), Some(BlockedReason::Unable(vec![name("a"), name("b")])));
     // A change of what servers can run lets it be tried again.
-    assert_eq!(given(&claims(&mut state, START, Event::CapabilitiesChanged)), [(5, "a")]);
-    let down = |n| ServerView { slots: 0, ..server(n) };
-    claims(&mut state, START, Event::Servers(vec![down("a")]));
-    claims(&mut state, START, Event::Queued(vec![job(6)]));
-    assert_eq!(blocked(&state, 6), Some(Blocked::Away(vec![name("a")])));
-    claims(&mut state, START, Event::Servers(Vec::new()));
-    assert_eq!(blocked(&state, 6), Some(Blocked::NoServers));
+    assert_eq!(given(&claims(&mut state, START, DispatchEvent::CapabilitiesChanged)), [(5, "a")]);
+    let down = |n| BackendSnapshot { slots: 0, ..server(n) };
+    claims(&mut state, START, DispatchEvent::Servers(vec![down("a")]));
+    claims(&mut state, START, DispatchEvent::Queued(vec![job(6)]));
+    assert_eq!(blocked(&state, 6), Some(BlockedReason::Away(vec![name("a")])));
+    claims(&mut state, START, DispatchEvent::Servers(Vec::new()));
+    assert_eq!(blocked(&state, 6), Some(BlockedReason::NoServers));
 }
 
 #[test]
 fn a_waiting_job_is_asked_back_when_another_server_has_nothing_to_do() {
     let mut state = state();
     servers(&mut state, &["a"]);
-    claims(&mut state, START, Event::Queued(vec![job(1), job(2)]));
-    let both = || Event::Servers(vec![server("a"), server("b")]);
+    claims(&mut state, START, DispatchEvent::Queued(vec![job(1), job(2)]));
+    let both = || DispatchEvent::Servers(vec![server("a"), server("b")]);
     assert!(recalls(&mut state, START, both()).is_empty(), "the first may end any moment");
     assert_eq!(state.next_wake(START), Some(after(2_000)));
-    assert_eq!(recalls(&mut state, after(2_000), Event::Tick), [id(2)]);
-    assert!(recalls(&mut state, after(3_000), Event::Tick).is_empty(), "once is enough");
+    assert_eq!(recalls(&mut state, after(2_000), DispatchEvent::Tick), [id(2)]);
+    assert!(recalls(&mut state, after(3_000), DispatchEvent::Tick).is_empty(), "once is enough");
     // Back in line it goes where nothing is done.
-    let ended = Event::Ended { id: id(2), backend: name("a"), run: Run::Nothing };
+    let ended = DispatchEvent::Ended { id: id(2), backend: name("a"), run: RunObservation::Nothing };
     claims(&mut state, after(3_000), ended);
-    let again = claims(&mut state, after(3_000), Event::Queued(vec![job(2)]));
+    let again = claims(&mut state, after(3_000), DispatchEvent::Queued(vec![job(2)]));
     assert_eq!(given(&again), [(2, "b")]);
 }
 
 #[test]
 fn a_job_behind_somebody_elses_is_asked_back_too() {
     let mut state = state();
-    let shared = || ServerView { foreign: 1, ..server("a") };
-    claims(&mut state, START, Event::Servers(vec![shared()]));
-    assert_eq!(given(&claims(&mut state, START, Event::Queued(vec![job(1)]))), [(1, "a")]);
-    assert!(recalls(&mut state, START, Event::Servers(vec![shared(), server("b")])).is_empty());
-    assert_eq!(recalls(&mut state, after(2_000), Event::Tick), [id(1)]);
+    let shared = || BackendSnapshot { foreign: 1, ..server("a") };
+    claims(&mut state, START, DispatchEvent::Servers(vec![shared()]));
+    assert_eq!(given(&claims(&mut state, START, DispatchEvent::Queued(vec![job(1)]))), [(1, "a")]);
+    assert!(recalls(&mut state, START, DispatchEvent::Servers(vec![shared(), server("b")])).is_empty());
+    assert_eq!(recalls(&mut state, after(2_000), DispatchEvent::Tick), [id(1)]);
 }
 
 #[test]
 fn a_forecast_goes_by_what_earlier_runs_took() {
-    let mut times = Times::default();
+    let mut times = RunEstimates::default();
     times.ran(&job(1).needs, false, Duration::from_secs(20), START);
-    let mut state = State::new(Settings::default(), times);
+    let mut state = DispatchState::new(DispatchSettings::default(), times);
     servers(&mut state, &["a", "b"]);
-    claims(&mut state, START, Event::Queued((1..=6).map(job).collect()));
+    claims(&mut state, START, DispatchEvent::Queued((1..=6).map(job).collect()));
     let told = state.forecast(after(5_000));
     let of = |n| told.expectation(id(n)).unwrap();
     assert_eq!((of(1).position, of(1).end), (None, Some(after(20_000))));
@@ -387,22 +406,22 @@ fn what_left_or_waits_for_files_is_not_handed_out() {
     let mut state = state();
     let awaits = QueuedJob { awaits_inputs: true, ..job(1) };
     let later = QueuedJob { not_before: after(700), ..job(2) };
-    claims(&mut state, START, Event::Queued(vec![awaits, later, job(3), job(4)]));
-    claims(&mut state, START, Event::Left(vec![id(3)]));
+    claims(&mut state, START, DispatchEvent::Queued(vec![awaits, later, job(3), job(4)]));
+    claims(&mut state, START, DispatchEvent::Left(vec![id(3)]));
     assert_eq!(given(&servers(&mut state, &["a"])), [(4, "a")]);
     assert_eq!(state.next_wake(START), Some(after(700)));
-    assert_eq!(given(&claims(&mut state, after(700), Event::Tick)), [(2, "a")]);
+    assert_eq!(given(&claims(&mut state, after(700), DispatchEvent::Tick)), [(2, "a")]);
     assert_eq!(state.waiting(), 1);
     claims(&mut state, after(700), took(4, "a", 1));
-    assert_eq!(given(&claims(&mut state, after(700), Event::Queued(vec![job(1)]))), [(1, "a")]);
+    assert_eq!(given(&claims(&mut state, after(700), DispatchEvent::Queued(vec![job(1)]))), [(1, "a")]);
 }
 
 #[test]
 fn a_job_that_could_not_be_claimed_gives_its_slot_back() {
     let mut state = state();
     servers(&mut state, &["a"]);
-    claims(&mut state, START, Event::Queued(vec![job(1)]));
-    claims(&mut state, START, Event::Claimed(vec![(id(1), name("a"), false)]));
+    claims(&mut state, START, DispatchEvent::Queued(vec![job(1)]));
+    claims(&mut state, START, DispatchEvent::Claimed(vec![(id(1), name("a"), false)]));
     assert!(state.given(&name("a")).is_empty());
     assert!(!state.knows(id(1)));
 }
@@ -411,15 +430,15 @@ fn a_job_that_could_not_be_claimed_gives_its_slot_back() {
 fn a_server_that_leaves_the_pool_keeps_its_jobs_until_they_end() {
     let mut state = state();
     servers(&mut state, &["a"]);
-    claims(&mut state, START, Event::Queued(vec![job(1)]));
-    assert!(claims(&mut state, START, Event::Servers(Vec::new())).is_empty());
+    claims(&mut state, START, DispatchEvent::Queued(vec![job(1)]));
+    assert!(claims(&mut state, START, DispatchEvent::Servers(Vec::new())).is_empty());
     assert_eq!(state.given(&name("a")), [id(1)]);
     claims(&mut state, START, took(1, "a", 1));
     assert!(state.servers.is_empty());
     // Taken over before the pool has told of the server: known by name alone.
-    let adopted = Event::Adopted { id: id(2), backend: name("b"), needs: Needs::default() };
+    let adopted = DispatchEvent::Adopted { id: id(2), backend: name("b"), needs: JobNeeds::default() };
     claims(&mut state, START, adopted);
-    claims(&mut state, START, Event::Queued((3..=5).map(job).collect()));
+    claims(&mut state, START, DispatchEvent::Queued((3..=5).map(job).collect()));
     assert_eq!(given(&servers(&mut state, &["b"])), [(3, "b")]);
 }
 
@@ -437,18 +456,18 @@ proptest! {
             let event = match kind {
                 0 | 1 => {
                     waiting += 1;
-                    Event::Queued(vec![QueuedJob { priority: i32::from(caller), ..of(n, &caller.to_string()) }])
+                    DispatchEvent::Queued(vec![QueuedJob { priority: i32::from(caller), ..of(n, &caller.to_string()) }])
                 }
                 2 => {
                     open[which] = !open[which];
-                    let view = |(at, name): (usize, &&str)| ServerView { slots: if open[at] { 2 } else { 0 }, ..server(name) };
-                    Event::Servers(names.iter().enumerate().map(view).collect())
+                    let view = |(at, name): (usize, &&str)| BackendSnapshot { slots: if open[at] { 2 } else { 0 }, ..server(name) };
+                    DispatchEvent::Servers(names.iter().enumerate().map(view).collect())
                 }
                 3 if !running.is_empty() => {
                     let (id, backend) = running.swap_remove(which % running.len());
-                    Event::Ended { id, backend: name(&backend), run: Run::Took(Duration::from_millis(5)) }
+                    DispatchEvent::Ended { id, backend: name(&backend), run: RunObservation::Took(Duration::from_millis(5)) }
                 }
-                _ => Event::Tick,
+                _ => DispatchEvent::Tick,
             };
             let claimed = claims(&mut state, START, event);
             waiting -= claimed.len();

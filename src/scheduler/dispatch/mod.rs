@@ -11,10 +11,10 @@ mod settings;
 mod task;
 mod times;
 
-pub use forecast::{Expectation, Forecast};
-pub use group::Blocked;
-pub use machine::{Action, Event, State, handle};
-pub use server::ServerView;
-pub use settings::Settings;
-pub use task::Scheduler;
-pub use times::{KEPT_SHAPES, Run, Times};
+pub use forecast::{JobForecast, QueueForecast};
+pub use group::BlockedReason;
+pub use machine::{DispatchAction, DispatchEvent, DispatchState, handle};
+pub use server::BackendSnapshot;
+pub use settings::DispatchSettings;
+pub use task::DispatcherTask;
+pub use times::{KEPT_SHAPES, RunEstimates, RunObservation};

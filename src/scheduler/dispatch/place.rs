@@ -1,41 +1,41 @@
 //! Which waiting job goes to which free server: first to servers that have its models loaded, but no job waits for that
-//! longer than [`Settings::patience`](super::settings::Settings). It must not hand anything out itself.
+//! longer than [`DispatchSettings::patience`](super::settings::DispatchSettings). It must not hand anything out itself.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::group::GroupKey;
-use super::line::{Group, Line, Tag};
-use super::server::Server;
-use super::settings::Settings;
-use super::times::Times;
+use super::line::{FairTag, JobGroup, WaitingQueue};
+use super::server::BackendQueue;
+use super::settings::DispatchSettings;
+use super::times::RunEstimates;
 use crate::domain::id::{BackendName, PromptId};
 use crate::domain::time::UnixMillis;
 
 /// The servers by name.
-pub(super) type Servers = BTreeMap<BackendName, Server>;
+pub(super) type BackendQueues = BTreeMap<BackendName, BackendQueue>;
 
 /// What a choice is made by.
-pub(super) struct Choice<'a> {
-    pub servers: &'a Servers,
-    pub times: &'a Times,
-    pub settings: Settings,
+pub(super) struct PlacementChoice<'a> {
+    pub servers: &'a BackendQueues,
+    pub times: &'a RunEstimates,
+    pub settings: DispatchSettings,
     pub now: UnixMillis,
 }
 
 /// A group whose first job a server could take.
-struct Candidate<'l> {
-    tag: Tag,
+struct PlacementCandidate<'l> {
+    tag: FairTag,
     id: PromptId,
     key: &'l Arc<GroupKey>,
     overdue: bool,
 }
 
-impl Choice<'_> {
+impl PlacementChoice<'_> {
     /// The next job to hand out and its server, if a server has room for one that it may run.
-    pub fn next(&self, line: &Line) -> Option<(PromptId, BackendName)> {
-        let mut free: Vec<&Server> =
+    pub fn next(&self, line: &WaitingQueue) -> Option<(PromptId, BackendName)> {
+        let mut free: Vec<&BackendQueue> =
             self.servers.values().filter(|server| server.has_room(self.now)).collect();
         if free.is_empty() {
             return None;
@@ -53,12 +53,12 @@ impl Choice<'_> {
 
     /// Notes which groups are passed over when the first job of the group `chosen` is given to a server: those with a
     /// higher priority or an earlier job that could have had it.
-    pub fn note_passed(&self, line: &mut Line, chosen: PromptId, backend: &BackendName) {
+    pub fn note_passed(&self, line: &mut WaitingQueue, chosen: PromptId, backend: &BackendName) {
         let (Some(entry), Some(server)) = (line.get(chosen).cloned(), self.servers.get(backend)) else {
             return;
         };
         for (priority, level) in line.levels_mut() {
-            let tag = level.groups.get(&entry.key).and_then(Group::head).map(|(tag, _)| tag);
+            let tag = level.groups.get(&entry.key).and_then(JobGroup::head).map(|(tag, _)| tag);
             for (key, group) in &mut level.groups {
                 let before = priority > entry.priority || group.head().map(|(tag, _)| tag) < tag;
                 if before && key.may_run_on(server) {
@@ -72,8 +72,9 @@ impl Choice<'_> {
     }
 
     /// Notes which groups are kept from a server that has room, and that the others are not.
-    pub fn note_held(&self, line: &mut Line) {
-        let free: Vec<&Server> = self.servers.values().filter(|server| server.has_room(self.now)).collect();
+    pub fn note_held(&self, line: &mut WaitingQueue) {
+        let free: Vec<&BackendQueue> =
+            self.servers.values().filter(|server| server.has_room(self.now)).collect();
         for (key, group) in line.levels_mut().flat_map(|(_, level)| &mut level.groups) {
             if free.iter().any(|server| key.may_run_on(server)) {
                 group.held_since.get_or_insert(self.now);
@@ -86,10 +87,10 @@ impl Choice<'_> {
     /// The jobs that a server could take, in their order.
     fn candidates<'l>(
         &self,
-        server: &Server,
-        groups: &'l BTreeMap<Arc<GroupKey>, Group>,
-    ) -> Vec<Candidate<'l>> {
-        let mut candidates: Vec<Candidate<'_>> = groups
+        server: &BackendQueue,
+        groups: &'l BTreeMap<Arc<GroupKey>, JobGroup>,
+    ) -> Vec<PlacementCandidate<'l>> {
+        let mut candidates: Vec<PlacementCandidate<'_>> = groups
             .iter()
             .filter_map(|(key, group)| {
                 let (tag, id) = group.head()?;
@@ -97,7 +98,7 @@ impl Choice<'_> {
                 let since = group.passed_since.into_iter().chain(group.held_since).min();
                 let waited = since.map(|since| self.now.since(since));
                 let overdue = patience.is_zero() || waited.is_some_and(|waited| waited >= patience);
-                self.may_take(server, key, overdue).then_some(Candidate { tag, id, key, overdue })
+                self.may_take(server, key, overdue).then_some(PlacementCandidate { tag, id, key, overdue })
             })
             .collect();
         candidates.sort_unstable_by_key(|candidate| candidate.tag);
@@ -105,11 +106,11 @@ impl Choice<'_> {
     }
 
     /// Whether a job may go to a server now: one that failed there, or has outgrown it, goes elsewhere if it can.
-    fn may_take(&self, server: &Server, key: &GroupKey, overdue: bool) -> bool {
+    fn may_take(&self, server: &BackendQueue, key: &GroupKey, overdue: bool) -> bool {
         if !key.may_run_on(server) {
             return false;
         }
-        let better = |good: &dyn Fn(&Server) -> bool| {
+        let better = |good: &dyn Fn(&BackendQueue) -> bool| {
             self.servers.values().any(|other| other.is_open() && key.may_run_on(other) && good(other))
         };
         let outgrown = !key.fits(server) && better(&|other| key.fits(other));
@@ -120,8 +121,8 @@ impl Choice<'_> {
     /// A job whose models are loaded where it goes, or that needs none; or one that has waited long enough.
     fn without_loading(
         &self,
-        free: &[&Server],
-        groups: &BTreeMap<Arc<GroupKey>, Group>,
+        free: &[&BackendQueue],
+        groups: &BTreeMap<Arc<GroupKey>, JobGroup>,
     ) -> Option<(PromptId, BackendName)> {
         for server in free {
             let candidates = self.candidates(server, groups);
@@ -140,15 +141,15 @@ impl Choice<'_> {
     /// A job for which its server must load models, unless it starts sooner where they are loaded.
     fn with_loading(
         &self,
-        free: &[&Server],
-        groups: &BTreeMap<Arc<GroupKey>, Group>,
+        free: &[&BackendQueue],
+        groups: &BTreeMap<Arc<GroupKey>, JobGroup>,
     ) -> Option<(PromptId, BackendName)> {
         let mut free = free.to_vec();
         // Nothing is lost on a server that has nothing loaded, and least where nobody waits for what it has.
         free.sort_by_key(|server| (server.load(), server.view.degraded, wanted(server, groups)));
         for server in free {
             let mut candidates = self.candidates(server, groups).into_iter();
-            let here = |candidate: &Candidate<'_>| {
+            let here = |candidate: &PlacementCandidate<'_>| {
                 candidate.overdue || !self.starts_sooner_elsewhere(server, candidate.key, groups)
             };
             if let Some(chosen) = candidates.find(here) {
@@ -159,12 +160,17 @@ impl Choice<'_> {
     }
 
     /// Whether a server has what a group needs loaded, and no idle one would have loaded it before this one is ready.
-    fn is_near(&self, server: &Server, key: &Arc<GroupKey>, groups: &BTreeMap<Arc<GroupKey>, Group>) -> bool {
+    fn is_near(
+        &self,
+        server: &BackendQueue,
+        key: &Arc<GroupKey>,
+        groups: &BTreeMap<Arc<GroupKey>, JobGroup>,
+    ) -> bool {
         if !server.is_warm_for(&key.models) {
             return false;
         }
         let wait = server.wait(server.jobs.len(), self.now);
-        let idle_takes_it = |other: &Server| {
+        let idle_takes_it = |other: &BackendQueue| {
             other.is_open() && other.load() == 0 && self.may_take(other, key, false) && {
                 let load = self.loading(key, groups);
                 load.is_some_and(|load| load < wait)
@@ -174,16 +180,16 @@ impl Choice<'_> {
     }
 
     /// How long loading takes what a group needs.
-    fn loading(&self, key: &Arc<GroupKey>, groups: &BTreeMap<Arc<GroupKey>, Group>) -> Option<Duration> {
+    fn loading(&self, key: &Arc<GroupKey>, groups: &BTreeMap<Arc<GroupKey>, JobGroup>) -> Option<Duration> {
         self.times.load(groups.get(key)?.sample.as_ref()?)
     }
 
     /// Whether a server that has the models loaded will be ready for the job before `server` has loaded them.
     fn starts_sooner_elsewhere(
         &self,
-        server: &Server,
+        server: &BackendQueue,
         key: &Arc<GroupKey>,
-        groups: &BTreeMap<Arc<GroupKey>, Group>,
+        groups: &BTreeMap<Arc<GroupKey>, JobGroup>,
     ) -> bool {
         let Some(load) = self.loading(key, groups) else { return false };
         let here = server.wait(server.jobs.len(), self.now) + load;
@@ -199,7 +205,7 @@ impl Choice<'_> {
 }
 
 /// How many groups wait for what a server has loaded, with one more for having anything loaded.
-fn wanted(server: &Server, groups: &BTreeMap<Arc<GroupKey>, Group>) -> usize {
+fn wanted(server: &BackendQueue, groups: &BTreeMap<Arc<GroupKey>, JobGroup>) -> usize {
     let has = server.will_have();
     if has.is_empty() {
         return 0;

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use super::place::Servers;
-use super::server::{Assigned, Server};
-use super::times::Times;
+use super::place::BackendQueues;
+use super::server::{AssignedJob, BackendQueue};
+use super::times::RunEstimates;
 use crate::domain::id::PromptId;
 use crate::domain::time::UnixMillis;
 
@@ -13,8 +13,8 @@ use crate::domain::time::UnixMillis;
 const WORTHWHILE: Duration = Duration::from_secs(2);
 
 /// Jobs to ask back now: at most one for each server that has nothing to do.
-pub(super) fn recalls(servers: &mut Servers, times: &Times, now: UnixMillis) -> Vec<PromptId> {
-    let idle: Vec<&Server> = servers.values().filter(|server| is_idle(server)).collect();
+pub(super) fn recalls(servers: &mut BackendQueues, times: &RunEstimates, now: UnixMillis) -> Vec<PromptId> {
+    let idle: Vec<&BackendQueue> = servers.values().filter(|server| is_idle(server)).collect();
     let mut recalled = Vec::new();
     for server in idle {
         let found = servers.values().filter_map(|donor| last_waiting(donor).map(|job| (donor, job))).find(
@@ -33,7 +33,7 @@ pub(super) fn recalls(servers: &mut Servers, times: &Times, now: UnixMillis) -> 
 }
 
 /// When a job may become worth asking back although nothing else happens.
-pub(super) fn next(servers: &Servers, now: UnixMillis) -> Option<UnixMillis> {
+pub(super) fn next(servers: &BackendQueues, now: UnixMillis) -> Option<UnixMillis> {
     if !servers.values().any(is_idle) {
         return None;
     }
@@ -42,19 +42,25 @@ pub(super) fn next(servers: &Servers, now: UnixMillis) -> Option<UnixMillis> {
     moments.filter(|moment| *moment > now).min()
 }
 
-fn is_idle(server: &Server) -> bool {
+fn is_idle(server: &BackendQueue) -> bool {
     server.is_open() && server.load() == 0
 }
 
 /// The last job of a server, if another is before it.
-fn last_waiting(donor: &Server) -> Option<&Assigned> {
+fn last_waiting(donor: &BackendQueue) -> Option<&AssignedJob> {
     let has_another = donor.load() >= 2;
     donor.jobs.last().filter(|job| has_another && !job.recalled)
 }
 
 /// Whether the last job of `donor` would start so much sooner on `server`, the loading of its models included, that
 /// asking it back is worth the while. It would be placed by the same measure, and so not come back to where it was.
-fn pays(server: &Server, donor: &Server, job: &Assigned, times: &Times, now: UnixMillis) -> bool {
+fn pays(
+    server: &BackendQueue,
+    donor: &BackendQueue,
+    job: &AssignedJob,
+    times: &RunEstimates,
+    now: UnixMillis,
+) -> bool {
     let wait = donor.wait(donor.jobs.len() - 1, now);
     let warm = server.is_warm_for(&job.needs.models);
     let load = if warm { Some(Duration::ZERO) } else { times.load(&job.needs) };

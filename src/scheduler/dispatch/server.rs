@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::group::GroupKey;
-use super::times::Times;
+use super::times::RunEstimates;
 use crate::domain::id::{BackendName, PromptId};
 use crate::domain::time::UnixMillis;
 
@@ -15,7 +15,7 @@ const SHORT: Duration = Duration::from_millis(250);
 
 /// What the pool says of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerView {
+pub struct BackendSnapshot {
     /// Its name.
     pub name: BackendName,
     /// The most jobs it may have of us; 0 while it takes none.
@@ -32,7 +32,7 @@ pub struct ServerView {
     pub restarts: u64,
 }
 
-impl ServerView {
+impl BackendSnapshot {
     /// A server of which nothing is known but its name.
     pub(super) const fn absent(name: BackendName) -> Self {
         Self { name, slots: 0, labels: Vec::new(), vram: None, foreign: 0, degraded: false, restarts: 0 }
@@ -41,10 +41,10 @@ impl ServerView {
 
 /// A job that a server was given.
 #[derive(Debug, Clone)]
-pub(super) struct Assigned {
+pub(super) struct AssignedJob {
     pub id: PromptId,
     pub key: Arc<GroupKey>,
-    pub needs: Arc<crate::domain::needs::Needs>,
+    pub needs: Arc<crate::domain::needs::JobNeeds>,
     /// How long it is expected to execute.
     pub expected: Option<Duration>,
     /// Whether its models had to be loaded.
@@ -55,7 +55,7 @@ pub(super) struct Assigned {
     pub recalled: bool,
 }
 
-impl Assigned {
+impl AssignedJob {
     /// How much longer it is expected to take once those before it are done; what takes longer than expected may end
     /// any moment.
     pub fn lasts(&self, now: UnixMillis) -> Option<Duration> {
@@ -66,23 +66,23 @@ impl Assigned {
 
 /// A server and what it was given.
 #[derive(Debug, Clone)]
-pub(super) struct Server {
-    pub view: ServerView,
+pub(super) struct BackendQueue {
+    pub view: BackendSnapshot,
     /// In the order in which it runs them.
-    pub jobs: Vec<Assigned>,
+    pub jobs: Vec<AssignedJob>,
     /// The models of its last run.
     pub loaded: Vec<String>,
     /// Whether it has left the pool.
     pub gone: bool,
 }
 
-impl Server {
-    pub fn new(view: ServerView) -> Self {
+impl BackendQueue {
+    pub fn new(view: BackendSnapshot) -> Self {
         Self { view, jobs: Vec::new(), loaded: Vec::new(), gone: false }
     }
 
     /// Takes in what the pool says.
-    pub fn update(&mut self, view: ServerView) {
+    pub fn update(&mut self, view: BackendSnapshot) {
         if view.restarts != self.view.restarts {
             self.loaded.clear();
         }
@@ -163,18 +163,18 @@ impl Server {
         &mut self,
         id: PromptId,
         key: Arc<GroupKey>,
-        needs: Arc<crate::domain::needs::Needs>,
-        times: &Times,
+        needs: Arc<crate::domain::needs::JobNeeds>,
+        times: &RunEstimates,
         now: UnixMillis,
     ) {
         let cold = !self.is_warm_for(&needs.models);
         let first_since = self.jobs.is_empty().then_some(now);
         let expected = times.expect(&needs, cold);
-        self.jobs.push(Assigned { id, key, needs, expected, cold, first_since, recalled: false });
+        self.jobs.push(AssignedJob { id, key, needs, expected, cold, first_since, recalled: false });
     }
 
     /// A job is not here any more.
-    pub fn take_back(&mut self, id: PromptId, now: UnixMillis) -> Option<Assigned> {
+    pub fn take_back(&mut self, id: PromptId, now: UnixMillis) -> Option<AssignedJob> {
         let at = self.jobs.iter().position(|job| job.id == id)?;
         let job = self.jobs.remove(at);
         if let Some(first) = self.jobs.first_mut() {

@@ -6,14 +6,17 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::Instrument;
 
-use super::{Action, Event, Forecast, KEPT_SHAPES, Run, ServerView, State, Times, handle};
+use super::{
+    BackendSnapshot, DispatchAction, DispatchEvent, DispatchState, KEPT_SHAPES, QueueForecast, RunEstimates,
+    RunObservation, handle,
+};
 use crate::domain::id::{BackendName, PromptId};
 use crate::domain::time::UnixMillis;
-use crate::lifecycle::Tasks;
-use crate::pool::{Backend, Health};
-use crate::scheduler::attempt::{Attempt, Origin};
-use crate::scheduler::hub::Question;
-use crate::scheduler::{Parts, input_fetch, maintenance};
+use crate::lifecycle::TaskOwner;
+use crate::pool::{Backend, BackendHealth};
+use crate::scheduler::attempt::{AttemptOrigin, AttemptTask};
+use crate::scheduler::hub::ForecastRequest;
+use crate::scheduler::{SchedulerDeps, input_fetch, maintenance};
 use crate::store::{Adopt, Claim, ClaimedJob, QueuePlace, Requeue, StoreError};
 
 /// Between two looks at the queue that no wakeup asked for; half of it again as jitter.
@@ -30,26 +33,26 @@ const FEW: usize = 256;
 const STALE: (Duration, usize) = (Duration::from_millis(250), 10_000);
 
 /// An attempt that ended: its job, its server, and what is to be learned from it.
-pub(super) type Ended = (PromptId, BackendName, Run);
+pub(super) type EndedAttempt = (PromptId, BackendName, RunObservation);
 
 /// The scheduler of one process.
 #[derive(Debug)]
-pub struct Scheduler {
-    parts: Arc<Parts>,
-    tasks: Tasks,
-    ended: mpsc::Sender<Ended>,
-    state: State,
+pub struct DispatcherTask {
+    parts: Arc<SchedulerDeps>,
+    tasks: TaskOwner,
+    ended: mpsc::Sender<EndedAttempt>,
+    state: DispatchState,
     /// The last place in the queue that was read.
     read: Option<QueuePlace>,
     /// When the whole queue is read again.
     reread_at: UnixMillis,
     /// What was last told of the waiting jobs, and when.
-    told: Option<(UnixMillis, Forecast)>,
+    told: Option<(UnixMillis, QueueForecast)>,
 }
 
-impl Scheduler {
+impl DispatcherTask {
     /// Takes over what an earlier process left running, then claims and runs jobs until `tasks` stop.
-    pub fn start(parts: Arc<Parts>, tasks: &Tasks) {
+    pub fn start(parts: Arc<SchedulerDeps>, tasks: &TaskOwner) {
         let (ended, endings) = mpsc::channel(ENDINGS);
         for (name, reaper) in maintenance::tasks(&parts, &tasks.stopping()) {
             tasks.spawn(name, reaper);
@@ -57,18 +60,18 @@ impl Scheduler {
         let fetching = input_fetch::run(parts.clone(), tasks.stopping());
         tasks.spawn("fetching of inputs", fetching);
         let reread_at = parts.clock.now();
-        let (state, told) = (State::default(), None);
+        let (state, told) = (DispatchState::default(), None);
         let scheduler = Self { parts, tasks: tasks.clone(), ended, state, read: None, reread_at, told };
         tasks.spawn("dispatcher", async move { scheduler.run(endings).await });
     }
 
-    async fn run(mut self, mut endings: mpsc::Receiver<Ended>) -> Result<(), StoreError> {
+    async fn run(mut self, mut endings: mpsc::Receiver<EndedAttempt>) -> Result<(), StoreError> {
         let stopping = self.tasks.stopping();
         // Nobody asks a second dispatcher.
         let mut questions = self.parts.hub.take_questions().unwrap_or_else(|| mpsc::channel(1).1);
         let parts = self.parts.clone();
-        let times = Times::from_records(parts.store.shapes(KEPT_SHAPES).await?);
-        self.state = State::new(parts.settings.dispatch, times);
+        let times = RunEstimates::from_records(parts.store.shapes(KEPT_SHAPES).await?);
+        self.state = DispatchState::new(parts.settings.dispatch, times);
         self.take_over(Adopt::All).await?;
         let mut changes = parts.pool.changes();
         let mut capabilities = parts.pool.capability_changes();
@@ -95,7 +98,7 @@ impl Scheduler {
                     self.keep_learned().await;
                 }
                 Some((id, backend, run)) = endings.recv() => {
-                    self.happen(Event::Ended { id, backend: backend.clone(), run }).await;
+                    self.happen(DispatchEvent::Ended { id, backend: backend.clone(), run }).await;
                     self.tell_loaded(&backend);
                 }
                 Some(question) = questions.recv() => self.answer(question).await,
@@ -103,7 +106,7 @@ impl Scheduler {
                 Ok(()) = changes.changed() => self.learn_servers().await,
                 () = parts.hub.work() => {}
                 Ok(()) = capabilities.changed() => self.let_all_run_everywhere().await,
-                () = self.until_due() => self.happen(Event::Tick).await,
+                () = self.until_due() => self.happen(DispatchEvent::Tick).await,
             }
         }
     }
@@ -117,7 +120,7 @@ impl Scheduler {
     }
 
     /// Lets an event happen and does what follows from it.
-    async fn happen(&mut self, event: Event) {
+    async fn happen(&mut self, event: DispatchEvent) {
         let mut events = vec![event];
         while let Some(event) = events.pop() {
             let now = self.parts.clock.now();
@@ -126,8 +129,8 @@ impl Scheduler {
             }
             for action in handle(&mut self.state, now, event) {
                 match action {
-                    Action::Claim(claims) => events.push(self.claim(claims, now).await),
-                    Action::Recall(id) => self.parts.hub.recall(id),
+                    DispatchAction::Claim(claims) => events.push(self.claim(claims, now).await),
+                    DispatchAction::Recall(id) => self.parts.hub.recall(id),
                 }
             }
         }
@@ -147,10 +150,10 @@ impl Scheduler {
                     self.read = jobs.last().map(|job| job.place).or(self.read);
                     let whole = jobs.len() < PAGE as usize;
                     if !jobs.is_empty() {
-                        self.happen(Event::Queued(jobs)).await;
+                        self.happen(DispatchEvent::Queued(jobs)).await;
                     }
                     if !left.is_empty() {
-                        self.happen(Event::Left(left)).await;
+                        self.happen(DispatchEvent::Left(left)).await;
                     }
                     if whole {
                         return;
@@ -167,7 +170,7 @@ impl Scheduler {
 
     async fn learn_servers(&mut self) {
         let views = self.parts.pool.backends().iter().map(|backend| view(backend)).collect();
-        self.happen(Event::Servers(views)).await;
+        self.happen(DispatchEvent::Servers(views)).await;
     }
 
     /// What a server could not run it may be able to run now; if not, that will show again.
@@ -175,7 +178,7 @@ impl Scheduler {
         if let Err(error) = self.parts.store.clear_not_on().await {
             tracing::error!(%error, "queued jobs could not be offered to all servers again");
         }
-        self.happen(Event::CapabilitiesChanged).await;
+        self.happen(DispatchEvent::CapabilitiesChanged).await;
     }
 
     /// Keeps what was learned of run times; what cannot be kept is learned again.
@@ -189,7 +192,7 @@ impl Scheduler {
         }
     }
 
-    async fn answer(&mut self, question: Question) {
+    async fn answer(&mut self, question: ForecastRequest) {
         let unknown = |id: &PromptId| !self.state.knows(*id);
         if question.ids.iter().any(unknown) {
             self.read_on().await;
@@ -198,7 +201,7 @@ impl Scheduler {
         let waiting = self.state.waiting();
         let (age, jobs) = STALE;
         let age = age.saturating_mul(u32::try_from(1 + waiting / jobs).unwrap_or(u32::MAX));
-        let fresh = |(at, _): &(UnixMillis, Forecast)| waiting > FEW && now.since(*at) < age;
+        let fresh = |(at, _): &(UnixMillis, QueueForecast)| waiting > FEW && now.since(*at) < age;
         if !self.told.as_ref().is_some_and(fresh) {
             self.told = Some((now, self.state.forecast(now)));
         }
@@ -215,7 +218,7 @@ impl Scheduler {
     }
 
     /// Claims jobs and starts their attempts; what came of it.
-    async fn claim(&mut self, asked: Vec<(PromptId, BackendName)>, now: UnixMillis) -> Event {
+    async fn claim(&mut self, asked: Vec<(PromptId, BackendName)>, now: UnixMillis) -> DispatchEvent {
         let lease = self.parts.lease();
         let claims = asked.iter().map(|(id, backend)| Claim {
             prompt_id: *id,
@@ -238,16 +241,16 @@ impl Scheduler {
         for (id, backend) in asked {
             let job = claimed.iter().position(|job| job.prompt_id == id).map(|at| claimed.swap_remove(at));
             let begun = match job {
-                Some(job) => self.begin(job, Origin::Fresh).await,
+                Some(job) => self.begin(job, AttemptOrigin::Fresh).await,
                 None => false,
             };
             answers.push((id, backend, begun));
         }
-        Event::Claimed(answers)
+        DispatchEvent::Claimed(answers)
     }
 
     /// Starts an attempt, unless there is nobody to run it.
-    async fn begin(&self, job: ClaimedJob, origin: Origin) -> bool {
+    async fn begin(&self, job: ClaimedJob, origin: AttemptOrigin) -> bool {
         if self.tasks.stopping().is_cancelled() {
             self.put_back(&job, "the gateway was stopped".to_owned()).await;
             return false;
@@ -257,7 +260,7 @@ impl Scheduler {
             return false;
         };
         let (id, stopping, ended) = (job.prompt_id, self.tasks.stopping(), self.ended.clone());
-        let attempt = Attempt::begin(self.parts.clone(), backend, job);
+        let attempt = AttemptTask::begin(self.parts.clone(), backend, job);
         // At the highest level, so that its fields stand in the lines of every log filter.
         let span = tracing::error_span!(
             "attempt",
@@ -281,8 +284,8 @@ impl Scheduler {
         for job in self.parts.store.adopt(which, self.parts.lease(), self.parts.clock.now()).await? {
             let (id, backend, needs) = (job.prompt_id, job.attempt.backend.clone(), job.needs.clone());
             tracing::info!(prompt_id = %id, %backend, "a running job is taken over");
-            if self.begin(job, Origin::Adopted).await {
-                self.happen(Event::Adopted { id, backend, needs }).await;
+            if self.begin(job, AttemptOrigin::Adopted).await {
+                self.happen(DispatchEvent::Adopted { id, backend, needs }).await;
             }
         }
         Ok(())
@@ -299,14 +302,14 @@ impl Scheduler {
     }
 }
 
-fn view(backend: &Backend) -> ServerView {
-    ServerView {
+fn view(backend: &Backend) -> BackendSnapshot {
+    BackendSnapshot {
         name: backend.name().clone(),
         slots: backend.slots_now(),
         labels: backend.labels().to_vec(),
         vram: backend.vram().map(|vram| vram.total),
         foreign: backend.foreign(),
-        degraded: matches!(backend.health(), Health::Degraded { .. }),
+        degraded: matches!(backend.health(), BackendHealth::Degraded { .. }),
         restarts: backend.restart_count(),
     }
 }

@@ -4,13 +4,13 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use crate::domain::needs::Needs;
+use crate::domain::needs::JobNeeds;
 use crate::domain::time::UnixMillis;
 use crate::store::ShapeRecord;
 
 /// What is to be learned from an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Run {
+pub enum RunObservation {
     /// It was executed to its end within that time.
     Took(Duration),
     /// It ran out of memory.
@@ -26,7 +26,7 @@ const WEIGHT: f64 = 0.3;
 
 /// What is known of the runs of one shape.
 #[derive(Debug, Clone, Default)]
-struct Known {
+struct ShapeEstimate {
     warm: Option<f64>,
     cold: Option<f64>,
     oom_vram: Option<u64>,
@@ -35,19 +35,19 @@ struct Known {
 
 /// What runs took, in milliseconds of execution.
 #[derive(Debug, Clone, Default)]
-pub struct Times {
-    known: HashMap<String, Known>,
+pub struct RunEstimates {
+    known: HashMap<String, ShapeEstimate>,
     overall: Option<f64>,
     changed: HashSet<String>,
 }
 
-impl Times {
+impl RunEstimates {
     /// What was kept of earlier runs.
     #[must_use]
     pub fn from_records(records: Vec<ShapeRecord>) -> Self {
         let mut times = Self::default();
         for record in records {
-            let known = Known {
+            let known = ShapeEstimate {
                 warm: record.warm_ms.map(to_float),
                 cold: record.cold_ms.map(to_float),
                 oom_vram: record.oom_vram.and_then(|bytes| u64::try_from(bytes).ok()),
@@ -60,7 +60,7 @@ impl Times {
 
     /// How long a run is expected to execute, with its models loaded before or not; `None` if nothing like it ran yet.
     #[must_use]
-    pub fn expect(&self, needs: &Needs, cold: bool) -> Option<Duration> {
+    pub fn expect(&self, needs: &JobNeeds, cold: bool) -> Option<Duration> {
         let known = self.nearest(needs, |known| known.warm.is_some() || known.cold.is_some())?;
         let millis = if cold { known.cold.or(known.warm) } else { known.warm.or(known.cold) };
         millis.map(to_duration)
@@ -68,14 +68,14 @@ impl Times {
 
     /// What a run costs of which nothing is known: as much as the average.
     #[must_use]
-    pub fn guess(&self, needs: &Needs) -> Duration {
+    pub fn guess(&self, needs: &JobNeeds) -> Duration {
         let millis = self.overall.unwrap_or(1_000.0);
         self.expect(needs, false).unwrap_or_else(|| to_duration(millis))
     }
 
     /// How much longer a run takes whose models must be loaded first; `None` until both were seen.
     #[must_use]
-    pub fn load(&self, needs: &Needs) -> Option<Duration> {
+    pub fn load(&self, needs: &JobNeeds) -> Option<Duration> {
         if needs.models.is_empty() {
             return Some(Duration::ZERO);
         }
@@ -85,12 +85,12 @@ impl Times {
 
     /// The memory of the largest device on which such a run ran out of memory: one with more is wanted.
     #[must_use]
-    pub fn outgrown(&self, needs: &Needs) -> Option<u64> {
+    pub fn outgrown(&self, needs: &JobNeeds) -> Option<u64> {
         self.known.get(&needs.shape)?.oom_vram
     }
 
     /// A run ended well.
-    pub fn ran(&mut self, needs: &Needs, cold: bool, took: Duration, now: UnixMillis) {
+    pub fn ran(&mut self, needs: &JobNeeds, cold: bool, took: Duration, now: UnixMillis) {
         let millis = took.as_secs_f64() * 1_000.0;
         self.overall = Some(blend(self.overall, millis));
         self.change(needs, now, |known| {
@@ -100,7 +100,7 @@ impl Times {
     }
 
     /// A run ran out of memory on a device with `vram` bytes. Whether that says more than was known.
-    pub fn ran_out(&mut self, needs: &Needs, vram: u64, now: UnixMillis) -> bool {
+    pub fn ran_out(&mut self, needs: &JobNeeds, vram: u64, now: UnixMillis) -> bool {
         let before = self.outgrown(needs);
         if before >= Some(vram) {
             return false;
@@ -126,20 +126,20 @@ impl Times {
         changed.into_iter().filter_map(record).collect()
     }
 
-    fn nearest(&self, needs: &Needs, good: impl Fn(&Known) -> bool) -> Option<&Known> {
+    fn nearest(&self, needs: &JobNeeds, good: impl Fn(&ShapeEstimate) -> bool) -> Option<&ShapeEstimate> {
         [&needs.shape, &needs.family]
             .into_iter()
             .find_map(|key| self.known.get(key).filter(|known| good(known)))
     }
 
-    fn change(&mut self, needs: &Needs, now: UnixMillis, change: impl Fn(&mut Known)) {
+    fn change(&mut self, needs: &JobNeeds, now: UnixMillis, change: impl Fn(&mut ShapeEstimate)) {
         self.note(&needs.shape, now, &change);
         if needs.family != needs.shape {
             self.note(&needs.family, now, &change);
         }
     }
 
-    fn note(&mut self, key: &str, now: UnixMillis, change: impl FnOnce(&mut Known)) {
+    fn note(&mut self, key: &str, now: UnixMillis, change: impl FnOnce(&mut ShapeEstimate)) {
         // Jobs of versions that kept no shape are no shape.
         if key.is_empty() {
             return;
@@ -185,12 +185,12 @@ fn to_duration(millis: f64) -> Duration {
 mod tests {
     use super::*;
 
-    fn needs(shape: &str, family: &str) -> Needs {
-        Needs {
+    fn needs(shape: &str, family: &str) -> JobNeeds {
+        JobNeeds {
             shape: shape.to_owned(),
             family: family.to_owned(),
             models: vec!["m".to_owned()],
-            ..Needs::default()
+            ..JobNeeds::default()
         }
     }
 
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn the_shape_is_gone_by_first_then_its_family_then_nothing() {
-        let mut times = Times::default();
+        let mut times = RunEstimates::default();
         times.ran(&needs("a", "f"), false, SECOND, at(1));
         times.ran(&needs("b", "f"), false, 3 * SECOND, at(2));
         assert_eq!(times.expect(&needs("a", "f"), false), Some(SECOND));
@@ -214,19 +214,19 @@ mod tests {
 
     #[test]
     fn loading_is_what_cold_runs_take_longer() {
-        let mut times = Times::default();
+        let mut times = RunEstimates::default();
         let job = needs("a", "f");
         times.ran(&job, true, 6 * SECOND, at(1));
         assert_eq!((times.load(&job), times.expect(&job, false)), (None, Some(6 * SECOND)));
         times.ran(&job, false, SECOND, at(2));
         assert_eq!((times.load(&job), times.expect(&job, true)), (Some(5 * SECOND), Some(6 * SECOND)));
-        let without_models = Needs { models: vec![], ..needs("z", "z") };
+        let without_models = JobNeeds { models: vec![], ..needs("z", "z") };
         assert_eq!(times.load(&without_models), Some(Duration::ZERO));
     }
 
     #[test]
     fn only_more_memory_than_was_too_little_is_news() {
-        let mut times = Times::default();
+        let mut times = RunEstimates::default();
         let job = needs("a", "f");
         assert!(times.ran_out(&job, 8, at(1)));
         assert!(!times.ran_out(&job, 6, at(2)));
@@ -237,20 +237,20 @@ mod tests {
 
     #[test]
     fn what_was_learned_is_told_once_and_known_again_after_a_restart() {
-        let mut times = Times::default();
+        let mut times = RunEstimates::default();
         times.ran(&needs("a", "f"), false, SECOND, at(1));
         times.ran_out(&needs("a", "f"), 8, at(2));
         let kept = times.take_changed();
         assert_eq!(kept.len(), 2);
         assert!(times.take_changed().is_empty());
-        let again = Times::from_records(kept);
+        let again = RunEstimates::from_records(kept);
         assert_eq!(again.expect(&needs("a", "f"), false), Some(SECOND));
         assert_eq!(again.outgrown(&needs("a", "f")), Some(8));
     }
 
     #[test]
     fn no_more_shapes_are_kept_than_there_is_room_for() {
-        let mut times = Times::default();
+        let mut times = RunEstimates::default();
         for n in 0..6_000 {
             times.ran(&needs(&n.to_string(), "f"), false, SECOND, at(n));
         }

@@ -1,14 +1,14 @@
 //! Files that belong to no job: left by a process that was killed between forgetting a job and its files.
 
 use crate::media::MediaError;
-use crate::scheduler::Parts;
+use crate::scheduler::SchedulerDeps;
 use crate::store::StoreError;
 
 /// Removes files of jobs that the store does not know.
 ///
 /// # Errors
 /// The media store cannot be listed, or the store cannot be asked.
-pub async fn sweep_orphans(parts: &Parts) -> Result<usize, SweepError> {
+pub async fn sweep_orphans(parts: &SchedulerDeps) -> Result<usize, SweepError> {
     let mut swept = 0;
     for id in parts.media.jobs().await? {
         if parts.store.status(id).await?.is_none() {

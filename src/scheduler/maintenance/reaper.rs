@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use super::orphans::SweepError;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::PromptId;
-use crate::domain::job::{Ending, Finish, Status, Timings};
-use crate::scheduler::Parts;
+use crate::domain::job::{JobEnding, JobFinish, JobStatus, PhaseTimings};
+use crate::scheduler::SchedulerDeps;
 use crate::store::{ClaimedJob, Requeue, StoreError};
 
 /// Between two looks for queued jobs whose deadline has come.
@@ -26,13 +26,13 @@ const SHRINK: usize = 64;
 /// How long the id of a forgotten job is told from an unknown one.
 const TOMBSTONES: Duration = Duration::from_hours(30 * 24);
 
-type Task = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
+type PeriodicTask = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
 
 /// The periodic tasks, by name.
 pub(in crate::scheduler) fn tasks(
-    parts: &Arc<Parts>,
+    parts: &Arc<SchedulerDeps>,
     stopping: &CancellationToken,
-) -> Vec<(&'static str, Task)> {
+) -> Vec<(&'static str, PeriodicTask)> {
     let lease = parts.settings.lease / 3;
     vec![
         (
@@ -61,10 +61,10 @@ pub(in crate::scheduler) fn tasks(
 
 fn every(
     period: Duration,
-    parts: &Arc<Parts>,
+    parts: &Arc<SchedulerDeps>,
     stopping: &CancellationToken,
-    step: fn(Arc<Parts>) -> Task,
-) -> Task {
+    step: fn(Arc<SchedulerDeps>) -> PeriodicTask,
+) -> PeriodicTask {
     let (parts, stopping) = (parts.clone(), stopping.clone());
     Box::pin(async move {
         loop {
@@ -79,16 +79,16 @@ fn every(
     })
 }
 
-async fn renew(parts: &Parts) -> Result<(), StoreError> {
+async fn renew(parts: &SchedulerDeps) -> Result<(), StoreError> {
     parts.store.renew(parts.owner, parts.lease().until).await
 }
 
-async fn expire(parts: &Parts) -> Result<(), StoreError> {
+async fn expire(parts: &SchedulerDeps) -> Result<(), StoreError> {
     let now = parts.clock.now();
     let failure = Failure::new(FailureCode::QueueTimeout, "no server took the job within its queue_timeout");
     for id in parts.store.expire_queued(now, failure, parts.expiry(now)).await? {
         tracing::info!(prompt_id = %id, outcome = "queue_timeout", "job ended");
-        parts.metrics.job_finished(Status::Failed);
+        parts.metrics.job_finished(JobStatus::Failed);
         parts.hub.left_queue(id);
         parts.hub.job_changed(id);
     }
@@ -96,7 +96,7 @@ async fn expire(parts: &Parts) -> Result<(), StoreError> {
 }
 
 /// The retention may be shorter than when earlier jobs ended. If this fails, the next start does it.
-async fn shorten_retention(parts: Arc<Parts>) -> Result<(), StoreError> {
+async fn shorten_retention(parts: Arc<SchedulerDeps>) -> Result<(), StoreError> {
     if let Some(retention) = parts.settings.retention
         && let Err(error) = parts.store.shorten_retention(retention).await
     {
@@ -106,7 +106,7 @@ async fn shorten_retention(parts: Arc<Parts>) -> Result<(), StoreError> {
 }
 
 /// Lets the database's file shrink after deletions.
-async fn shrink(parts: &Parts) -> Result<(), StoreError> {
+async fn shrink(parts: &SchedulerDeps) -> Result<(), StoreError> {
     for _ in 0..SHRINK {
         if !parts.store.shrink().await? {
             break;
@@ -115,7 +115,7 @@ async fn shrink(parts: &Parts) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn purge(parts: &Parts) -> Result<(), StoreError> {
+async fn purge(parts: &SchedulerDeps) -> Result<(), StoreError> {
     loop {
         let now = parts.clock.now();
         let before = now.minus(TOMBSTONES);
@@ -130,7 +130,7 @@ async fn purge(parts: &Parts) -> Result<(), StoreError> {
 }
 
 /// Removes inputs that nobody needs. A young one may belong to a request that is not on disk yet.
-async fn sweep_inputs(parts: &Parts) -> Result<(), StoreError> {
+async fn sweep_inputs(parts: &SchedulerDeps) -> Result<(), StoreError> {
     let now = parts.clock.now();
     parts.store.release_inputs(now).await?;
     let cutoff = now.minus(YOUNG_INPUTS);
@@ -155,7 +155,7 @@ async fn sweep_inputs(parts: &Parts) -> Result<(), StoreError> {
     }
 }
 
-async fn forget_files(parts: &Parts, id: PromptId) {
+async fn forget_files(parts: &SchedulerDeps, id: PromptId) {
     if let Err(error) = parts.media.remove(id).await {
         tracing::error!(prompt_id = %id, %error, "files of a forgotten job stay behind until the next start");
     }
@@ -163,7 +163,7 @@ async fn forget_files(parts: &Parts, id: PromptId) {
 
 /// Puts a job back that nobody watches; if a cancel came for it, it is thereby cancelled.
 pub(in crate::scheduler) async fn give_back(
-    parts: &Parts,
+    parts: &SchedulerDeps,
     job: &ClaimedJob,
     requeue: Requeue,
 ) -> Result<(), StoreError> {
@@ -171,20 +171,20 @@ pub(in crate::scheduler) async fn give_back(
     let at = requeue.at;
     match parts.store.requeue(fence, requeue).await {
         Err(StoreError::LeaseLost) => {
-            let finish = Finish {
-                ending: Ending::Cancelled,
+            let finish = JobFinish {
+                ending: JobEnding::Cancelled,
                 outputs: None,
                 outputs_file: None,
                 texts: Vec::new(),
                 media: Vec::new(),
                 dropped_outputs: Vec::new(),
-                timings: Timings::default(),
+                timings: PhaseTimings::default(),
                 finished_at: at,
                 expires_at: parts.expiry(at),
             };
             parts.store.finish(fence, finish).await?;
             tracing::info!(prompt_id = %job.prompt_id, outcome = "cancelled", "job ended");
-            parts.metrics.job_finished(Status::Cancelled);
+            parts.metrics.job_finished(JobStatus::Cancelled);
             parts.hub.forget_cancel(job.prompt_id);
         }
         other => other?,

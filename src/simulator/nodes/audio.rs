@@ -2,22 +2,22 @@
 
 use serde_json::json;
 
-use super::super::files::Folder;
-use super::super::media::Tone;
-use super::{Data, Failure, Inputs, Produced, Stage, raised};
+use super::super::files::FolderKind;
+use super::super::media::SineTone;
+use super::{LinkData, NodeFailure, NodeInputs, NodeResult, NodeStage, raised};
 
-pub(super) fn tone(inputs: &Inputs) -> Result<Produced, Failure> {
-    let tone = Tone { seconds: inputs.number("seconds")?, hertz: inputs.number("hertz")? };
-    Ok(Produced::data(Data::Audio(tone)))
+pub(super) fn tone(inputs: &NodeInputs) -> Result<NodeResult, NodeFailure> {
+    let tone = SineTone { seconds: inputs.number("seconds")?, hertz: inputs.number("hertz")? };
+    Ok(NodeResult::data(LinkData::Audio(tone)))
 }
 
-pub(super) fn save(inputs: &Inputs, stage: &Stage<'_, '_>) -> Result<Produced, Failure> {
-    let Data::Audio(tone) = inputs.get("audio") else { return raised("TypeError", "audio is no sound") };
+pub(super) fn save(inputs: &NodeInputs, stage: &NodeStage<'_, '_>) -> Result<NodeResult, NodeFailure> {
+    let LinkData::Audio(tone) = inputs.get("audio") else { return raised("TypeError", "audio is no sound") };
     let files = &stage.server.world.files;
-    let Some(mut slot) = files.slot(Folder::Output, &inputs.text("filename_prefix"))? else {
+    let Some(mut slot) = files.slot(FolderKind::Output, &inputs.text("filename_prefix"))? else {
         return raised("Exception", "Saving outside the output folder is not allowed.");
     };
     let (path, saved) = slot.next(0, "wav");
     std::fs::write(path, tone.wav())?;
-    Ok(Produced::shows(json!({ "audio": [saved.to_json()] }), Vec::new()))
+    Ok(NodeResult::shows(json!({ "audio": [saved.to_json()] }), Vec::new()))
 }

@@ -6,59 +6,68 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::super::files::{Folder, Slot};
-use super::super::media::Image;
+use super::super::files::{FolderKind, NameSlot};
+use super::super::media::ImageBatch;
 use super::super::pyjson;
-use super::{Data, Failure, Inputs, Produced, Stage, raised};
+use super::{LinkData, NodeFailure, NodeInputs, NodeResult, NodeStage, raised};
 
-pub(super) async fn empty(inputs: &Inputs, stage: &mut Stage<'_, '_>) -> Result<Produced, Failure> {
+pub(super) async fn empty(
+    inputs: &NodeInputs,
+    stage: &mut NodeStage<'_, '_>,
+) -> Result<NodeResult, NodeFailure> {
     let config = &stage.server.world.config;
     if !config.exec.is_zero() {
         let (time, steps) = (config.exec, config.steps.max(1));
         stage.work(time, steps, None).await?;
     }
     let (width, height) = (inputs.whole("width")?, inputs.whole("height")?);
-    let image = Image::flat(width, height, inputs.whole("batch_size")?, inputs.whole("color")?);
-    Ok(Produced::data(Data::Image(Arc::new(image))))
+    let image = ImageBatch::flat(width, height, inputs.whole("batch_size")?, inputs.whole("color")?);
+    Ok(NodeResult::data(LinkData::Image(Arc::new(image))))
 }
 
-pub(super) fn invert(inputs: &Inputs) -> Result<Produced, Failure> {
-    Ok(Produced::data(Data::Image(Arc::new(inputs.image("image")?.invert()))))
+pub(super) fn invert(inputs: &NodeInputs) -> Result<NodeResult, NodeFailure> {
+    Ok(NodeResult::data(LinkData::Image(Arc::new(inputs.image("image")?.invert()))))
 }
 
-pub(super) fn scale(inputs: &Inputs) -> Result<Produced, Failure> {
+pub(super) fn scale(inputs: &NodeInputs) -> Result<NodeResult, NodeFailure> {
     let scaled = inputs.image("image")?.scale(inputs.whole("width")?, inputs.whole("height")?);
-    Ok(Produced::data(Data::Image(Arc::new(scaled))))
+    Ok(NodeResult::data(LinkData::Image(Arc::new(scaled))))
 }
 
-pub(super) fn load(inputs: &Inputs, stage: &Stage<'_, '_>) -> Result<Produced, Failure> {
+pub(super) fn load(inputs: &NodeInputs, stage: &NodeStage<'_, '_>) -> Result<NodeResult, NodeFailure> {
     let name = inputs.text("image");
     let bytes = stage.server.world.files.annotated(&name).and_then(|path| std::fs::read(path).ok());
     let Some(bytes) = bytes else {
         return raised("FileNotFoundError", format!("[Errno 2] No such file or directory: '{name}'"));
     };
-    let Some(image) = Image::read(&bytes) else {
+    let Some(image) = ImageBatch::read(&bytes) else {
         return raised("PIL.UnidentifiedImageError", format!("cannot identify image file '{name}'"));
     };
     let image = Arc::new(image);
-    Ok(Produced { outputs: vec![Data::Image(Arc::clone(&image)), Data::Image(image)], ..Produced::default() })
+    Ok(NodeResult {
+        outputs: vec![LinkData::Image(Arc::clone(&image)), LinkData::Image(image)],
+        ..NodeResult::default()
+    })
 }
 
-pub(super) async fn save(inputs: &Inputs, stage: &Stage<'_, '_>) -> Result<Produced, Failure> {
-    write(inputs, stage, Folder::Output, &inputs.text("filename_prefix")).await
+pub(super) async fn save(inputs: &NodeInputs, stage: &NodeStage<'_, '_>) -> Result<NodeResult, NodeFailure> {
+    write(inputs, stage, FolderKind::Output, &inputs.text("filename_prefix")).await
 }
 
-pub(super) async fn preview(inputs: &Inputs, stage: &Stage<'_, '_>) -> Result<Produced, Failure> {
+pub(super) async fn preview(
+    inputs: &NodeInputs,
+    stage: &NodeStage<'_, '_>,
+) -> Result<NodeResult, NodeFailure> {
     let prefix = format!("ComfyUI_temp_{}", stage.server.temp_tag);
-    write(inputs, stage, Folder::Temp, &prefix).await
+    write(inputs, stage, FolderKind::Temp, &prefix).await
 }
 
 async fn write(
-    inputs: &Inputs,
-    stage: &Stage<'_, '_>,
-    folder: Folder,
+    inputs: &NodeInputs,
+    stage: &NodeStage<'_, '_>,
+    folder: FolderKind,
     prefix: &str,
-) -> Result<Produced, Failure> {
+) -> Result<NodeResult, NodeFailure> {
     let image = inputs.image("images")?;
     let prefix =
         prefix.replace("%width%", &image.width.to_string()).replace("%height%", &image.height.to_string());
@@ -76,10 +85,14 @@ async fn write(
     });
     let written = written.await;
     let saved = written.map_err(std::io::Error::other)??;
-    Ok(Produced::shows(json!({ "images": saved }), Vec::new()))
+    Ok(NodeResult::shows(json!({ "images": saved }), Vec::new()))
 }
 
-fn write_all(image: &Image, mut slot: Slot, texts: &[(String, String)]) -> std::io::Result<Vec<Value>> {
+fn write_all(
+    image: &ImageBatch,
+    mut slot: NameSlot,
+    texts: &[(String, String)],
+) -> std::io::Result<Vec<Value>> {
     (0..image.batch)
         .map(|frame| {
             let (path, saved) = slot.next(frame, "png");
@@ -90,7 +103,7 @@ fn write_all(image: &Image, mut slot: Slot, texts: &[(String, String)]) -> std::
 }
 
 /// The prompt and the caller's extras, as ComfyUI writes them into its PNG files.
-fn texts(stage: &Stage<'_, '_>) -> Vec<(String, String)> {
+fn texts(stage: &NodeStage<'_, '_>) -> Vec<(String, String)> {
     let graph = Value::Object(stage.job.graph.clone());
     let extras = stage.job.extra.get("extra_pnginfo").and_then(Value::as_object);
     let extras =

@@ -1,4 +1,4 @@
-//! What the nodes do. Each takes its inputs and a [`Stage`] to act on, and gives outputs and something to show.
+//! What the nodes do. Each takes its inputs and a [`NodeStage`] to act on, and gives outputs and something to show.
 //! It must not know of queues, order or history.
 
 mod audio;
@@ -13,26 +13,26 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::media::{Image, Tone};
+use super::media::{ImageBatch, SineTone};
 use super::pyjson;
-use super::queue::Job;
-use super::report::{Report, Who};
-use super::server::Server;
+use super::queue::QueuedPrompt;
+use super::report::{DisplayedNode, RunVoice};
+use super::server::ServerLife;
 
 /// What runs along the links.
 #[derive(Debug, Clone)]
-pub(super) enum Data {
+pub(super) enum LinkData {
     Json(Value),
-    Image(Arc<Image>),
-    Latent(Arc<sampling::Latent>),
+    Image(Arc<ImageBatch>),
+    Latent(Arc<sampling::LatentImage>),
     /// A model, text encoder, decoder or conditioning: only the text it stands for.
     Named(Arc<str>),
-    Audio(Tone),
+    Audio(SineTone),
     /// Nothing that follows runs; with a text, the first that would have says so.
-    Blocked(Blocker),
+    Blocked(BlockMessage),
 }
 
-impl Data {
+impl LinkData {
     /// As Python would print it.
     pub(super) fn shown(&self) -> String {
         match self {
@@ -49,11 +49,11 @@ impl Data {
 }
 
 /// What a blocked node would have said; empty: nothing.
-pub(super) type Blocker = Option<Arc<str>>;
+pub(super) type BlockMessage = Option<Arc<str>>;
 
 /// Why a node did not finish.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum NodeFailure {
     Interrupted,
     /// A Python exception: its type and message.
     Raised {
@@ -64,18 +64,18 @@ pub(super) enum Failure {
     Crashed,
 }
 
-pub(super) fn raised<T>(kind: &'static str, message: impl Into<String>) -> Result<T, Failure> {
-    Err(Failure::Raised { kind, message: message.into() })
+pub(super) fn raised<T>(kind: &'static str, message: impl Into<String>) -> Result<T, NodeFailure> {
+    Err(NodeFailure::Raised { kind, message: message.into() })
 }
 
-pub(super) fn out_of_memory<T>(message: &str) -> Result<T, Failure> {
+pub(super) fn out_of_memory<T>(message: &str) -> Result<T, NodeFailure> {
     raised(
         "torch.OutOfMemoryError",
         format!("{message}\nThis error means you ran out of memory on your GPU."),
     )
 }
 
-impl From<std::io::Error> for Failure {
+impl From<std::io::Error> for NodeFailure {
     fn from(error: std::io::Error) -> Self {
         Self::Raised { kind: "OSError", message: error.to_string() }
     }
@@ -83,7 +83,7 @@ impl From<std::io::Error> for Failure {
 
 /// Nodes a node puts in its place. Ids are without the prefix of the node.
 #[derive(Debug)]
-pub(super) struct Expansion {
+pub(super) struct NodeExpansion {
     pub(super) nodes: Vec<(&'static str, Value)>,
     /// Which of the new nodes' outputs are the outputs of the node.
     pub(super) results: Vec<(&'static str, i64)>,
@@ -91,35 +91,35 @@ pub(super) struct Expansion {
 
 /// What a node gives.
 #[derive(Debug, Default)]
-pub(super) struct Produced {
-    pub(super) outputs: Vec<Data>,
+pub(super) struct NodeResult {
+    pub(super) outputs: Vec<LinkData>,
     pub(super) ui: Option<Value>,
-    pub(super) expansion: Option<Expansion>,
+    pub(super) expansion: Option<NodeExpansion>,
 }
 
-impl Produced {
-    fn data(data: Data) -> Self {
+impl NodeResult {
+    fn data(data: LinkData) -> Self {
         Self { outputs: vec![data], ..Self::default() }
     }
 
-    fn shows(ui: Value, outputs: Vec<Data>) -> Self {
+    fn shows(ui: Value, outputs: Vec<LinkData>) -> Self {
         Self { outputs, ui: Some(ui), expansion: None }
     }
 }
 
 /// A node's inputs by name.
 #[derive(Debug, Default)]
-pub(super) struct Inputs(pub(super) HashMap<String, Data>);
+pub(super) struct NodeInputs(pub(super) HashMap<String, LinkData>);
 
-impl Inputs {
-    fn get(&self, name: &str) -> &Data {
-        const NOTHING: &Data = &Data::Json(Value::Null);
+impl NodeInputs {
+    fn get(&self, name: &str) -> &LinkData {
+        const NOTHING: &LinkData = &LinkData::Json(Value::Null);
         self.0.get(name).unwrap_or(NOTHING)
     }
 
     fn value(&self, name: &str) -> Value {
         match self.get(name) {
-            Data::Json(value) => value.clone(),
+            LinkData::Json(value) => value.clone(),
             other => Value::String(other.shown()),
         }
     }
@@ -128,13 +128,13 @@ impl Inputs {
         self.get(name).shown()
     }
 
-    fn whole(&self, name: &str) -> Result<u32, Failure> {
+    fn whole(&self, name: &str) -> Result<u32, NodeFailure> {
         let value = self.value(name);
         let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
         number.map_or_else(|| raised("TypeError", format!("{name} is no size: {}", pyjson::repr(&value))), Ok)
     }
 
-    fn number(&self, name: &str) -> Result<f64, Failure> {
+    fn number(&self, name: &str) -> Result<f64, NodeFailure> {
         let value = self.value(name);
         value.as_f64().map_or_else(|| raised("TypeError", format!("{name} is no number")), Ok)
     }
@@ -143,10 +143,10 @@ impl Inputs {
         self.value(name) == true
     }
 
-    fn image(&self, name: &str) -> Result<Arc<Image>, Failure> {
+    fn image(&self, name: &str) -> Result<Arc<ImageBatch>, NodeFailure> {
         match self.get(name) {
-            Data::Image(image) => Ok(Arc::clone(image)),
-            Data::Json(value) => {
+            LinkData::Image(image) => Ok(Arc::clone(image)),
+            LinkData::Json(value) => {
                 let kind = super::coerce::type_name(value);
                 raised("AttributeError", format!("'{kind}' object has no attribute 'shape'"))
             }
@@ -155,9 +155,9 @@ impl Inputs {
     }
 
     /// The blocker, when an input is blocked.
-    pub(super) fn blocked(&self) -> Option<&Blocker> {
+    pub(super) fn blocked(&self) -> Option<&BlockMessage> {
         self.0.values().find_map(|data| match data {
-            Data::Blocked(blocker) => Some(blocker),
+            LinkData::Blocked(blocker) => Some(blocker),
             _ => None,
         })
     }
@@ -166,7 +166,7 @@ impl Inputs {
     pub(super) fn shown(&self) -> Value {
         let shown = self.0.iter().map(|(name, data)| {
             let value = match data {
-                Data::Json(value) => value.clone(),
+                LinkData::Json(value) => value.clone(),
                 other => Value::String(other.shown()),
             };
             (name.clone(), Value::Array(vec![value]))
@@ -178,37 +178,42 @@ impl Inputs {
 }
 
 /// Where a node acts.
-pub(super) struct Stage<'a, 'b> {
-    pub(super) server: &'a Server,
-    pub(super) job: &'a Job,
-    pub(super) report: &'b mut Report<'a>,
-    pub(super) who: &'b Who,
+pub(super) struct NodeStage<'a, 'b> {
+    pub(super) server: &'a ServerLife,
+    pub(super) job: &'a QueuedPrompt,
+    pub(super) report: &'b mut RunVoice<'a>,
+    pub(super) who: &'b DisplayedNode,
 }
 
-impl Stage<'_, '_> {
+impl NodeStage<'_, '_> {
     /// Works for `pause`, then reports a step done. An interruption shows here, not within the pause.
     async fn step(
         &mut self,
         done: u32,
         all: u32,
         pause: Duration,
-        preview: Option<&Image>,
-    ) -> Result<(), Failure> {
+        preview: Option<&ImageBatch>,
+    ) -> Result<(), NodeFailure> {
         if pause.is_zero() {
             tokio::task::yield_now().await;
         } else {
             self.server.world.clock.sleep(pause).await;
         }
         if self.server.is_interrupted() {
-            return Err(Failure::Interrupted);
+            return Err(NodeFailure::Interrupted);
         }
-        let preview = preview.map(Image::preview_png).transpose()?;
+        let preview = preview.map(ImageBatch::preview_png).transpose()?;
         self.report.progress(self.who, done, all, preview.as_deref());
         Ok(())
     }
 
     /// Works for `time` in `steps` equal steps.
-    async fn work(&mut self, time: Duration, steps: u32, preview: Option<&Image>) -> Result<(), Failure> {
+    async fn work(
+        &mut self,
+        time: Duration,
+        steps: u32,
+        preview: Option<&ImageBatch>,
+    ) -> Result<(), NodeFailure> {
         for step in 1..=steps {
             self.step(step, steps, time / steps, preview).await?;
         }
@@ -217,7 +222,11 @@ impl Stage<'_, '_> {
 }
 
 /// Runs a node of `class`.
-pub(super) async fn run(class: &str, inputs: &Inputs, mut stage: Stage<'_, '_>) -> Result<Produced, Failure> {
+pub(super) async fn run(
+    class: &str,
+    inputs: &NodeInputs,
+    mut stage: NodeStage<'_, '_>,
+) -> Result<NodeResult, NodeFailure> {
     let stage = &mut stage;
     match class {
         "EmptyImage" => image::empty(inputs, stage).await,
@@ -228,10 +237,10 @@ pub(super) async fn run(class: &str, inputs: &Inputs, mut stage: Stage<'_, '_>) 
         "ImageScale" => image::scale(inputs),
         "PreviewAny" => Ok(text::preview(inputs)),
         "PrimitiveString" | "PrimitiveStringMultiline" | "PrimitiveInt" | "PrimitiveFloat" => {
-            Ok(Produced::data(Data::Json(inputs.value("value"))))
+            Ok(NodeResult::data(LinkData::Json(inputs.value("value"))))
         }
         "CheckpointLoaderSimple" => Ok(sampling::checkpoint(inputs)),
-        "CLIPTextEncode" => Ok(Produced::data(Data::Named(inputs.text("text").into()))),
+        "CLIPTextEncode" => Ok(NodeResult::data(LinkData::Named(inputs.text("text").into()))),
         "EmptyLatentImage" => sampling::empty(inputs),
         "KSampler" => sampling::sample(inputs, stage).await,
         "VAEDecode" => sampling::decode(inputs),

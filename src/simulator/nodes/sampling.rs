@@ -3,53 +3,56 @@
 
 use std::sync::Arc;
 
-use super::super::media::Image;
-use super::{Data, Failure, Inputs, Produced, Stage, raised};
+use super::super::media::ImageBatch;
+use super::{LinkData, NodeFailure, NodeInputs, NodeResult, NodeStage, raised};
 
 /// A picture not yet decoded.
 #[derive(Debug, Clone)]
-pub(crate) struct Latent {
+pub(crate) struct LatentImage {
     width: u32,
     height: u32,
     batch: u32,
     meaning: String,
 }
 
-impl Latent {
-    fn image(&self) -> Image {
-        Image::pattern(self.width, self.height, self.batch, self.meaning.as_bytes())
+impl LatentImage {
+    fn image(&self) -> ImageBatch {
+        ImageBatch::pattern(self.width, self.height, self.batch, self.meaning.as_bytes())
     }
 }
 
-pub(super) fn checkpoint(inputs: &Inputs) -> Produced {
+pub(super) fn checkpoint(inputs: &NodeInputs) -> NodeResult {
     let name: Arc<str> = inputs.text("ckpt_name").into();
-    Produced { outputs: vec![Data::Named(name); 3], ..Produced::default() }
+    NodeResult { outputs: vec![LinkData::Named(name); 3], ..NodeResult::default() }
 }
 
-pub(super) fn empty(inputs: &Inputs) -> Result<Produced, Failure> {
+pub(super) fn empty(inputs: &NodeInputs) -> Result<NodeResult, NodeFailure> {
     let (width, height) = (inputs.whole("width")?, inputs.whole("height")?);
-    let latent = Latent { width, height, batch: inputs.whole("batch_size")?, meaning: String::new() };
-    Ok(Produced::data(Data::Latent(Arc::new(latent))))
+    let latent = LatentImage { width, height, batch: inputs.whole("batch_size")?, meaning: String::new() };
+    Ok(NodeResult::data(LinkData::Latent(Arc::new(latent))))
 }
 
-pub(super) async fn sample(inputs: &Inputs, stage: &mut Stage<'_, '_>) -> Result<Produced, Failure> {
+pub(super) async fn sample(
+    inputs: &NodeInputs,
+    stage: &mut NodeStage<'_, '_>,
+) -> Result<NodeResult, NodeFailure> {
     let start = latent(inputs, "latent_image")?;
     let told: Vec<_> =
         ["model", "seed", "positive", "negative", "cfg"].iter().map(|name| inputs.text(name)).collect();
     let meaning = format!("{}\n{}", start.meaning, told.join("\n"));
-    let latent = Latent { meaning, ..(*start).clone() };
+    let latent = LatentImage { meaning, ..(*start).clone() };
     let exec = stage.server.world.config.exec;
     stage.work(exec, inputs.whole("steps")?, Some(&latent.image())).await?;
-    Ok(Produced::data(Data::Latent(Arc::new(latent))))
+    Ok(NodeResult::data(LinkData::Latent(Arc::new(latent))))
 }
 
-pub(super) fn decode(inputs: &Inputs) -> Result<Produced, Failure> {
-    Ok(Produced::data(Data::Image(Arc::new(latent(inputs, "samples")?.image()))))
+pub(super) fn decode(inputs: &NodeInputs) -> Result<NodeResult, NodeFailure> {
+    Ok(NodeResult::data(LinkData::Image(Arc::new(latent(inputs, "samples")?.image()))))
 }
 
-fn latent(inputs: &Inputs, name: &str) -> Result<Arc<Latent>, Failure> {
+fn latent(inputs: &NodeInputs, name: &str) -> Result<Arc<LatentImage>, NodeFailure> {
     match inputs.get(name) {
-        Data::Latent(latent) => Ok(Arc::clone(latent)),
+        LinkData::Latent(latent) => Ok(Arc::clone(latent)),
         other => raised("TypeError", format!("{} is no latent", other.shown())),
     }
 }

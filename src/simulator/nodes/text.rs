@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use super::{Data, Inputs, Produced};
+use super::{LinkData, NodeInputs, NodeResult};
 
 /// Shows anything as text.
-pub(super) fn preview(inputs: &Inputs) -> Produced {
+pub(super) fn preview(inputs: &NodeInputs) -> NodeResult {
     let text = inputs.text("source");
-    Produced::shows(json!({ "text": [text] }), vec![Data::Json(text.into())])
+    NodeResult::shows(json!({ "text": [text] }), vec![LinkData::Json(text.into())])
 }

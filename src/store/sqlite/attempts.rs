@@ -5,7 +5,7 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 use super::op::{OpError, Reply};
 use super::{queue, rows};
 use crate::domain::id::LeaseOwner;
-use crate::domain::job::{Ending, Fence, Finish, Lease};
+use crate::domain::job::{Fence, JobEnding, JobFinish, Lease};
 use crate::domain::media::MediaFile;
 use crate::domain::time::UnixMillis;
 use crate::store::{Adopt, ClaimedJob, Requeue, StoreError};
@@ -57,12 +57,12 @@ pub(super) async fn renew(
 pub(super) async fn finish(
     connection: &mut SqliteConnection,
     fence: Fence,
-    finish: &Finish,
+    finish: &JobFinish,
 ) -> Result<Reply, OpError> {
     let (msg, failure) = match &finish.ending {
-        Ending::Completed { msg } => (msg.clone(), None),
-        Ending::Failed(failure) => (Some(failure.summary().to_owned()), Some(rows::to_json(failure))),
-        Ending::Cancelled => (Some("cancelled while running".to_owned()), None),
+        JobEnding::Completed { msg } => (msg.clone(), None),
+        JobEnding::Failed(failure) => (Some(failure.summary().to_owned()), Some(rows::to_json(failure))),
+        JobEnding::Cancelled => (Some("cancelled while running".to_owned()), None),
     };
     let row = sqlx::query(
         "UPDATE jobs SET state = ?4, finished_at = ?5, expires_at = ?6, msg = ?7, failure = ?8,
@@ -89,17 +89,17 @@ pub(super) async fn finish(
     let Some(row) = row else { return Err(StoreError::LeaseLost.into()) };
     let seq: i64 = row.try_get("seq")?;
     let (outcome, reason) = match &finish.ending {
-        Ending::Failed(failure) => (failure.code.as_str(), Some(failure.summary())),
+        JobEnding::Failed(failure) => (failure.code.as_str(), Some(failure.summary())),
         other => (other.status().as_str(), None),
     };
-    let end = AttemptEnd { outcome, reason, at: finish.finished_at };
+    let end = AttemptClosing { outcome, reason, at: finish.finished_at };
     end_attempt(connection, seq, fence, end).await?;
     keep_outputs(connection, seq, finish).await?;
     Ok(Reply::Done)
 }
 
 /// What became of an attempt.
-struct AttemptEnd<'a> {
+struct AttemptClosing<'a> {
     outcome: &'a str,
     reason: Option<&'a str>,
     at: UnixMillis,
@@ -109,7 +109,7 @@ async fn end_attempt(
     connection: &mut SqliteConnection,
     seq: i64,
     fence: Fence,
-    end: AttemptEnd<'_>,
+    end: AttemptClosing<'_>,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "UPDATE attempts SET ended_at = ?3, outcome = ?4, reason = ?5 WHERE seq = ?1 AND number = ?2",
@@ -124,7 +124,11 @@ async fn end_attempt(
     Ok(())
 }
 
-async fn keep_outputs(connection: &mut SqliteConnection, seq: i64, finish: &Finish) -> Result<(), OpError> {
+async fn keep_outputs(
+    connection: &mut SqliteConnection,
+    seq: i64,
+    finish: &JobFinish,
+) -> Result<(), OpError> {
     if finish.outputs.is_some() || !finish.texts.is_empty() || !finish.dropped_outputs.is_empty() {
         sqlx::query("INSERT INTO job_outputs (seq, outputs, texts, dropped_outputs) VALUES (?1, ?2, ?3, ?4)")
             .bind(seq)
@@ -192,7 +196,7 @@ pub(super) async fn requeue(
     .fetch_optional(&mut *connection)
     .await?;
     let Some(row) = row else { return Err(StoreError::LeaseLost.into()) };
-    let end = AttemptEnd { outcome: requeue.outcome, reason: Some(&requeue.reason), at: requeue.at };
+    let end = AttemptClosing { outcome: requeue.outcome, reason: Some(&requeue.reason), at: requeue.at };
     end_attempt(connection, row.try_get("seq")?, fence, end).await?;
     Ok(Reply::Done)
 }

@@ -8,7 +8,7 @@ use sqlx::{Row, SqliteConnection};
 use super::SqliteStore;
 use super::op::{Op, OpError, Reply, unavailable};
 use crate::domain::id::BackendName;
-use crate::domain::mode::Mode;
+use crate::domain::mode::BackendMode;
 use crate::domain::time::UnixMillis;
 use crate::store::{BackendStore, StoreError, StoredBackend};
 
@@ -48,7 +48,7 @@ pub(super) async fn delete(connection: &mut SqliteConnection, name: &BackendName
         .execute(&mut *connection)
         .await?;
     if deleted.rows_affected() > 0 {
-        set_mode(connection, name, Mode::Open).await?;
+        set_mode(connection, name, BackendMode::Open).await?;
     }
     Ok(Reply::Changed(deleted.rows_affected() > 0))
 }
@@ -56,12 +56,12 @@ pub(super) async fn delete(connection: &mut SqliteConnection, name: &BackendName
 pub(super) async fn set_mode(
     connection: &mut SqliteConnection,
     name: &BackendName,
-    mode: Mode,
+    mode: BackendMode,
 ) -> Result<Reply, OpError> {
     let name = name.as_str().to_owned();
     let query = match mode {
-        Mode::Open => sqlx::query("DELETE FROM backend_modes WHERE name = ?1").bind(name),
-        Mode::Cordoned | Mode::Draining => sqlx::query(
+        BackendMode::Open => sqlx::query("DELETE FROM backend_modes WHERE name = ?1").bind(name),
+        BackendMode::Cordoned | BackendMode::Draining => sqlx::query(
             "INSERT INTO backend_modes (name, mode) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET mode = excluded.mode",
         )
         .bind(name)
@@ -113,8 +113,8 @@ fn record(row: &SqliteRow) -> Result<StoredBackend, StoreError> {
     })
 }
 
-fn mode(row: &SqliteRow) -> Result<(BackendName, Mode), StoreError> {
-    let mode = Mode::parse(get(row, "mode")?).ok_or_else(|| damaged(row, "mode"))?;
+fn mode(row: &SqliteRow) -> Result<(BackendName, BackendMode), StoreError> {
+    let mode = BackendMode::parse(get(row, "mode")?).ok_or_else(|| damaged(row, "mode"))?;
     Ok((name(row)?, mode))
 }
 
@@ -134,11 +134,11 @@ impl BackendStore for SqliteStore {
         self.write_changed(Op::DeleteBackend(name.clone())).await
     }
 
-    async fn set_backend_mode(&self, name: &BackendName, mode: Mode) -> Result<(), StoreError> {
+    async fn set_backend_mode(&self, name: &BackendName, mode: BackendMode) -> Result<(), StoreError> {
         self.write(Op::SetBackendMode { name: name.clone(), mode }).await.map(|_| ())
     }
 
-    async fn backend_modes(&self) -> Result<Vec<(BackendName, Mode)>, StoreError> {
+    async fn backend_modes(&self) -> Result<Vec<(BackendName, BackendMode)>, StoreError> {
         let query = sqlx::query("SELECT name, mode FROM backend_modes ORDER BY name");
         let found = query.fetch_all(&self.readers).await.map_err(|error| unavailable(&error))?;
         found.iter().map(mode).collect()

@@ -38,11 +38,11 @@ use super::{
 };
 use crate::domain::failure::Failure;
 use crate::domain::id::{GatewayId, LeaseOwner, PromptId};
-use crate::domain::job::{Fence, Finish, Lease, NewJob, Status};
+use crate::domain::job::{Fence, JobFinish, JobStatus, Lease, NewJob};
 use crate::domain::media::MediaFile;
 use crate::domain::registered::WorkflowRef;
 use crate::domain::time::UnixMillis;
-use crate::lifecycle::Tasks;
+use crate::lifecycle::TaskOwner;
 
 pub use writer::BatchObserver;
 
@@ -80,7 +80,7 @@ impl SqliteStore {
     pub async fn open(
         path: &Path,
         fresh_id: GatewayId,
-        tasks: &Tasks,
+        tasks: &TaskOwner,
         observer: BatchObserver,
         reserve: u64,
     ) -> Result<Self, StoreError> {
@@ -259,7 +259,7 @@ impl JobStore for SqliteStore {
         self.write(Op::Renew { owner, until }).await.map(|_| ())
     }
 
-    async fn finish(&self, fence: Fence, finish: Finish) -> Result<(), StoreError> {
+    async fn finish(&self, fence: Fence, finish: JobFinish) -> Result<(), StoreError> {
         self.write(Op::Finish { fence, finish: Box::new(finish) }).await.map(|_| ())
     }
 
@@ -330,13 +330,13 @@ impl JobStore for SqliteStore {
         query::get(&self.readers, id).await
     }
 
-    async fn status(&self, id: PromptId) -> Result<Option<Status>, StoreError> {
+    async fn status(&self, id: PromptId) -> Result<Option<JobStatus>, StoreError> {
         query::status(&self.readers, id).await
     }
 
     async fn list(
         &self,
-        status: Option<Status>,
+        status: Option<JobStatus>,
         workflow: Option<&WorkflowRef>,
         cursor: Option<Cursor>,
         limit: u32,

@@ -8,8 +8,8 @@ use tokio::sync::oneshot;
 use crate::domain::failure::Failure;
 use crate::domain::id::{BackendName, FileId, LeaseOwner, PromptId};
 use crate::domain::input::StoredInput;
-use crate::domain::job::{Fence, Finish, Lease, NewJob};
-use crate::domain::mode::Mode;
+use crate::domain::job::{Fence, JobFinish, Lease, NewJob};
+use crate::domain::mode::BackendMode;
 use crate::domain::registered::WorkflowName;
 use crate::domain::time::UnixMillis;
 use crate::store::{
@@ -24,7 +24,7 @@ pub(super) enum Op {
     Claim { claims: Vec<Claim>, now: UnixMillis },
     Adopt { which: Adopt, lease: Lease, now: UnixMillis },
     Renew { owner: LeaseOwner, until: UnixMillis },
-    Finish { fence: Fence, finish: Box<Finish> },
+    Finish { fence: Fence, finish: Box<JobFinish> },
     Requeue { fence: Fence, requeue: Requeue },
     RequestCancel { id: PromptId, at: UnixMillis, expires_at: Option<UnixMillis> },
     ExpireQueued { now: UnixMillis, failure: Box<Failure>, expires_at: Option<UnixMillis> },
@@ -39,7 +39,7 @@ pub(super) enum Op {
     DeleteWorkflow(WorkflowName),
     AddBackend(Box<StoredBackend>),
     DeleteBackend(BackendName),
-    SetBackendMode { name: BackendName, mode: Mode },
+    SetBackendMode { name: BackendName, mode: BackendMode },
     ReleaseInputs { now: UnixMillis },
     ShortenRetention { retention: Duration, after: i64, up_to: i64 },
     Purge { now: UnixMillis, tombstones_before: UnixMillis, limit: u32 },

@@ -6,7 +6,7 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqlitePool};
 use super::op::unavailable;
 use super::rows;
 use crate::domain::id::PromptId;
-use crate::domain::job::Status;
+use crate::domain::job::JobStatus;
 use crate::domain::media::MediaFile;
 use crate::domain::registered::WorkflowRef;
 use crate::domain::time::UnixMillis;
@@ -105,7 +105,7 @@ pub(super) async fn shapes(pool: &SqlitePool, limit: u32) -> Result<Vec<ShapeRec
     rows.iter().map(rows::shape).collect()
 }
 
-pub(super) async fn status(pool: &SqlitePool, id: PromptId) -> Result<Option<Status>, StoreError> {
+pub(super) async fn status(pool: &SqlitePool, id: PromptId) -> Result<Option<JobStatus>, StoreError> {
     let row = sqlx::query("SELECT seq, state FROM jobs WHERE prompt_id = ?1")
         .bind(id.to_string())
         .fetch_optional(pool)
@@ -115,7 +115,7 @@ pub(super) async fn status(pool: &SqlitePool, id: PromptId) -> Result<Option<Sta
 
 pub(super) async fn list(
     pool: &SqlitePool,
-    status: Option<Status>,
+    status: Option<JobStatus>,
     workflow: Option<&WorkflowRef>,
     cursor: Option<Cursor>,
     limit: u32,

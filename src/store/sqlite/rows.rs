@@ -9,9 +9,9 @@ use sqlx::sqlite::SqliteRow;
 
 use crate::domain::id::{AttemptId, BackendName, FileId, LeaseOwner, PromptId};
 use crate::domain::input::{JobInput, StoredInput};
-use crate::domain::job::{Attempt, JobState, Lease, Status, Timings};
+use crate::domain::job::{Attempt, JobState, JobStatus, Lease, PhaseTimings};
 use crate::domain::media::{MediaFile, MediaKind};
-use crate::domain::needs::Needs;
+use crate::domain::needs::JobNeeds;
 use crate::domain::time::UnixMillis;
 use crate::store::{
     AttemptRecord, ClaimedJob, FileRecord, JobRecord, QueuePlace, QueuedJob, ShapeRecord, StoreError,
@@ -91,27 +91,27 @@ fn backend(row: &SqliteRow) -> Result<Option<BackendName>, StoreError> {
 
 fn state(row: &SqliteRow) -> Result<JobState, StoreError> {
     let name: &str = get(row, "state")?;
-    Ok(match Status::parse(name).ok_or_else(|| wrong(row, "state", format!("unknown: {name:?}")))? {
-        Status::Queued => JobState::Queued {
+    Ok(match JobStatus::parse(name).ok_or_else(|| wrong(row, "state", format!("unknown: {name:?}")))? {
+        JobStatus::Queued => JobState::Queued {
             not_before: moment(row, "not_before")?,
             deadline: moment_maybe(row, "queue_deadline")?,
         },
-        Status::Running => {
+        JobStatus::Running => {
             JobState::Running { attempt: attempt(row)?, cancel_requested: get(row, "cancel_requested")? }
         }
-        Status::Completed => JobState::Completed { finished_at: moment(row, "finished_at")? },
-        Status::Failed => {
+        JobStatus::Completed => JobState::Completed { finished_at: moment(row, "finished_at")? },
+        JobStatus::Failed => {
             let failure = serde_json::from_str(required(row, "failure")?)
                 .map_err(|error| wrong(row, "failure", error))?;
             JobState::Failed { finished_at: moment(row, "finished_at")?, failure }
         }
-        Status::Cancelled => JobState::Cancelled { finished_at: moment(row, "finished_at")? },
+        JobStatus::Cancelled => JobState::Cancelled { finished_at: moment(row, "finished_at")? },
     })
 }
 
-pub(super) fn status(row: &SqliteRow) -> Result<Status, StoreError> {
+pub(super) fn status(row: &SqliteRow) -> Result<JobStatus, StoreError> {
     let name: &str = get(row, "state")?;
-    Status::parse(name).ok_or_else(|| wrong(row, "state", format!("unknown: {name:?}")))
+    JobStatus::parse(name).ok_or_else(|| wrong(row, "state", format!("unknown: {name:?}")))
 }
 
 fn duration(row: &SqliteRow, column: &'static str) -> Result<Option<Duration>, StoreError> {
@@ -134,7 +134,7 @@ fn stored(row: &SqliteRow) -> Result<Vec<StoredInput>, StoreError> {
     files(row)?.into_iter().map(one).collect()
 }
 
-fn needs(row: &SqliteRow) -> Result<Needs, StoreError> {
+fn needs(row: &SqliteRow) -> Result<JobNeeds, StoreError> {
     let needs = get::<Option<&str>>(row, "needs")?.map(serde_json::from_str).transpose();
     Ok(needs.map_err(|error| wrong(row, "needs", error))?.unwrap_or_default())
 }
@@ -240,7 +240,7 @@ pub(super) fn record(row: &SqliteRow) -> Result<JobRecord, StoreError> {
         expires_at: moment_maybe(row, "expires_at")?,
         workflow: get(row, "workflow")?,
         msg: get(row, "msg")?,
-        timings: Timings {
+        timings: PhaseTimings {
             queued_ms: get(row, "queued_ms")?,
             preparing_ms: get(row, "preparing_ms")?,
             executing_ms: get(row, "executing_ms")?,

@@ -1,6 +1,6 @@
 //! Running jobs: ending them, giving them back, taking them over, each under its fence.
 
-use comfy_gateway::domain::job::{Ending, Fence, JobState, Lease, NewJob, Status};
+use comfy_gateway::domain::job::{Fence, JobEnding, JobState, JobStatus, Lease, NewJob};
 use comfy_gateway::store::{Adopt, JobStore, Lookup, Requeue, StoreError};
 use futures_util::poll;
 
@@ -10,12 +10,12 @@ pub async fn a_finish_under_the_right_fence_ends_the_job(store: &dyn JobStore) {
     let endings = [
         (completed(), JobState::Completed { finished_at: at(2_000) }, None),
         (
-            Ending::Completed { msg: Some("two branches were dropped".to_owned()) },
+            JobEnding::Completed { msg: Some("two branches were dropped".to_owned()) },
             JobState::Completed { finished_at: at(2_000) },
             Some("two branches were dropped"),
         ),
         (
-            Ending::Failed(failure()),
+            JobEnding::Failed(failure()),
             JobState::Failed { finished_at: at(2_000), failure: failure() },
             Some("boom \u{1f4a5}"),
         ),
@@ -56,7 +56,7 @@ pub async fn a_finish_under_a_wrong_fence_changes_nothing(store: &dyn JobStore) 
 pub async fn an_end_is_written_once(store: &dyn JobStore) {
     let fence = running(store, 1).await;
     store.finish(fence, ended(completed())).await.unwrap();
-    for ending in [completed(), Ending::Failed(failure())] {
+    for ending in [completed(), JobEnding::Failed(failure())] {
         assert_eq!(store.finish(fence, ended(ending)).await, Err(StoreError::LeaseLost));
     }
     assert_eq!(store.requeue(fence, again(false)).await, Err(StoreError::LeaseLost));
@@ -68,16 +68,16 @@ pub async fn an_end_is_written_once(store: &dyn JobStore) {
 
 pub async fn a_job_is_cancelled_only_on_request(store: &dyn JobStore) {
     let fence = running(store, 1).await;
-    assert_eq!(store.finish(fence, ended(Ending::Cancelled)).await, Err(StoreError::LeaseLost));
+    assert_eq!(store.finish(fence, ended(JobEnding::Cancelled)).await, Err(StoreError::LeaseLost));
     store.request_cancel(id(1), at(1_500), None).await.unwrap();
-    store.finish(fence, ended(Ending::Cancelled)).await.unwrap();
+    store.finish(fence, ended(JobEnding::Cancelled)).await.unwrap();
     assert_eq!(found(store, 1).await.state, JobState::Cancelled { finished_at: at(2_000) });
 
     // A run that ends by itself before the cancel reaches it has its own end.
     let fence = running(store, 2).await;
     store.request_cancel(id(2), at(1_500), None).await.unwrap();
     store.finish(fence, ended(completed())).await.unwrap();
-    assert_eq!(store.status(id(2)).await.unwrap(), Some(Status::Completed));
+    assert_eq!(store.status(id(2)).await.unwrap(), Some(JobStatus::Completed));
 }
 
 pub async fn a_requeued_job_waits_again(store: &dyn JobStore) {
@@ -115,7 +115,7 @@ pub async fn a_requeue_after_a_cancel_or_under_a_wrong_fence_is_refused(store: &
     let fence = running(store, 1).await;
     store.request_cancel(id(1), at(1_100), None).await.unwrap();
     assert_eq!(store.requeue(fence, again(true)).await, Err(StoreError::LeaseLost));
-    assert_eq!(store.status(id(1)).await.unwrap(), Some(Status::Running));
+    assert_eq!(store.status(id(1)).await.unwrap(), Some(JobStatus::Running));
 
     let fence = running(store, 2).await;
     store.requeue(fence, again(true)).await.unwrap();
@@ -143,7 +143,7 @@ pub async fn adoption_takes_over_what_others_hold(store: &dyn JobStore) {
         assert_eq!(job.graph.get(), r#"{"1":{"class_type":"X","inputs":{}}}"#);
     }
     assert!(store.adopt(Adopt::All, lease, at(1_200)).await.unwrap().is_empty());
-    assert_eq!(store.status(id(4)).await.unwrap(), Some(Status::Queued));
+    assert_eq!(store.status(id(4)).await.unwrap(), Some(JobStatus::Queued));
 }
 
 pub async fn only_expired_leases_are_adopted_when_asked_so(store: &dyn JobStore) {
@@ -185,14 +185,14 @@ pub async fn a_dropped_write_happens_wholly_or_not_at_all(store: &dyn JobStore) 
     accept(store, [101]).await;
     let record = found(store, 100).await;
     match record.state.status() {
-        Status::Completed => assert_eq!((record.media, record.texts), (finish.media, finish.texts)),
-        status => assert_eq!((status, record.media.len()), (Status::Running, 0)),
+        JobStatus::Completed => assert_eq!((record.media, record.texts), (finish.media, finish.texts)),
+        status => assert_eq!((status, record.media.len()), (JobStatus::Running, 0)),
     }
     let mut queued = 1;
     for n in 1..=30 {
         match store.get(id(n)).await.unwrap() {
             Lookup::Unknown => {}
-            Lookup::Found(job) if job.state.status() == Status::Queued => queued += 1,
+            Lookup::Found(job) if job.state.status() == JobStatus::Queued => queued += 1,
             other => panic!("{other:?}"),
         }
     }

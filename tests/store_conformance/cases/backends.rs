@@ -1,7 +1,7 @@
 //! Servers that were added at run time, and the modes of servers.
 
 use comfy_gateway::domain::id::BackendName;
-use comfy_gateway::domain::mode::Mode;
+use comfy_gateway::domain::mode::BackendMode;
 use comfy_gateway::store::{Store, StoredBackend};
 
 use crate::support::at;
@@ -66,19 +66,25 @@ pub async fn a_name_is_given_once_until_its_server_is_forgotten(store: &dyn Stor
 pub async fn modes_are_kept_by_name_until_the_server_is_opened_or_forgotten(store: &dyn Store) {
     assert_eq!(store.backend_modes().await.unwrap(), []);
     store.add_backend(server("b")).await.unwrap();
-    for (called, mode) in [("c", Mode::Draining), ("b", Mode::Cordoned), ("a", Mode::Cordoned)] {
+    for (called, mode) in
+        [("c", BackendMode::Draining), ("b", BackendMode::Cordoned), ("a", BackendMode::Cordoned)]
+    {
         store.set_backend_mode(&name(called), mode).await.unwrap();
     }
-    store.set_backend_mode(&name("a"), Mode::Draining).await.unwrap();
+    store.set_backend_mode(&name("a"), BackendMode::Draining).await.unwrap();
     let modes = store.backend_modes().await.unwrap();
     assert_eq!(
         modes,
-        [(name("a"), Mode::Draining), (name("b"), Mode::Cordoned), (name("c"), Mode::Draining)]
+        [
+            (name("a"), BackendMode::Draining),
+            (name("b"), BackendMode::Cordoned),
+            (name("c"), BackendMode::Draining)
+        ]
     );
-    store.set_backend_mode(&name("a"), Mode::Open).await.unwrap();
-    store.set_backend_mode(&name("never-seen"), Mode::Open).await.unwrap();
+    store.set_backend_mode(&name("a"), BackendMode::Open).await.unwrap();
+    store.set_backend_mode(&name("never-seen"), BackendMode::Open).await.unwrap();
     store.delete_backend(&name("b")).await.unwrap();
     // It is not kept here, so it is not forgotten here.
     assert!(!store.delete_backend(&name("c")).await.unwrap());
-    assert_eq!(store.backend_modes().await.unwrap(), [(name("c"), Mode::Draining)]);
+    assert_eq!(store.backend_modes().await.unwrap(), [(name("c"), BackendMode::Draining)]);
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use comfy_gateway::domain::failure::{Failure, FailureCode};
 use comfy_gateway::domain::id::{BackendName, FileId};
 use comfy_gateway::domain::input::JobInput;
-use comfy_gateway::domain::job::Status;
+use comfy_gateway::domain::job::JobStatus;
 use comfy_gateway::store::{FileRecord, Store};
 
 use crate::support::{
@@ -64,7 +64,7 @@ pub async fn files_that_cannot_be_had_fail_the_job(store: &dyn Store) {
     assert_eq!((record.msg.as_deref(), record.expires_at), (Some("the file is gone"), Some(at(9))));
     accept(store, [2]).await;
     assert!(!store.inputs_failed(id(2), failure, at(6), None).await.unwrap());
-    assert_eq!(store.status(id(2)).await.unwrap(), Some(Status::Queued));
+    assert_eq!(store.status(id(2)).await.unwrap(), Some(JobStatus::Queued));
 }
 
 pub async fn who_left_the_queue_gets_no_files(store: &dyn Store) {
@@ -72,7 +72,7 @@ pub async fn who_left_the_queue_gets_no_files(store: &dyn Store) {
     store.request_cancel(id(1), at(5), None).await.unwrap();
     assert!(store.awaiting(10).await.unwrap().is_empty());
     assert!(!store.inputs_ready(id(1), json("{}"), vec![]).await.unwrap());
-    assert_eq!(store.status(id(1)).await.unwrap(), Some(Status::Cancelled));
+    assert_eq!(store.status(id(1)).await.unwrap(), Some(JobStatus::Cancelled));
 }
 
 pub async fn an_uploaded_file_is_known_until_it_is_forgotten(store: &dyn Store) {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use comfy_gateway::domain::failure::{Failure, FailureCode};
 use comfy_gateway::domain::id::BackendName;
-use comfy_gateway::domain::job::{JobState, NewJob, Status};
-use comfy_gateway::domain::needs::Needs;
+use comfy_gateway::domain::job::{JobState, JobStatus, NewJob};
+use comfy_gateway::domain::needs::JobNeeds;
 use comfy_gateway::store::{CancelOutcome, Claim, JobStore, ShapeRecord};
 
 use crate::support::*;
@@ -23,7 +23,7 @@ pub async fn an_accepted_job_waits_at_its_place(store: &dyn JobStore) {
 }
 
 pub async fn waiting_jobs_are_told_of_with_all_that_placing_them_needs(store: &dyn JobStore) {
-    let needs = Needs { models: vec!["m.ckpt".to_owned()], shape: "s".to_owned(), ..Needs::default() };
+    let needs = JobNeeds { models: vec!["m.ckpt".to_owned()], shape: "s".to_owned(), ..JobNeeds::default() };
     let full = NewJob {
         priority: -7,
         caller: "ü".to_owned(),
@@ -179,8 +179,8 @@ pub async fn queued_jobs_expire_at_their_deadline_and_running_ones_do_not(store:
     assert_eq!((record.msg.as_deref(), record.expires_at), (Some("waited too long"), Some(at(900))));
     assert_eq!(record.failure(), Some(&late()));
     assert_eq!(store.expire_queued(at(9_999), late(), None).await.unwrap(), [id(3)]);
-    assert_eq!(store.status(id(1)).await.unwrap(), Some(Status::Running));
-    assert_eq!(store.status(id(4)).await.unwrap(), Some(Status::Queued));
+    assert_eq!(store.status(id(1)).await.unwrap(), Some(JobStatus::Running));
+    assert_eq!(store.status(id(4)).await.unwrap(), Some(JobStatus::Queued));
 }
 
 pub async fn two_dispatchers_never_get_the_same_job(store: &dyn JobStore) {
@@ -198,7 +198,7 @@ pub async fn two_dispatchers_never_get_the_same_job(store: &dyn JobStore) {
 
 pub async fn the_stats_count_every_status(store: &dyn JobStore) {
     assert_eq!(store.stats().await.unwrap().oldest_queued, None);
-    for (n, ending) in [(1, completed()), (2, comfy_gateway::domain::job::Ending::Failed(failure()))] {
+    for (n, ending) in [(1, completed()), (2, comfy_gateway::domain::job::JobEnding::Failed(failure()))] {
         let fence = running(store, n).await;
         store.finish(fence, ended(ending)).await.unwrap();
     }
@@ -209,7 +209,7 @@ pub async fn the_stats_count_every_status(store: &dyn JobStore) {
     let stats = store.stats().await.unwrap();
     let mut counts = stats.by_status;
     counts.sort_unstable();
-    let expected: Vec<_> = Status::ALL.into_iter().zip([2, 1, 1, 1, 1]).collect();
+    let expected: Vec<_> = JobStatus::ALL.into_iter().zip([2, 1, 1, 1, 1]).collect();
     assert_eq!(counts, expected);
     assert_eq!(stats.oldest_queued, Some(at(5)));
     assert_eq!(store.queued().await.unwrap(), 2);

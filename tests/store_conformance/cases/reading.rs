@@ -1,6 +1,6 @@
 //! Results as they are read back.
 
-use comfy_gateway::domain::job::{DroppedOutput, Ending, NewJob, Status, Timings};
+use comfy_gateway::domain::job::{DroppedOutput, JobEnding, JobStatus, NewJob, PhaseTimings};
 use comfy_gateway::store::{Cursor, JobStore, Lookup};
 
 use crate::support::*;
@@ -18,14 +18,14 @@ pub async fn what_was_made_is_read_back_byte_for_byte(store: &dyn JobStore) {
     assert_eq!(queued.metadata.unwrap().get(), metadata);
     assert!(queued.outputs.is_none());
     let claimed = claim(store, 1).await.unwrap();
-    let mut finish = ended(Ending::Failed(failure()));
+    let mut finish = ended(JobEnding::Failed(failure()));
     finish.outputs = Some(json(outputs));
     finish.texts = vec![text("caption", "line\nnul\u{0} \u{1f408}"), text("caption", ""), text("5", "x")];
     finish.media = vec![picture(2), picture(1)];
     let dropped =
         |var: &str| DroppedOutput { node_id: "9".to_owned(), var: var.to_owned(), reason: "ü\n".to_owned() };
     finish.dropped_outputs = vec![dropped("b"), dropped("a")];
-    finish.timings = Timings {
+    finish.timings = PhaseTimings {
         queued_ms: Some(999),
         preparing_ms: Some(0),
         executing_ms: None,
@@ -110,11 +110,11 @@ pub async fn the_list_may_be_of_one_status(store: &dyn JobStore) {
         assert!(page.next.is_none());
         page.jobs.iter().map(|job| job.prompt_id).collect::<Vec<_>>()
     };
-    assert_eq!(ids(Status::Queued).await, [id(4), id(3)]);
-    assert_eq!(ids(Status::Running).await, [id(2)]);
-    assert_eq!(ids(Status::Completed).await, [id(1)]);
-    assert!(ids(Status::Failed).await.is_empty());
-    let completed = store.list(Some(Status::Completed), None, None, 1).await.unwrap();
+    assert_eq!(ids(JobStatus::Queued).await, [id(4), id(3)]);
+    assert_eq!(ids(JobStatus::Running).await, [id(2)]);
+    assert_eq!(ids(JobStatus::Completed).await, [id(1)]);
+    assert!(ids(JobStatus::Failed).await.is_empty());
+    let completed = store.list(Some(JobStatus::Completed), None, None, 1).await.unwrap();
     assert_eq!(completed.jobs[0].media, [picture(1)]);
 }
 

@@ -1,6 +1,6 @@
 //! Group commit: what waits together is written together, and no write fails for another's fault.
 
-use comfy_gateway::domain::job::{Fence, Status};
+use comfy_gateway::domain::job::{Fence, JobStatus};
 use comfy_gateway::store::{JobStore, StoreError};
 use futures_util::future::join_all;
 use std::sync::Arc;
@@ -67,7 +67,7 @@ async fn a_write_that_cannot_be_done_does_not_fail_its_neighbours() {
     assert_eq!((new, end, newer), (Ok(()), Ok(()), Ok(())));
     assert_eq!(late, Err(StoreError::LeaseLost));
     assert!(matches!(twice, Err(StoreError::Unavailable(_))), "{twice:?}");
-    assert_eq!(store.status(id(1)).await.unwrap(), Some(Status::Completed));
+    assert_eq!(store.status(id(1)).await.unwrap(), Some(JobStatus::Completed));
     assert_eq!(store.queued().await.unwrap(), 2);
     accept(store, [4]).await;
     let seqs: Vec<_> = store.queued_jobs(None, 9).await.unwrap().iter().map(|job| job.place.seq).collect();

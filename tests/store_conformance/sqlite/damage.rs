@@ -1,7 +1,7 @@
 //! Damaged rows, failing transactions and full disks.
 
 use comfy_gateway::domain::failure::FailureCode;
-use comfy_gateway::domain::job::{Lease, NewJob, Status};
+use comfy_gateway::domain::job::{JobStatus, Lease, NewJob};
 use comfy_gateway::store::{Adopt, JobStore, StoreError};
 
 use super::Database;
@@ -75,7 +75,7 @@ async fn damage_names_its_table_column_and_row() {
     let error = store.get(id(1)).await.unwrap_err();
     let StoreError::Inconsistent { column: "metadata", row, .. } = &error else { panic!("{error}") };
     assert_eq!(row, "1");
-    assert_eq!(store.status(id(1)).await.unwrap(), Some(Status::Queued));
+    assert_eq!(store.status(id(1)).await.unwrap(), Some(JobStatus::Queued));
 }
 
 /// SQLite ends the whole transaction by itself on some failures, a full disk among them.
@@ -94,7 +94,7 @@ async fn a_transaction_that_the_database_ended_itself_does_not_end_the_store() {
         assert!(reason.contains("the disk is full"), "{reason}");
     }
     cancel.unwrap();
-    assert_eq!(store.status(id(1)).await.unwrap(), Some(Status::Cancelled));
+    assert_eq!(store.status(id(1)).await.unwrap(), Some(JobStatus::Cancelled));
     database.sql("DROP TRIGGER full").await.unwrap();
     accept(store, [2, 3]).await;
     assert_eq!(store.queued().await.unwrap(), 2);
@@ -112,7 +112,7 @@ async fn on_a_full_disk_writes_fail_and_reads_go_on_until_there_is_room() {
     for n in 2..6 {
         let refused = store.insert(large(n)).await.unwrap_err();
         assert_eq!(refused, StoreError::DiskFull);
-        assert_eq!(store.status(id(1)).await.unwrap(), Some(Status::Queued));
+        assert_eq!(store.status(id(1)).await.unwrap(), Some(JobStatus::Queued));
     }
     disk.clear();
     for n in 2..6 {

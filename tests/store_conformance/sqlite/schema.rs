@@ -1,6 +1,6 @@
 //! The file: its versions, its rules, and what outlives a restart.
 
-use comfy_gateway::domain::job::Ending;
+use comfy_gateway::domain::job::JobEnding;
 use comfy_gateway::store::{JobStore, StoreError};
 
 use super::{Database, gateway_id};
@@ -78,7 +78,7 @@ async fn a_closed_store_says_so() {
 async fn one_of_each() -> Database {
     let database = Database::new().await;
     let store = &database.store;
-    for (n, ending) in [(3, completed()), (4, Ending::Failed(failure()))] {
+    for (n, ending) in [(3, completed()), (4, JobEnding::Failed(failure()))] {
         let fence = running(store, n).await;
         store.finish(fence, ended(ending)).await.unwrap();
     }
