@@ -68,7 +68,7 @@ use crate::media::MediaStore;
 use crate::metrics::Metrics;
 use crate::pool::Pool;
 use crate::random::Random;
-use crate::store::Store;
+use crate::store::GatewayStore;
 
 /// How the scheduler behaves.
 #[derive(Debug, Clone)]
@@ -129,7 +129,7 @@ impl Default for Settings {
 #[derive(Debug)]
 pub struct Parts {
     /// The jobs.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn GatewayStore>,
     /// Their files.
     pub media: Arc<dyn MediaStore>,
     /// The servers.

@@ -12,7 +12,7 @@ use crate::domain::registered::{WorkflowName, WorkflowRef};
 use crate::domain::schema;
 use crate::domain::time::UnixMillis;
 use crate::domain::workflow::Workflow;
-use crate::store::{NewWorkflow, Registered, StoreError, WorkflowRecord, WorkflowSummary};
+use crate::store::{NewWorkflow, RegistrationOutcome, StoreError, WorkflowRecord, WorkflowSummary};
 
 /// A workflow as a caller registers it.
 #[derive(Debug)]
@@ -60,7 +60,10 @@ impl Service {
     ///
     /// # Errors
     /// See [`SubmitError`]; nothing was registered.
-    pub async fn register(&self, new: Registration<'_>) -> Result<(Registered, Vec<Warning>), SubmitError> {
+    pub async fn register(
+        &self,
+        new: Registration<'_>,
+    ) -> Result<(RegistrationOutcome, Vec<Warning>), SubmitError> {
         let newest =
             self.parts.store.workflow(&WorkflowRef { name: new.name.clone(), version: None }).await?;
         if !new.from_folder && newest.is_some_and(|newest| self.is_from_folder(&newest)) {

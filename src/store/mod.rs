@@ -30,16 +30,16 @@ use crate::domain::time::UnixMillis;
 pub use backends::{BackendStore, StoredBackend};
 pub use error::StoreError;
 pub use files::{AwaitingJob, FileRecord, InputStore};
-pub use workflows::{NewWorkflow, Registered, WorkflowRecord, WorkflowStore, WorkflowSummary};
+pub use workflows::{NewWorkflow, RegistrationOutcome, WorkflowRecord, WorkflowStore, WorkflowSummary};
 
 /// Everything the gateway keeps.
-pub trait Store: JobStore + InputStore + WorkflowStore + BackendStore {}
+pub trait GatewayStore: JobStore + InputStore + WorkflowStore + BackendStore {}
 
-impl<S: JobStore + InputStore + WorkflowStore + BackendStore> Store for S {}
+impl<S: JobStore + InputStore + WorkflowStore + BackendStore> GatewayStore for S {}
 
 /// A job for a free slot.
 #[derive(Debug, Clone)]
-pub struct Claim {
+pub struct JobClaim {
     /// The job.
     pub prompt_id: PromptId,
     /// The id of the attempt, unless it is the job's first: that one carries the job's own id.
@@ -96,7 +96,7 @@ pub struct QueuePlace {
 
 /// A waiting job as whoever hands out slots needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueuedJob {
+pub struct WaitingJob {
     /// Where to read on after it.
     pub place: QueuePlace,
     /// The job.
@@ -222,7 +222,7 @@ pub enum DeleteOutcome {
 
 /// Which running jobs a process takes over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Adopt {
+pub enum AdoptScope {
     /// Every one held by somebody else: the caller knows that no other process lives.
     All,
     /// Those whose lease ended at this moment or before.
@@ -231,7 +231,7 @@ pub enum Adopt {
 
 /// Whether a prompt id is known.
 #[derive(Debug)]
-pub enum Lookup {
+pub enum JobLookup {
     /// The job.
     Found(Box<JobRecord>),
     /// It was deleted, or its retention ended.
@@ -296,16 +296,16 @@ impl JobRecord {
 
 /// A page of jobs.
 #[derive(Debug)]
-pub struct Page {
+pub struct RecordPage {
     /// The jobs, newest first.
     pub jobs: Vec<JobRecord>,
     /// Where the next page begins; `None` after the last.
-    pub next: Option<Cursor>,
+    pub next: Option<PageCursor>,
 }
 
 /// A place in the list of jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cursor(pub i64);
+pub struct PageCursor(pub i64);
 
 /// The queue at a glance.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -331,15 +331,20 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
 
     /// Waiting jobs in the order in which they came to wait, those after `after` only, up to `limit`: whoever reads on
     /// from the last place misses none.
-    async fn queued_jobs(&self, after: Option<QueuePlace>, limit: u32) -> Result<Vec<QueuedJob>, StoreError>;
+    async fn queued_jobs(&self, after: Option<QueuePlace>, limit: u32)
+    -> Result<Vec<WaitingJob>, StoreError>;
 
     /// Hands jobs to slots. Those that do not wait any more, are not due or have not all their files are left out of
     /// what it returns.
-    async fn claim(&self, claims: Vec<Claim>, now: UnixMillis) -> Result<Vec<ClaimedJob>, StoreError>;
+    async fn claim(&self, claims: Vec<JobClaim>, now: UnixMillis) -> Result<Vec<ClaimedJob>, StoreError>;
 
     /// Takes over running jobs of other owners under `lease`.
-    async fn adopt(&self, which: Adopt, lease: Lease, now: UnixMillis)
-    -> Result<Vec<ClaimedJob>, StoreError>;
+    async fn adopt(
+        &self,
+        which: AdoptScope,
+        lease: Lease,
+        now: UnixMillis,
+    ) -> Result<Vec<ClaimedJob>, StoreError>;
 
     /// Prolongs every lease of `owner`.
     async fn renew(&self, owner: LeaseOwner, until: UnixMillis) -> Result<(), StoreError>;
@@ -396,7 +401,7 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
     async fn shrink(&self) -> Result<bool, StoreError>;
 
     /// One job with its result.
-    async fn get(&self, id: PromptId) -> Result<Lookup, StoreError>;
+    async fn get(&self, id: PromptId) -> Result<JobLookup, StoreError>;
 
     /// A job's state and nothing of its result; `None` when unknown or gone.
     async fn status(&self, id: PromptId) -> Result<Option<Status>, StoreError>;
@@ -406,9 +411,9 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
         &self,
         status: Option<Status>,
         workflow: Option<&WorkflowRef>,
-        cursor: Option<Cursor>,
+        cursor: Option<PageCursor>,
         limit: u32,
-    ) -> Result<Page, StoreError>;
+    ) -> Result<RecordPage, StoreError>;
 
     /// One stored file of a job.
     async fn media(&self, id: PromptId, stored_as: &str) -> Result<Option<MediaFile>, StoreError>;

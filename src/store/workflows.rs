@@ -46,7 +46,7 @@ pub struct WorkflowRecord {
 
 /// What came of registering.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Registered {
+pub enum RegistrationOutcome {
     /// A new version is on disk.
     New(u32),
     /// The newest version is the same already.
@@ -74,7 +74,7 @@ pub struct WorkflowSummary {
 #[async_trait]
 pub trait WorkflowStore: Send + Sync + std::fmt::Debug {
     /// Registers a workflow: as its next version, unless the newest one is the same but for the time.
-    async fn put_workflow(&self, workflow: NewWorkflow) -> Result<Registered, StoreError>;
+    async fn put_workflow(&self, workflow: NewWorkflow) -> Result<RegistrationOutcome, StoreError>;
 
     /// One version of a workflow.
     async fn workflow(&self, which: &WorkflowRef) -> Result<Option<WorkflowRecord>, StoreError>;

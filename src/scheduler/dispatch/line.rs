@@ -15,7 +15,7 @@ use crate::domain::id::PromptId;
 use crate::domain::needs::Needs;
 use crate::domain::retry::is_due;
 use crate::domain::time::UnixMillis;
-use crate::store::QueuedJob;
+use crate::store::WaitingJob;
 
 /// A caller, as one reference for all its jobs.
 pub(super) type Caller = Arc<str>;
@@ -110,7 +110,7 @@ pub(super) struct Line {
 
 impl Line {
     /// A job waits, or waits otherwise than before.
-    pub fn put(&mut self, job: &QueuedJob, outgrown: Option<u64>, now: UnixMillis) {
+    pub fn put(&mut self, job: &WaitingJob, outgrown: Option<u64>, now: UnixMillis) {
         let entry = Entry {
             id: job.prompt_id,
             seq: job.place.seq,

@@ -31,7 +31,7 @@ use self::server::Server;
 use crate::domain::id::{BackendName, PromptId};
 use crate::domain::needs::Needs;
 use crate::domain::time::UnixMillis;
-use crate::store::QueuedJob;
+use crate::store::WaitingJob;
 
 /// How the dispatcher decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl Default for Settings {
 #[derive(Debug, Clone)]
 pub enum Event {
     /// These jobs wait, or wait otherwise than before.
-    Queued(Vec<QueuedJob>),
+    Queued(Vec<WaitingJob>),
     /// These jobs wait no more: cancelled, expired, failed before they ran.
     Left(Vec<PromptId>),
     /// All servers of the pool.

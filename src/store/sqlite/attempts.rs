@@ -2,23 +2,23 @@
 
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
-use super::op::{OpError, Reply};
+use super::op::{Reply, WriteError};
 use super::{queue, rows};
 use crate::domain::id::LeaseOwner;
 use crate::domain::job::{Ending, Fence, Finish, Lease};
 use crate::domain::media::MediaFile;
 use crate::domain::time::UnixMillis;
-use crate::store::{Adopt, ClaimedJob, Requeue, StoreError};
+use crate::store::{AdoptScope, ClaimedJob, Requeue, StoreError};
 
 pub(super) async fn adopt(
     connection: &mut SqliteConnection,
-    which: Adopt,
+    which: AdoptScope,
     lease: Lease,
     now: UnixMillis,
-) -> Result<Vec<ClaimedJob>, OpError> {
+) -> Result<Vec<ClaimedJob>, WriteError> {
     let expired_at = match which {
-        Adopt::All => i64::MAX,
-        Adopt::ExpiredAt(now) => now.as_millis(),
+        AdoptScope::All => i64::MAX,
+        AdoptScope::ExpiredAt(now) => now.as_millis(),
     };
     let adopted = sqlx::query(
         "UPDATE jobs SET lease_owner = ?1, lease_until = ?2
@@ -45,7 +45,7 @@ pub(super) async fn renew(
     connection: &mut SqliteConnection,
     owner: LeaseOwner,
     until: UnixMillis,
-) -> Result<Reply, OpError> {
+) -> Result<Reply, WriteError> {
     sqlx::query("UPDATE jobs SET lease_until = ?2 WHERE state = 'running' AND lease_owner = ?1")
         .bind(owner.to_string())
         .bind(until.as_millis())
@@ -58,7 +58,7 @@ pub(super) async fn finish(
     connection: &mut SqliteConnection,
     fence: Fence,
     finish: &Finish,
-) -> Result<Reply, OpError> {
+) -> Result<Reply, WriteError> {
     let (msg, failure) = match &finish.ending {
         Ending::Completed { msg } => (msg.clone(), None),
         Ending::Failed(failure) => (Some(failure.summary().to_owned()), Some(rows::to_json(failure))),
@@ -124,7 +124,11 @@ async fn end_attempt(
     Ok(())
 }
 
-async fn keep_outputs(connection: &mut SqliteConnection, seq: i64, finish: &Finish) -> Result<(), OpError> {
+async fn keep_outputs(
+    connection: &mut SqliteConnection,
+    seq: i64,
+    finish: &Finish,
+) -> Result<(), WriteError> {
     if finish.outputs.is_some() || !finish.texts.is_empty() || !finish.dropped_outputs.is_empty() {
         sqlx::query("INSERT INTO job_outputs (seq, outputs, texts, dropped_outputs) VALUES (?1, ?2, ?3, ?4)")
             .bind(seq)
@@ -169,7 +173,7 @@ pub(super) async fn requeue(
     fence: Fence,
     requeue: &Requeue,
     rev: i64,
-) -> Result<Reply, OpError> {
+) -> Result<Reply, WriteError> {
     let row = sqlx::query(
         "UPDATE jobs SET state = 'queued', rev = ?9, failures = failures + ?4, downed = CASE ?10 WHEN 1 THEN json_insert(coalesce(downed, '[]'), '$[#]', backend) ELSE downed END, fresh = max(fresh, ?11), refusals = refusals + ?12, not_before = ?5, queue_deadline = ?6, msg = ?7,
              lease_owner = NULL, lease_until = NULL,

@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::SqliteStore;
-use super::op::{Op, OpError, Reply, unavailable};
+use super::op::{Op, Reply, WriteError, unavailable};
 use crate::domain::id::BackendName;
 use crate::domain::mode::Mode;
 use crate::domain::time::UnixMillis;
@@ -15,7 +15,7 @@ use crate::store::{BackendStore, StoreError, StoredBackend};
 pub(super) async fn add(
     connection: &mut SqliteConnection,
     backend: &StoredBackend,
-) -> Result<Reply, OpError> {
+) -> Result<Reply, WriteError> {
     let secret =
         |secret: &Option<SecretString>| secret.as_ref().map(|secret| secret.expose_secret().to_owned());
     let headers: Vec<(&str, &str)> =
@@ -42,7 +42,10 @@ fn json<T: serde::Serialize>(value: &T) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|error| StoreError::Unavailable(error.to_string()))
 }
 
-pub(super) async fn delete(connection: &mut SqliteConnection, name: &BackendName) -> Result<Reply, OpError> {
+pub(super) async fn delete(
+    connection: &mut SqliteConnection,
+    name: &BackendName,
+) -> Result<Reply, WriteError> {
     let deleted = sqlx::query("DELETE FROM backends WHERE name = ?1")
         .bind(name.as_str().to_owned())
         .execute(&mut *connection)
@@ -57,7 +60,7 @@ pub(super) async fn set_mode(
     connection: &mut SqliteConnection,
     name: &BackendName,
     mode: Mode,
-) -> Result<Reply, OpError> {
+) -> Result<Reply, WriteError> {
     let name = name.as_str().to_owned();
     let query = match mode {
         Mode::Open => sqlx::query("DELETE FROM backend_modes WHERE name = ?1").bind(name),

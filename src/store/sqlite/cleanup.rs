@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::SqliteConnection;
 
-use super::op::{OpError, Reply};
+use super::op::{Reply, WriteError};
 use super::rows;
 use crate::domain::id::PromptId;
 use crate::domain::time::UnixMillis;
@@ -14,7 +14,7 @@ pub(super) async fn delete(
     connection: &mut SqliteConnection,
     id: PromptId,
     at: UnixMillis,
-) -> Result<DeleteOutcome, OpError> {
+) -> Result<DeleteOutcome, WriteError> {
     let id = id.to_string();
     let deleted = sqlx::query(
         "DELETE FROM jobs WHERE prompt_id = ?1 AND state IN ('completed', 'failed', 'cancelled')",
@@ -36,7 +36,7 @@ pub(super) async fn purge(
     now: UnixMillis,
     tombstones_before: UnixMillis,
     limit: u32,
-) -> Result<Vec<PromptId>, OpError> {
+) -> Result<Vec<PromptId>, WriteError> {
     let purged = sqlx::query(
         "DELETE FROM jobs WHERE seq IN (SELECT seq FROM jobs WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)
          RETURNING seq, prompt_id",
@@ -62,7 +62,7 @@ pub(super) async fn shorten_retention(
     retention: Duration,
     after: i64,
     up_to: i64,
-) -> Result<Reply, OpError> {
+) -> Result<Reply, WriteError> {
     let retention = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
     sqlx::query(
         "UPDATE jobs SET expires_at = finished_at + ?1 WHERE seq > ?2 AND seq <= ?3 AND finished_at IS NOT NULL

@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 use sqlx::{Row, SqliteConnection};
 
-use super::op::{OpError, Reply};
+use super::op::{Reply, WriteError};
 use super::rows;
 use crate::domain::failure::Failure;
 use crate::domain::id::{FileId, PromptId};
@@ -14,7 +14,7 @@ use crate::store::FileRecord;
 pub(super) async fn insert_file(
     connection: &mut SqliteConnection,
     file: &FileRecord,
-) -> Result<Reply, OpError> {
+) -> Result<Reply, WriteError> {
     sqlx::query(
         "INSERT INTO files (file_id, sha256, bytes, filename, content_type, created_at, expires_at, extension)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -32,7 +32,7 @@ pub(super) async fn insert_file(
     Ok(Reply::Done)
 }
 
-pub(super) async fn delete_file(connection: &mut SqliteConnection, id: FileId) -> Result<Reply, OpError> {
+pub(super) async fn delete_file(connection: &mut SqliteConnection, id: FileId) -> Result<Reply, WriteError> {
     let deleted =
         sqlx::query("DELETE FROM files WHERE file_id = ?1").bind(id.to_string()).execute(connection).await?;
     Ok(Reply::Changed(deleted.rows_affected() > 0))
@@ -44,7 +44,7 @@ pub(super) async fn ready(
     graph: &RawValue,
     files: &[StoredInput],
     rev: i64,
-) -> Result<Reply, OpError> {
+) -> Result<Reply, WriteError> {
     let row = sqlx::query(
         "UPDATE jobs SET awaits_inputs = 0, rev = ?2 WHERE prompt_id = ?1 AND state = 'queued' AND awaits_inputs = 1 RETURNING seq",
     )
@@ -69,7 +69,7 @@ pub(super) async fn failed(
     failure: &Failure,
     at: UnixMillis,
     expires_at: Option<UnixMillis>,
-) -> Result<Reply, OpError> {
+) -> Result<Reply, WriteError> {
     let failed = sqlx::query(
         "UPDATE jobs SET state = 'failed', finished_at = ?2, expires_at = ?3, failure = ?4, msg = ?5, queue_deadline = NULL
          WHERE prompt_id = ?1 AND state = 'queued' AND awaits_inputs = 1",
@@ -84,7 +84,7 @@ pub(super) async fn failed(
     Ok(Reply::Changed(failed.rows_affected() > 0))
 }
 
-pub(super) async fn release(connection: &mut SqliteConnection, now: UnixMillis) -> Result<Reply, OpError> {
+pub(super) async fn release(connection: &mut SqliteConnection, now: UnixMillis) -> Result<Reply, WriteError> {
     sqlx::query("DELETE FROM files WHERE expires_at <= ?1")
         .bind(now.as_millis())
         .execute(&mut *connection)

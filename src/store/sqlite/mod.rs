@@ -30,11 +30,11 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
 use self::op::{Envelope, Op, Reply, unavailable};
-use self::room::Room;
-use self::writer::{Message, Writer};
+use self::room::DiskRoom;
+use self::writer::{WriterMessage, WriterTask};
 use super::{
-    Adopt, CancelOutcome, Claim, ClaimedJob, Cursor, DeleteOutcome, JobStore, Lookup, Page, QueuePlace,
-    QueueStats, QueuedJob, Requeue, ShapeRecord, StoreError,
+    AdoptScope, CancelOutcome, ClaimedJob, DeleteOutcome, JobClaim, JobLookup, JobStore, PageCursor,
+    QueuePlace, QueueStats, RecordPage, Requeue, ShapeRecord, StoreError, WaitingJob,
 };
 use crate::domain::failure::Failure;
 use crate::domain::id::{GatewayId, LeaseOwner, PromptId};
@@ -64,8 +64,8 @@ const READERS: u32 = 4;
 #[derive(Debug)]
 pub struct SqliteStore {
     readers: SqlitePool,
-    room: Arc<Room>,
-    writer: mpsc::Sender<Message>,
+    room: Arc<DiskRoom>,
+    writer: mpsc::Sender<WriterMessage>,
     gateway_id: GatewayId,
 }
 
@@ -94,7 +94,7 @@ impl SqliteStore {
             .busy_timeout(Duration::from_secs(5))
             .foreign_keys(true)
             .disable_statement_logging();
-        let room = Arc::new(Room::new(path, reserve));
+        let room = Arc::new(DiskRoom::new(path, reserve));
         room.prepare();
         refuse_newer(&options, &cannot).await?;
         make_private(path).map_err(|error| cannot(&error))?;
@@ -121,7 +121,7 @@ impl SqliteStore {
         let (writer, inbox) = mpsc::channel(WAITING_WRITES);
         tasks.spawn(
             "store writer",
-            Writer { connection, inbox, observer, room: room.clone(), next_seq, rev }.run(),
+            WriterTask { connection, inbox, observer, room: room.clone(), next_seq, rev }.run(),
         );
         Ok(Self { readers, room, writer, gateway_id })
     }
@@ -130,7 +130,7 @@ impl SqliteStore {
     pub async fn close(&self) {
         self.readers.close().await;
         let (closed, waiting) = oneshot::channel();
-        if self.writer.send(Message::Close(closed)).await.is_ok() {
+        if self.writer.send(WriterMessage::Close(closed)).await.is_ok() {
             // An error means that the writer ended before: closed as well.
             let _: Result<(), _> = waiting.await;
         }
@@ -139,7 +139,7 @@ impl SqliteStore {
     async fn write(&self, op: Op) -> Result<Reply, StoreError> {
         let closed = || StoreError::Unavailable("the database is closed".to_owned());
         let (reply, answer) = oneshot::channel();
-        self.writer.send(Message::Write(Envelope { op, reply })).await.map_err(|_| closed())?;
+        self.writer.send(WriterMessage::Write(Envelope { op, reply })).await.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }
 
@@ -230,7 +230,11 @@ impl JobStore for SqliteStore {
         self.write(Op::Insert(Box::new(job))).await.map(|_| ())
     }
 
-    async fn queued_jobs(&self, after: Option<QueuePlace>, limit: u32) -> Result<Vec<QueuedJob>, StoreError> {
+    async fn queued_jobs(
+        &self,
+        after: Option<QueuePlace>,
+        limit: u32,
+    ) -> Result<Vec<WaitingJob>, StoreError> {
         query::queued_jobs(&self.readers, after, limit).await
     }
 
@@ -242,13 +246,13 @@ impl JobStore for SqliteStore {
         query::shapes(&self.readers, limit).await
     }
 
-    async fn claim(&self, claims: Vec<Claim>, now: UnixMillis) -> Result<Vec<ClaimedJob>, StoreError> {
+    async fn claim(&self, claims: Vec<JobClaim>, now: UnixMillis) -> Result<Vec<ClaimedJob>, StoreError> {
         self.write_claims(Op::Claim { claims, now }).await
     }
 
     async fn adopt(
         &self,
-        which: Adopt,
+        which: AdoptScope,
         lease: Lease,
         now: UnixMillis,
     ) -> Result<Vec<ClaimedJob>, StoreError> {
@@ -322,11 +326,11 @@ impl JobStore for SqliteStore {
     async fn shrink(&self) -> Result<bool, StoreError> {
         let closed = || StoreError::Unavailable("the database is closed".to_owned());
         let (reply, answer) = oneshot::channel();
-        self.writer.send(Message::Shrink(reply)).await.map_err(|_| closed())?;
+        self.writer.send(WriterMessage::Shrink(reply)).await.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }
 
-    async fn get(&self, id: PromptId) -> Result<Lookup, StoreError> {
+    async fn get(&self, id: PromptId) -> Result<JobLookup, StoreError> {
         query::get(&self.readers, id).await
     }
 
@@ -338,9 +342,9 @@ impl JobStore for SqliteStore {
         &self,
         status: Option<Status>,
         workflow: Option<&WorkflowRef>,
-        cursor: Option<Cursor>,
+        cursor: Option<PageCursor>,
         limit: u32,
-    ) -> Result<Page, StoreError> {
+    ) -> Result<RecordPage, StoreError> {
         query::list(&self.readers, status, workflow, cursor, limit).await
     }
 

@@ -13,16 +13,16 @@ use crate::domain::mode::Mode;
 use crate::domain::registered::WorkflowName;
 use crate::domain::time::UnixMillis;
 use crate::store::{
-    Adopt, CancelOutcome, Claim, ClaimedJob, DeleteOutcome, FileRecord, NewWorkflow, Registered, Requeue,
-    ShapeRecord, StoreError, StoredBackend,
+    AdoptScope, CancelOutcome, ClaimedJob, DeleteOutcome, FileRecord, JobClaim, NewWorkflow,
+    RegistrationOutcome, Requeue, ShapeRecord, StoreError, StoredBackend,
 };
 
 /// One write.
 #[derive(Debug)]
 pub(super) enum Op {
     Insert(Box<NewJob>),
-    Claim { claims: Vec<Claim>, now: UnixMillis },
-    Adopt { which: Adopt, lease: Lease, now: UnixMillis },
+    Claim { claims: Vec<JobClaim>, now: UnixMillis },
+    Adopt { which: AdoptScope, lease: Lease, now: UnixMillis },
     Renew { owner: LeaseOwner, until: UnixMillis },
     Finish { fence: Fence, finish: Box<Finish> },
     Requeue { fence: Fence, requeue: Requeue },
@@ -60,7 +60,7 @@ pub(super) enum Reply {
     Ids(Vec<PromptId>),
     Cancel(CancelOutcome),
     Delete(DeleteOutcome),
-    Registered(Registered),
+    Registered(RegistrationOutcome),
     /// Whether there was anything to change.
     Changed(bool),
 }
@@ -74,20 +74,20 @@ pub(super) struct Envelope {
 
 /// Why one write of a batch did not happen.
 #[derive(Debug)]
-pub(super) enum OpError {
+pub(super) enum WriteError {
     /// The batch cannot be committed.
     Sql(sqlx::Error),
     /// This write alone is refused; it changed nothing.
     Refused(StoreError),
 }
 
-impl From<sqlx::Error> for OpError {
+impl From<sqlx::Error> for WriteError {
     fn from(error: sqlx::Error) -> Self {
         Self::Sql(error)
     }
 }
 
-impl From<StoreError> for OpError {
+impl From<StoreError> for WriteError {
     fn from(error: StoreError) -> Self {
         Self::Refused(error)
     }

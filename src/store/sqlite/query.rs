@@ -11,7 +11,7 @@ use crate::domain::media::MediaFile;
 use crate::domain::registered::WorkflowRef;
 use crate::domain::time::UnixMillis;
 use crate::store::{
-    Cursor, JobRecord, Lookup, Page, QueuePlace, QueueStats, QueuedJob, ShapeRecord, StoreError,
+    JobLookup, JobRecord, PageCursor, QueuePlace, QueueStats, RecordPage, ShapeRecord, StoreError, WaitingJob,
 };
 
 /// A job with everything but its files and attempts; a `WHERE` follows.
@@ -30,21 +30,21 @@ const HISTORY: &str = "SELECT * FROM attempts WHERE seq = ?1 ORDER BY number DES
 
 const MEDIA: &str = "SELECT * FROM media WHERE seq = ?1 ORDER BY position";
 
-pub(super) async fn get(pool: &SqlitePool, id: PromptId) -> Result<Lookup, StoreError> {
+pub(super) async fn get(pool: &SqlitePool, id: PromptId) -> Result<JobLookup, StoreError> {
     let row = sqlx::query(GET)
         .bind(id.to_string())
         .fetch_optional(pool)
         .await
         .map_err(|error| unavailable(&error))?;
     if let Some(row) = row {
-        return complete(pool, &row).await.map(Box::new).map(Lookup::Found);
+        return complete(pool, &row).await.map(Box::new).map(JobLookup::Found);
     }
     let gone = sqlx::query("SELECT 1 FROM tombstones WHERE prompt_id = ?1")
         .bind(id.to_string())
         .fetch_optional(pool)
         .await
         .map_err(|error| unavailable(&error))?;
-    Ok(if gone.is_some() { Lookup::Gone } else { Lookup::Unknown })
+    Ok(if gone.is_some() { JobLookup::Gone } else { JobLookup::Unknown })
 }
 
 async fn complete(pool: &SqlitePool, row: &SqliteRow) -> Result<JobRecord, StoreError> {
@@ -74,7 +74,7 @@ pub(super) async fn queued_jobs(
     pool: &SqlitePool,
     after: Option<QueuePlace>,
     limit: u32,
-) -> Result<Vec<QueuedJob>, StoreError> {
+) -> Result<Vec<WaitingJob>, StoreError> {
     let after = after.unwrap_or(QueuePlace { rev: i64::MIN, seq: i64::MIN });
     let rows = sqlx::query(
         "SELECT * FROM jobs INDEXED BY jobs_queue
@@ -117,11 +117,11 @@ pub(super) async fn list(
     pool: &SqlitePool,
     status: Option<Status>,
     workflow: Option<&WorkflowRef>,
-    cursor: Option<Cursor>,
+    cursor: Option<PageCursor>,
     limit: u32,
-) -> Result<Page, StoreError> {
+) -> Result<RecordPage, StoreError> {
     let mut query = QueryBuilder::<Sqlite>::new(record!());
-    query.push("WHERE jobs.seq < ").push_bind(cursor.map_or(i64::MAX, |Cursor(seq)| seq));
+    query.push("WHERE jobs.seq < ").push_bind(cursor.map_or(i64::MAX, |PageCursor(seq)| seq));
     if let Some(status) = status {
         query.push(" AND jobs.state = ").push_bind(status.as_str());
     }
@@ -147,11 +147,11 @@ pub(super) async fn list(
     }
     let next = match page.last() {
         Some(row) if found.len() > wanted => {
-            Some(Cursor(row.try_get("seq").map_err(|error| unavailable(&error))?))
+            Some(PageCursor(row.try_get("seq").map_err(|error| unavailable(&error))?))
         }
         _ => None,
     };
-    Ok(Page { jobs, next })
+    Ok(RecordPage { jobs, next })
 }
 
 pub(super) async fn media(

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use sqlx::{Row, SqliteConnection};
 
-use super::op::{OpError, Reply};
+use super::op::{Reply, WriteError};
 use super::rows;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::PromptId;
 use crate::domain::retry::FARTHEST_WAIT;
 use crate::domain::time::UnixMillis;
-use crate::store::{CancelOutcome, Claim, ClaimedJob, StoreError};
+use crate::store::{CancelOutcome, ClaimedJob, JobClaim, StoreError};
 
 const CLAIM: &str = "UPDATE jobs SET state = 'running', attempt = attempt + 1, queue_deadline = NULL,
     attempt_id = CASE attempt WHEN 0 THEN prompt_id ELSE ?1 END,
@@ -24,9 +24,9 @@ const RECORD_ATTEMPT: &str =
 
 pub(super) async fn claim(
     connection: &mut SqliteConnection,
-    claims: &[Claim],
+    claims: &[JobClaim],
     now: UnixMillis,
-) -> Result<Vec<ClaimedJob>, OpError> {
+) -> Result<Vec<ClaimedJob>, WriteError> {
     let mut claimed = Vec::with_capacity(claims.len());
     for claim in claims {
         let row = sqlx::query(CLAIM)
@@ -107,7 +107,7 @@ pub(super) async fn request_cancel(
     id: PromptId,
     at: UnixMillis,
     expires_at: Option<UnixMillis>,
-) -> Result<CancelOutcome, OpError> {
+) -> Result<CancelOutcome, WriteError> {
     let id = id.to_string();
     let cancelled = sqlx::query(
         "UPDATE jobs SET state = 'cancelled', finished_at = ?2, expires_at = ?3, queue_deadline = NULL, msg = 'cancelled while queued'
@@ -134,7 +134,7 @@ pub(super) async fn request_cancel(
     Ok(if known.is_some() { CancelOutcome::AlreadyTerminal } else { CancelOutcome::NotFound })
 }
 
-pub(super) async fn clear_not_on(connection: &mut SqliteConnection) -> Result<Reply, OpError> {
+pub(super) async fn clear_not_on(connection: &mut SqliteConnection) -> Result<Reply, WriteError> {
     sqlx::query("UPDATE jobs SET not_on = NULL WHERE state = 'queued' AND not_on IS NOT NULL")
         .execute(connection)
         .await?;
@@ -146,7 +146,7 @@ pub(super) async fn expire(
     now: UnixMillis,
     failure: &Failure,
     expires_at: Option<UnixMillis>,
-) -> Result<Vec<PromptId>, OpError> {
+) -> Result<Vec<PromptId>, WriteError> {
     let expired = sqlx::query(
         "UPDATE jobs SET state = 'failed', finished_at = ?1, expires_at = ?2, failure = ?3, msg = ?4, queue_deadline = NULL
          WHERE state = 'queued' AND queue_deadline <= ?1 RETURNING seq, prompt_id",

@@ -11,12 +11,12 @@ const BALLAST: u64 = 16 << 20;
 
 /// The room of one database.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct DiskRoom {
     disk: Disk,
     ballast: Ballast,
 }
 
-impl Room {
+impl DiskRoom {
     /// Room for the database at `path`, on whose disk `reserve` bytes must stay free.
     pub fn new(path: &Path, reserve: u64) -> Self {
         let folder = path.parent().unwrap_or(path);

@@ -14,7 +14,7 @@ use crate::domain::media::{MediaFile, MediaKind};
 use crate::domain::needs::Needs;
 use crate::domain::time::UnixMillis;
 use crate::store::{
-    AttemptRecord, ClaimedJob, FileRecord, JobRecord, QueuePlace, QueuedJob, ShapeRecord, StoreError,
+    AttemptRecord, ClaimedJob, FileRecord, JobRecord, QueuePlace, ShapeRecord, StoreError, WaitingJob,
 };
 
 /// A column of `jobs` that holds what no valid row holds.
@@ -145,11 +145,11 @@ fn downed(row: &SqliteRow) -> Result<Vec<BackendName>, StoreError> {
 }
 
 /// A row of `jobs` that waits.
-pub(super) fn queued(row: &SqliteRow) -> Result<QueuedJob, StoreError> {
+pub(super) fn queued(row: &SqliteRow) -> Result<WaitingJob, StoreError> {
     // What is damaged here shows again when the job is claimed, and fails it then.
     let not_on = get::<Option<&str>>(row, "not_on")?.and_then(|text| serde_json::from_str(text).ok());
     let failures: u32 = get(row, "failures")?;
-    Ok(QueuedJob {
+    Ok(WaitingJob {
         place: QueuePlace { rev: get(row, "rev")?, seq: get(row, "seq")? },
         prompt_id: prompt_id(row)?,
         priority: get(row, "priority")?,

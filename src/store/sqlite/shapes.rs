@@ -2,14 +2,14 @@
 
 use sqlx::SqliteConnection;
 
-use super::op::{OpError, Reply};
+use super::op::{Reply, WriteError};
 use crate::store::ShapeRecord;
 
 pub(super) async fn learn(
     connection: &mut SqliteConnection,
     shapes: &[ShapeRecord],
     keep: u32,
-) -> Result<Reply, OpError> {
+) -> Result<Reply, WriteError> {
     for shape in shapes {
         sqlx::query(
             "INSERT INTO shapes (shape, warm_ms, cold_ms, oom_vram, used_at) VALUES (?1, ?2, ?3, ?4, ?5)

@@ -14,7 +14,7 @@ const KEPT: i64 = 256;
 const LARGEST_REWRITE: i64 = 256 << 20;
 
 /// Pages of the file.
-struct Pages {
+struct FilePages {
     all: i64,
     free: i64,
 }
@@ -23,8 +23,8 @@ async fn number(connection: &mut SqliteConnection, pragma: &'static str) -> Resu
     sqlx::query_scalar(pragma).fetch_one(connection).await
 }
 
-async fn pages(connection: &mut SqliteConnection) -> Result<Pages, sqlx::Error> {
-    Ok(Pages {
+async fn pages(connection: &mut SqliteConnection) -> Result<FilePages, sqlx::Error> {
+    Ok(FilePages {
         all: number(connection, "PRAGMA page_count").await?,
         free: number(connection, "PRAGMA freelist_count").await?,
     })

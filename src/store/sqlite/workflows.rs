@@ -4,16 +4,21 @@ use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::op::{Op, OpError, Reply, unavailable};
+use super::op::{Op, Reply, WriteError, unavailable};
 use super::{SqliteStore, mismatch};
 use crate::domain::registered::{WorkflowName, WorkflowRef};
 use crate::domain::time::UnixMillis;
 use crate::store::StoreError;
-use crate::store::workflows::{NewWorkflow, Registered, WorkflowRecord, WorkflowStore, WorkflowSummary};
+use crate::store::workflows::{
+    NewWorkflow, RegistrationOutcome, WorkflowRecord, WorkflowStore, WorkflowSummary,
+};
 
 const NEWEST: &str = "SELECT * FROM workflows WHERE name = ?1 ORDER BY version DESC LIMIT 1";
 
-pub(super) async fn put(connection: &mut SqliteConnection, workflow: &NewWorkflow) -> Result<Reply, OpError> {
+pub(super) async fn put(
+    connection: &mut SqliteConnection,
+    workflow: &NewWorkflow,
+) -> Result<Reply, WriteError> {
     let newest = sqlx::query(NEWEST)
         .bind(workflow.name.as_str().to_owned())
         .fetch_optional(&mut *connection)
@@ -23,7 +28,7 @@ pub(super) async fn put(connection: &mut SqliteConnection, workflow: &NewWorkflo
     if let Some(newest) = &newest
         && newest.workflow.is_same(workflow)
     {
-        return Ok(Reply::Registered(Registered::Same(newest.version)));
+        return Ok(Reply::Registered(RegistrationOutcome::Same(newest.version)));
     }
     let last = match newest {
         Some(newest) => newest.version,
@@ -44,10 +49,13 @@ pub(super) async fn put(connection: &mut SqliteConnection, workflow: &NewWorkflo
     .bind(workflow.created_at.as_millis())
     .execute(connection)
     .await?;
-    Ok(Reply::Registered(Registered::New(version)))
+    Ok(Reply::Registered(RegistrationOutcome::New(version)))
 }
 
-pub(super) async fn delete(connection: &mut SqliteConnection, name: &WorkflowName) -> Result<Reply, OpError> {
+pub(super) async fn delete(
+    connection: &mut SqliteConnection,
+    name: &WorkflowName,
+) -> Result<Reply, WriteError> {
     let remembered = sqlx::query(
         "INSERT INTO forgotten_workflows (name, last_version)
          SELECT name, max(version) FROM workflows WHERE name = ?1 GROUP BY name
@@ -118,7 +126,7 @@ fn summary(row: &SqliteRow) -> Result<WorkflowSummary, StoreError> {
 
 #[async_trait]
 impl WorkflowStore for SqliteStore {
-    async fn put_workflow(&self, workflow: NewWorkflow) -> Result<Registered, StoreError> {
+    async fn put_workflow(&self, workflow: NewWorkflow) -> Result<RegistrationOutcome, StoreError> {
         match self.write(Op::PutWorkflow(Box::new(workflow))).await? {
             Reply::Registered(registered) => Ok(registered),
             other => Err(mismatch(&other)),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
-use super::op::{Envelope, Op, OpError, Reply, unavailable};
-use super::room::Room;
+use super::op::{Envelope, Op, Reply, WriteError, unavailable};
+use super::room::DiskRoom;
 use super::{attempts, backends, cleanup, inputs, insert, queue, shapes, shrink, workflows};
 use crate::store::StoreError;
 
@@ -18,24 +18,24 @@ pub type BatchObserver = Arc<dyn Fn(usize) + Send + Sync>;
 
 /// A waiting write, the wish to give room back to the disk, or to close.
 #[derive(Debug)]
-pub(super) enum Message {
+pub(super) enum WriterMessage {
     Write(Envelope),
     Shrink(oneshot::Sender<Result<bool, StoreError>>),
     Close(oneshot::Sender<()>),
 }
 
-pub(super) struct Writer {
+pub(super) struct WriterTask {
     pub connection: SqliteConnection,
-    pub inbox: mpsc::Receiver<Message>,
+    pub inbox: mpsc::Receiver<WriterMessage>,
     pub observer: BatchObserver,
-    pub room: Arc<Room>,
+    pub room: Arc<DiskRoom>,
     /// The `seq` of the next accepted job: this task alone inserts.
     pub next_seq: i64,
     /// The revision of the last transaction that let jobs wait: this task alone writes.
     pub rev: i64,
 }
 
-impl Writer {
+impl WriterTask {
     /// Runs until it is told to close or every caller is gone.
     pub async fn run(mut self) -> Result<(), StoreError> {
         let mut waiting = Vec::with_capacity(LARGEST_BATCH);
@@ -44,9 +44,9 @@ impl Writer {
             let mut batch = Vec::with_capacity(waiting.len());
             for message in waiting.drain(..) {
                 match message {
-                    Message::Write(envelope) => batch.push(envelope),
-                    Message::Shrink(done) => shrinking.push(done),
-                    Message::Close(closed) => closing = Some(closed),
+                    WriterMessage::Write(envelope) => batch.push(envelope),
+                    WriterMessage::Shrink(done) => shrinking.push(done),
+                    WriterMessage::Close(closed) => closing = Some(closed),
                 }
             }
             self.write(batch).await;
@@ -151,8 +151,8 @@ impl Writer {
         for op in ops {
             match apply(&mut self.connection, op, rev).await {
                 Ok(reply) => results.push(Ok(reply)),
-                Err(OpError::Refused(error)) => results.push(Err(error)),
-                Err(OpError::Sql(error)) => return Err(error),
+                Err(WriteError::Refused(error)) => results.push(Err(error)),
+                Err(WriteError::Sql(error)) => return Err(error),
             }
         }
         sqlx::query("COMMIT").execute(&mut self.connection).await?;
@@ -162,7 +162,7 @@ impl Writer {
     }
 }
 
-async fn apply(connection: &mut SqliteConnection, op: &Op, rev: i64) -> Result<Reply, OpError> {
+async fn apply(connection: &mut SqliteConnection, op: &Op, rev: i64) -> Result<Reply, WriteError> {
     match op {
         // Inserted together with the batch's other jobs.
         Op::Insert(_) => Ok(Reply::Done),

@@ -2,7 +2,7 @@
 
 use comfy_gateway::domain::id::BackendName;
 use comfy_gateway::domain::mode::Mode;
-use comfy_gateway::store::{Store, StoredBackend};
+use comfy_gateway::store::{GatewayStore, StoredBackend};
 
 use crate::support::at;
 
@@ -36,11 +36,11 @@ fn bare(called: &str) -> StoredBackend {
     }
 }
 
-async fn names(store: &dyn Store) -> Vec<String> {
+async fn names(store: &dyn GatewayStore) -> Vec<String> {
     store.added_backends().await.unwrap().iter().map(|backend| backend.name.to_string()).collect()
 }
 
-pub async fn an_added_server_is_kept_with_all_it_needs_and_in_its_order(store: &dyn Store) {
+pub async fn an_added_server_is_kept_with_all_it_needs_and_in_its_order(store: &dyn GatewayStore) {
     assert!(names(store).await.is_empty());
     for backend in [server("z"), bare("a"), server("m")] {
         assert!(store.add_backend(backend).await.unwrap());
@@ -53,7 +53,7 @@ pub async fn an_added_server_is_kept_with_all_it_needs_and_in_its_order(store: &
     assert!(!shown.contains("s3cret"), "{shown}");
 }
 
-pub async fn a_name_is_given_once_until_its_server_is_forgotten(store: &dyn Store) {
+pub async fn a_name_is_given_once_until_its_server_is_forgotten(store: &dyn GatewayStore) {
     assert!(store.add_backend(server("a")).await.unwrap());
     assert!(!store.add_backend(bare("a")).await.unwrap());
     assert!(store.added_backends().await.unwrap()[0].is_same(&server("a")), "the first stays as it is");
@@ -63,7 +63,7 @@ pub async fn a_name_is_given_once_until_its_server_is_forgotten(store: &dyn Stor
     assert!(store.add_backend(bare("a")).await.unwrap());
 }
 
-pub async fn modes_are_kept_by_name_until_the_server_is_opened_or_forgotten(store: &dyn Store) {
+pub async fn modes_are_kept_by_name_until_the_server_is_opened_or_forgotten(store: &dyn GatewayStore) {
     assert_eq!(store.backend_modes().await.unwrap(), []);
     store.add_backend(server("b")).await.unwrap();
     for (called, mode) in [("c", Mode::Draining), ("b", Mode::Cordoned), ("a", Mode::Cordoned)] {

@@ -2,7 +2,7 @@
 
 use comfy_gateway::domain::failure::FailureCode;
 use comfy_gateway::domain::job::{Lease, NewJob, Status};
-use comfy_gateway::store::{Adopt, JobStore, StoreError};
+use comfy_gateway::store::{AdoptScope, JobStore, StoreError};
 
 use super::Database;
 use super::disk::SmallDisk;
@@ -56,7 +56,7 @@ async fn a_damaged_graph_found_at_adoption_fails_its_job() {
     running(store, 2).await;
     damage_graph(&database, 1).await;
     let lease = Lease { owner: owner(2), until: at(9_000) };
-    let adopted = store.adopt(Adopt::All, lease, at(1_000)).await.unwrap();
+    let adopted = store.adopt(AdoptScope::All, lease, at(1_000)).await.unwrap();
     assert_eq!(adopted.iter().map(|job| job.prompt_id).collect::<Vec<_>>(), [id(2)]);
     assert_eq!(found(store, 1).await.failure().unwrap().code, FailureCode::Internal);
     // It is forgotten in its time, with nothing of it left open.
