@@ -18,7 +18,7 @@ pub enum StoreError {
         /// The table that holds the value.
         table: &'static str,
         /// The column that holds the value.
-        column: &'static str,
+        column: String,
         /// The row's primary key; the parts of a composite key are joined by `/`.
         row: String,
         /// The violated invariant.

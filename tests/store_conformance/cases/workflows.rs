@@ -14,7 +14,7 @@ fn which(text: &str) -> WorkflowRef {
     WorkflowRef::parse(text).unwrap()
 }
 
-fn workflow(called: &str, graph: &str) -> NewWorkflow {
+pub fn workflow(called: &str, graph: &str) -> NewWorkflow {
     NewWorkflow {
         name: name(called),
         title: Some("A title".to_owned()),
