@@ -27,7 +27,7 @@ use comfy_gateway::scheduler::dispatch::{
     RunObservation, handle,
 };
 use comfy_gateway::store::sqlite::SqliteStore;
-use comfy_gateway::store::{Claim, JobStore, QueuePlace, QueuedJob};
+use comfy_gateway::store::{JobClaim, JobStore, QueuePlace, WaitingJob};
 
 use trace::{Outcome, Policy, Trace};
 
@@ -77,8 +77,8 @@ fn needs(n: u32) -> JobNeeds {
     }
 }
 
-fn waiting(n: u32) -> QueuedJob {
-    QueuedJob {
+fn waiting(n: u32) -> WaitingJob {
+    WaitingJob {
         place: QueuePlace { rev: i64::from(n), seq: i64::from(n) },
         prompt_id: id(n),
         priority: 0,
@@ -162,7 +162,7 @@ fn on_disk(queued: u32) -> f64 {
         futures_util::future::join_all(jobs).await.into_iter().collect::<Result<Vec<_>, _>>().unwrap();
         let begun = Instant::now();
         for n in 0..CLAIMS {
-            let claim = Claim {
+            let claim = JobClaim {
                 prompt_id: id(n * (queued.max(CLAIMS) / CLAIMS)),
                 attempt_id: AttemptId::from_random([2; 16]),
                 backend: BackendName::parse("gpu-1").unwrap(),

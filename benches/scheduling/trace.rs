@@ -10,7 +10,7 @@ use comfy_gateway::scheduler::dispatch::{
     BackendSnapshot, DispatchAction, DispatchEvent, DispatchSettings, DispatchState, RunEstimates,
     RunObservation, handle,
 };
-use comfy_gateway::store::{QueuePlace, QueuedJob};
+use comfy_gateway::store::{QueuePlace, WaitingJob};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -156,10 +156,10 @@ impl Trace {
         }
     }
 
-    fn queued(&self, job: usize) -> QueuedJob {
+    fn queued(&self, job: usize) -> WaitingJob {
         let Job { comes, model, .. } = self.0[job];
         let seq = i64::try_from(job).unwrap();
-        QueuedJob {
+        WaitingJob {
             place: QueuePlace { rev: seq, seq },
             prompt_id: id(job),
             priority: 0,

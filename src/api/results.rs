@@ -14,7 +14,7 @@ use super::problem::{self, Problem, ProblemBody};
 use super::state::ApiState;
 use crate::domain::job::JobStatus;
 use crate::domain::registered::WorkflowRef;
-use crate::store::Cursor;
+use crate::store::PageCursor;
 
 /// After that time it makes sense to ask again for a job that has not ended.
 pub const POLL_AGAIN: Duration = Duration::from_secs(1);
@@ -136,15 +136,15 @@ pub async fn list(
 }
 
 /// Cursors are opaque to clients; the prefix tells a foreign one from ours.
-fn write_cursor(Cursor(seq): Cursor) -> String {
+fn write_cursor(PageCursor(seq): PageCursor) -> String {
     format!("c{seq:x}")
 }
 
-fn read_cursor(text: &str) -> Option<Cursor> {
+fn read_cursor(text: &str) -> Option<PageCursor> {
     let plain =
         |digits: &&str| digits.len() <= 16 && digits.bytes().all(|byte| b"0123456789abcdef".contains(&byte));
     let digits = text.strip_prefix('c').filter(plain)?;
-    i64::from_str_radix(digits, 16).ok().map(Cursor)
+    i64::from_str_radix(digits, 16).ok().map(PageCursor)
 }
 
 /// Cancels a job.
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn cursors_come_back_as_they_went_and_others_are_refused() {
-        assert_eq!(read_cursor(&write_cursor(Cursor(i64::MAX))), Some(Cursor(i64::MAX)));
+        assert_eq!(read_cursor(&write_cursor(PageCursor(i64::MAX))), Some(PageCursor(i64::MAX)));
         for text in ["", "c", "5", "c-5", "cg", "c+5", "cF", "c00000000000000001", "cffffffffffffffff"] {
             assert_eq!(read_cursor(text), None, "{text}");
         }

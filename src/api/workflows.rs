@@ -21,7 +21,7 @@ use super::state::{ApiLimits, ApiState};
 use super::validate::BackendFit;
 use crate::domain::registered::{WorkflowName, WorkflowRef};
 use crate::service::{JobSubmission, NewRegistration, WorkflowSource, WorkflowView};
-use crate::store::{Registered, WorkflowSummary};
+use crate::store::{RegistrationOutcome, WorkflowSummary};
 
 /// The longest title and the longest description, in characters.
 const LONGEST: (usize, usize) = (200, 10_000);
@@ -223,8 +223,8 @@ async fn put_body(state: ApiState, which: WorkflowRef, body: JsonObject) -> Resu
     let registration = registration(name.clone(), &body, &state.limits)?;
     let (registered, warnings) = state.service.register(registration).await?;
     let (status, version) = match registered {
-        Registered::New(version) => (StatusCode::CREATED, version),
-        Registered::Same(version) => (StatusCode::OK, version),
+        RegistrationOutcome::New(version) => (StatusCode::CREATED, version),
+        RegistrationOutcome::Same(version) => (StatusCode::OK, version),
     };
     let which = WorkflowRef { name, version: Some(version) };
     let view = state.service.workflow(&which).await?;

@@ -56,7 +56,7 @@ use crate::media::MediaStore;
 use crate::metrics::Metrics;
 use crate::pool::Pool;
 use crate::random::Random;
-use crate::store::Store;
+use crate::store::GatewayStore;
 
 /// How the scheduler behaves.
 #[derive(Debug, Clone)]
@@ -117,7 +117,7 @@ impl Default for SchedulerSettings {
 #[derive(Debug)]
 pub struct SchedulerDeps {
     /// The jobs.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn GatewayStore>,
     /// Their files.
     pub media: Arc<dyn MediaStore>,
     /// The servers.

@@ -7,7 +7,7 @@ use crate::domain::binding::MediaItem;
 use crate::domain::id::{FileId, PromptId};
 use crate::domain::input::{StoredInput, server_name};
 use crate::domain::media::MediaFile;
-use crate::store::{JobRecord, Lookup};
+use crate::store::{JobLookup, JobRecord};
 
 impl Service {
     pub(super) async fn find_file(&self, id: FileId) -> Result<FoundInput, InputProblem> {
@@ -68,14 +68,14 @@ impl Service {
 
     async fn ended_job(&self, id: PromptId) -> Result<Box<JobRecord>, InputProblem> {
         match self.parts.store.get(id).await? {
-            Lookup::Found(record) if record.state.status().is_terminal() => Ok(record),
-            Lookup::Found(_) => Err(InputProblem::Value(format!(
+            JobLookup::Found(record) if record.state.status().is_terminal() => Ok(record),
+            JobLookup::Found(_) => Err(InputProblem::Value(format!(
                 "names job {id}, which has not ended yet; wait for it first"
             ))),
-            Lookup::Gone => Err(InputProblem::Value(format!(
+            JobLookup::Gone => Err(InputProblem::Value(format!(
                 "names job {id}, which was deleted or whose retention ended"
             ))),
-            Lookup::Unknown => Err(InputProblem::Value(format!("names job {id}, which was never here"))),
+            JobLookup::Unknown => Err(InputProblem::Value(format!("names job {id}, which was never here"))),
         }
     }
 

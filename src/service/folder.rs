@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{NewRegistration, Service};
 use crate::domain::registered::WorkflowName;
-use crate::store::{Registered, StoreError};
+use crate::store::{RegistrationOutcome, StoreError};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(2);
@@ -105,7 +105,7 @@ impl WorkflowFolder {
         };
         match service.register(new).await {
             Ok((registered, warnings)) => {
-                if let Registered::New(version) = registered {
+                if let RegistrationOutcome::New(version) = registered {
                     tracing::info!(workflow = %name, version, "a workflow file was registered");
                     for warning in warnings {
                         let (node_id, reason) = (warning.node_id, warning.message);

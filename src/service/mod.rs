@@ -41,7 +41,7 @@ use crate::media::{ByteSource, MediaError};
 use crate::metrics::BackendFigures;
 use crate::scheduler::SchedulerDeps;
 pub use crate::scheduler::dispatch::JobForecast;
-use crate::store::{CancelOutcome, Cursor, DeleteOutcome, JobRecord, Lookup, StoreError};
+use crate::store::{CancelOutcome, DeleteOutcome, JobLookup, JobRecord, PageCursor, StoreError};
 
 /// What callers may ask for.
 #[derive(Debug, Clone)]
@@ -105,7 +105,7 @@ pub struct JobPage {
     /// The jobs.
     pub jobs: Vec<JobView>,
     /// Where the next page begins.
-    pub next: Option<Cursor>,
+    pub next: Option<PageCursor>,
 }
 
 /// The gateway's use cases.
@@ -170,9 +170,9 @@ impl Service {
 
     async fn view(&self, id: PromptId) -> Result<JobView, ReadError> {
         match self.parts.store.get(id).await? {
-            Lookup::Found(record) => self.views(vec![*record]).await.pop().ok_or(ReadError::Unknown),
-            Lookup::Gone => Err(ReadError::Gone),
-            Lookup::Unknown => Err(ReadError::Unknown),
+            JobLookup::Found(record) => self.views(vec![*record]).await.pop().ok_or(ReadError::Unknown),
+            JobLookup::Gone => Err(ReadError::Gone),
+            JobLookup::Unknown => Err(ReadError::Unknown),
         }
     }
 
@@ -184,7 +184,7 @@ impl Service {
         &self,
         status: Option<JobStatus>,
         workflow: Option<&WorkflowRef>,
-        cursor: Option<Cursor>,
+        cursor: Option<PageCursor>,
         limit: u32,
     ) -> Result<JobPage, ReadError> {
         let page = self.parts.store.list(status, workflow, cursor, limit).await?;
@@ -235,8 +235,8 @@ impl Service {
         match self.parts.store.media(id, stored_as).await? {
             Some(file) => Ok(file),
             None => match self.parts.store.get(id).await? {
-                Lookup::Gone => Err(ReadError::Gone),
-                Lookup::Found(_) | Lookup::Unknown => Err(ReadError::Unknown),
+                JobLookup::Gone => Err(ReadError::Gone),
+                JobLookup::Found(_) | JobLookup::Unknown => Err(ReadError::Unknown),
             },
         }
     }

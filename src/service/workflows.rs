@@ -12,7 +12,7 @@ use crate::domain::registered::{WorkflowName, WorkflowRef};
 use crate::domain::schema;
 use crate::domain::time::UnixMillis;
 use crate::domain::workflow::Workflow;
-use crate::store::{NewWorkflow, Registered, StoreError, WorkflowRecord, WorkflowSummary};
+use crate::store::{NewWorkflow, RegistrationOutcome, StoreError, WorkflowRecord, WorkflowSummary};
 
 /// A workflow as a caller registers it.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl Service {
     pub async fn register(
         &self,
         new: NewRegistration<'_>,
-    ) -> Result<(Registered, Vec<ConversionWarning>), SubmitError> {
+    ) -> Result<(RegistrationOutcome, Vec<ConversionWarning>), SubmitError> {
         let newest =
             self.parts.store.workflow(&WorkflowRef { name: new.name.clone(), version: None }).await?;
         if !new.from_folder && newest.is_some_and(|newest| self.is_from_folder(&newest)) {

@@ -1,41 +1,41 @@
-//! The ComfyUI servers that were added at run time, and what operators want of servers. It must not connect to any.
+//! [`BackendStore`]: backends added at run time, and the modes operators set for any backend.
 
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::StoreError;
+use super::error::StoreError;
 use crate::domain::id::BackendName;
 use crate::domain::mode::BackendMode;
 use crate::domain::time::UnixMillis;
 
-/// A server that was added at run time. It keeps credentials: they are needed to reach it.
+/// A backend added at run time, with the credentials needed to reach it. They are stored in plain text.
 #[derive(Debug, Clone)]
 pub struct StoredBackend {
-    /// Its name.
+    /// The backend's unique name.
     pub name: BackendName,
-    /// Where it is; may hold a user and a password.
+    /// The base URL; secret because it may contain a user name and a password.
     pub url: SecretString,
-    /// Jobs it is given at once; at least 1.
+    /// How many jobs the backend is given at once; at least 1.
     pub slots: u32,
-    /// What it is called besides.
+    /// The labels that jobs can select the backend by.
     pub labels: Vec<String>,
-    /// Sent as `Authorization: Bearer …`.
+    /// The token sent as `Authorization: Bearer …`.
     pub bearer: Option<SecretString>,
-    /// Sent as the `Cookie` header.
+    /// The value sent as the `Cookie` header.
     pub cookies: Option<SecretString>,
-    /// Further headers, by name.
+    /// Additional headers as pairs of name and value.
     pub headers: Vec<(String, SecretString)>,
-    /// Given to ComfyUI's paid API nodes with each job.
+    /// The key passed with each job to ComfyUI's paid API nodes.
     pub api_key: Option<SecretString>,
-    /// When it was added.
+    /// When the backend was added.
     pub created_at: UnixMillis,
 }
 
 impl StoredBackend {
-    /// Whether both are the same in all they hold.
+    /// Whether all fields, secrets included, are equal.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        fn shown(backend: &StoredBackend) -> impl PartialEq {
+        fn exposed(backend: &StoredBackend) -> impl PartialEq {
             let open = |secret: &SecretString| secret.expose_secret().to_owned();
             let headers: Vec<_> =
                 backend.headers.iter().map(|(name, value)| (name.clone(), open(value))).collect();
@@ -44,25 +44,25 @@ impl StoredBackend {
             let plain = (backend.name.clone(), backend.slots, backend.labels.clone(), backend.created_at);
             (plain, open(&backend.url), headers, secrets)
         }
-        shown(self) == shown(other)
+        exposed(self) == exposed(other)
     }
 }
 
-/// Servers and their modes, durable. Promises as those of [`super::JobStore`].
+/// Added backends and backend modes, durable. The guarantees of [`JobStore`](super::JobStore) apply.
 #[async_trait]
 pub trait BackendStore: Send + Sync + std::fmt::Debug {
-    /// Keeps a server; whether its name was free. One that was kept before stays as it is.
+    /// Stores a backend; `false` if its name is taken, in which case the stored backend stays unchanged.
     async fn add_backend(&self, backend: StoredBackend) -> Result<bool, StoreError>;
 
-    /// Every kept server, in the order in which they were added.
+    /// Every added backend, in the order they were added.
     async fn added_backends(&self) -> Result<Vec<StoredBackend>, StoreError>;
 
-    /// Forgets a kept server and its mode; whether there was one.
+    /// Deletes an added backend together with its mode; `false` if there is none of that name.
     async fn delete_backend(&self, name: &BackendName) -> Result<bool, StoreError>;
 
-    /// Keeps what is wanted of the server of that name, be it kept here or not.
+    /// Stores the mode of a backend, whether it was added at run time or comes from the configuration.
     async fn set_backend_mode(&self, name: &BackendName, mode: BackendMode) -> Result<(), StoreError>;
 
-    /// The modes of all servers that are not open, by name.
+    /// The modes of all backends that are not open, ordered by name.
     async fn backend_modes(&self) -> Result<Vec<(BackendName, BackendMode)>, StoreError>;
 }

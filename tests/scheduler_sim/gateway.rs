@@ -9,7 +9,7 @@ use comfy_gateway::scheduler::attempt::machine::{AttemptMachine, MachineInput};
 use comfy_gateway::scheduler::dispatch::{
     BackendSnapshot, DispatchAction, DispatchEvent, DispatchSettings, DispatchState, RunEstimates, handle,
 };
-use comfy_gateway::store::{Adopt, Claim, ClaimedJob, JobStore, QueuePlace, Requeue, StoreError};
+use comfy_gateway::store::{AdoptScope, ClaimedJob, JobClaim, JobStore, QueuePlace, Requeue, StoreError};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use std::time::Duration;
@@ -79,7 +79,7 @@ impl Gateway {
             todo: VecDeque::new(),
             left: Vec::new(),
         };
-        let mut adopted = store.adopt(Adopt::All, lease(owner, wall), wall).await.unwrap();
+        let mut adopted = store.adopt(AdoptScope::All, lease(owner, wall), wall).await.unwrap();
         adopted.sort_by_key(|job| job.prompt_id);
         for job in adopted {
             let (id, backend, needs) = (job.prompt_id, job.attempt.backend.clone(), job.needs.clone());
@@ -168,7 +168,7 @@ impl Gateway {
     ) -> Vec<ClaimedHere> {
         // As the dispatcher's task does: claimed at the moment for which it was decided.
         let Some((decided, asked)) = self.todo.pop_front() else { return Vec::new() };
-        let claims = asked.iter().map(|(id, backend)| Claim {
+        let claims = asked.iter().map(|(id, backend)| JobClaim {
             prompt_id: *id,
             attempt_id: AttemptId::from_random(random.random()),
             backend: backend.clone(),

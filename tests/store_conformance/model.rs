@@ -7,7 +7,9 @@ use comfy_gateway::domain::failure::{Failure, FailureCode};
 use comfy_gateway::domain::id::PromptId;
 use comfy_gateway::domain::job::{Attempt, Fence, JobEnding, JobState, JobStatus, Lease, NewJob};
 use comfy_gateway::domain::transition::{AttemptHolder, JobEvent, apply};
-use comfy_gateway::store::{Adopt, CancelOutcome, Claim, DeleteOutcome, JobStore, Lookup, StoreError};
+use comfy_gateway::store::{
+    AdoptScope, CancelOutcome, DeleteOutcome, JobClaim, JobLookup, JobStore, StoreError,
+};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -98,7 +100,7 @@ async fn live(store: &dyn JobStore, id: PromptId, steps: Vec<Step>) -> Result<()
             }
             life.state = state;
         }
-        let Lookup::Found(record) = store.get(id).await.unwrap() else { panic!("the job is gone") };
+        let JobLookup::Found(record) = store.get(id).await.unwrap() else { panic!("the job is gone") };
         prop_assert_eq!(&record.state, &life.state, "after {:?}", step);
         prop_assert_eq!(record.attempts, life.attempts);
     }
@@ -173,7 +175,7 @@ impl Life<'_> {
         match event {
             JobEvent::Claim { attempt, now } => {
                 let Step::Claim { who, .. } = *step else { unreachable!() };
-                let claim = Claim { prompt_id: id, ..slot(100, who) };
+                let claim = JobClaim { prompt_id: id, ..slot(100, who) };
                 let claimed = store.claim(vec![claim], now).await.unwrap();
                 assert!(claimed.iter().all(|job| job.prompt_id == id && job.attempt == attempt));
                 !claimed.is_empty()
@@ -198,7 +200,7 @@ impl Life<'_> {
                 store.expire_queued(now, failure, None).await.unwrap() == [id]
             }
             JobEvent::Adopt { lease } => {
-                let adopted = store.adopt(Adopt::All, lease, at(0)).await.unwrap();
+                let adopted = store.adopt(AdoptScope::All, lease, at(0)).await.unwrap();
                 match &self.state {
                     // One's own jobs are not adopted but renewed.
                     JobState::Running { attempt, .. } if attempt.lease.owner == lease.owner => {

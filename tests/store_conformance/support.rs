@@ -10,12 +10,14 @@ use comfy_gateway::domain::job::{Fence, JobEnding, JobFinish, Lease, NamedText, 
 use comfy_gateway::domain::media::{MediaFile, MediaKind};
 use comfy_gateway::domain::needs::JobNeeds;
 use comfy_gateway::domain::time::UnixMillis;
-use comfy_gateway::store::{Claim, ClaimedJob, JobRecord, JobStore, Lookup, QueuedJob, Requeue, Store};
+use comfy_gateway::store::{
+    ClaimedJob, GatewayStore, JobClaim, JobLookup, JobRecord, JobStore, Requeue, WaitingJob,
+};
 use serde_json::value::RawValue;
 
 /// An empty store and what must live as long.
 pub struct Fixture {
-    pub store: Box<dyn Store>,
+    pub store: Box<dyn GatewayStore>,
     pub _kept: Box<dyn Any + Send>,
 }
 
@@ -62,9 +64,9 @@ pub fn job(n: u8) -> NewJob {
 }
 
 /// A free slot of owner `who`, whose lease lasts until `who` seconds; [`hand_out`] says for which job.
-pub fn slot(n: u8, who: u8) -> Claim {
+pub fn slot(n: u8, who: u8) -> JobClaim {
     let lease = Lease { owner: owner(who), until: at(i64::from(who) * 1_000) };
-    Claim {
+    JobClaim {
         prompt_id: id(0),
         attempt_id: attempt_id(n),
         backend: BackendName::parse("gpu-1").unwrap(),
@@ -73,8 +75,8 @@ pub fn slot(n: u8, who: u8) -> Claim {
 }
 
 /// A free slot of another server.
-pub fn slot_of(n: u8, backend: &str) -> Claim {
-    Claim { backend: BackendName::parse(backend).unwrap(), ..slot(n, 1) }
+pub fn slot_of(n: u8, backend: &str) -> JobClaim {
+    JobClaim { backend: BackendName::parse(backend).unwrap(), ..slot(n, 1) }
 }
 
 pub fn stored_input(n: u8) -> StoredInput {
@@ -97,16 +99,16 @@ pub async fn accept(store: &dyn JobStore, numbers: impl IntoIterator<Item = u8>)
 }
 
 /// Gives each slot the next waiting job that its server may have, and claims them all.
-pub async fn hand_out(store: &dyn JobStore, slots: Vec<Claim>, now: UnixMillis) -> Vec<ClaimedJob> {
+pub async fn hand_out(store: &dyn JobStore, slots: Vec<JobClaim>, now: UnixMillis) -> Vec<ClaimedJob> {
     let mut waiting = store.queued_jobs(None, 1_000).await.unwrap();
     waiting.sort_by_key(|job| job.place.seq);
     let mut claims = Vec::new();
     for slot in slots {
-        let due = |job: &QueuedJob| {
+        let due = |job: &WaitingJob| {
             job.not_before <= now && !job.awaits_inputs && !job.not_on.contains(&slot.backend)
         };
         if let Some(at) = waiting.iter().position(due) {
-            claims.push(Claim { prompt_id: waiting.remove(at).prompt_id, ..slot });
+            claims.push(JobClaim { prompt_id: waiting.remove(at).prompt_id, ..slot });
         }
     }
     store.claim(claims, now).await.unwrap()
@@ -114,7 +116,7 @@ pub async fn hand_out(store: &dyn JobStore, slots: Vec<Claim>, now: UnixMillis) 
 
 /// Claims the job `n` for owner `who` at `now`.
 pub async fn claim_job(store: &dyn JobStore, n: u8, who: u8, now: UnixMillis) -> Option<ClaimedJob> {
-    store.claim(vec![Claim { prompt_id: id(n), ..slot(200, who) }], now).await.unwrap().pop()
+    store.claim(vec![JobClaim { prompt_id: id(n), ..slot(200, who) }], now).await.unwrap().pop()
 }
 
 /// Claims one job for owner `who` at 1,000 ms.
@@ -132,7 +134,7 @@ pub async fn running(store: &dyn JobStore, n: u8) -> Fence {
 
 pub async fn found(store: &dyn JobStore, n: u8) -> JobRecord {
     match store.get(id(n)).await.unwrap() {
-        Lookup::Found(job) => *job,
+        JobLookup::Found(job) => *job,
         other => panic!("{other:?}"),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::server::BackendQueue;
 use crate::domain::id::BackendName;
-use crate::store::QueuedJob;
+use crate::store::WaitingJob;
 
 /// What is the same for all jobs of a group.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,7 +37,7 @@ pub enum BlockedReason {
 }
 
 impl GroupKey {
-    pub fn of(job: &QueuedJob, outgrown: Option<u64>) -> Self {
+    pub fn of(job: &WaitingJob, outgrown: Option<u64>) -> Self {
         let mut not_on = job.not_on.clone();
         not_on.sort_unstable();
         Self {

@@ -15,7 +15,7 @@ use crate::domain::id::PromptId;
 use crate::domain::needs::JobNeeds;
 use crate::domain::retry::is_due;
 use crate::domain::time::UnixMillis;
-use crate::store::QueuedJob;
+use crate::store::WaitingJob;
 
 /// A caller, as one reference for all its jobs.
 pub(super) type CallerName = Arc<str>;
@@ -28,7 +28,7 @@ const REMEMBERED: usize = 1_024;
 
 /// A waiting job.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct WaitingJob {
+pub(super) struct QueueEntry {
     pub id: PromptId,
     pub seq: i64,
     pub priority: i32,
@@ -100,7 +100,7 @@ pub(super) struct PriorityLevel {
 /// All waiting jobs.
 #[derive(Debug, Clone, Default)]
 pub(super) struct WaitingQueue {
-    entries: HashMap<PromptId, WaitingJob>,
+    entries: HashMap<PromptId, QueueEntry>,
     levels: BTreeMap<Reverse<i32>, PriorityLevel>,
     /// Jobs whose moment has not come.
     delayed: BTreeSet<(UnixMillis, PromptId)>,
@@ -110,8 +110,8 @@ pub(super) struct WaitingQueue {
 
 impl WaitingQueue {
     /// A job waits, or waits otherwise than before.
-    pub fn put(&mut self, job: &QueuedJob, outgrown: Option<u64>, now: UnixMillis) {
-        let entry = WaitingJob {
+    pub fn put(&mut self, job: &WaitingJob, outgrown: Option<u64>, now: UnixMillis) {
+        let entry = QueueEntry {
             id: job.prompt_id,
             seq: job.place.seq,
             priority: job.priority,
@@ -128,7 +128,7 @@ impl WaitingQueue {
         }
     }
 
-    fn insert(&mut self, entry: WaitingJob, now: UnixMillis) {
+    fn insert(&mut self, entry: QueueEntry, now: UnixMillis) {
         if !is_due(entry.not_before, now) {
             self.delayed.insert((entry.not_before, entry.id));
         } else if !entry.awaits_inputs {
@@ -142,7 +142,7 @@ impl WaitingQueue {
     }
 
     /// A job does not wait any more.
-    pub fn remove(&mut self, id: PromptId) -> Option<WaitingJob> {
+    pub fn remove(&mut self, id: PromptId) -> Option<QueueEntry> {
         let entry = self.entries.remove(&id)?;
         if !self.delayed.remove(&(entry.not_before, id)) && !entry.awaits_inputs {
             self.take_from_level(&entry, None);
@@ -152,14 +152,14 @@ impl WaitingQueue {
     }
 
     /// A job is handed out: its caller is charged `cost`.
-    pub fn serve(&mut self, id: PromptId, cost: Duration) -> Option<WaitingJob> {
+    pub fn serve(&mut self, id: PromptId, cost: Duration) -> Option<QueueEntry> {
         let entry = self.entries.remove(&id)?;
         self.take_from_level(&entry, Some(cost));
         self.tidy();
         Some(entry)
     }
 
-    fn take_from_level(&mut self, entry: &WaitingJob, cost: Option<Duration>) {
+    fn take_from_level(&mut self, entry: &QueueEntry, cost: Option<Duration>) {
         let level = self.level(entry.priority);
         level.take(entry, cost.map(|cost| u64::try_from(cost.as_micros()).unwrap_or(u64::MAX).max(1)));
         if level.shares.is_empty() {
@@ -194,14 +194,14 @@ impl WaitingQueue {
     }
 
     /// Puts every job for which `change` makes another group into that.
-    pub fn regroup(&mut self, now: UnixMillis, change: impl Fn(&WaitingJob) -> Option<GroupKey>) {
+    pub fn regroup(&mut self, now: UnixMillis, change: impl Fn(&QueueEntry) -> Option<GroupKey>) {
         let changed: Vec<_> =
             self.entries.values().filter_map(|entry| Some((entry.id, change(entry)?))).collect();
         for (id, key) in changed {
             let passed_since = self.group_of(id).and_then(|group| group.passed_since);
             if let Some(entry) = self.remove(id) {
                 let key = shared(&mut self.keys, Arc::new(key));
-                self.insert(WaitingJob { key, ..entry }, now);
+                self.insert(QueueEntry { key, ..entry }, now);
             }
             // It was passed over all the same.
             if let (Some(since), Some(group)) = (passed_since, self.group_of(id)) {
@@ -226,7 +226,7 @@ impl WaitingQueue {
         self.levels.values()
     }
 
-    pub fn get(&self, id: PromptId) -> Option<&WaitingJob> {
+    pub fn get(&self, id: PromptId) -> Option<&QueueEntry> {
         self.entries.get(&id)
     }
 
@@ -236,12 +236,12 @@ impl WaitingQueue {
 
     /// All jobs in the order in which they would be served one after the other, those that wait for files or for their
     /// moment included.
-    pub fn in_order(&self, cost: impl Fn(&JobNeeds) -> Duration) -> Vec<&WaitingJob> {
-        let mut by_share: BTreeMap<(Reverse<i32>, &CallerName), Vec<&WaitingJob>> = BTreeMap::new();
+    pub fn in_order(&self, cost: impl Fn(&JobNeeds) -> Duration) -> Vec<&QueueEntry> {
+        let mut by_share: BTreeMap<(Reverse<i32>, &CallerName), Vec<&QueueEntry>> = BTreeMap::new();
         for entry in self.entries.values() {
             by_share.entry((Reverse(entry.priority), &entry.caller)).or_default().push(entry);
         }
-        let mut tagged: Vec<(Reverse<i32>, u64, i64, &WaitingJob)> = Vec::with_capacity(self.entries.len());
+        let mut tagged: Vec<(Reverse<i32>, u64, i64, &QueueEntry)> = Vec::with_capacity(self.entries.len());
         for ((priority, caller), mut entries) in by_share {
             entries.sort_unstable_by_key(|entry| entry.seq);
             let level = self.levels.get(&priority);
@@ -264,7 +264,7 @@ impl PriorityLevel {
         })
     }
 
-    fn add(&mut self, entry: &WaitingJob) {
+    fn add(&mut self, entry: &QueueEntry) {
         let virtual_time = self.time_of(&entry.caller);
         let share = self.shares.entry(entry.caller.clone()).or_default();
         share.virtual_time = virtual_time;
@@ -277,7 +277,7 @@ impl PriorityLevel {
     }
 
     /// Takes a job out; its caller's virtual time goes on by `cost`, if it is served.
-    fn take(&mut self, entry: &WaitingJob, cost: Option<u64>) {
+    fn take(&mut self, entry: &QueueEntry, cost: Option<u64>) {
         let Some(share) = self.shares.get_mut(&entry.caller) else { return };
         let before = share.virtual_time;
         let after = before.saturating_add(cost.unwrap_or(0));

@@ -20,13 +20,13 @@ use super::times::{RunEstimates, RunObservation};
 use crate::domain::id::{BackendName, PromptId};
 use crate::domain::needs::JobNeeds;
 use crate::domain::time::UnixMillis;
-use crate::store::QueuedJob;
+use crate::store::WaitingJob;
 
 /// What the dispatcher learns.
 #[derive(Debug, Clone)]
 pub enum DispatchEvent {
     /// These jobs wait, or wait otherwise than before.
-    Queued(Vec<QueuedJob>),
+    Queued(Vec<WaitingJob>),
     /// These jobs wait no more: cancelled, expired, failed before they ran.
     Left(Vec<PromptId>),
     /// All servers of the pool.

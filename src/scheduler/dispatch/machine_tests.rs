@@ -20,8 +20,8 @@ fn name(text: &str) -> BackendName {
     BackendName::parse(text).unwrap()
 }
 
-fn job(n: u16) -> QueuedJob {
-    QueuedJob {
+fn job(n: u16) -> WaitingJob {
+    WaitingJob {
         place: QueuePlace { rev: i64::from(n), seq: i64::from(n) },
         prompt_id: id(n),
         priority: 0,
@@ -35,18 +35,18 @@ fn job(n: u16) -> QueuedJob {
     }
 }
 
-fn of(n: u16, caller: &str) -> QueuedJob {
-    QueuedJob { caller: caller.to_owned(), ..job(n) }
+fn of(n: u16, caller: &str) -> WaitingJob {
+    WaitingJob { caller: caller.to_owned(), ..job(n) }
 }
 
-fn with_model(n: u16, model: &str) -> QueuedJob {
+fn with_model(n: u16, model: &str) -> WaitingJob {
     let needs = JobNeeds {
         models: vec![model.to_owned()],
         shape: format!("shape of {model}"),
         family: format!("family of {model}"),
         ..JobNeeds::default()
     };
-    QueuedJob { needs, ..job(n) }
+    WaitingJob { needs, ..job(n) }
 }
 
 fn server(n: &str) -> BackendSnapshot {
@@ -97,7 +97,7 @@ fn given(claims: &[(PromptId, String)]) -> Vec<(u16, &str)> {
 #[test]
 fn priority_goes_first_then_who_came_first() {
     let mut state = state();
-    let urgent = QueuedJob { priority: 5, ..job(3) };
+    let urgent = WaitingJob { priority: 5, ..job(3) };
     claims(&mut state, START, DispatchEvent::Queued(vec![job(1), job(2), urgent]));
     assert_eq!(given(&servers(&mut state, &["a"])), [(3, "a"), (1, "a")]);
 }
@@ -137,7 +137,7 @@ fn shares_are_of_run_time_and_not_of_jobs() {
     times.ran(&needs("long"), false, Duration::from_secs(9), START);
     times.ran(&needs("short"), false, Duration::from_secs(3), START);
     let mut state = DispatchState::new(DispatchSettings::default(), times);
-    let of_shape = |n, caller: &str| QueuedJob { needs: needs(caller), ..of(n, caller) };
+    let of_shape = |n, caller: &str| WaitingJob { needs: needs(caller), ..of(n, caller) };
     let jobs = (1..=40).map(|n| of_shape(n, if n <= 20 { "long" } else { "short" })).collect();
     claims(&mut state, START, DispatchEvent::Queued(jobs));
     let one = BackendSnapshot { slots: 1, ..server("a") };
@@ -284,7 +284,7 @@ fn a_server_of_tiny_jobs_gets_several() {
     let claimed = claims(&mut state, START, DispatchEvent::Queued((1..=9).map(job).collect()));
     assert_eq!(claimed.len(), 5, "as many as last a quarter of a second, and one");
     // Of jobs that are not known to be short there are two.
-    let unknown = |n| QueuedJob { needs: JobNeeds::default(), ..job(n) };
+    let unknown = |n| WaitingJob { needs: JobNeeds::default(), ..job(n) };
     let mut state = super::tests::state();
     claims(&mut state, START, DispatchEvent::Servers(vec![BackendSnapshot { slots: 8, ..server("a") }]));
     assert_eq!(claims(&mut state, START, DispatchEvent::Queued((1..=9).map(unknown).collect())).len(), 2);
@@ -294,7 +294,7 @@ fn a_server_of_tiny_jobs_gets_several() {
 fn a_job_goes_elsewhere_than_where_it_failed_while_there_is_elsewhere() {
     let mut state = state();
     servers(&mut state, &["a", "b"]);
-    let failed = |n| QueuedJob { failed_on: Some(name("a")), ..job(n) };
+    let failed = |n| WaitingJob { failed_on: Some(name("a")), ..job(n) };
     let claimed = claims(&mut state, START, DispatchEvent::Queued(vec![failed(1), failed(2), failed(3)]));
     assert_eq!(given(&claimed), [(1, "b"), (2, "b")]);
     // After a while any server is better than none.
@@ -337,11 +337,11 @@ fn labels_and_a_named_server_are_kept_to() {
         ..job(1).needs
     };
     let jobs = [
-        QueuedJob { needs: needs(&["big"], None), ..job(1) },
-        QueuedJob { needs: needs(&[], Some("a")), ..job(2) },
-        QueuedJob { needs: needs(&["huge"], None), ..job(3) },
-        QueuedJob { needs: needs(&[], Some("z")), ..job(4) },
-        QueuedJob { not_on: vec![name("a"), name("b")], ..job(5) },
+        WaitingJob { needs: needs(&["big"], None), ..job(1) },
+        WaitingJob { needs: needs(&[], Some("a")), ..job(2) },
+        WaitingJob { needs: needs(&["huge"], None), ..job(3) },
+        WaitingJob { needs: needs(&[], Some("z")), ..job(4) },
+        WaitingJob { not_on: vec![name("a"), name("b")], ..job(5) },
     ];
     let claimed = claims(&mut state, START, DispatchEvent::Queued(jobs.to_vec()));
     assert_eq!(given(&claimed), [(2, "a"), (1, "b")]);
@@ -404,8 +404,8 @@ fn a_forecast_goes_by_what_earlier_runs_took() {
 #[test]
 fn what_left_or_waits_for_files_is_not_handed_out() {
     let mut state = state();
-    let awaits = QueuedJob { awaits_inputs: true, ..job(1) };
-    let later = QueuedJob { not_before: after(700), ..job(2) };
+    let awaits = WaitingJob { awaits_inputs: true, ..job(1) };
+    let later = WaitingJob { not_before: after(700), ..job(2) };
     claims(&mut state, START, DispatchEvent::Queued(vec![awaits, later, job(3), job(4)]));
     claims(&mut state, START, DispatchEvent::Left(vec![id(3)]));
     assert_eq!(given(&servers(&mut state, &["a"])), [(4, "a")]);
@@ -456,7 +456,7 @@ proptest! {
             let event = match kind {
                 0 | 1 => {
                     waiting += 1;
-                    DispatchEvent::Queued(vec![QueuedJob { priority: i32::from(caller), ..of(n, &caller.to_string()) }])
+                    DispatchEvent::Queued(vec![WaitingJob { priority: i32::from(caller), ..of(n, &caller.to_string()) }])
                 }
                 2 => {
                     open[which] = !open[which];

@@ -17,7 +17,7 @@ use crate::pool::{Backend, BackendHealth};
 use crate::scheduler::attempt::{AttemptOrigin, AttemptTask};
 use crate::scheduler::hub::ForecastRequest;
 use crate::scheduler::{SchedulerDeps, input_fetch, maintenance};
-use crate::store::{Adopt, Claim, ClaimedJob, QueuePlace, Requeue, StoreError};
+use crate::store::{AdoptScope, ClaimedJob, JobClaim, QueuePlace, Requeue, StoreError};
 
 /// Between two looks at the queue that no wakeup asked for; half of it again as jitter.
 const POLL: Duration = Duration::from_secs(1);
@@ -72,7 +72,7 @@ impl DispatcherTask {
         let parts = self.parts.clone();
         let times = RunEstimates::from_records(parts.store.shapes(KEPT_SHAPES).await?);
         self.state = DispatchState::new(parts.settings.dispatch, times);
-        self.take_over(Adopt::All).await?;
+        self.take_over(AdoptScope::All).await?;
         let mut changes = parts.pool.changes();
         let mut capabilities = parts.pool.capability_changes();
         // What changed before this start has not been told of.
@@ -92,7 +92,7 @@ impl DispatcherTask {
                 () = parts.clock.sleep_until(takeover) => {
                     let now = parts.clock.now();
                     takeover = now.plus(period);
-                    if let Err(error) = self.take_over(Adopt::ExpiredAt(now)).await {
+                    if let Err(error) = self.take_over(AdoptScope::ExpiredAt(now)).await {
                         tracing::error!(%error, "expired leases could not be looked for; trying again");
                     }
                     self.keep_learned().await;
@@ -220,7 +220,7 @@ impl DispatcherTask {
     /// Claims jobs and starts their attempts; what came of it.
     async fn claim(&mut self, asked: Vec<(PromptId, BackendName)>, now: UnixMillis) -> DispatchEvent {
         let lease = self.parts.lease();
-        let claims = asked.iter().map(|(id, backend)| Claim {
+        let claims = asked.iter().map(|(id, backend)| JobClaim {
             prompt_id: *id,
             attempt_id: self.parts.random.attempt_id(),
             backend: backend.clone(),
@@ -280,7 +280,7 @@ impl DispatcherTask {
 
     /// Takes over running jobs of processes that are gone. One on a server that is not there any more cannot be asked
     /// for and goes back to the queue.
-    async fn take_over(&mut self, which: Adopt) -> Result<(), StoreError> {
+    async fn take_over(&mut self, which: AdoptScope) -> Result<(), StoreError> {
         for job in self.parts.store.adopt(which, self.parts.lease(), self.parts.clock.now()).await? {
             let (id, backend, needs) = (job.prompt_id, job.attempt.backend.clone(), job.needs.clone());
             tracing::info!(prompt_id = %id, %backend, "a running job is taken over");

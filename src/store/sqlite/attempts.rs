@@ -1,105 +1,172 @@
-//! Writes by whoever watches a running job: every one is guarded by its fence.
+//! Writes of a lease owner about running jobs. A write on one job is guarded by its fence.
 
-use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+use sqlx::{Row, SqliteConnection};
 
-use super::op::{OpError, Reply};
-use super::{queue, rows};
+use super::outputs::insert_outputs;
+use super::queue::fail_damaged;
+use super::rows::{ClaimedRow, claimed_columns, decode, to_json};
+use super::write::{StoreWrite, WriteError, WriteTransaction};
 use crate::domain::id::LeaseOwner;
 use crate::domain::job::{Fence, JobEnding, JobFinish, Lease};
-use crate::domain::media::MediaFile;
 use crate::domain::time::UnixMillis;
-use crate::store::{Adopt, ClaimedJob, Requeue, StoreError};
+use crate::store::claims::{AdoptScope, ClaimedJob, Requeue};
+use crate::store::error::StoreError;
 
-pub(super) async fn adopt(
-    connection: &mut SqliteConnection,
-    which: Adopt,
-    lease: Lease,
-    now: UnixMillis,
-) -> Result<Vec<ClaimedJob>, OpError> {
-    let expired_at = match which {
-        Adopt::All => i64::MAX,
-        Adopt::ExpiredAt(now) => now.as_millis(),
-    };
-    let adopted = sqlx::query(
-        "UPDATE jobs SET lease_owner = ?1, lease_until = ?2
-         WHERE state = 'running' AND lease_owner <> ?1 AND lease_until <= ?3
-         RETURNING *, (SELECT graph FROM job_inputs WHERE job_inputs.seq = jobs.seq) AS graph,
-             (SELECT files FROM job_inputs WHERE job_inputs.seq = jobs.seq) AS files",
-    )
-    .bind(lease.owner.to_string())
-    .bind(lease.until.as_millis())
-    .bind(expired_at)
-    .fetch_all(&mut *connection)
-    .await?;
-    let mut jobs = Vec::with_capacity(adopted.len());
-    for row in &adopted {
-        match rows::claimed(row) {
-            Ok(job) => jobs.push(job),
-            Err(error) => queue::condemn(connection, row.try_get("seq")?, &error, now).await?,
+const ADOPT: &str = concat!(
+    "UPDATE jobs SET lease_owner = ?1, lease_until = ?2
+     WHERE state = 'running' AND lease_owner <> ?1 AND lease_until <= ?3
+     RETURNING ",
+    claimed_columns!()
+);
+
+/// Takes over running jobs of other owners.
+pub(super) struct AdoptJobs {
+    pub which: AdoptScope,
+    pub lease: Lease,
+    pub now: UnixMillis,
+}
+
+impl StoreWrite for AdoptJobs {
+    type Reply = Vec<ClaimedJob>;
+
+    async fn apply(&self, transaction: &mut WriteTransaction<'_>) -> Result<Vec<ClaimedJob>, WriteError> {
+        let latest_end = match self.which {
+            AdoptScope::All => i64::MAX,
+            AdoptScope::ExpiredAt(now) => now.as_millis(),
+        };
+        let adopted = sqlx::query(ADOPT)
+            .bind(self.lease.owner.to_string())
+            .bind(self.lease.until.as_millis())
+            .bind(latest_end)
+            .fetch_all(&mut *transaction.connection)
+            .await?;
+        let mut jobs = Vec::with_capacity(adopted.len());
+        for row in &adopted {
+            match decode::<ClaimedRow, ClaimedJob>(row) {
+                Ok(job) => jobs.push(job),
+                Err(error) => {
+                    fail_damaged(transaction.connection, row.try_get("seq")?, &error, self.now).await?;
+                }
+            }
         }
+        Ok(jobs)
     }
-    Ok(jobs)
 }
 
-pub(super) async fn renew(
-    connection: &mut SqliteConnection,
-    owner: LeaseOwner,
-    until: UnixMillis,
-) -> Result<Reply, OpError> {
-    sqlx::query("UPDATE jobs SET lease_until = ?2 WHERE state = 'running' AND lease_owner = ?1")
-        .bind(owner.to_string())
-        .bind(until.as_millis())
-        .execute(connection)
+/// Sets the end of all leases of one owner.
+pub(super) struct RenewLeases {
+    pub owner: LeaseOwner,
+    pub until: UnixMillis,
+}
+
+impl StoreWrite for RenewLeases {
+    type Reply = ();
+
+    async fn apply(&self, transaction: &mut WriteTransaction<'_>) -> Result<(), WriteError> {
+        sqlx::query("UPDATE jobs SET lease_until = ?2 WHERE state = 'running' AND lease_owner = ?1")
+            .bind(self.owner.to_string())
+            .bind(self.until.as_millis())
+            .execute(&mut *transaction.connection)
+            .await?;
+        Ok(())
+    }
+}
+
+/// Ends a running job and stores its results.
+pub(super) struct FinishJob {
+    pub fence: Fence,
+    pub finish: JobFinish,
+}
+
+impl StoreWrite for FinishJob {
+    type Reply = ();
+
+    async fn apply(&self, transaction: &mut WriteTransaction<'_>) -> Result<(), WriteError> {
+        let (fence, finish) = (self.fence, &self.finish);
+        let (msg, failure) = match &finish.ending {
+            JobEnding::Completed { msg } => (msg.clone(), None),
+            JobEnding::Failed(failure) => (Some(failure.summary().to_owned()), Some(to_json(failure))),
+            JobEnding::Cancelled => (Some("cancelled while running".to_owned()), None),
+        };
+        let row = sqlx::query(
+            "UPDATE jobs SET state = ?4, finished_at = ?5, expires_at = ?6, msg = ?7, failure = ?8,
+                 queued_ms = ?9, preparing_ms = ?10, executing_ms = ?11, collecting_ms = ?12,
+                 lease_owner = NULL, lease_until = NULL
+             WHERE prompt_id = ?1 AND state = 'running' AND attempt = ?2 AND lease_owner = ?3
+               AND (?4 <> 'cancelled' OR cancel_requested = 1)
+             RETURNING seq",
+        )
+        .bind(fence.prompt_id.to_string())
+        .bind(fence.attempt)
+        .bind(fence.owner.to_string())
+        .bind(finish.ending.status().as_str())
+        .bind(finish.finished_at.as_millis())
+        .bind(finish.expires_at.map(UnixMillis::as_millis))
+        .bind(msg)
+        .bind(failure)
+        .bind(finish.timings.queued_ms)
+        .bind(finish.timings.preparing_ms)
+        .bind(finish.timings.executing_ms)
+        .bind(finish.timings.collecting_ms)
+        .fetch_optional(&mut *transaction.connection)
         .await?;
-    Ok(Reply::Done)
+        let Some(row) = row else { return Err(StoreError::LeaseLost.into()) };
+        let seq: i64 = row.try_get("seq")?;
+        let (outcome, reason) = match &finish.ending {
+            JobEnding::Failed(failure) => (failure.code.as_str(), Some(failure.summary())),
+            other => (other.status().as_str(), None),
+        };
+        let end = AttemptEnd { outcome, reason, at: finish.finished_at };
+        end_attempt(transaction.connection, seq, fence, end).await?;
+        insert_outputs(transaction.connection, seq, finish).await?;
+        Ok(())
+    }
 }
 
-pub(super) async fn finish(
-    connection: &mut SqliteConnection,
-    fence: Fence,
-    finish: &JobFinish,
-) -> Result<Reply, OpError> {
-    let (msg, failure) = match &finish.ending {
-        JobEnding::Completed { msg } => (msg.clone(), None),
-        JobEnding::Failed(failure) => (Some(failure.summary().to_owned()), Some(rows::to_json(failure))),
-        JobEnding::Cancelled => (Some("cancelled while running".to_owned()), None),
-    };
-    let row = sqlx::query(
-        "UPDATE jobs SET state = ?4, finished_at = ?5, expires_at = ?6, msg = ?7, failure = ?8,
-             queued_ms = ?9, preparing_ms = ?10, executing_ms = ?11, collecting_ms = ?12,
-             lease_owner = NULL, lease_until = NULL
-         WHERE prompt_id = ?1 AND state = 'running' AND attempt = ?2 AND lease_owner = ?3
-           AND (?4 <> 'cancelled' OR cancel_requested = 1)
-         RETURNING seq",
-    )
-    .bind(fence.prompt_id.to_string())
-    .bind(fence.attempt)
-    .bind(fence.owner.to_string())
-    .bind(finish.ending.status().as_str())
-    .bind(finish.finished_at.as_millis())
-    .bind(finish.expires_at.map(UnixMillis::as_millis))
-    .bind(msg)
-    .bind(failure)
-    .bind(finish.timings.queued_ms)
-    .bind(finish.timings.preparing_ms)
-    .bind(finish.timings.executing_ms)
-    .bind(finish.timings.collecting_ms)
-    .fetch_optional(&mut *connection)
-    .await?;
-    let Some(row) = row else { return Err(StoreError::LeaseLost.into()) };
-    let seq: i64 = row.try_get("seq")?;
-    let (outcome, reason) = match &finish.ending {
-        JobEnding::Failed(failure) => (failure.code.as_str(), Some(failure.summary())),
-        other => (other.status().as_str(), None),
-    };
-    let end = AttemptClosing { outcome, reason, at: finish.finished_at };
-    end_attempt(connection, seq, fence, end).await?;
-    keep_outputs(connection, seq, finish).await?;
-    Ok(Reply::Done)
+/// Returns a running job to the queue.
+pub(super) struct RequeueJob {
+    pub fence: Fence,
+    pub requeue: Requeue,
 }
 
-/// What became of an attempt.
-struct AttemptClosing<'a> {
+impl StoreWrite for RequeueJob {
+    type Reply = ();
+
+    async fn apply(&self, transaction: &mut WriteTransaction<'_>) -> Result<(), WriteError> {
+        let (fence, requeue) = (self.fence, &self.requeue);
+        let row = sqlx::query(
+            "UPDATE jobs SET state = 'queued', rev = ?9, failures = failures + ?4,
+                 downed = CASE ?10 WHEN 1 THEN json_insert(coalesce(downed, '[]'), '$[#]', backend) ELSE downed END,
+                 fresh = max(fresh, ?11), refusals = refusals + ?12, not_before = ?5, queue_deadline = ?6, msg = ?7,
+                 lease_owner = NULL, lease_until = NULL,
+                 not_on = CASE WHEN ?8 IS NULL THEN not_on ELSE json_insert(coalesce(not_on, '[]'), '$[#]', ?8) END
+             WHERE prompt_id = ?1 AND state = 'running' AND attempt = ?2 AND lease_owner = ?3
+               AND cancel_requested = 0
+             RETURNING seq",
+        )
+        .bind(fence.prompt_id.to_string())
+        .bind(fence.attempt)
+        .bind(fence.owner.to_string())
+        .bind(i64::from(requeue.counts))
+        .bind(requeue.not_before.as_millis())
+        .bind(requeue.deadline.map(UnixMillis::as_millis))
+        .bind(requeue.reason.clone())
+        .bind(requeue.not_on.as_ref().map(|name| name.as_str().to_owned()))
+        .bind(transaction.rev)
+        .bind(i64::from(requeue.downed))
+        .bind(i64::from(requeue.fresh))
+        .bind(i64::from(requeue.refused))
+        .fetch_optional(&mut *transaction.connection)
+        .await?;
+        let Some(row) = row else { return Err(StoreError::LeaseLost.into()) };
+        let end = AttemptEnd { outcome: requeue.outcome, reason: Some(&requeue.reason), at: requeue.at };
+        end_attempt(transaction.connection, row.try_get("seq")?, fence, end).await?;
+        Ok(())
+    }
+}
+
+/// The columns of `attempts` that are set when an attempt ends.
+struct AttemptEnd<'a> {
     outcome: &'a str,
     reason: Option<&'a str>,
     at: UnixMillis,
@@ -109,7 +176,7 @@ async fn end_attempt(
     connection: &mut SqliteConnection,
     seq: i64,
     fence: Fence,
-    end: AttemptClosing<'_>,
+    end: AttemptEnd<'_>,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "UPDATE attempts SET ended_at = ?3, outcome = ?4, reason = ?5 WHERE seq = ?1 AND number = ?2",
@@ -122,81 +189,4 @@ async fn end_attempt(
     .execute(connection)
     .await?;
     Ok(())
-}
-
-async fn keep_outputs(
-    connection: &mut SqliteConnection,
-    seq: i64,
-    finish: &JobFinish,
-) -> Result<(), OpError> {
-    if finish.outputs.is_some() || !finish.texts.is_empty() || !finish.dropped_outputs.is_empty() {
-        sqlx::query("INSERT INTO job_outputs (seq, outputs, texts, dropped_outputs) VALUES (?1, ?2, ?3, ?4)")
-            .bind(seq)
-            .bind(finish.outputs.as_ref().map(|json| json.get().to_owned()))
-            .bind((!finish.texts.is_empty()).then(|| rows::to_json(&finish.texts)))
-            .bind((!finish.dropped_outputs.is_empty()).then(|| rows::to_json(&finish.dropped_outputs)))
-            .execute(&mut *connection)
-            .await?;
-    }
-    // SQLite takes 32,766 values a statement; a job may have made thousands of frames.
-    let files: Vec<(&MediaFile, bool)> = finish
-        .media
-        .iter()
-        .map(|file| (file, false))
-        .chain(finish.outputs_file.iter().map(|file| (file, true)))
-        .collect();
-    for (chunk, files) in files.chunks(1_000).enumerate() {
-        let first = i64::try_from(chunk * 1_000).unwrap_or(i64::MAX);
-        let mut rows = QueryBuilder::<Sqlite>::new(
-            "INSERT INTO media (seq, position, var, node_id, kind, stored_as, filename, content_type, bytes, sha256, is_outputs) ",
-        );
-        rows.push_values((first..).zip(files), |mut row, (position, (file, is_outputs))| {
-            row.push_bind(seq)
-                .push_bind(position)
-                .push_bind(file.var.clone())
-                .push_bind(file.node_id.clone())
-                .push_bind(file.kind.as_str())
-                .push_bind(file.stored_as.clone())
-                .push_bind(file.filename.clone())
-                .push_bind(file.content_type.clone())
-                .push_bind(i64::try_from(file.bytes).unwrap_or(i64::MAX))
-                .push_bind(file.sha256.clone())
-                .push_bind(i64::from(*is_outputs));
-        });
-        rows.build().execute(&mut *connection).await?;
-    }
-    Ok(())
-}
-
-pub(super) async fn requeue(
-    connection: &mut SqliteConnection,
-    fence: Fence,
-    requeue: &Requeue,
-    rev: i64,
-) -> Result<Reply, OpError> {
-    let row = sqlx::query(
-        "UPDATE jobs SET state = 'queued', rev = ?9, failures = failures + ?4, downed = CASE ?10 WHEN 1 THEN json_insert(coalesce(downed, '[]'), '$[#]', backend) ELSE downed END, fresh = max(fresh, ?11), refusals = refusals + ?12, not_before = ?5, queue_deadline = ?6, msg = ?7,
-             lease_owner = NULL, lease_until = NULL,
-             not_on = CASE WHEN ?8 IS NULL THEN not_on ELSE json_insert(coalesce(not_on, '[]'), '$[#]', ?8) END
-         WHERE prompt_id = ?1 AND state = 'running' AND attempt = ?2 AND lease_owner = ?3 AND cancel_requested = 0
-         RETURNING seq",
-    )
-    .bind(fence.prompt_id.to_string())
-    .bind(fence.attempt)
-    .bind(fence.owner.to_string())
-    .bind(i64::from(requeue.counts))
-    .bind(requeue.not_before.as_millis())
-    .bind(requeue.deadline.map(UnixMillis::as_millis))
-    .bind(requeue.reason.clone())
-    .bind(requeue.not_on.as_ref().map(|name| name.as_str().to_owned()))
-    .bind(rev)
-    .bind(i64::from(requeue.downed))
-    .bind(i64::from(requeue.fresh))
-    .bind(i64::from(requeue.refused))
-    .fetch_optional(&mut *connection)
-    .await?;
-    let Some(row) = row else { return Err(StoreError::LeaseLost.into()) };
-    let end = AttemptClosing { outcome: requeue.outcome, reason: Some(&requeue.reason), at: requeue.at };
-    end_attempt(connection, row.try_get("seq")?, fence, end).await?;
-    Ok(Reply::Done)
 }

@@ -1,63 +1,75 @@
-//! The queue's own writes: handing jobs to free slots, cancelling and expiring those that wait.
+//! Writes on the queue: claiming, cancelling and expiring jobs.
 
 use std::time::Duration;
 
 use sqlx::{Row, SqliteConnection};
 
-use super::op::{OpError, Reply};
-use super::rows;
+use super::rows::{ClaimedRow, PromptIdRow, claimed_columns, decode, decode_all, to_json};
+use super::write::{StoreWrite, WriteError, WriteTransaction};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::PromptId;
 use crate::domain::retry::FARTHEST_WAIT;
 use crate::domain::time::UnixMillis;
-use crate::store::{CancelOutcome, Claim, ClaimedJob, StoreError};
+use crate::store::claims::{CancelOutcome, ClaimedJob, JobClaim};
+use crate::store::error::StoreError;
 
-const CLAIM: &str = "UPDATE jobs SET state = 'running', attempt = attempt + 1, queue_deadline = NULL,
-    attempt_id = CASE attempt WHEN 0 THEN prompt_id ELSE ?1 END,
-    backend = ?2, lease_owner = ?3, lease_until = ?4, started_at = ?5
-    WHERE prompt_id = ?6 AND state = 'queued' AND (not_before <= ?5 OR not_before > ?7) AND awaits_inputs = 0
-    RETURNING *, (SELECT graph FROM job_inputs WHERE job_inputs.seq = jobs.seq) AS graph,
-        (SELECT files FROM job_inputs WHERE job_inputs.seq = jobs.seq) AS files";
+/// The third part of the time condition is [`is_due`](crate::domain::retry::is_due): a moment too far ahead was set by
+/// a clock that has since been corrected.
+const CLAIM: &str = concat!(
+    "UPDATE jobs SET state = 'running', attempt = attempt + 1, queue_deadline = NULL,
+         attempt_id = CASE attempt WHEN 0 THEN prompt_id ELSE ?1 END,
+         backend = ?2, lease_owner = ?3, lease_until = ?4, started_at = ?5
+     WHERE prompt_id = ?6 AND state = 'queued' AND (not_before <= ?5 OR not_before > ?7) AND awaits_inputs = 0
+     RETURNING ",
+    claimed_columns!()
+);
 
-const RECORD_ATTEMPT: &str =
+const INSERT_ATTEMPT: &str =
     "INSERT INTO attempts (seq, number, attempt_id, backend, started_at) VALUES (?1, ?2, ?3, ?4, ?5)";
 
-pub(super) async fn claim(
-    connection: &mut SqliteConnection,
-    claims: &[Claim],
-    now: UnixMillis,
-) -> Result<Vec<ClaimedJob>, OpError> {
-    let mut claimed = Vec::with_capacity(claims.len());
-    for claim in claims {
-        let row = sqlx::query(CLAIM)
-            .bind(claim.attempt_id.to_string())
-            .bind(claim.backend.as_str().to_owned())
-            .bind(claim.lease.owner.to_string())
-            .bind(claim.lease.until.as_millis())
-            .bind(now.as_millis())
-            .bind(claim.prompt_id.to_string())
-            .bind(now.plus(FARTHEST_WAIT).as_millis())
-            .fetch_optional(&mut *connection)
-            .await?;
-        let Some(row) = row else { continue };
-        let seq: i64 = row.try_get("seq")?;
-        match rows::claimed(&row) {
-            Ok(job) => {
-                record_attempt(connection, seq, &job).await?;
-                claimed.push(job);
-            }
-            Err(error) => condemn(connection, seq, &error, now).await?,
-        }
-    }
-    Ok(claimed)
+/// Starts an attempt for each claim whose job can run.
+pub(super) struct ClaimJobs {
+    pub claims: Vec<JobClaim>,
+    pub now: UnixMillis,
 }
 
-async fn record_attempt(
+impl StoreWrite for ClaimJobs {
+    type Reply = Vec<ClaimedJob>;
+
+    async fn apply(&self, transaction: &mut WriteTransaction<'_>) -> Result<Vec<ClaimedJob>, WriteError> {
+        let connection = &mut *transaction.connection;
+        let mut claimed = Vec::with_capacity(self.claims.len());
+        for claim in &self.claims {
+            let row = sqlx::query(CLAIM)
+                .bind(claim.attempt_id.to_string())
+                .bind(claim.backend.as_str().to_owned())
+                .bind(claim.lease.owner.to_string())
+                .bind(claim.lease.until.as_millis())
+                .bind(self.now.as_millis())
+                .bind(claim.prompt_id.to_string())
+                .bind(self.now.plus(FARTHEST_WAIT).as_millis())
+                .fetch_optional(&mut *connection)
+                .await?;
+            let Some(row) = row else { continue };
+            let seq: i64 = row.try_get("seq")?;
+            match decode::<ClaimedRow, ClaimedJob>(&row) {
+                Ok(job) => {
+                    insert_attempt(connection, seq, &job).await?;
+                    claimed.push(job);
+                }
+                Err(error) => fail_damaged(connection, seq, &error, self.now).await?,
+            }
+        }
+        Ok(claimed)
+    }
+}
+
+async fn insert_attempt(
     connection: &mut SqliteConnection,
     seq: i64,
     job: &ClaimedJob,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(RECORD_ATTEMPT)
+    sqlx::query(INSERT_ATTEMPT)
         .bind(seq)
         .bind(job.attempt.number)
         .bind(job.attempt.id.to_string())
@@ -68,11 +80,11 @@ async fn record_attempt(
     Ok(())
 }
 
-/// How long a job is kept that failed because its row is damaged.
-const CONDEMNED: Duration = Duration::from_hours(7 * 24);
+/// How long a job that failed because of damaged data is kept.
+const DAMAGED_RETENTION: Duration = Duration::from_hours(7 * 24);
 
-/// Fails a job whose row cannot be read: it would come back to every claim for ever.
-pub(super) async fn condemn(
+/// Fails a job whose stored data is damaged; otherwise every later claim or adoption would hit the same error.
+pub(super) async fn fail_damaged(
     connection: &mut SqliteConnection,
     seq: i64,
     error: &StoreError,
@@ -88,8 +100,8 @@ pub(super) async fn condemn(
     )
     .bind(seq)
     .bind(now.as_millis())
-    .bind(now.plus(CONDEMNED).as_millis())
-    .bind(rows::to_json(&failure))
+    .bind(now.plus(DAMAGED_RETENTION).as_millis())
+    .bind(to_json(&failure))
     .bind(failure.message)
     .execute(&mut *connection)
     .await?;
@@ -102,60 +114,83 @@ pub(super) async fn condemn(
     Ok(())
 }
 
-pub(super) async fn request_cancel(
-    connection: &mut SqliteConnection,
-    id: PromptId,
-    at: UnixMillis,
-    expires_at: Option<UnixMillis>,
-) -> Result<CancelOutcome, OpError> {
-    let id = id.to_string();
-    let cancelled = sqlx::query(
-        "UPDATE jobs SET state = 'cancelled', finished_at = ?2, expires_at = ?3, queue_deadline = NULL, msg = 'cancelled while queued'
-         WHERE prompt_id = ?1 AND state = 'queued'",
-    )
-    .bind(&id)
-    .bind(at.as_millis())
-    .bind(expires_at.map(UnixMillis::as_millis))
-    .execute(&mut *connection)
-    .await?;
-    if cancelled.rows_affected() > 0 {
-        return Ok(CancelOutcome::Cancelled);
-    }
-    let requested =
-        sqlx::query("UPDATE jobs SET cancel_requested = 1 WHERE prompt_id = ?1 AND state = 'running'")
-            .bind(&id)
-            .execute(&mut *connection)
-            .await?;
-    if requested.rows_affected() > 0 {
-        return Ok(CancelOutcome::Requested);
-    }
-    let known =
-        sqlx::query("SELECT 1 FROM jobs WHERE prompt_id = ?1").bind(&id).fetch_optional(connection).await?;
-    Ok(if known.is_some() { CancelOutcome::AlreadyTerminal } else { CancelOutcome::NotFound })
+/// Cancels a queued job, or records the request on a running one.
+pub(super) struct RequestCancel {
+    pub id: PromptId,
+    pub at: UnixMillis,
+    pub expires_at: Option<UnixMillis>,
 }
 
-pub(super) async fn clear_not_on(connection: &mut SqliteConnection) -> Result<Reply, OpError> {
-    sqlx::query("UPDATE jobs SET not_on = NULL WHERE state = 'queued' AND not_on IS NOT NULL")
-        .execute(connection)
+impl StoreWrite for RequestCancel {
+    type Reply = CancelOutcome;
+
+    async fn apply(&self, transaction: &mut WriteTransaction<'_>) -> Result<CancelOutcome, WriteError> {
+        let id = self.id.to_string();
+        let cancelled = sqlx::query(
+            "UPDATE jobs SET state = 'cancelled', finished_at = ?2, expires_at = ?3, queue_deadline = NULL,
+                 msg = 'cancelled while queued'
+             WHERE prompt_id = ?1 AND state = 'queued'",
+        )
+        .bind(&id)
+        .bind(self.at.as_millis())
+        .bind(self.expires_at.map(UnixMillis::as_millis))
+        .execute(&mut *transaction.connection)
         .await?;
-    Ok(Reply::Done)
+        if cancelled.rows_affected() > 0 {
+            return Ok(CancelOutcome::Cancelled);
+        }
+        let requested =
+            sqlx::query("UPDATE jobs SET cancel_requested = 1 WHERE prompt_id = ?1 AND state = 'running'")
+                .bind(&id)
+                .execute(&mut *transaction.connection)
+                .await?;
+        if requested.rows_affected() > 0 {
+            return Ok(CancelOutcome::Requested);
+        }
+        let known = sqlx::query("SELECT 1 FROM jobs WHERE prompt_id = ?1")
+            .bind(&id)
+            .fetch_optional(&mut *transaction.connection)
+            .await?;
+        Ok(if known.is_some() { CancelOutcome::AlreadyTerminal } else { CancelOutcome::NotFound })
+    }
 }
 
-pub(super) async fn expire(
-    connection: &mut SqliteConnection,
-    now: UnixMillis,
-    failure: &Failure,
-    expires_at: Option<UnixMillis>,
-) -> Result<Vec<PromptId>, OpError> {
-    let expired = sqlx::query(
-        "UPDATE jobs SET state = 'failed', finished_at = ?1, expires_at = ?2, failure = ?3, msg = ?4, queue_deadline = NULL
-         WHERE state = 'queued' AND queue_deadline <= ?1 RETURNING seq, prompt_id",
-    )
-    .bind(now.as_millis())
-    .bind(expires_at.map(UnixMillis::as_millis))
-    .bind(rows::to_json(failure))
-    .bind(failure.message.clone())
-    .fetch_all(connection)
-    .await?;
-    Ok(expired.iter().map(rows::prompt_id).collect::<Result<_, _>>()?)
+/// Clears the excluded backends of all queued jobs.
+pub(super) struct ClearNotOn;
+
+impl StoreWrite for ClearNotOn {
+    type Reply = ();
+
+    async fn apply(&self, transaction: &mut WriteTransaction<'_>) -> Result<(), WriteError> {
+        sqlx::query("UPDATE jobs SET not_on = NULL WHERE state = 'queued' AND not_on IS NOT NULL")
+            .execute(&mut *transaction.connection)
+            .await?;
+        Ok(())
+    }
+}
+
+/// Fails queued jobs whose deadline has passed.
+pub(super) struct ExpireQueued {
+    pub now: UnixMillis,
+    pub failure: Failure,
+    pub expires_at: Option<UnixMillis>,
+}
+
+impl StoreWrite for ExpireQueued {
+    type Reply = Vec<PromptId>;
+
+    async fn apply(&self, transaction: &mut WriteTransaction<'_>) -> Result<Vec<PromptId>, WriteError> {
+        let expired = sqlx::query(
+            "UPDATE jobs SET state = 'failed', finished_at = ?1, expires_at = ?2, failure = ?3, msg = ?4,
+                 queue_deadline = NULL
+             WHERE state = 'queued' AND queue_deadline <= ?1 RETURNING seq, prompt_id",
+        )
+        .bind(self.now.as_millis())
+        .bind(self.expires_at.map(UnixMillis::as_millis))
+        .bind(to_json(&self.failure))
+        .bind(self.failure.message.clone())
+        .fetch_all(&mut *transaction.connection)
+        .await?;
+        Ok(decode_all::<PromptIdRow, _>(&expired)?)
+    }
 }

@@ -1,4 +1,4 @@
-//! Giving the room of forgotten jobs back to the disk, a part at a time and while nothing else waits for the writer.
+//! Returns the pages of deleted rows to the disk, some at a time, so that other writes get their turn in between.
 
 use std::path::Path;
 
@@ -6,15 +6,16 @@ use sqlx::SqliteConnection;
 
 use crate::disk::Disk;
 
-/// Pages given back at once: 2 MiB, a matter of milliseconds.
+/// The number of pages returned at once: 2 MiB, which takes milliseconds.
 const PART: i64 = 512;
-/// Free pages that are kept for the next jobs, besides an eighth of all: 1 MiB.
+/// The smallest number of free pages to keep for new rows: 1 MiB. An eighth of all pages is kept if that is more.
 const KEPT: i64 = 256;
-/// The most bytes of content for which a database of an earlier version is written anew at the start: about a second.
+/// The largest content in bytes of a database of an earlier version that is rewritten on opening. This takes about a
+/// second.
 const LARGEST_REWRITE: i64 = 256 << 20;
 
-/// Pages of the file.
-struct Pages {
+/// The numbers of pages in the file.
+struct FilePages {
     all: i64,
     free: i64,
 }
@@ -23,19 +24,19 @@ async fn number(connection: &mut SqliteConnection, pragma: &'static str) -> Resu
     sqlx::query_scalar(pragma).fetch_one(connection).await
 }
 
-async fn pages(connection: &mut SqliteConnection) -> Result<Pages, sqlx::Error> {
-    Ok(Pages {
+async fn pages(connection: &mut SqliteConnection) -> Result<FilePages, sqlx::Error> {
+    Ok(FilePages {
         all: number(connection, "PRAGMA page_count").await?,
         free: number(connection, "PRAGMA freelist_count").await?,
     })
 }
 
-/// Whether free pages can be given back one by one: databases made before this version cannot.
+/// Whether SQLite can return single pages of this file. Databases created by early versions of the gateway cannot.
 async fn is_incremental(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     Ok(number(connection, "PRAGMA auto_vacuum").await? == 2)
 }
 
-/// Gives a part of the free pages back; whether there is more to give.
+/// Returns up to [`PART`] free pages to the disk; `true` means that more remain.
 pub(super) async fn shrink(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     if !is_incremental(connection).await? {
         return Ok(false);
@@ -49,14 +50,17 @@ pub(super) async fn shrink(connection: &mut SqliteConnection) -> Result<bool, sq
     if surplus > PART {
         return Ok(true);
     }
-    // The file itself shrinks when the log is taken into it. This never waits for readers.
+    // The file shrinks when the write-ahead log is moved into it. A passive checkpoint does not wait for readers.
     sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(connection).await?;
     Ok(false)
 }
 
-/// Lets a database of an earlier version shrink from now on, by writing it anew. One that is large, or whose disk has
-/// no room for a copy, is left as it is.
-pub(super) async fn adapt(connection: &mut SqliteConnection, path: &Path) -> Result<(), sqlx::Error> {
+/// Rewrites a database of an earlier version so that it can shrink from now on. A large database, or one whose disk has
+/// no room for the copies, stays as it is.
+pub(super) async fn enable_shrinking(
+    connection: &mut SqliteConnection,
+    path: &Path,
+) -> Result<(), sqlx::Error> {
     if is_incremental(connection).await? {
         return Ok(());
     }
@@ -67,7 +71,7 @@ pub(super) async fn adapt(connection: &mut SqliteConnection, path: &Path) -> Res
     if content > LARGEST_REWRITE || !disk.has_room_for(copies) {
         tracing::info!(
             bytes = content,
-            "the database file does not shrink; `VACUUM` it while the gateway is stopped"
+            "the database file cannot shrink; to fix this, run `VACUUM` on it while the gateway is stopped"
         );
         return Ok(());
     }

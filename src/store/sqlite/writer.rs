@@ -1,204 +1,160 @@
-//! The writer task: owns the one connection that writes and commits what waits together (group commit).
+//! The writer task. It owns the only connection that writes, and commits all writes that wait in one transaction
+//! (group commit), because each commit waits for the disk.
 
+use std::slice;
 use std::sync::Arc;
 
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
-use super::op::{Envelope, Op, OpError, Reply, unavailable};
-use super::room::Room;
-use super::{attempts, backends, cleanup, inputs, insert, queue, shapes, shrink, workflows};
-use crate::store::StoreError;
+use super::disk_room::DiskRoom;
+use super::error::unavailable;
+use super::insert;
+use super::shrink;
+use super::write::{PendingWrite, WriteTransaction};
+use crate::domain::job::NewJob;
+use crate::store::error::StoreError;
 
-/// The most writes of one transaction. Larger batches gain little and delay their first caller.
+/// The largest number of writes in one transaction. Larger batches save little and delay the first caller.
 const LARGEST_BATCH: usize = 256;
 
-/// Told the size of each committed batch.
+/// A callback that receives the number of writes in each committed batch.
 pub type BatchObserver = Arc<dyn Fn(usize) + Send + Sync>;
 
-/// A waiting write, the wish to give room back to the disk, or to close.
-#[derive(Debug)]
-pub(super) enum Message {
-    Write(Envelope),
+/// A request to the writer task.
+pub(super) enum WriterMessage {
+    /// Apply a write.
+    Write(Box<dyn PendingWrite>),
+    /// Return free pages to the disk; the reply says whether more remain.
     Shrink(oneshot::Sender<Result<bool, StoreError>>),
+    /// Apply the writes queued so far, close the connection and stop.
     Close(oneshot::Sender<()>),
 }
 
-pub(super) struct Writer {
+/// The state of the writer task.
+pub(super) struct WriterTask {
     pub connection: SqliteConnection,
-    pub inbox: mpsc::Receiver<Message>,
+    pub inbox: mpsc::Receiver<WriterMessage>,
     pub observer: BatchObserver,
-    pub room: Arc<Room>,
-    /// The `seq` of the next accepted job: this task alone inserts.
+    pub room: Arc<DiskRoom>,
+    /// The `seq` of the next accepted job. Only this task inserts jobs.
     pub next_seq: i64,
-    /// The revision of the last transaction that let jobs wait: this task alone writes.
+    /// The revision of the last committed transaction.
     pub rev: i64,
 }
 
-impl Writer {
-    /// Runs until it is told to close or every caller is gone.
+impl WriterTask {
+    /// Runs until it is asked to close or all senders are gone.
     pub async fn run(mut self) -> Result<(), StoreError> {
-        let mut waiting = Vec::with_capacity(LARGEST_BATCH);
+        let mut received = Vec::with_capacity(LARGEST_BATCH);
         let (mut closing, mut shrinking) = (None, Vec::new());
-        while closing.is_none() && self.inbox.recv_many(&mut waiting, LARGEST_BATCH).await > 0 {
-            let mut batch = Vec::with_capacity(waiting.len());
-            for message in waiting.drain(..) {
+        while closing.is_none() && self.inbox.recv_many(&mut received, LARGEST_BATCH).await > 0 {
+            let mut batch = Vec::with_capacity(received.len());
+            for message in received.drain(..) {
                 match message {
-                    Message::Write(envelope) => batch.push(envelope),
-                    Message::Shrink(done) => shrinking.push(done),
-                    Message::Close(closed) => closing = Some(closed),
+                    WriterMessage::Write(write) => batch.push(write),
+                    WriterMessage::Shrink(reply) => shrinking.push(reply),
+                    WriterMessage::Close(reply) => closing = Some(reply),
                 }
             }
             self.write(batch).await;
-            for done in shrinking.drain(..) {
-                let shrunk = shrink::shrink(&mut self.connection).await.map_err(|error| unavailable(&error));
-                // Nobody has to know of it.
-                let _: Result<(), _> = done.send(shrunk);
+            for reply in shrinking.drain(..) {
+                let shrunk = shrink::shrink(&mut self.connection).await.map_err(StoreError::from);
+                // The caller may have stopped waiting.
+                let _: Result<(), _> = reply.send(shrunk);
             }
         }
         let closed = self.connection.close().await;
-        if let Some(waiter) = closing {
-            // Whoever asked may have stopped waiting; the database is closed all the same.
-            let _: Result<(), ()> = waiter.send(());
+        if let Some(reply) = closing {
+            // The caller may have stopped waiting.
+            let _: Result<(), ()> = reply.send(());
         }
-        closed.map_err(|error| unavailable(&error))
+        closed.map_err(StoreError::from)
     }
 
-    async fn write(&mut self, batch: Vec<Envelope>) {
-        let batch = self.refuse_growth(batch);
-        let (ops, replies): (Vec<Op>, Vec<_>) =
-            batch.into_iter().map(|envelope| (envelope.op, envelope.reply)).unzip();
-        let results = match self.transact(&ops).await {
-            Ok(results) => results,
-            Err(error) if ops.len() > 1 => self.write_apart(&ops, &error).await,
-            Err(error) => match ops.first() {
-                Some(op) => vec![self.write_again(op, &error).await],
-                None => Vec::new(),
-            },
-        };
-        for (reply, result) in replies.into_iter().zip(results) {
-            // A caller that hung up does not undo its write.
-            let _: Result<(), _> = reply.send(result);
+    async fn write(&mut self, batch: Vec<Box<dyn PendingWrite>>) {
+        let mut batch = self.refuse_growth(batch);
+        match self.transact(&mut batch).await {
+            Ok(()) => {}
+            Err(error) if batch.len() > 1 => self.write_one_by_one(&mut batch, &error).await,
+            Err(error) => self.retry_with_more_room(&mut batch, &error).await,
+        }
+        for write in batch {
+            write.answer();
         }
     }
 
-    /// After a failed batch each write gets a transaction of its own, so that one cannot fail the others.
-    async fn write_apart(&mut self, ops: &[Op], error: &sqlx::Error) -> Vec<Result<Reply, StoreError>> {
-        tracing::warn!(error = %error, writes = ops.len(), "a batch of writes failed; writing them one by one");
-        let mut results = Vec::with_capacity(ops.len());
-        for op in ops {
-            let alone = self.transact(std::slice::from_ref(op)).await;
-            results.push(match alone {
-                Ok(mut replies) => replies.pop().unwrap_or(Ok(Reply::Done)),
-                Err(error) => self.write_again(op, &error).await,
-            });
-        }
-        results
-    }
-
-    /// Refuses the writes of a batch that would make the database grow, if it may not.
-    fn refuse_growth(&self, batch: Vec<Envelope>) -> Vec<Envelope> {
-        let grows = |envelope: &Envelope| envelope.op.grows();
-        if !batch.iter().any(grows) || self.room.allows_growth() {
+    /// Answers the writes that need room with [`StoreError::DiskFull`] if the database may not grow; returns the rest.
+    fn refuse_growth(&self, batch: Vec<Box<dyn PendingWrite>>) -> Vec<Box<dyn PendingWrite>> {
+        if !batch.iter().any(|write| write.needs_room()) || self.room.allows_growth() {
             return batch;
         }
-        let (refused, batch): (Vec<_>, Vec<_>) = batch.into_iter().partition(grows);
-        for envelope in refused {
-            // A caller that hung up does not need the refusal.
-            let _: Result<(), _> = envelope.reply.send(Err(StoreError::DiskFull));
+        let (refused, rest): (Vec<_>, Vec<_>) = batch.into_iter().partition(|write| write.needs_room());
+        for mut write in refused {
+            write.fail(StoreError::DiskFull);
+            write.answer();
         }
-        batch
+        rest
     }
 
-    /// After a write that failed alone: once more if the disk was full, the write goes on with what is here, and room
-    /// could be made for it.
-    async fn write_again(&mut self, op: &Op, error: &sqlx::Error) -> Result<Reply, StoreError> {
-        let failed = unavailable(error);
-        if failed != StoreError::DiskFull || op.grows() || !self.room.give_up() {
-            return Err(failed);
+    /// Gives each write of a failed batch its own transaction, so that a bad one does not fail the others.
+    async fn write_one_by_one(&mut self, batch: &mut [Box<dyn PendingWrite>], error: &sqlx::Error) {
+        tracing::warn!(error = %error, writes = batch.len(), "a batch of writes failed; writing them one by one");
+        for write in batch {
+            let alone = slice::from_mut(write);
+            if let Err(error) = self.transact(alone).await {
+                self.retry_with_more_room(alone, &error).await;
+            }
         }
-        let mut replies =
-            self.transact(std::slice::from_ref(op)).await.map_err(|error| unavailable(&error))?;
-        replies.pop().unwrap_or(Ok(Reply::Done))
     }
 
-    /// Does `ops` as one transaction. Its beginning and end are plain statements: some failures, a full disk among
-    /// them, make SQLite end the transaction itself, and sqlx's own counting would be wrong from then on.
-    async fn transact(&mut self, ops: &[Op]) -> Result<Vec<Result<Reply, StoreError>>, sqlx::Error> {
-        if ops.is_empty() {
-            return Ok(Vec::new());
+    /// Retries a single failed write if `error` says that the disk is full and the ballast can be released. Writes that
+    /// need room are not retried: the ballast is for writes that end or delete something.
+    async fn retry_with_more_room(&mut self, alone: &mut [Box<dyn PendingWrite>], error: &sqlx::Error) {
+        let may_use_ballast = !alone.iter().any(|write| write.needs_room());
+        if may_use_ballast && unavailable(error) == StoreError::DiskFull && self.room.release_ballast() {
+            // On an error, `transact` has set the outcome.
+            let _: Result<(), sqlx::Error> = self.transact(alone).await;
         }
+    }
+
+    /// Applies `writes` in one transaction. On an error it is rolled back and every write has failed.
+    async fn transact(&mut self, writes: &mut [Box<dyn PendingWrite>]) -> Result<(), sqlx::Error> {
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let committed = self.commit_or_roll_back(writes).await;
+        match &committed {
+            Ok(()) => (self.observer)(writes.len()),
+            Err(error) => writes.iter_mut().for_each(|write| write.fail(unavailable(error))),
+        }
+        committed
+    }
+
+    /// `BEGIN`, `COMMIT` and `ROLLBACK` are plain statements: after some errors, such as a full disk, SQLite itself
+    /// ends the transaction, which sqlx's own transaction type does not notice.
+    async fn commit_or_roll_back(&mut self, writes: &mut [Box<dyn PendingWrite>]) -> Result<(), sqlx::Error> {
         sqlx::query("BEGIN IMMEDIATE").execute(&mut self.connection).await?;
-        match self.apply_and_commit(ops).await {
-            Ok(results) => {
-                (self.observer)(ops.len());
-                Ok(results)
-            }
-            Err(error) => {
-                // Fails when the transaction is over already, which is as good.
-                let _: Result<_, sqlx::Error> = sqlx::query("ROLLBACK").execute(&mut self.connection).await;
-                Err(error)
-            }
+        let committed = self.apply_and_commit(writes).await;
+        if committed.is_err() {
+            // Fails if SQLite has ended the transaction already.
+            let _: Result<_, sqlx::Error> = sqlx::query("ROLLBACK").execute(&mut self.connection).await;
         }
+        committed
     }
 
-    async fn apply_and_commit(&mut self, ops: &[Op]) -> Result<Vec<Result<Reply, StoreError>>, sqlx::Error> {
-        let jobs: Vec<_> =
-            ops.iter().filter_map(|op| if let Op::Insert(job) = op { Some(&**job) } else { None }).collect();
+    async fn apply_and_commit(&mut self, writes: &mut [Box<dyn PendingWrite>]) -> Result<(), sqlx::Error> {
         let rev = self.rev + 1;
-        insert::insert(&mut self.connection, self.next_seq, rev, &jobs).await?;
-        let mut results = Vec::with_capacity(ops.len());
-        for op in ops {
-            match apply(&mut self.connection, op, rev).await {
-                Ok(reply) => results.push(Ok(reply)),
-                Err(OpError::Refused(error)) => results.push(Err(error)),
-                Err(OpError::Sql(error)) => return Err(error),
-            }
+        let jobs: Vec<&NewJob> = writes.iter().filter_map(|write| write.new_job()).collect();
+        insert::insert_jobs(&mut self.connection, self.next_seq, rev, &jobs).await?;
+        let inserted = i64::try_from(jobs.len()).unwrap_or(i64::MAX);
+        let mut transaction = WriteTransaction { connection: &mut self.connection, rev };
+        for write in writes {
+            write.apply(&mut transaction).await?;
         }
         sqlx::query("COMMIT").execute(&mut self.connection).await?;
         self.rev = rev;
-        self.next_seq += i64::try_from(jobs.len()).unwrap_or(i64::MAX);
-        Ok(results)
-    }
-}
-
-async fn apply(connection: &mut SqliteConnection, op: &Op, rev: i64) -> Result<Reply, OpError> {
-    match op {
-        // Inserted together with the batch's other jobs.
-        Op::Insert(_) => Ok(Reply::Done),
-        Op::Claim { claims, now } => queue::claim(connection, claims, *now).await.map(Reply::Claimed),
-        Op::Adopt { which, lease, now } => {
-            attempts::adopt(connection, *which, *lease, *now).await.map(Reply::Claimed)
-        }
-        Op::Renew { owner, until } => attempts::renew(connection, *owner, *until).await,
-        Op::Finish { fence, finish } => attempts::finish(connection, *fence, finish).await,
-        Op::Requeue { fence, requeue } => attempts::requeue(connection, *fence, requeue, rev).await,
-        Op::RequestCancel { id, at, expires_at } => {
-            queue::request_cancel(connection, *id, *at, *expires_at).await.map(Reply::Cancel)
-        }
-        Op::ExpireQueued { now, failure, expires_at } => {
-            queue::expire(connection, *now, failure, *expires_at).await.map(Reply::Ids)
-        }
-        Op::Delete { id, at } => cleanup::delete(connection, *id, *at).await.map(Reply::Delete),
-        Op::ClearNotOn => queue::clear_not_on(connection).await,
-        Op::Learn { shapes, keep } => shapes::learn(connection, shapes, *keep).await,
-        Op::InsertFile(file) => inputs::insert_file(connection, file).await,
-        Op::DeleteFile(id) => inputs::delete_file(connection, *id).await,
-        Op::InputsReady { id, graph, files } => inputs::ready(connection, *id, graph, files, rev).await,
-        Op::InputsFailed { id, failure, at, expires_at } => {
-            inputs::failed(connection, *id, failure, *at, *expires_at).await
-        }
-        Op::PutWorkflow(workflow) => workflows::put(connection, workflow).await,
-        Op::DeleteWorkflow(name) => workflows::delete(connection, name).await,
-        Op::AddBackend(backend) => backends::add(connection, backend).await,
-        Op::DeleteBackend(name) => backends::delete(connection, name).await,
-        Op::SetBackendMode { name, mode } => backends::set_mode(connection, name, *mode).await,
-        Op::ReleaseInputs { now } => inputs::release(connection, *now).await,
-        Op::ShortenRetention { retention, after, up_to } => {
-            cleanup::shorten_retention(connection, *retention, *after, *up_to).await
-        }
-        Op::Purge { now, tombstones_before, limit } => {
-            cleanup::purge(connection, *now, *tombstones_before, *limit).await.map(Reply::Ids)
-        }
+        self.next_seq += inserted;
+        Ok(())
     }
 }

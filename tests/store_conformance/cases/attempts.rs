@@ -1,7 +1,7 @@
 //! Running jobs: ending them, giving them back, taking them over, each under its fence.
 
 use comfy_gateway::domain::job::{Fence, JobEnding, JobState, JobStatus, Lease, NewJob};
-use comfy_gateway::store::{Adopt, JobStore, Lookup, Requeue, StoreError};
+use comfy_gateway::store::{AdoptScope, JobLookup, JobStore, Requeue, StoreError};
 use futures_util::poll;
 
 use crate::support::*;
@@ -46,7 +46,7 @@ pub async fn a_finish_under_a_wrong_fence_changes_nothing(store: &dyn JobStore) 
     assert_eq!(found(store, 1).await.state, before);
 
     let lease = Lease { owner: owner(2), until: at(9_000) };
-    store.adopt(Adopt::All, lease, at(1_000)).await.unwrap();
+    store.adopt(AdoptScope::All, lease, at(1_000)).await.unwrap();
     assert_eq!(store.finish(fence, ended(completed())).await, Err(StoreError::LeaseLost));
     let fence = Fence { owner: owner(2), ..fence };
     store.finish(fence, ended(completed())).await.unwrap();
@@ -62,7 +62,7 @@ pub async fn an_end_is_written_once(store: &dyn JobStore) {
     assert_eq!(store.requeue(fence, again(false)).await, Err(StoreError::LeaseLost));
     assert_eq!(found(store, 1).await.state, JobState::Completed { finished_at: at(2_000) });
     let lease = Lease { owner: owner(2), until: at(9_000) };
-    assert!(store.adopt(Adopt::All, lease, at(1_000)).await.unwrap().is_empty());
+    assert!(store.adopt(AdoptScope::All, lease, at(1_000)).await.unwrap().is_empty());
     assert!(claim(store, 1).await.is_none());
 }
 
@@ -133,7 +133,7 @@ pub async fn adoption_takes_over_what_others_hold(store: &dyn JobStore) {
     store.request_cancel(id(2), at(1_100), None).await.unwrap();
     accept(store, [4]).await;
     let lease = Lease { owner: owner(2), until: at(7_000) };
-    let mut adopted = store.adopt(Adopt::All, lease, at(1_200)).await.unwrap();
+    let mut adopted = store.adopt(AdoptScope::All, lease, at(1_200)).await.unwrap();
     adopted.sort_by_key(|job| job.prompt_id);
     assert_eq!(adopted.iter().map(|job| job.prompt_id).collect::<Vec<_>>(), [1, 2, 3].map(id));
     assert_eq!(adopted.iter().map(|job| job.cancel_requested).collect::<Vec<_>>(), [false, true, false]);
@@ -142,7 +142,7 @@ pub async fn adoption_takes_over_what_others_hold(store: &dyn JobStore) {
         assert_eq!((job.attempt.number, job.attempt.id), (1, job.prompt_id.first_attempt()));
         assert_eq!(job.graph.get(), r#"{"1":{"class_type":"X","inputs":{}}}"#);
     }
-    assert!(store.adopt(Adopt::All, lease, at(1_200)).await.unwrap().is_empty());
+    assert!(store.adopt(AdoptScope::All, lease, at(1_200)).await.unwrap().is_empty());
     assert_eq!(store.status(id(4)).await.unwrap(), Some(JobStatus::Queued));
 }
 
@@ -150,9 +150,9 @@ pub async fn only_expired_leases_are_adopted_when_asked_so(store: &dyn JobStore)
     accept(store, 1..=3).await;
     hand_out(store, vec![slot(1, 1), slot(2, 2), slot(3, 3)], at(500)).await;
     let lease = Lease { owner: owner(9), until: at(9_000) };
-    let adopted = store.adopt(Adopt::ExpiredAt(at(999)), lease, at(999)).await.unwrap();
+    let adopted = store.adopt(AdoptScope::ExpiredAt(at(999)), lease, at(999)).await.unwrap();
     assert!(adopted.is_empty());
-    let adopted = store.adopt(Adopt::ExpiredAt(at(2_000)), lease, at(2_000)).await.unwrap();
+    let adopted = store.adopt(AdoptScope::ExpiredAt(at(2_000)), lease, at(2_000)).await.unwrap();
     assert_eq!(adopted.len(), 2);
     assert!(adopted.iter().all(|job| job.prompt_id != id(3) && job.attempt.lease == lease));
 }
@@ -163,7 +163,7 @@ pub async fn a_renewed_lease_is_not_expired(store: &dyn JobStore) {
     store.renew(owner(1), at(5_000)).await.unwrap();
     store.renew(owner(7), at(5_000)).await.unwrap();
     let lease = Lease { owner: owner(9), until: at(9_000) };
-    let adopted = store.adopt(Adopt::ExpiredAt(at(4_999)), lease, at(4_999)).await.unwrap();
+    let adopted = store.adopt(AdoptScope::ExpiredAt(at(4_999)), lease, at(4_999)).await.unwrap();
     assert_eq!(adopted.iter().map(|job| job.prompt_id).collect::<Vec<_>>(), [id(2)]);
 }
 
@@ -191,8 +191,8 @@ pub async fn a_dropped_write_happens_wholly_or_not_at_all(store: &dyn JobStore) 
     let mut queued = 1;
     for n in 1..=30 {
         match store.get(id(n)).await.unwrap() {
-            Lookup::Unknown => {}
-            Lookup::Found(job) if job.state.status() == JobStatus::Queued => queued += 1,
+            JobLookup::Unknown => {}
+            JobLookup::Found(job) if job.state.status() == JobStatus::Queued => queued += 1,
             other => panic!("{other:?}"),
         }
     }

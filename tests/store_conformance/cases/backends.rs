@@ -2,7 +2,7 @@
 
 use comfy_gateway::domain::id::BackendName;
 use comfy_gateway::domain::mode::BackendMode;
-use comfy_gateway::store::{Store, StoredBackend};
+use comfy_gateway::store::{GatewayStore, StoredBackend};
 
 use crate::support::at;
 
@@ -10,7 +10,7 @@ fn name(name: &str) -> BackendName {
     BackendName::parse(name).unwrap()
 }
 
-pub fn server(called: &str) -> StoredBackend {
+pub fn backend(called: &str) -> StoredBackend {
     StoredBackend {
         name: name(called),
         url: "https://user:s3cret-0@gpu.example/comfy?token=s3cret-1".into(),
@@ -32,40 +32,40 @@ fn bare(called: &str) -> StoredBackend {
         headers: vec![],
         api_key: None,
         slots: 1,
-        ..server(called)
+        ..backend(called)
     }
 }
 
-async fn names(store: &dyn Store) -> Vec<String> {
+async fn names(store: &dyn GatewayStore) -> Vec<String> {
     store.added_backends().await.unwrap().iter().map(|backend| backend.name.to_string()).collect()
 }
 
-pub async fn an_added_server_is_kept_with_all_it_needs_and_in_its_order(store: &dyn Store) {
+pub async fn an_added_backend_is_kept_with_all_it_needs_and_in_its_order(store: &dyn GatewayStore) {
     assert!(names(store).await.is_empty());
-    for backend in [server("z"), bare("a"), server("m")] {
+    for backend in [backend("z"), bare("a"), backend("m")] {
         assert!(store.add_backend(backend).await.unwrap());
     }
     let kept = store.added_backends().await.unwrap();
     assert_eq!(names(store).await, ["z", "a", "m"]);
-    assert!(kept[0].is_same(&server("z")) && kept[1].is_same(&bare("a")) && kept[2].is_same(&server("m")));
+    assert!(kept[0].is_same(&backend("z")) && kept[1].is_same(&bare("a")) && kept[2].is_same(&backend("m")));
     assert!(!kept[0].is_same(&bare("z")), "the comparison tells them apart");
     let shown = format!("{kept:?}");
     assert!(!shown.contains("s3cret"), "{shown}");
 }
 
-pub async fn a_name_is_given_once_until_its_server_is_forgotten(store: &dyn Store) {
-    assert!(store.add_backend(server("a")).await.unwrap());
+pub async fn a_name_is_given_once_until_its_backend_is_forgotten(store: &dyn GatewayStore) {
+    assert!(store.add_backend(backend("a")).await.unwrap());
     assert!(!store.add_backend(bare("a")).await.unwrap());
-    assert!(store.added_backends().await.unwrap()[0].is_same(&server("a")), "the first stays as it is");
+    assert!(store.added_backends().await.unwrap()[0].is_same(&backend("a")), "the first stays as it is");
     assert!(store.delete_backend(&name("a")).await.unwrap());
     assert!(!store.delete_backend(&name("a")).await.unwrap());
     assert!(names(store).await.is_empty());
     assert!(store.add_backend(bare("a")).await.unwrap());
 }
 
-pub async fn modes_are_kept_by_name_until_the_server_is_opened_or_forgotten(store: &dyn Store) {
+pub async fn modes_are_kept_by_name_until_the_backend_is_opened_or_forgotten(store: &dyn GatewayStore) {
     assert_eq!(store.backend_modes().await.unwrap(), []);
-    store.add_backend(server("b")).await.unwrap();
+    store.add_backend(backend("b")).await.unwrap();
     for (called, mode) in
         [("c", BackendMode::Draining), ("b", BackendMode::Cordoned), ("a", BackendMode::Cordoned)]
     {

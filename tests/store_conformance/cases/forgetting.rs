@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use comfy_gateway::store::{DeleteOutcome, FileRecord, JobStore, Lookup, Store};
+use comfy_gateway::store::{DeleteOutcome, FileRecord, GatewayStore, JobLookup, JobStore};
 
 use super::inputs::file;
 use crate::support::*;
 
 async fn is_gone(store: &dyn JobStore, n: u8) -> bool {
-    matches!(store.get(id(n)).await.unwrap(), Lookup::Gone)
+    matches!(store.get(id(n)).await.unwrap(), JobLookup::Gone)
 }
 
 async fn completed_until(store: &dyn JobStore, n: u8, expires_at: Option<i64>) {
@@ -58,7 +58,7 @@ pub async fn jobs_are_purged_when_their_retention_ends(store: &dyn JobStore) {
     }
 }
 
-pub async fn a_shorter_retention_holds_for_what_is_here_already(store: &dyn Store) {
+pub async fn a_shorter_retention_holds_for_what_is_here_already(store: &dyn GatewayStore) {
     // Each ended at 2,000 ms.
     for (n, expires_at) in [(1, Some(9_000)), (2, None), (3, Some(2_100))] {
         completed_until(store, n, expires_at).await;
@@ -89,6 +89,6 @@ pub async fn tombstones_are_forgotten_in_their_turn(store: &dyn JobStore) {
     store.purge(at(5_000), at(3_000), 10).await.unwrap();
     assert!(is_gone(store, 1).await);
     store.purge(at(5_000), at(3_001), 10).await.unwrap();
-    assert!(matches!(store.get(id(1)).await.unwrap(), Lookup::Unknown));
+    assert!(matches!(store.get(id(1)).await.unwrap(), JobLookup::Unknown));
     assert!(is_gone(store, 2).await);
 }

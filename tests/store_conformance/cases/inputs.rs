@@ -6,7 +6,7 @@ use comfy_gateway::domain::failure::{Failure, FailureCode};
 use comfy_gateway::domain::id::{BackendName, FileId};
 use comfy_gateway::domain::input::JobInput;
 use comfy_gateway::domain::job::JobStatus;
-use comfy_gateway::store::{FileRecord, Store};
+use comfy_gateway::store::{FileRecord, GatewayStore};
 
 use crate::support::{
     accept, again, at, claim, completed, ended, found, hand_out, id, job, json, remote_input, running, slot,
@@ -27,7 +27,7 @@ pub fn file(n: u8, expires_at: Option<i64>) -> FileRecord {
 }
 
 /// Accepts job `n`, which waits for one file and has another.
-async fn waiting(store: &dyn Store, n: u8) {
+async fn waiting(store: &dyn GatewayStore, n: u8) {
     let files = vec![JobInput::Stored(stored_input(n)), remote_input("https://x/secret")];
     store.insert(comfy_gateway::domain::job::NewJob { files, ..job(n) }).await.unwrap();
 }
@@ -36,7 +36,7 @@ fn hashes(numbers: &[u8]) -> HashSet<String> {
     numbers.iter().map(|n| stored_input(*n).sha256).collect()
 }
 
-pub async fn a_job_is_claimed_only_when_it_has_its_files(store: &dyn Store) {
+pub async fn a_job_is_claimed_only_when_it_has_its_files(store: &dyn GatewayStore) {
     waiting(store, 1).await;
     accept(store, [2]).await;
     assert_eq!(claim(store, 1).await.unwrap().prompt_id, id(2));
@@ -54,7 +54,7 @@ pub async fn a_job_is_claimed_only_when_it_has_its_files(store: &dyn Store) {
     assert_eq!((claimed.prompt_id, claimed.graph.get(), claimed.files), (id(1), r#"{"ready":1}"#, files));
 }
 
-pub async fn files_that_cannot_be_had_fail_the_job(store: &dyn Store) {
+pub async fn files_that_cannot_be_had_fail_the_job(store: &dyn GatewayStore) {
     waiting(store, 1).await;
     let failure = Failure::new(FailureCode::InputUnavailable, "the file is gone\nfor good");
     assert!(store.inputs_failed(id(1), failure.clone(), at(5), Some(at(9))).await.unwrap());
@@ -67,7 +67,7 @@ pub async fn files_that_cannot_be_had_fail_the_job(store: &dyn Store) {
     assert_eq!(store.status(id(2)).await.unwrap(), Some(JobStatus::Queued));
 }
 
-pub async fn who_left_the_queue_gets_no_files(store: &dyn Store) {
+pub async fn who_left_the_queue_gets_no_files(store: &dyn GatewayStore) {
     waiting(store, 1).await;
     store.request_cancel(id(1), at(5), None).await.unwrap();
     assert!(store.awaiting(10).await.unwrap().is_empty());
@@ -75,7 +75,7 @@ pub async fn who_left_the_queue_gets_no_files(store: &dyn Store) {
     assert_eq!(store.status(id(1)).await.unwrap(), Some(JobStatus::Cancelled));
 }
 
-pub async fn an_uploaded_file_is_known_until_it_is_forgotten(store: &dyn Store) {
+pub async fn an_uploaded_file_is_known_until_it_is_forgotten(store: &dyn GatewayStore) {
     for known in [file(1, Some(1_000)), file(2, None)] {
         store.insert_file(known.clone()).await.unwrap();
         assert_eq!(store.file(known.id).await.unwrap(), Some(known));
@@ -89,7 +89,7 @@ pub async fn an_uploaded_file_is_known_until_it_is_forgotten(store: &dyn Store) 
     assert_eq!(store.file(file(2, None).id).await.unwrap(), None);
 }
 
-pub async fn what_is_needed_is_what_waits_runs_or_was_uploaded(store: &dyn Store) {
+pub async fn what_is_needed_is_what_waits_runs_or_was_uploaded(store: &dyn GatewayStore) {
     assert_eq!(store.needed_inputs().await.unwrap(), HashSet::new());
     let with =
         |n| comfy_gateway::domain::job::NewJob { files: vec![JobInput::Stored(stored_input(n))], ..job(n) };
@@ -108,7 +108,7 @@ pub async fn what_is_needed_is_what_waits_runs_or_was_uploaded(store: &dyn Store
     assert_eq!(store.needed_inputs().await.unwrap(), hashes(&[2, 3]));
 }
 
-pub async fn a_server_that_cannot_run_a_job_is_passed_over(store: &dyn Store) {
+pub async fn a_server_that_cannot_run_a_job_is_passed_over(store: &dyn GatewayStore) {
     let not_on = vec![BackendName::parse("gpu-1").unwrap(), BackendName::parse("gpu-11").unwrap()];
     store.insert(comfy_gateway::domain::job::NewJob { not_on, ..job(1) }).await.unwrap();
     accept(store, [2]).await;
@@ -119,7 +119,7 @@ pub async fn a_server_that_cannot_run_a_job_is_passed_over(store: &dyn Store) {
     assert_eq!(got, [(id(2), "gpu-11"), (id(1), "gpu-2")]);
 }
 
-pub async fn a_job_that_was_sent_back_for_good_goes_elsewhere(store: &dyn Store) {
+pub async fn a_job_that_was_sent_back_for_good_goes_elsewhere(store: &dyn GatewayStore) {
     let fence = running(store, 1).await;
     let mut requeue = again(false);
     requeue.not_on = Some(BackendName::parse("gpu-1").unwrap());

@@ -7,7 +7,7 @@ use comfy_gateway::domain::failure::{Failure, FailureCode};
 use comfy_gateway::domain::id::BackendName;
 use comfy_gateway::domain::job::{JobState, JobStatus, NewJob};
 use comfy_gateway::domain::needs::JobNeeds;
-use comfy_gateway::store::{CancelOutcome, Claim, JobStore, ShapeRecord};
+use comfy_gateway::store::{CancelOutcome, JobClaim, JobStore, ShapeRecord};
 
 use crate::support::*;
 
@@ -70,7 +70,7 @@ pub async fn whoever_reads_on_misses_no_job_that_comes_to_wait(store: &dyn JobSt
 
 pub async fn only_the_jobs_that_are_named_are_claimed(store: &dyn JobStore) {
     accept(store, 1..=4).await;
-    let claims = [3, 1, 3, 9].map(|n| Claim { prompt_id: id(n), ..slot(n, n) });
+    let claims = [3, 1, 3, 9].map(|n| JobClaim { prompt_id: id(n), ..slot(n, n) });
     let claimed = store.claim(claims.to_vec(), at(1_000)).await.unwrap();
     let pairs: Vec<_> = claimed.iter().map(|job| (job.prompt_id, job.attempt.lease.owner)).collect();
     assert_eq!(pairs, [(id(3), owner(3)), (id(1), owner(1))]);
@@ -186,7 +186,7 @@ pub async fn queued_jobs_expire_at_their_deadline_and_running_ones_do_not(store:
 pub async fn two_dispatchers_never_get_the_same_job(store: &dyn JobStore) {
     accept(store, 1..=40).await;
     let claims = |who| {
-        let claim = move |n| Claim { prompt_id: id(n), ..slot(100 + n, who) };
+        let claim = move |n| JobClaim { prompt_id: id(n), ..slot(100 + n, who) };
         (1..=40).map(claim).collect::<Vec<_>>()
     };
     let (one, two) = tokio::join!(store.claim(claims(1), at(1_000)), store.claim(claims(2), at(1_000)));

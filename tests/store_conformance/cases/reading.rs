@@ -1,7 +1,7 @@
 //! Results as they are read back.
 
 use comfy_gateway::domain::job::{DroppedOutput, JobEnding, JobStatus, NewJob, PhaseTimings};
-use comfy_gateway::store::{Cursor, JobStore, Lookup};
+use comfy_gateway::store::{JobLookup, JobStore, PageCursor};
 
 use crate::support::*;
 
@@ -78,7 +78,7 @@ pub async fn the_list_is_newest_first_and_goes_on_from_its_cursor(store: &dyn Jo
     assert!(store.list(None, None, None, 10).await.unwrap().jobs.is_empty());
     accept(store, 1..=5).await;
     let mut seen = Vec::new();
-    let mut cursor: Option<Cursor> = None;
+    let mut cursor: Option<PageCursor> = None;
     let mut pages = 0;
     loop {
         let page = store.list(None, None, cursor, 2).await.unwrap();
@@ -130,7 +130,7 @@ pub async fn one_file_is_found_by_its_stored_name(store: &dyn JobStore) {
 }
 
 pub async fn unknown_ids_are_unknown_everywhere(store: &dyn JobStore) {
-    assert!(matches!(store.get(id(1)).await.unwrap(), Lookup::Unknown));
+    assert!(matches!(store.get(id(1)).await.unwrap(), JobLookup::Unknown));
     assert_eq!(store.status(id(1)).await.unwrap(), None);
     assert_eq!(store.media(id(1), "a").await.unwrap(), None);
 }

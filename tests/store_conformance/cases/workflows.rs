@@ -2,7 +2,7 @@
 
 use comfy_gateway::domain::job::NewJob;
 use comfy_gateway::domain::registered::{WorkflowName, WorkflowRef};
-use comfy_gateway::store::{NewWorkflow, Registered, Store};
+use comfy_gateway::store::{GatewayStore, NewWorkflow, RegistrationOutcome};
 
 use crate::support::{at, id, job};
 
@@ -14,7 +14,7 @@ fn which(text: &str) -> WorkflowRef {
     WorkflowRef::parse(text).unwrap()
 }
 
-fn workflow(called: &str, graph: &str) -> NewWorkflow {
+pub fn workflow(called: &str, graph: &str) -> NewWorkflow {
     NewWorkflow {
         name: name(called),
         title: Some("A title".to_owned()),
@@ -26,11 +26,11 @@ fn workflow(called: &str, graph: &str) -> NewWorkflow {
     }
 }
 
-pub async fn a_changed_workflow_is_a_new_version_and_old_ones_stay(store: &dyn Store) {
+pub async fn a_changed_workflow_is_a_new_version_and_old_ones_stay(store: &dyn GatewayStore) {
     let first = workflow("a", r#"{ "1": 1.50}"#);
-    assert_eq!(store.put_workflow(first.clone()).await.unwrap(), Registered::New(1));
+    assert_eq!(store.put_workflow(first.clone()).await.unwrap(), RegistrationOutcome::New(1));
     let later = NewWorkflow { created_at: at(9), ..first.clone() };
-    assert_eq!(store.put_workflow(later).await.unwrap(), Registered::Same(1));
+    assert_eq!(store.put_workflow(later).await.unwrap(), RegistrationOutcome::Same(1));
     for (version, changed) in [
         (2, NewWorkflow { graph: "{}".to_owned(), ..first.clone() }),
         (3, NewWorkflow { title: None, ..first.clone() }),
@@ -38,7 +38,7 @@ pub async fn a_changed_workflow_is_a_new_version_and_old_ones_stay(store: &dyn S
         (5, NewWorkflow { from_folder: true, ..first.clone() }),
         (6, first.clone()),
     ] {
-        assert_eq!(store.put_workflow(changed.clone()).await.unwrap(), Registered::New(version));
+        assert_eq!(store.put_workflow(changed.clone()).await.unwrap(), RegistrationOutcome::New(version));
         let newest = store.workflow(&which("a")).await.unwrap().unwrap();
         assert_eq!((newest.version, newest.workflow), (version, changed));
     }
@@ -50,17 +50,17 @@ pub async fn a_changed_workflow_is_a_new_version_and_old_ones_stay(store: &dyn S
     assert_eq!(versions, (1..=6).map(|version| (version, at(5))).collect::<Vec<_>>());
 }
 
-pub async fn a_file_of_the_editor_is_the_same_whatever_graph_comes_of_it(store: &dyn Store) {
+pub async fn a_file_of_the_editor_is_the_same_whatever_graph_comes_of_it(store: &dyn GatewayStore) {
     let first = NewWorkflow { source: Some("{}".to_owned()), ..workflow("a", "1") };
-    assert_eq!(store.put_workflow(first.clone()).await.unwrap(), Registered::New(1));
+    assert_eq!(store.put_workflow(first.clone()).await.unwrap(), RegistrationOutcome::New(1));
     let dated = NewWorkflow { graph: "2".to_owned(), created_at: at(9), ..first.clone() };
-    assert_eq!(store.put_workflow(dated.clone()).await.unwrap(), Registered::Same(1));
+    assert_eq!(store.put_workflow(dated.clone()).await.unwrap(), RegistrationOutcome::Same(1));
     assert_eq!(store.workflow(&which("a")).await.unwrap().unwrap().workflow, first);
     let changed = NewWorkflow { source: Some("[]".to_owned()), ..dated };
-    assert_eq!(store.put_workflow(changed).await.unwrap(), Registered::New(2));
+    assert_eq!(store.put_workflow(changed).await.unwrap(), RegistrationOutcome::New(2));
 }
 
-pub async fn the_list_has_the_newest_of_each_by_name(store: &dyn Store) {
+pub async fn the_list_has_the_newest_of_each_by_name(store: &dyn GatewayStore) {
     assert!(store.workflows().await.unwrap().is_empty());
     for (called, graph) in [("b", "1"), ("a", "1"), ("b", "2"), ("a-b", "1")] {
         store.put_workflow(workflow(called, graph)).await.unwrap();
@@ -71,7 +71,7 @@ pub async fn the_list_has_the_newest_of_each_by_name(store: &dyn Store) {
     assert_eq!((all[0].title.as_deref(), all[0].created_at), (Some("A title"), at(5)));
 }
 
-pub async fn a_forgotten_workflow_is_forgotten_with_its_versions(store: &dyn Store) {
+pub async fn a_forgotten_workflow_is_forgotten_with_its_versions(store: &dyn GatewayStore) {
     for graph in ["1", "2"] {
         store.put_workflow(workflow("a", graph)).await.unwrap();
     }
@@ -81,13 +81,13 @@ pub async fn a_forgotten_workflow_is_forgotten_with_its_versions(store: &dyn Sto
     assert_eq!(store.workflow(&which("a@1")).await.unwrap(), None);
     assert_eq!(store.workflows().await.unwrap().len(), 1);
     // No version ever means another graph.
-    assert_eq!(store.put_workflow(workflow("a", "3")).await.unwrap(), Registered::New(3));
+    assert_eq!(store.put_workflow(workflow("a", "3")).await.unwrap(), RegistrationOutcome::New(3));
     assert!(store.delete_workflow(&name("a")).await.unwrap());
-    assert_eq!(store.put_workflow(workflow("a", "3")).await.unwrap(), Registered::New(4));
+    assert_eq!(store.put_workflow(workflow("a", "3")).await.unwrap(), RegistrationOutcome::New(4));
     assert_eq!(store.workflow(&which("a@3")).await.unwrap(), None);
 }
 
-pub async fn jobs_are_listed_by_their_workflow(store: &dyn Store) {
+pub async fn jobs_are_listed_by_their_workflow(store: &dyn GatewayStore) {
     for (n, workflow) in [(1, Some("a@1")), (2, Some("a@2")), (3, Some("ab@1")), (4, None), (5, Some("a@1"))]
     {
         store.insert(NewJob { workflow: workflow.map(str::to_owned), ..job(n) }).await.unwrap();

@@ -1,12 +1,13 @@
 //! Group commit: what waits together is written together, and no write fails for another's fault.
 
 use comfy_gateway::domain::job::{Fence, JobStatus};
-use comfy_gateway::store::{JobStore, StoreError};
+use comfy_gateway::store::{CancelOutcome, DeleteOutcome, InputStore, JobClaim, JobStore, StoreError};
 use futures_util::future::join_all;
 use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 
 use super::Database;
+use crate::cases::inputs::file;
 use crate::support::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,4 +86,27 @@ async fn a_refused_write_leaves_the_batch_whole() {
     let (late, new) = tokio::join!(store.finish(wrong, ended(completed())), store.insert(job(2)));
     assert_eq!((late, new), (Err(StoreError::LeaseLost), Ok(())));
     assert_eq!(*database.batches.lock().unwrap(), [2]);
+}
+
+#[tokio::test]
+async fn each_caller_gets_the_reply_of_its_own_write() {
+    let database = Database::new().await;
+    let store = &database.store;
+    running(store, 1).await;
+    accept(store, [2, 3]).await;
+    store.insert_file(file(1, None)).await.unwrap();
+    database.batches.lock().unwrap().clear();
+    let (known, unknown, running, queued, gone, claimed) = tokio::join!(
+        store.delete_file(file(1, None).id),
+        store.delete_file(file(2, None).id),
+        store.request_cancel(id(1), at(5), None),
+        store.request_cancel(id(2), at(5), None),
+        store.delete(id(2), at(6)),
+        store.claim(vec![JobClaim { prompt_id: id(3), ..slot(9, 1) }], at(7)),
+    );
+    assert_eq!((known, unknown), (Ok(true), Ok(false)));
+    assert_eq!((running, queued), (Ok(CancelOutcome::Requested), Ok(CancelOutcome::Cancelled)));
+    assert_eq!(gone, Ok(DeleteOutcome::Deleted));
+    assert_eq!(claimed.unwrap()[0].prompt_id, id(3));
+    assert_eq!(*database.batches.lock().unwrap(), [6], "one commit for all of them");
 }

@@ -1,11 +1,16 @@
 //! Damaged rows, failing transactions and full disks.
 
 use comfy_gateway::domain::failure::FailureCode;
-use comfy_gateway::domain::job::{JobStatus, Lease, NewJob};
-use comfy_gateway::store::{Adopt, JobStore, StoreError};
+use comfy_gateway::domain::job::{JobEnding, JobStatus, Lease, NewJob};
+use comfy_gateway::domain::mode::BackendMode;
+use comfy_gateway::domain::registered::WorkflowRef;
+use comfy_gateway::store::{AdoptScope, BackendStore, InputStore, JobStore, StoreError, WorkflowStore};
 
 use super::Database;
 use super::disk::SmallDisk;
+use crate::cases::backends::backend;
+use crate::cases::inputs::file;
+use crate::cases::workflows::workflow;
 use crate::support::*;
 
 async fn damage_graph(database: &Database, n: u8) {
@@ -56,7 +61,7 @@ async fn a_damaged_graph_found_at_adoption_fails_its_job() {
     running(store, 2).await;
     damage_graph(&database, 1).await;
     let lease = Lease { owner: owner(2), until: at(9_000) };
-    let adopted = store.adopt(Adopt::All, lease, at(1_000)).await.unwrap();
+    let adopted = store.adopt(AdoptScope::All, lease, at(1_000)).await.unwrap();
     assert_eq!(adopted.iter().map(|job| job.prompt_id).collect::<Vec<_>>(), [id(2)]);
     assert_eq!(found(store, 1).await.failure().unwrap().code, FailureCode::Internal);
     // It is forgotten in its time, with nothing of it left open.
@@ -66,16 +71,92 @@ async fn a_damaged_graph_found_at_adoption_fails_its_job() {
     assert_eq!(store.purge(at(1_000 + week), at(0), 10).await.unwrap(), [id(1)]);
 }
 
+/// Damages one value past the CHECK constraints.
+async fn set(database: &Database, table: &str, assignment: &str) {
+    let sql = format!("PRAGMA ignore_check_constraints = ON; UPDATE {table} SET {assignment}");
+    database.sql(&sql).await.unwrap();
+}
+
+/// The place that an error names, as `table.column row`.
+fn place(error: StoreError) -> String {
+    let StoreError::Inconsistent { table, column, row, .. } = error else { panic!("{error}") };
+    format!("{table}.{column} {row}")
+}
+
 #[tokio::test]
-async fn damage_names_its_table_column_and_row() {
+async fn damage_to_a_job_names_the_table_column_and_row() {
+    for (table, assignment, damaged) in [
+        ("jobs", "state = 'paused'", "jobs.state 1"),
+        ("jobs", "failure = '{'", "jobs.failure 1"),
+        ("jobs", "attempt = -1", "jobs.attempt 1"),
+        ("job_inputs", "metadata = '{'", "job_inputs.metadata 1"),
+        ("job_outputs", "texts = '['", "job_outputs.texts 1"),
+        ("attempts", "backend = ''", "attempts.backend 1/1"),
+        ("attempts", "number = 5000000000", "attempts.number 1/5000000000"),
+        ("media", "kind = 'gif'", "media.kind 1/0"),
+        ("media", "bytes = -1", "media.bytes 1/0"),
+    ] {
+        let database = Database::new().await;
+        let store = &database.store;
+        store.insert(NewJob { metadata: Some(json("{}")), ..job(1) }).await.unwrap();
+        let fence = claim_job(store, 1, 1, at(1_000)).await.unwrap().attempt.fence(id(1));
+        let mut finish = ended(JobEnding::Failed(failure()));
+        (finish.media, finish.texts) = (vec![picture(1)], vec![text("a", "b")]);
+        store.finish(fence, finish).await.unwrap();
+        set(&database, table, assignment).await;
+        assert_eq!(place(store.get(id(1)).await.unwrap_err()), damaged);
+        assert_eq!(place(store.list(None, None, None, 1).await.unwrap_err()), damaged);
+        if damaged.starts_with("media") {
+            assert_eq!(place(store.media(id(1), "cover_1.png").await.unwrap_err()), damaged);
+        }
+        if damaged != "jobs.state 1" {
+            assert_eq!(store.status(id(1)).await.unwrap(), Some(JobStatus::Failed));
+        }
+    }
+}
+
+#[tokio::test]
+async fn damage_elsewhere_names_the_table_column_and_row() {
     let database = Database::new().await;
     let store = &database.store;
-    store.insert(NewJob { metadata: Some(json("{}")), ..job(1) }).await.unwrap();
-    database.sql("UPDATE job_inputs SET metadata = '{'").await.unwrap();
-    let error = store.get(id(1)).await.unwrap_err();
-    let StoreError::Inconsistent { column: "metadata", row, .. } = &error else { panic!("{error}") };
-    assert_eq!(row, "1");
-    assert_eq!(store.status(id(1)).await.unwrap(), Some(JobStatus::Queued));
+    store.put_workflow(workflow("a", "{}")).await.unwrap();
+    set(&database, "workflows", "version = 5000000000").await;
+    let reference = WorkflowRef::parse("a").unwrap();
+    assert_eq!(place(store.workflow(&reference).await.unwrap_err()), "workflows.version a/5000000000");
+    assert_eq!(place(store.workflows().await.unwrap_err()), "workflows.version a/5000000000");
+    assert_eq!(place(store.versions(&reference.name).await.unwrap_err()), "workflows.version a/5000000000");
+    let refused = store.put_workflow(workflow("a", "[]")).await.unwrap_err();
+    assert_eq!(place(refused), "workflows.version a/5000000000");
+
+    let upload = file(1, None);
+    store.insert_file(upload.clone()).await.unwrap();
+    set(&database, "files", "bytes = -1").await;
+    assert_eq!(place(store.file(upload.id).await.unwrap_err()), format!("files.bytes {}", upload.id));
+
+    let files = vec![remote_input("https://x/photo.png")];
+    store.insert(NewJob { files, ..job(1) }).await.unwrap();
+    set(&database, "job_inputs", "files = '['").await;
+    assert_eq!(place(store.awaiting(9).await.unwrap_err()), "job_inputs.files 1");
+    assert_eq!(place(store.needed_inputs().await.unwrap_err()), "job_inputs.files 1");
+}
+
+#[tokio::test]
+async fn damage_to_a_backend_names_its_row_and_shows_no_secret() {
+    let database = Database::new().await;
+    let store = &database.store;
+    store.add_backend(backend("a")).await.unwrap();
+    store.set_backend_mode(&backend("b").name, BackendMode::Draining).await.unwrap();
+    set(&database, "backend_modes", "mode = 'asleep'").await;
+    assert_eq!(place(store.backend_modes().await.unwrap_err()), "backend_modes.mode b");
+    for (assignment, damaged) in [
+        ("headers = '[[\"X-A\", s3cret'", "backends.headers a"),
+        ("slots = -5, headers = '[]'", "backends.slots a"),
+    ] {
+        set(&database, "backends", assignment).await;
+        let error = store.added_backends().await.unwrap_err();
+        assert!(!error.to_string().contains("s3cret"), "{error}");
+        assert_eq!(place(error), damaged);
+    }
 }
 
 /// SQLite ends the whole transaction by itself on some failures, a full disk among them.
