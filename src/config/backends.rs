@@ -7,10 +7,10 @@ use secrecy::SecretString;
 use toml::de::{DeTable, DeValue};
 use url::Url;
 
-use super::error::{ConfigError, Source, harmless};
+use super::error::{ConfigError, ValueSource, harmless};
 use super::file::whole_number;
-use super::kinds::{Kind, Whole, is_web};
-use super::secrets::{self, Wrong};
+use super::kinds::{IntegerKind, ValueKind, is_web};
+use super::secrets::{self, ValueError};
 use crate::comfy::ComfyEndpoint;
 use crate::domain::id::BackendName;
 use crate::pool::{self, BackendSettings, DEFAULT_SLOTS};
@@ -18,7 +18,7 @@ use crate::pool::{self, BackendSettings, DEFAULT_SLOTS};
 /// Used when no server is named anywhere.
 pub(super) const DEFAULT_URL: &str = "http://127.0.0.1:8188";
 
-const SLOTS: Whole<usize> = Whole(*pool::SLOTS.start(), *pool::SLOTS.end());
+const SLOTS: IntegerKind<usize> = IntegerKind(*pool::SLOTS.start(), *pool::SLOTS.end());
 
 /// One key of a `[[backends]]` table.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub struct BackendKey {
     pub help: &'static str,
     /// What the value may be; ends the sentence "must be …".
     pub allowed: &'static str,
-    read: fn(&mut BackendDraft, &DeValue<'_>, &Path) -> Result<(), Wrong>,
+    read: fn(&mut BackendDraft, &DeValue<'_>, &Path) -> Result<(), ValueError>,
 }
 
 /// A server of which some may not be known yet.
@@ -49,15 +49,15 @@ pub(super) struct BackendDraft {
 
 /// A server and where it was named.
 #[derive(Debug)]
-pub(super) struct Named {
+pub(super) struct GivenBackend {
     pub key: String,
-    pub source: Source,
+    pub source: ValueSource,
     pub draft: BackendDraft,
 }
 
 /// What servers get that have none of their own.
 #[derive(Debug, Default)]
-pub(super) struct Common {
+pub(super) struct SharedCredentials {
     pub api_key: Option<SecretString>,
     pub cookies: Option<SecretString>,
 }
@@ -70,7 +70,7 @@ pub static BACKEND_KEYS: &[BackendKey] = &[
         help: "What results, logs and metrics call the server.",
         allowed: "1 to 64 letters, digits, `.`, `_` or `-`, unlike any other server's",
         read: |draft, value, _| {
-            set(&mut draft.name, BackendName::parse(text(value)?).map_err(|_| Wrong::Value)?)
+            set(&mut draft.name, BackendName::parse(text(value)?).map_err(|_| ValueError::Value)?)
         },
     },
     BackendKey {
@@ -86,7 +86,7 @@ pub static BACKEND_KEYS: &[BackendKey] = &[
         help: "How many jobs the server is given at once, at the most: one while it runs for long, a second that waits in its own queue so that the GPU never does, more where jobs take milliseconds.",
         allowed: "a whole number from 1 to 64",
         read: |draft, value, _| {
-            let number = whole_number(value).and_then(|text| SLOTS.read(&text)).ok_or(Wrong::Value)?;
+            let number = whole_number(value).and_then(|text| SLOTS.read(&text)).ok_or(ValueError::Value)?;
             set(&mut draft.slots, number)
         },
     },
@@ -96,7 +96,7 @@ pub static BACKEND_KEYS: &[BackendKey] = &[
         help: "What the server is called besides.",
         allowed: "a list of names of 1 to 64 letters, digits, `.`, `_` or `-`",
         read: |draft, value, _| {
-            draft.labels = labels(value).ok_or(Wrong::Value)?;
+            draft.labels = labels(value).ok_or(ValueError::Value)?;
             Ok(())
         },
     },
@@ -136,7 +136,7 @@ pub static BACKEND_KEYS: &[BackendKey] = &[
         help: "Further headers for every request, as a table of names and values.",
         allowed: "a table of header names and texts",
         read: |draft, value, _| {
-            let table = value.as_table().ok_or(Wrong::Value)?;
+            let table = value.as_table().ok_or(ValueError::Value)?;
             for (name, value) in table {
                 let value = secrets::plain(text(value.get_ref())?)?;
                 draft.headers.push((name.get_ref().to_string(), value));
@@ -162,14 +162,14 @@ pub static BACKEND_KEYS: &[BackendKey] = &[
     },
 ];
 
-fn text<'a>(value: &'a DeValue<'_>) -> Result<&'a str, Wrong> {
-    value.as_str().ok_or(Wrong::Value)
+fn text<'a>(value: &'a DeValue<'_>) -> Result<&'a str, ValueError> {
+    value.as_str().ok_or(ValueError::Value)
 }
 
 /// A key and its `_file` form set the same: only one of them may.
-fn set<T>(place: &mut Option<T>, value: T) -> Result<(), Wrong> {
+fn set<T>(place: &mut Option<T>, value: T) -> Result<(), ValueError> {
     if place.replace(value).is_some() {
-        return Err(Wrong::Because("is given twice, as itself and by its `_file`".to_owned()));
+        return Err(ValueError::Because("is given twice, as itself and by its `_file`".to_owned()));
     }
     Ok(())
 }
@@ -182,16 +182,16 @@ fn labels(value: &DeValue<'_>) -> Option<Vec<String>> {
     labels.collect()
 }
 
-fn web_url(text: &str) -> Result<Url, Wrong> {
-    Url::parse(text.trim()).ok().filter(is_web).ok_or(Wrong::Value)
+fn web_url(text: &str) -> Result<Url, ValueError> {
+    Url::parse(text.trim()).ok().filter(is_web).ok_or(ValueError::Value)
 }
 
 /// The server that a `[[backends]]` table describes.
 pub(super) fn from_table(
-    named: &mut Named,
+    named: &mut GivenBackend,
     table: &DeTable<'_>,
     dir: &Path,
-    source: impl Fn(usize) -> Source,
+    source: impl Fn(usize) -> ValueSource,
     errors: &mut Vec<ConfigError>,
 ) {
     for (key, value) in table {
@@ -218,9 +218,9 @@ pub(super) fn from_table(
 pub(super) fn from_texts<'a>(
     texts: impl IntoIterator<Item = &'a str>,
     key: &str,
-    source: &Source,
+    source: &ValueSource,
     errors: &mut Vec<ConfigError>,
-) -> Vec<Named> {
+) -> Vec<GivenBackend> {
     let mut servers = Vec::new();
     for (index, text) in texts.into_iter().enumerate() {
         let (name, address) = match text.split_once('=') {
@@ -236,7 +236,7 @@ pub(super) fn from_texts<'a>(
             Ok(name) => draft.name = name,
             Err(error) => errors.push(ConfigError::new(key, source.clone(), error.to_string())),
         }
-        servers.push(Named { key: key.to_owned(), source: source.clone(), draft });
+        servers.push(GivenBackend { key: key.to_owned(), source: source.clone(), draft });
     }
     servers
 }
@@ -252,12 +252,12 @@ fn bad_url(index: usize, address: &str) -> String {
 
 /// The servers as the pool takes them. Two of the same name or at the same address are errors.
 pub(super) fn finish(
-    servers: Vec<Named>,
-    common: &Common,
+    servers: Vec<GivenBackend>,
+    common: &SharedCredentials,
     errors: &mut Vec<ConfigError>,
 ) -> Vec<BackendSettings> {
     let mut done: Vec<BackendSettings> = Vec::with_capacity(servers.len());
-    for (index, Named { key, source, draft }) in servers.into_iter().enumerate() {
+    for (index, GivenBackend { key, source, draft }) in servers.into_iter().enumerate() {
         let Some(backend) = complete(draft, index, common) else { continue };
         let problem = match backend.endpoint.validate() {
             Err(error) => Some(error.reason),
@@ -269,7 +269,7 @@ pub(super) fn finish(
     done
 }
 
-fn complete(draft: BackendDraft, index: usize, common: &Common) -> Option<BackendSettings> {
+fn complete(draft: BackendDraft, index: usize, common: &SharedCredentials) -> Option<BackendSettings> {
     let name = match draft.name {
         Some(name) => name,
         None => BackendName::parse(&format!("gpu-{}", index + 1)).ok()?,

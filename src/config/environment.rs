@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::backends::{self, Common};
-use super::error::{ConfigError, Source};
+use super::backends::{self, SharedCredentials};
+use super::error::{ConfigError, ValueSource};
 use super::secrets;
 use super::settings::{ENV_PREFIX, SETTINGS};
-use super::{Given, Layer};
+use super::{ConfigLayer, GivenValue};
 
 const CONFIG: &str = "COMFY_GATEWAY_CONFIG";
 const BASE_URL: &str = "COMFYUI_BASE_URL";
@@ -25,20 +25,20 @@ pub static OTHER_NAMES: [(&str, &str); 4] = [
 
 /// All that the environment gives.
 #[derive(Debug, Default)]
-pub(super) struct Environment {
+pub(super) struct EnvironmentValues {
     pub config: Option<PathBuf>,
-    pub layer: Layer,
-    pub common: Common,
+    pub layer: ConfigLayer,
+    pub common: SharedCredentials,
 }
 
 /// Reads `variables`. An empty one counts as not given: that is what compose files make of an unset one.
 pub(super) fn read(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
     errors: &mut Vec<ConfigError>,
-) -> Environment {
-    let mut environment = Environment::default();
+) -> EnvironmentValues {
+    let mut environment = EnvironmentValues::default();
     for (name, value) in ours(variables) {
-        let source = Source::Env(name.clone());
+        let source = ValueSource::Env(name.clone());
         let setting = SETTINGS.iter().find(|setting| setting.env() == name);
         let value = match value.into_string() {
             Ok(value) if value.is_empty() && is_known(&name) => continue,
@@ -49,7 +49,7 @@ pub(super) fn read(
             }
         };
         match (setting, name.as_str()) {
-            (Some(setting), _) => environment.layer.values.push(Given { setting, text: value, source }),
+            (Some(setting), _) => environment.layer.values.push(GivenValue { setting, text: value, source }),
             (None, CONFIG) => environment.config = Some(value.into()),
             (None, BASE_URL) => {
                 let urls = value.split(',').map(str::trim).filter(|url| !url.is_empty());
@@ -84,11 +84,11 @@ fn is_known(name: &str) -> bool {
     OTHER_NAMES.iter().any(|(known, _)| *known == name) || SETTINGS.iter().any(|known| known.env() == name)
 }
 
-fn unknown(name: &str, source: Source) -> ConfigError {
+fn unknown(name: &str, source: ValueSource) -> ConfigError {
     if name.starts_with("COMFY_GATEWAY_BACKEND") || name.starts_with("COMFY_GATEWAY_COMFYUI") {
         let problem = format!("there is no such setting; the servers are given in `{BASE_URL}`");
         return ConfigError::new(name, source, problem);
     }
-    let known: Vec<_> = SETTINGS.iter().map(super::Setting::env).chain([CONFIG.to_owned()]).collect();
+    let known: Vec<_> = SETTINGS.iter().map(super::SettingSpec::env).chain([CONFIG.to_owned()]).collect();
     ConfigError::unknown(name, source, known.iter().map(String::as_str))
 }

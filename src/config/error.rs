@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// Where a value was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum ValueSource {
     /// Nowhere: the built-in value.
     Default,
     /// In the configuration file.
@@ -21,7 +21,7 @@ pub enum Source {
     Flag(String),
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for ValueSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
@@ -40,18 +40,22 @@ pub struct ConfigError {
     /// The key, as in the configuration file.
     pub key: String,
     /// Where its value was given.
-    pub source_of_value: Source,
+    pub source_of_value: ValueSource,
     /// What is wrong and what is allowed.
     pub problem: String,
 }
 
 impl ConfigError {
-    pub(super) fn new(key: impl Into<String>, source: Source, problem: impl Into<String>) -> Self {
+    pub(super) fn new(key: impl Into<String>, source: ValueSource, problem: impl Into<String>) -> Self {
         Self { key: key.into(), source_of_value: source, problem: problem.into() }
     }
 
     /// A key nobody knows, with the one of `known` that looks most like it.
-    pub(super) fn unknown<'a>(key: &str, source: Source, known: impl IntoIterator<Item = &'a str>) -> Self {
+    pub(super) fn unknown<'a>(
+        key: &str,
+        source: ValueSource,
+        known: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
         let nearest = known.into_iter().min_by_key(|known| strsim::damerau_levenshtein(known, key));
         let hint = nearest.map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default();
         Self::new(key, source, format!("there is no such setting{hint}"))

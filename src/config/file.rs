@@ -4,22 +4,22 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
-use super::backends::{self, BackendDraft, Named};
-use super::error::{ConfigError, Source};
+use super::backends::{self, BackendDraft, GivenBackend};
+use super::error::{ConfigError, ValueSource};
 use super::settings::SETTINGS;
-use super::{Given, Layer};
+use super::{ConfigLayer, GivenValue};
 
 /// The key of the list of servers.
 pub(super) const BACKENDS: &str = "backends";
 
 /// All that the file at `path` gives.
-pub(super) fn read(path: &Path, errors: &mut Vec<ConfigError>) -> Layer {
-    let whole = || Source::File { path: path.to_owned(), line: None };
+pub(super) fn read(path: &Path, errors: &mut Vec<ConfigError>) -> ConfigLayer {
+    let whole = || ValueSource::File { path: path.to_owned(), line: None };
     match std::fs::read_to_string(path) {
-        Ok(text) => File { path: path.to_owned(), text: &text, errors }.read(),
+        Ok(text) => FileReader { path: path.to_owned(), text: &text, errors }.read(),
         Err(error) => {
             errors.push(ConfigError::new("config", whole(), format!("the file cannot be read: {error}")));
-            Layer::default()
+            ConfigLayer::default()
         }
     }
 }
@@ -30,15 +30,15 @@ pub(super) fn whole_number(value: &DeValue<'_>) -> Option<String> {
     i64::from_str_radix(number.as_str(), number.radix()).ok().map(|number| number.to_string())
 }
 
-struct File<'a> {
+struct FileReader<'a> {
     path: PathBuf,
     text: &'a str,
     errors: &'a mut Vec<ConfigError>,
 }
 
-impl File<'_> {
-    fn read(mut self) -> Layer {
-        let mut layer = Layer::default();
+impl FileReader<'_> {
+    fn read(mut self) -> ConfigLayer {
+        let mut layer = ConfigLayer::default();
         let (text, source) = (self.text, self.source_of(0));
         match DeTable::parse(text) {
             Ok(table) => self.table(table.get_ref(), &mut layer),
@@ -52,12 +52,12 @@ impl File<'_> {
         layer
     }
 
-    fn source_of(&self, offset: usize) -> Source {
+    fn source_of(&self, offset: usize) -> ValueSource {
         let line = self.text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1;
-        Source::File { path: self.path.clone(), line: Some(line) }
+        ValueSource::File { path: self.path.clone(), line: Some(line) }
     }
 
-    fn table(&mut self, table: &DeTable<'_>, layer: &mut Layer) {
+    fn table(&mut self, table: &DeTable<'_>, layer: &mut ConfigLayer) {
         for (key, value) in table {
             let source = self.source_of(key.span().start);
             let (name, value) = (key.get_ref().as_ref(), value.get_ref());
@@ -72,20 +72,20 @@ impl File<'_> {
         }
     }
 
-    fn setting(name: &str, value: &DeValue<'_>, source: Source) -> Result<Given, ConfigError> {
+    fn setting(name: &str, value: &DeValue<'_>, source: ValueSource) -> Result<GivenValue, ConfigError> {
         let Some(setting) = SETTINGS.iter().find(|setting| setting.key == name) else {
             let known = SETTINGS.iter().map(|setting| setting.key).chain([BACKENDS]);
             return Err(ConfigError::unknown(name, source, known));
         };
         let plain = || value.as_bool().map(|switch| switch.to_string()).or_else(|| whole_number(value));
         let text = value.as_str().map(str::to_owned).or_else(plain);
-        text.map(|text| Given { setting, text, source: source.clone() }).ok_or_else(|| {
+        text.map(|text| GivenValue { setting, text, source: source.clone() }).ok_or_else(|| {
             let problem = format!("must be {}, not a {}", setting.allowed(), value.type_str());
             ConfigError::new(name, source, problem)
         })
     }
 
-    fn backends(&mut self, value: &DeValue<'_>, source: Source) -> Vec<Named> {
+    fn backends(&mut self, value: &DeValue<'_>, source: ValueSource) -> Vec<GivenBackend> {
         let tables: Option<Vec<_>> = value.as_array().map(|list| {
             list.iter()
                 .filter_map(|item| item.get_ref().as_table().map(|table| (item.span(), table)))
@@ -99,7 +99,7 @@ impl File<'_> {
         let dir = self.path.parent().unwrap_or(Path::new("")).to_owned();
         let mut servers = Vec::with_capacity(tables.len());
         for (index, (span, table)) in tables.into_iter().enumerate() {
-            let mut named = Named {
+            let mut named = GivenBackend {
                 key: format!("{BACKENDS}[{index}]"),
                 source: self.source_of(span.start),
                 draft: BackendDraft::default(),

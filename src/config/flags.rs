@@ -7,24 +7,24 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_pars
 use secrecy::{ExposeSecret, SecretString};
 
 use super::backends;
-use super::error::{ConfigError, Source};
+use super::error::{ConfigError, ValueSource};
 use super::settings::SETTINGS;
-use super::{Given, Layer, Setting};
+use super::{ConfigLayer, GivenValue, SettingSpec};
 
 const BACKEND: &str = "backend";
 const CONFIG: &str = "config";
 
 /// What was given on the command line, not yet read.
 #[derive(Clone, Default)]
-pub struct Flags {
+pub struct ConfigFlags {
     /// The path of the configuration file.
     pub config: Option<PathBuf>,
-    values: Vec<(&'static Setting, String)>,
+    values: Vec<(&'static SettingSpec, String)>,
     /// URLs may hold passwords.
     backends: Vec<SecretString>,
 }
 
-impl Flags {
+impl ConfigFlags {
     /// These flags and those that came `after` them, which outweigh; servers are added.
     #[must_use]
     pub fn then(mut self, after: Self) -> Self {
@@ -44,23 +44,26 @@ impl Flags {
         config.into_iter().chain(backend).chain(settings)
     }
 
-    pub(super) fn layer(&self, errors: &mut Vec<ConfigError>) -> Layer {
-        let values = self.values.iter().map(|(setting, text)| Given {
+    pub(super) fn layer(&self, errors: &mut Vec<ConfigError>) -> ConfigLayer {
+        let values = self.values.iter().map(|(setting, text)| GivenValue {
             setting,
             text: text.clone(),
-            source: Source::Flag(setting.flag()),
+            source: ValueSource::Flag(setting.flag()),
         });
-        let source = Source::Flag(format!("--{BACKEND}"));
+        let source = ValueSource::Flag(format!("--{BACKEND}"));
         let urls = self.backends.iter().map(ExposeSecret::expose_secret);
         let servers = backends::from_texts(urls, BACKEND, &source, errors);
-        Layer { values: values.collect(), backends: Some(servers).filter(|servers| !servers.is_empty()) }
+        ConfigLayer {
+            values: values.collect(),
+            backends: Some(servers).filter(|servers| !servers.is_empty()),
+        }
     }
 }
 
-impl fmt::Debug for Flags {
+impl fmt::Debug for ConfigFlags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let values: Vec<_> = self.values.iter().map(|(setting, text)| (setting.key, text)).collect();
-        f.debug_struct("Flags")
+        f.debug_struct("ConfigFlags")
             .field(CONFIG, &self.config)
             .field("values", &values)
             .field("backends", &self.backends)
@@ -68,7 +71,7 @@ impl fmt::Debug for Flags {
     }
 }
 
-impl Args for Flags {
+impl Args for ConfigFlags {
     fn augment_args(command: Command) -> Command {
         let config = Arg::new(CONFIG)
             .long(CONFIG)
@@ -87,7 +90,7 @@ impl Args for Flags {
     }
 }
 
-fn argument(setting: &'static Setting) -> Arg {
+fn argument(setting: &'static SettingSpec) -> Arg {
     let mut help = format!("{} [env: {}]", setting.help().trim_end_matches('.'), setting.env());
     if !setting.default.is_empty() {
         help = format!("{help} [default: {}]", setting.default);
@@ -100,9 +103,9 @@ fn argument(setting: &'static Setting) -> Arg {
         .help(help)
 }
 
-impl FromArgMatches for Flags {
+impl FromArgMatches for ConfigFlags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let value = |setting: &'static Setting| {
+        let value = |setting: &'static SettingSpec| {
             matches.get_one::<String>(setting.key).map(|text| (setting, text.clone()))
         };
         let backends = matches.get_many::<String>(BACKEND).unwrap_or_default();

@@ -13,7 +13,7 @@ use url::Url;
 use crate::inputs::AllowList;
 
 /// A kind of value.
-pub(super) trait Kind {
+pub(super) trait ValueKind {
     /// What the text becomes.
     type Value;
 
@@ -28,7 +28,7 @@ pub(super) trait Kind {
 }
 
 /// Those of `candidates` that `kind` takes, as the end of a sentence.
-fn examples(kind: &impl Kind, candidates: &[&str]) -> String {
+fn examples(kind: &impl ValueKind, candidates: &[&str]) -> String {
     let taken: Vec<_> = candidates.iter().copied().filter(|text| kind.read(text).is_some()).collect();
     match taken.split_last() {
         Some((last, [])) => format!(", such as {last}"),
@@ -38,9 +38,9 @@ fn examples(kind: &impl Kind, candidates: &[&str]) -> String {
 }
 
 /// An IP address and a port.
-pub(super) struct Address;
+pub(super) struct SocketAddressKind;
 
-impl Kind for Address {
+impl ValueKind for SocketAddressKind {
     type Value = SocketAddr;
 
     fn placeholder(&self) -> &'static str {
@@ -57,9 +57,9 @@ impl Kind for Address {
 }
 
 /// `true` or `false`.
-pub(super) struct Switch;
+pub(super) struct BooleanKind;
 
-impl Kind for Switch {
+impl ValueKind for BooleanKind {
     type Value = bool;
 
     fn placeholder(&self) -> &'static str {
@@ -76,9 +76,9 @@ impl Kind for Switch {
 }
 
 /// An address of the web, or nothing.
-pub(super) struct WebAddress;
+pub(super) struct PublicUrlKind;
 
-impl Kind for WebAddress {
+impl ValueKind for PublicUrlKind {
     type Value = Option<Url>;
 
     fn placeholder(&self) -> &'static str {
@@ -107,9 +107,9 @@ pub(super) fn is_web(url: &Url) -> bool {
 }
 
 /// Hosts and networks, or none.
-pub(super) struct HostsAndNetworks;
+pub(super) struct AllowListKind;
 
-impl Kind for HostsAndNetworks {
+impl ValueKind for AllowListKind {
     type Value = AllowList;
 
     fn placeholder(&self) -> &'static str {
@@ -128,20 +128,20 @@ impl Kind for HostsAndNetworks {
 }
 
 /// A directory that can be read now, or none.
-pub(super) struct ReadableDirectoryOrNone;
+pub(super) struct OptionalDirectoryKind;
 
-impl Kind for ReadableDirectoryOrNone {
+impl ValueKind for OptionalDirectoryKind {
     type Value = Option<PathBuf>;
 
     fn placeholder(&self) -> &'static str {
-        Directory.placeholder()
+        DirectoryKind.placeholder()
     }
 
     fn read(&self, text: &str) -> Option<Option<PathBuf>> {
         if text.is_empty() {
             return Some(None);
         }
-        Directory.read(text).filter(|path| std::fs::read_dir(path).is_ok()).map(Some)
+        DirectoryKind.read(text).filter(|path| std::fs::read_dir(path).is_ok()).map(Some)
     }
 
     fn allowed(&self) -> String {
@@ -150,9 +150,9 @@ impl Kind for ReadableDirectoryOrNone {
 }
 
 /// A directory.
-pub(super) struct Directory;
+pub(super) struct DirectoryKind;
 
-impl Kind for Directory {
+impl ValueKind for DirectoryKind {
     type Value = PathBuf;
 
     fn placeholder(&self) -> &'static str {
@@ -169,9 +169,9 @@ impl Kind for Directory {
 }
 
 /// A whole number from the first to the last, both included.
-pub(super) struct Whole<T>(pub T, pub T);
+pub(super) struct IntegerKind<T>(pub T, pub T);
 
-impl<T: std::str::FromStr + PartialOrd + std::fmt::Display> Kind for Whole<T> {
+impl<T: std::str::FromStr + PartialOrd + std::fmt::Display> ValueKind for IntegerKind<T> {
     type Value = T;
 
     fn placeholder(&self) -> &'static str {
@@ -188,9 +188,9 @@ impl<T: std::str::FromStr + PartialOrd + std::fmt::Display> Kind for Whole<T> {
 }
 
 /// A size in bytes, from the first to the last, both included.
-pub(super) struct Size(pub usize, pub usize);
+pub(super) struct ByteSizeKind(pub usize, pub usize);
 
-impl Kind for Size {
+impl ValueKind for ByteSizeKind {
     type Value = usize;
 
     fn placeholder(&self) -> &'static str {
@@ -210,9 +210,9 @@ impl Kind for Size {
 }
 
 /// A time from the first to the last, both included.
-pub(super) struct Time(pub Duration, pub Duration);
+pub(super) struct DurationKind(pub Duration, pub Duration);
 
-impl Kind for Time {
+impl ValueKind for DurationKind {
     type Value = Duration;
 
     fn placeholder(&self) -> &'static str {
@@ -232,9 +232,9 @@ impl Kind for Time {
 }
 
 /// A time, or `forever`.
-pub(super) struct TimeOrForever(pub Time);
+pub(super) struct RetentionKind(pub DurationKind);
 
-impl Kind for TimeOrForever {
+impl ValueKind for RetentionKind {
     type Value = Option<Duration>;
 
     fn placeholder(&self) -> &'static str {
@@ -262,9 +262,9 @@ pub(super) fn show(time: Duration) -> String {
 }
 
 /// What is logged.
-pub(super) struct LogFilter;
+pub(super) struct LogFilterKind;
 
-impl Kind for LogFilter {
+impl ValueKind for LogFilterKind {
     type Value = String;
 
     fn placeholder(&self) -> &'static str {
@@ -299,9 +299,9 @@ pub enum LogFormat {
 }
 
 /// A [`LogFormat`].
-pub(super) struct LogForm;
+pub(super) struct LogFormatKind;
 
-impl Kind for LogForm {
+impl ValueKind for LogFormatKind {
     type Value = LogFormat;
 
     fn placeholder(&self) -> &'static str {
@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn times_have_units_and_bounds() {
-        let kind = Time(Duration::from_millis(100), Duration::from_hours(7 * 24));
+        let kind = DurationKind(Duration::from_millis(100), Duration::from_hours(7 * 24));
         for (text, millis) in
             [("100ms", 100), ("30s", 30_000), ("10m", 600_000), ("1h30m", 5_400_000), ("7d", 604_800_000)]
         {
@@ -337,7 +337,7 @@ mod tests {
             assert_eq!(kind.read(text), None, "{text}");
         }
         assert!(kind.allowed().starts_with("a time from 100ms to 7d"));
-        assert_eq!(TimeOrForever(kind).read("forever"), Some(None));
+        assert_eq!(RetentionKind(kind).read("forever"), Some(None));
     }
 
     #[test]
@@ -348,7 +348,7 @@ mod tests {
 
     #[test]
     fn sizes_have_units_and_bounds() {
-        let kind = Size(1 << 10, 1 << 30);
+        let kind = ByteSizeKind(1 << 10, 1 << 30);
         for (text, bytes) in [("64MiB", 64 << 20), ("10MB", 10_000_000), ("65536", 65_536), ("1 KiB", 1024)] {
             assert_eq!(kind.read(text), Some(bytes), "{text}");
         }
@@ -359,7 +359,7 @@ mod tests {
 
     #[test]
     fn numbers_have_bounds() {
-        let kind = Whole(1u32, 100);
+        let kind = IntegerKind(1u32, 100);
         assert_eq!(kind.read("100"), Some(100));
         for text in ["0", "101", "-1", "1.5", "", "99999999999999999999"] {
             assert_eq!(kind.read(text), None, "{text}");
@@ -368,12 +368,12 @@ mod tests {
 
     #[test]
     fn a_public_address_is_absolute_and_plain() {
-        assert_eq!(WebAddress.read(""), Some(None));
-        assert!(WebAddress.read("https://gw.example/base/").is_some());
+        assert_eq!(PublicUrlKind.read(""), Some(None));
+        assert!(PublicUrlKind.read("https://gw.example/base/").is_some());
         for text in
             ["gw.example", "localhost:80", "ftp://h/", "/x", "http://u@h/", "http://h/?q", "http://h/#f"]
         {
-            assert_eq!(WebAddress.read(text), None, "{text}");
+            assert_eq!(PublicUrlKind.read(text), None, "{text}");
         }
     }
 
@@ -382,16 +382,18 @@ mod tests {
         for text in
             ["off", "WARN", "info,comfy_gateway::store=trace", "sqlx=off", "info,[attempt{attempt=1}]=debug"]
         {
-            assert_eq!(LogFilter.read(text).as_deref(), Some(text));
+            assert_eq!(LogFilterKind.read(text).as_deref(), Some(text));
         }
         for text in
             ["", " ", "inof", "info,comfy_gateway", "comfy_gateway=", "a=b=c", "info,comfy=loud", "info,,"]
         {
-            assert_eq!(LogFilter.read(text), None, "{text}");
+            assert_eq!(LogFilterKind.read(text), None, "{text}");
         }
-        assert_eq!(LogForm.read("json"), Some(LogFormat::Json));
-        assert_eq!(LogForm.read("JSON"), None);
-        assert!(Address.read("localhost:80").is_none() && Address.read("[::1]:0").is_some());
-        assert!(Directory.read("").is_none() && Directory.read("a\0b").is_none());
+        assert_eq!(LogFormatKind.read("json"), Some(LogFormat::Json));
+        assert_eq!(LogFormatKind.read("JSON"), None);
+        assert!(
+            SocketAddressKind.read("localhost:80").is_none() && SocketAddressKind.read("[::1]:0").is_some()
+        );
+        assert!(DirectoryKind.read("").is_none() && DirectoryKind.read("a\0b").is_none());
     }
 }

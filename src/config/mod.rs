@@ -20,14 +20,14 @@ use std::ffi::OsString;
 
 pub use backends::{BACKEND_KEYS, BackendKey};
 pub use environment::OTHER_NAMES;
-pub use error::{ConfigError, ConfigErrors, Source};
-pub use flags::Flags;
+pub use error::{ConfigError, ConfigErrors, ValueSource};
+pub use flags::ConfigFlags;
 pub use kinds::LogFormat;
-pub use settings::{SETTINGS, Setting, Settings};
+pub use settings::{GatewaySettings, SETTINGS, SettingSpec};
 pub use show::reference;
 
-use self::backends::Named;
-use self::settings::Draft;
+use self::backends::GivenBackend;
+use self::settings::SettingsDraft;
 use crate::domain::retry::RetryPolicy;
 use crate::inputs;
 use crate::pool::BackendSettings;
@@ -35,37 +35,37 @@ use crate::scheduler::{self, dispatch};
 
 /// The configuration, valid as a whole. Its `Debug` form shows no secret.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub struct GatewayConfig {
     /// Every setting but the servers.
-    pub settings: Settings,
+    pub settings: GatewaySettings,
     /// The ComfyUI servers; never empty, each name only once.
     pub backends: Vec<BackendSettings>,
-    effective: Vec<Given>,
-    backends_from: Source,
+    effective: Vec<GivenValue>,
+    backends_from: ValueSource,
 }
 
 /// A setting's text and where it was given.
 #[derive(Debug, Clone)]
-struct Given {
-    setting: &'static Setting,
+struct GivenValue {
+    setting: &'static SettingSpec,
     text: String,
-    source: Source,
+    source: ValueSource,
 }
 
 /// All that one source gives.
 #[derive(Debug, Default)]
-struct Layer {
-    values: Vec<Given>,
-    backends: Option<Vec<Named>>,
+struct ConfigLayer {
+    values: Vec<GivenValue>,
+    backends: Option<Vec<GivenBackend>>,
 }
 
-impl Config {
+impl GatewayConfig {
     /// The configuration that `flags`, the `environment` and the file either of them names make together.
     ///
     /// # Errors
     /// Everything that is wrong, in every source.
     pub fn load(
-        flags: &Flags,
+        flags: &ConfigFlags,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigErrors> {
         let mut errors = Vec::new();
@@ -74,8 +74,8 @@ impl Config {
         let file = path.map(|path| file::read(path, &mut errors)).unwrap_or_default();
         let layers = [defaults(&mut errors), file, environment.layer, flags.layer(&mut errors)];
 
-        let mut draft = Draft::default();
-        let mut effective: Vec<Given> = Vec::with_capacity(SETTINGS.len());
+        let mut draft = SettingsDraft::default();
+        let mut effective: Vec<GivenValue> = Vec::with_capacity(SETTINGS.len());
         let mut servers = Vec::new();
         for layer in layers {
             for given in layer.values {
@@ -87,7 +87,8 @@ impl Config {
             }
             servers = layer.backends.unwrap_or(servers);
         }
-        let backends_from = servers.first().map_or(Source::Default, |first| first.source.clone().whole());
+        let backends_from =
+            servers.first().map_or(ValueSource::Default, |first| first.source.clone().whole());
         let backends = backends::finish(servers, &environment.common, &mut errors);
         let settings = draft.finish();
         if let Some(settings) = &settings {
@@ -102,7 +103,7 @@ impl Config {
     /// Whether the setting of that key was given anywhere, rather than left at its default.
     #[must_use]
     pub fn is_given(&self, key: &str) -> bool {
-        self.effective.iter().any(|given| given.setting.key == key && given.source != Source::Default)
+        self.effective.iter().any(|given| given.setting.key == key && given.source != ValueSource::Default)
     }
 
     /// The keys of the settings, servers aside, whose values are not those of `other`.
@@ -152,14 +153,14 @@ impl Config {
     }
 }
 
-impl Given {
+impl GivenValue {
     fn refused(&self) -> ConfigError {
         let problem = format!("must be {}, not `{}`", self.setting.allowed(), error::harmless(&self.text));
         ConfigError::new(self.setting.key, self.source.clone(), problem)
     }
 }
 
-impl Source {
+impl ValueSource {
     /// The file as a whole instead of one of its lines.
     fn whole(self) -> Self {
         match self {
@@ -169,18 +170,18 @@ impl Source {
     }
 }
 
-fn defaults(errors: &mut Vec<ConfigError>) -> Layer {
-    let values = SETTINGS.iter().map(|setting| Given {
+fn defaults(errors: &mut Vec<ConfigError>) -> ConfigLayer {
+    let values = SETTINGS.iter().map(|setting| GivenValue {
         setting,
         text: setting.default.to_owned(),
-        source: Source::Default,
+        source: ValueSource::Default,
     });
-    let server = backends::from_texts([backends::DEFAULT_URL], file::BACKENDS, &Source::Default, errors);
-    Layer { values: values.collect(), backends: Some(server) }
+    let server = backends::from_texts([backends::DEFAULT_URL], file::BACKENDS, &ValueSource::Default, errors);
+    ConfigLayer { values: values.collect(), backends: Some(server) }
 }
 
 /// Settings that are each allowed but not together.
-fn contradictions(settings: &Settings, effective: &[Given]) -> Option<ConfigError> {
+fn contradictions(settings: &GatewaySettings, effective: &[GivenValue]) -> Option<ConfigError> {
     if settings.default_timeout <= settings.max_timeout {
         return None;
     }

@@ -14,14 +14,14 @@ const LARGEST: usize = 64 << 10;
 
 /// Why a value is refused.
 #[derive(Debug)]
-pub(super) enum Wrong {
+pub(super) enum ValueError {
     /// It is not what the table allows.
     Value,
     /// For a reason of its own.
     Because(String),
 }
 
-impl Wrong {
+impl ValueError {
     /// The sentence for people; `allowed` is the table's.
     pub fn problem(self, allowed: &str) -> String {
         match self {
@@ -32,18 +32,18 @@ impl Wrong {
 }
 
 /// A text that a header can carry.
-pub(super) fn plain(text: &str) -> Result<SecretString, Wrong> {
+pub(super) fn plain(text: &str) -> Result<SecretString, ValueError> {
     let text = text.trim();
     if text.is_empty() || text.chars().any(char::is_control) {
-        return Err(Wrong::Value);
+        return Err(ValueError::Value);
     }
     Ok(text.into())
 }
 
 /// The text of a secret's file; `path` is relative to `dir`.
-pub(super) fn file(dir: &Path, path: &str) -> Result<String, Wrong> {
+pub(super) fn file(dir: &Path, path: &str) -> Result<String, ValueError> {
     let path = dir.join(path);
-    let refuse = |reason: String| Wrong::Because(format!("{} cannot be used: {reason}", path.display()));
+    let refuse = |reason: String| ValueError::Because(format!("{} cannot be used: {reason}", path.display()));
     let text = std::fs::read_to_string(&path).map_err(|error| refuse(error.to_string()))?;
     match text.len() {
         0 => Err(refuse("it is empty".to_owned())),
@@ -53,10 +53,10 @@ pub(super) fn file(dir: &Path, path: &str) -> Result<String, Wrong> {
 }
 
 /// Cookies in the form of the `Cookie` header.
-pub(super) fn cookies(text: &str) -> Result<SecretString, Wrong> {
+pub(super) fn cookies(text: &str) -> Result<SecretString, ValueError> {
     let text = text.trim();
     let pairs = if text.starts_with('{') { from_json(text) } else { from_header(text) };
-    let pairs = pairs.filter(|pairs| !pairs.is_empty()).ok_or(Wrong::Value)?;
+    let pairs = pairs.filter(|pairs| !pairs.is_empty()).ok_or(ValueError::Value)?;
     Ok(pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ").into())
 }
 

@@ -11,14 +11,15 @@ use std::time::Duration;
 use url::Url;
 
 use super::kinds::{
-    Address, Directory, HostsAndNetworks, Kind, LogFilter, LogForm, LogFormat, ReadableDirectoryOrNone, Size,
-    Switch, Time, TimeOrForever, WebAddress, Whole,
+    AllowListKind, BooleanKind, ByteSizeKind, DirectoryKind, DurationKind, IntegerKind, LogFilterKind,
+    LogFormat, LogFormatKind, OptionalDirectoryKind, PublicUrlKind, RetentionKind, SocketAddressKind,
+    ValueKind,
 };
 use crate::inputs::AllowList;
 
 /// One setting as the table describes it.
 #[derive(Debug)]
-pub struct Setting {
+pub struct SettingSpec {
     /// Its key in the configuration file.
     pub key: &'static str,
     /// The text that is its value unless another is given.
@@ -26,10 +27,10 @@ pub struct Setting {
     help: &'static str,
     placeholder: fn() -> &'static str,
     allowed: fn() -> String,
-    read: fn(&mut Draft, &str) -> bool,
+    read: fn(&mut SettingsDraft, &str) -> bool,
 }
 
-impl Setting {
+impl SettingSpec {
     /// What it does, in one sentence.
     #[must_use]
     pub fn help(&self) -> &'static str {
@@ -61,7 +62,7 @@ impl Setting {
     }
 
     /// Takes the value into `draft`; false if it is not allowed.
-    pub(super) fn read(&self, draft: &mut Draft, text: &str) -> bool {
+    pub(super) fn read(&self, draft: &mut SettingsDraft, text: &str) -> bool {
         (self.read)(draft, text)
     }
 }
@@ -73,26 +74,26 @@ macro_rules! settings {
     ($( #[doc = $help:literal] $key:ident: $type:ty = $default:literal, $kind:expr; )*) => {
         /// Every setting but the servers.
         #[derive(Debug, Clone)]
-        pub struct Settings {
+        pub struct GatewaySettings {
             $( #[doc = $help] pub $key: $type, )*
         }
 
         /// Settings of which some may not be read yet.
         #[derive(Debug, Default)]
-        pub(super) struct Draft {
+        pub(super) struct SettingsDraft {
             $( $key: Option<$type>, )*
         }
 
-        impl Draft {
+        impl SettingsDraft {
             /// The settings; `None` while one is missing.
-            pub(super) fn finish(self) -> Option<Settings> {
-                Some(Settings { $( $key: self.$key?, )* })
+            pub(super) fn finish(self) -> Option<GatewaySettings> {
+                Some(GatewaySettings { $( $key: self.$key?, )* })
             }
         }
 
         /// The table, in the order of the documentation.
-        pub static SETTINGS: &[Setting] = &[ $(
-            Setting {
+        pub static SETTINGS: &[SettingSpec] = &[ $(
+            SettingSpec {
                 key: stringify!($key),
                 default: $default,
                 help: $help,
@@ -111,75 +112,75 @@ const YEAR: Duration = Duration::from_hours(24 * 365);
 
 settings! {
     /// Where the gateway listens.
-    listen: SocketAddr = "127.0.0.1:8080", Address;
+    listen: SocketAddr = "127.0.0.1:8080", SocketAddressKind;
     /// What URLs in answers begin with; empty to take the request's own host.
-    public_url: Option<Url> = "", WebAddress;
+    public_url: Option<Url> = "", PublicUrlKind;
     /// The directory of the database and of the media files; made if it is not there.
-    data_dir: PathBuf = "./data", Directory;
+    data_dir: PathBuf = "./data", DirectoryKind;
     /// The free space that files and new jobs leave on the disk, so that running jobs can end and be deleted; with less, new jobs and files are turned away.
-    disk_reserve: usize = "256MiB", Size(0, 1 << 44);
+    disk_reserve: usize = "256MiB", ByteSizeKind(0, 1 << 44);
     /// A folder of workflow files, each registered under its file's name and followed; empty for none.
-    workflows: Option<PathBuf> = "", ReadableDirectoryOrNone;
+    workflows: Option<PathBuf> = "", OptionalDirectoryKind;
     /// The largest request body.
-    max_body: usize = "64MiB", Size(1 << 10, 1 << 30);
+    max_body: usize = "64MiB", ByteSizeKind(1 << 10, 1 << 30);
     /// The most values of a JSON body: members of objects and items of lists.
-    max_values: usize = "500000", Whole(1_000, 100_000_000);
+    max_values: usize = "500000", IntegerKind(1_000, 100_000_000);
     /// The most nodes of a workflow.
-    max_nodes: usize = "10000", Whole(1, 1_000_000);
+    max_nodes: usize = "10000", IntegerKind(1, 1_000_000);
     /// The most parameters of a workflow, and of a request.
-    max_params: usize = "1000", Whole(1, 100_000);
+    max_params: usize = "1000", IntegerKind(1, 100_000);
     /// The largest file of a form, of `POST /files`, or given as base64.
-    max_file: usize = "2GiB", Size(1 << 10, 1 << 40);
+    max_file: usize = "2GiB", ByteSizeKind(1 << 10, 1 << 40);
     /// The largest file that is fetched from a ComfyUI server as an output of a job; a larger one fails the job.
-    max_output_file: usize = "8GiB", Size(1 << 10, 1 << 44);
+    max_output_file: usize = "8GiB", ByteSizeKind(1 << 10, 1 << 44);
     /// The most files that one job's parameters may name.
-    max_inputs: usize = "64", Whole(1, 10_000);
+    max_inputs: usize = "64", IntegerKind(1, 10_000);
     /// Whether file inputs may name any path on a ComfyUI server, and files of its output and temp folders.
-    allow_backend_paths: bool = "false", Switch;
+    allow_backend_paths: bool = "false", BooleanKind;
     /// How long a job may run that names no `timeout`.
-    default_timeout: Duration = "1h", Time(SECOND, YEAR);
+    default_timeout: Duration = "1h", DurationKind(SECOND, YEAR);
     /// The longest `timeout` a job may name.
-    max_timeout: Duration = "7d", Time(SECOND, YEAR);
+    max_timeout: Duration = "7d", DurationKind(SECOND, YEAR);
     /// Hosts and networks that URLs may lead to although they are not on the public internet.
-    fetch_allow: AllowList = "", HostsAndNetworks;
+    fetch_allow: AllowList = "", AllowListKind;
     /// The largest file that is fetched from a URL.
-    fetch_max_bytes: usize = "1GiB", Size(1, 1 << 40);
+    fetch_max_bytes: usize = "1GiB", ByteSizeKind(1, 1 << 40);
     /// How long fetching one file from a URL may take.
-    fetch_timeout: Duration = "2m", Time(SECOND, DAY);
+    fetch_timeout: Duration = "2m", DurationKind(SECOND, DAY);
     /// Jobs that may wait in the queue; further ones are turned away.
-    max_queued: u64 = "100000", Whole(1, 100_000_000);
+    max_queued: u64 = "100000", IntegerKind(1, 100_000_000);
     /// Whether callers get the tracebacks of failed jobs, and whole paths in messages; both are of the machines that ComfyUI runs on.
-    expose_tracebacks: bool = "false", Switch;
+    expose_tracebacks: bool = "false", BooleanKind;
     /// How long results and their files are kept after a job's end.
-    retention: Option<Duration> = "7d", TimeOrForever(Time(MINUTE, YEAR * 100));
+    retention: Option<Duration> = "7d", RetentionKind(DurationKind(MINUTE, YEAR * 100));
     /// How often a job is tried in all when a server is lost or out of memory.
-    max_attempts: u32 = "3", Whole(1, 100);
+    max_attempts: u32 = "3", IntegerKind(1, 100);
     /// A job whose server cannot be reached for this long is given to another.
-    lost_after: Duration = "60s", Time(SECOND, DAY);
+    lost_after: Duration = "60s", DurationKind(SECOND, DAY);
     /// A running job that shows no sign of progress for this long is ended and tried again.
-    stall_timeout: Duration = "10m", Time(SECOND * 10, DAY);
+    stall_timeout: Duration = "10m", DurationKind(SECOND * 10, DAY);
     /// How long the first job in line may wait while later ones, whose models a server has loaded, go before it; 0 for never.
-    affinity_wait: Duration = "30s", Time(Duration::ZERO, Duration::from_hours(1));
+    affinity_wait: Duration = "30s", DurationKind(Duration::ZERO, Duration::from_hours(1));
     /// Between two looks at a running job of which nothing is heard.
-    poll_interval: Duration = "1s", Time(Duration::from_millis(50), MINUTE);
+    poll_interval: Duration = "1s", DurationKind(Duration::from_millis(50), MINUTE);
     /// The longest time a request may wait for a job's end.
-    max_wait: Duration = "60s", Time(Duration::ZERO, Duration::from_hours(1));
+    max_wait: Duration = "60s", DurationKind(Duration::ZERO, Duration::from_hours(1));
     /// Connections open at the same time; further ones wait.
-    max_connections: usize = "10000", Whole(1, 1_000_000);
+    max_connections: usize = "10000", IntegerKind(1, 1_000_000);
     /// How long a client may take to send a request's head, and to begin with the first one of a connection.
-    header_timeout: Duration = "10s", Time(Duration::from_millis(100), MINUTE * 10);
+    header_timeout: Duration = "10s", DurationKind(Duration::from_millis(100), MINUTE * 10);
     /// How long a connection may stay open between requests.
-    keep_alive: Duration = "2m", Time(SECOND, DAY);
+    keep_alive: Duration = "2m", DurationKind(SECOND, DAY);
     /// In this time a client must send, or take, `transfer_minimum` of a body that it is waited for; else its connection is cut.
-    transfer_timeout: Duration = "60s", Time(SECOND, DAY);
+    transfer_timeout: Duration = "60s", DurationKind(SECOND, DAY);
     /// The least of a body that must move within `transfer_timeout`, if so much is left of it.
-    transfer_minimum: usize = "16KiB", Size(1, 1 << 30);
+    transfer_minimum: usize = "16KiB", ByteSizeKind(1, 1 << 30);
     /// How long requests may go on after the gateway was told to stop.
-    drain_timeout: Duration = "4s", Time(Duration::ZERO, MINUTE * 10);
+    drain_timeout: Duration = "4s", DurationKind(Duration::ZERO, MINUTE * 10);
     /// What is logged.
-    log: String = "info", LogFilter;
+    log: String = "info", LogFilterKind;
     /// The form of log lines.
-    log_format: LogFormat = "text", LogForm;
+    log_format: LogFormat = "text", LogFormatKind;
 }
 
 #[cfg(test)]
@@ -188,7 +189,7 @@ mod tests {
 
     #[test]
     fn every_default_is_allowed_and_together_they_are_complete() {
-        let mut draft = Draft::default();
+        let mut draft = SettingsDraft::default();
         for setting in SETTINGS {
             assert!(setting.read(&mut draft, setting.default), "{}", setting.key);
             assert!(!setting.help().is_empty() && !setting.allowed().is_empty());
@@ -210,7 +211,7 @@ mod tests {
                 continue;
             }
             for example in examples.trim_end_matches(", or `forever`").replace(" or ", ", ").split(", ") {
-                assert!(setting.read(&mut Draft::default(), example), "{}: {example}", setting.key);
+                assert!(setting.read(&mut SettingsDraft::default(), example), "{}: {example}", setting.key);
             }
             of_times_and_sizes += 1;
         }

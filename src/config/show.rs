@@ -6,14 +6,15 @@ use std::fmt::{self, Write};
 use super::backends::{BACKEND_KEYS, BackendKey};
 use super::environment::OTHER_NAMES;
 use super::settings::SETTINGS;
-use super::{Config, Given};
+use super::{GatewayConfig, GivenValue};
 use crate::pool::BackendSettings;
 
 /// Lists every setting with its value and where that was given, then the servers.
-impl fmt::Display for Config {
+impl fmt::Display for GatewayConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = SETTINGS.iter().map(|setting| setting.key.len()).max().unwrap_or(0);
-        let shown = |given: &Given| if given.text.is_empty() { "-".to_owned() } else { given.text.clone() };
+        let shown =
+            |given: &GivenValue| if given.text.is_empty() { "-".to_owned() } else { given.text.clone() };
         let values = self.effective.iter().map(|given| shown(given).len()).max().unwrap_or(0);
         for setting in SETTINGS {
             if let Some(given) = self.effective.iter().find(|given| given.setting.key == setting.key) {
@@ -60,7 +61,7 @@ pub fn reference() -> String {
 fn write_reference(out: &mut String) -> fmt::Result {
     writeln!(
         out,
-        "| Key | Environment | Flag | Default | What it does; what it may be |\n|---|---|---|---|---|"
+        "| Key | EnvironmentValues | Flag | Default | What it does; what it may be |\n|---|---|---|---|---|"
     )?;
     for setting in SETTINGS {
         let default =
@@ -74,7 +75,7 @@ fn write_reference(out: &mut String) -> fmt::Result {
     for BackendKey { key, default, help, allowed, .. } in BACKEND_KEYS {
         writeln!(out, "| `{key}` | {default} | {help} {}. |", capital(allowed))?;
     }
-    writeln!(out, "\nOther environment variables:\n\n| Environment | What it does |\n|---|---|")?;
+    writeln!(out, "\nOther environment variables:\n\n| EnvironmentValues | What it does |\n|---|---|")?;
     OTHER_NAMES.iter().try_for_each(|(name, help)| writeln!(out, "| `{name}` | {help} |"))
 }
 

@@ -8,17 +8,17 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::*;
 
-struct Given<'a> {
+struct TestConfig<'a> {
     file: Option<&'a str>,
     env: &'a [(&'a str, &'a str)],
     flags: &'a [&'a str],
 }
 
-fn load(given: &Given<'_>) -> Result<Config, String> {
+fn load(given: &TestConfig<'_>) -> Result<GatewayConfig, String> {
     let dir = tempfile::tempdir().unwrap();
     let arguments = std::iter::once("x").chain(given.flags.iter().copied());
-    let command = <Flags as clap::Args>::augment_args(Command::new("x"));
-    let mut flags = Flags::from_arg_matches(&command.get_matches_from(arguments)).unwrap();
+    let command = <ConfigFlags as clap::Args>::augment_args(Command::new("x"));
+    let mut flags = ConfigFlags::from_arg_matches(&command.get_matches_from(arguments)).unwrap();
     if let Some(text) = given.file {
         std::fs::write(dir.path().join("token"), "from-a-file\n").unwrap();
         let path = dir.path().join("gateway.toml");
@@ -27,22 +27,22 @@ fn load(given: &Given<'_>) -> Result<Config, String> {
     }
     let env = given.env.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
     let dir = format!("{}/", dir.path().display());
-    Config::load(&flags, env).map_err(|errors| errors.to_string().replace(&dir, ""))
+    GatewayConfig::load(&flags, env).map_err(|errors| errors.to_string().replace(&dir, ""))
 }
 
-fn file(text: &str) -> Result<Config, String> {
-    load(&Given { file: Some(text), env: &[], flags: &[] })
+fn file(text: &str) -> Result<GatewayConfig, String> {
+    load(&TestConfig { file: Some(text), env: &[], flags: &[] })
 }
 
-fn env(env: &[(&str, &str)]) -> Result<Config, String> {
-    load(&Given { file: None, env, flags: &[] })
+fn env(env: &[(&str, &str)]) -> Result<GatewayConfig, String> {
+    load(&TestConfig { file: None, env, flags: &[] })
 }
 
-fn flags(flags: &[&str]) -> Result<Config, String> {
-    load(&Given { file: None, env: &[], flags })
+fn flags(flags: &[&str]) -> Result<GatewayConfig, String> {
+    load(&TestConfig { file: None, env: &[], flags })
 }
 
-fn told(loaded: Result<Config, String>, parts: &[&str]) {
+fn told(loaded: Result<GatewayConfig, String>, parts: &[&str]) {
     let message = loaded.unwrap_err();
     for part in parts {
         assert!(message.contains(part), "`{part}` is missing in\n{message}");
@@ -68,7 +68,7 @@ fn without_anything_given_the_defaults_hold() {
 
 #[test]
 fn flags_outweigh_the_environment_which_outweighs_the_file() {
-    let given = Given {
+    let given = TestConfig {
         file: Some("max_attempts = 4\nmax_queued = 5\nlost_after = \"6s\"\nlog = \"warn\""),
         env: &[("COMFY_GATEWAY_MAX_QUEUED", "50"), ("COMFY_GATEWAY_LOST_AFTER", "60s")],
         flags: &["--lost-after", "10m"],
@@ -159,7 +159,7 @@ fn an_unknown_key_names_the_nearest() {
 
 #[test]
 fn faults_of_all_sources_are_told_together_even_those_outweighed() {
-    let given = Given {
+    let given = TestConfig {
         file: Some("listen = 1\nnope = 2"),
         env: &[("COMFY_GATEWAY_LISTEN", "x"), ("COMFYUI_COOKIES", "https://h/c")],
         flags: &["--listen", "127.0.0.1:1", "--backend", "gpu:8188"],
@@ -211,7 +211,8 @@ fn empty_variables_count_as_not_given_and_others_are_not_ours() {
 fn a_variable_that_is_no_text_is_refused() {
     use std::os::unix::ffi::OsStringExt;
     let value = OsString::from_vec(vec![0xff]);
-    let errors = Config::load(&Flags::default(), [("COMFY_GATEWAY_LOG".into(), value)]).unwrap_err();
+    let errors =
+        GatewayConfig::load(&ConfigFlags::default(), [("COMFY_GATEWAY_LOG".into(), value)]).unwrap_err();
     assert!(errors.to_string().contains("must be text in UTF-8"), "{errors}");
 }
 
@@ -302,7 +303,7 @@ fn a_wrong_value_of_a_server_names_its_place_and_never_shows_it() {
 
 #[test]
 fn urls_come_from_the_environment_or_the_flags_and_replace_the_lists_below() {
-    let given = Given {
+    let given = TestConfig {
         file: Some("[[backends]]\nurl = \"http://file\""),
         env: &[("COMFYUI_BASE_URL", " http://a:1 , big=https://b/comfy?x=y,")],
         flags: &[],
@@ -313,7 +314,7 @@ fn urls_come_from_the_environment_or_the_flags_and_replace_the_lists_below() {
     assert_eq!(names, [("gpu-1", "http://a:1".to_owned()), ("big", "https://b/comfy".to_owned())]);
     assert_eq!(config.backends[1].endpoint.url.query(), Some("x=y"));
 
-    let given = Given { flags: &["--backend", "http://c", "--backend", "d=http://d"], ..given };
+    let given = TestConfig { flags: &["--backend", "http://c", "--backend", "d=http://d"], ..given };
     let config = load(&given).unwrap();
     let names: Vec<_> = config.backends.iter().map(|backend| backend.name.as_str()).collect();
     assert_eq!(names, ["gpu-1", "d"]);
@@ -353,7 +354,7 @@ fn two_servers_of_one_name_or_at_one_address_are_refused() {
 
 #[test]
 fn the_shared_key_and_cookies_go_to_every_server_without_its_own() {
-    let given = Given {
+    let given = TestConfig {
         file: Some(
             r#"
             [[backends]]
