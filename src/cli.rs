@@ -105,11 +105,11 @@ impl Cli {
     pub fn command(self) -> Result<Command, clap::Error> {
         let Self { command, flags: before } = self;
         let command = match command.unwrap_or(Command::Serve { flags: ConfigFlags::default() }) {
-            Command::Serve { flags } => Command::Serve { flags: before.then(flags) },
-            Command::Health { flags } => Command::Health { flags: before.then(flags) },
-            Command::Check { flags } => Command::Check { flags: before.then(flags) },
+            Command::Serve { flags } => Command::Serve { flags: before.merge(flags) },
+            Command::Health { flags } => Command::Health { flags: before.merge(flags) },
+            Command::Check { flags } => Command::Check { flags: before.merge(flags) },
             Command::Demo { once, flags } => {
-                let flags = before.then(flags);
+                let flags = before.merge(flags);
                 let own = flags.names().find(|flag| OF_THE_DEMO.contains(&flag.as_str()));
                 refuse(own, "demo, which has two simulated servers and a data directory of its own")?;
                 Command::Demo { once, flags }

@@ -39,7 +39,7 @@ impl Reload {
             tracing::error!(%error, "the log filter could not be replaced");
         }
         let is_reloaded = |key: &&'static str| *key == "log";
-        let changed = fresh.differs_in(&self.config);
+        let changed = fresh.changed_keys(&self.config);
         let mut reloaded: Vec<&str> = changed.iter().copied().filter(is_reloaded).collect();
         if !same_servers(&fresh, &self.config) {
             reloaded.push("backends");

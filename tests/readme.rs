@@ -24,7 +24,7 @@ fn the_readme_has_every_setting_as_the_code_has_it() {
     let readme = text("README.md");
     let (before, rest) = readme.split_once(BEGIN).expect("the README has the begin of the configuration");
     let (_, after) = rest.split_once(END).expect("the README has the end of the configuration");
-    let right = format!("{before}{BEGIN}\n{}\n{END}{after}", config::reference());
+    let right = format!("{before}{BEGIN}\n{}\n{END}{after}", config::markdown_reference());
     if std::env::var_os("UPDATE_README").is_some() {
         std::fs::write(path("README.md"), &right).unwrap();
         return;

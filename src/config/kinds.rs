@@ -1,4 +1,4 @@
-//! Kinds of values: how each is read from text, and what is allowed, in words. It must not know of settings.
+//! The kinds of setting values: each parses text and describes the allowed values for error messages and documentation.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,25 +12,25 @@ use url::Url;
 
 use crate::inputs::AllowList;
 
-/// A kind of value.
+/// One kind of setting value.
 pub(super) trait ValueKind {
-    /// What the text becomes.
+    /// The parsed type.
     type Value;
 
-    /// What stands for the value in the command line's help.
+    /// The placeholder of the value in `--help`.
     fn placeholder(&self) -> &'static str;
 
-    /// The value; `None` if the text is not one.
+    /// Parses `text`; `None` if it is not an allowed value.
     fn read(&self, text: &str) -> Option<Self::Value>;
 
-    /// Ends the sentence "must be …".
+    /// The allowed values, as the end of the sentence "must be …".
     fn allowed(&self) -> String;
 }
 
-/// Those of `candidates` that `kind` takes, as the end of a sentence.
+/// The `candidates` that `kind` allows, as a clause that begins with ", such as".
 fn examples(kind: &impl ValueKind, candidates: &[&str]) -> String {
-    let taken: Vec<_> = candidates.iter().copied().filter(|text| kind.read(text).is_some()).collect();
-    match taken.split_last() {
+    let allowed: Vec<_> = candidates.iter().copied().filter(|text| kind.read(text).is_some()).collect();
+    match allowed.split_last() {
         Some((last, [])) => format!(", such as {last}"),
         Some((last, others)) => format!(", such as {} or {last}", others.join(", ")),
         None => String::new(),
@@ -75,7 +75,7 @@ impl ValueKind for BooleanKind {
     }
 }
 
-/// An address of the web, or nothing.
+/// The base URL of links to the gateway, or empty. A user, query or fragment cannot be part of such links.
 pub(super) struct PublicUrlKind;
 
 impl ValueKind for PublicUrlKind {
@@ -89,7 +89,7 @@ impl ValueKind for PublicUrlKind {
         if text.is_empty() {
             return Some(None);
         }
-        let url = Url::parse(text).ok().filter(is_web)?;
+        let url = Url::parse(text).ok().filter(is_http)?;
         let plain = url.username().is_empty()
             && url.password().is_none()
             && url.query().is_none()
@@ -98,15 +98,16 @@ impl ValueKind for PublicUrlKind {
     }
 
     fn allowed(&self) -> String {
-        "an absolute http:// or https:// URL without user, query and fragment, or empty".to_owned()
+        "an absolute http:// or https:// URL without user, query or fragment, or empty".to_owned()
     }
 }
 
-pub(super) fn is_web(url: &Url) -> bool {
+/// Whether the URL is an absolute `http` or `https` URL with a host.
+pub(super) fn is_http(url: &Url) -> bool {
     matches!(url.scheme(), "http" | "https") && url.has_host()
 }
 
-/// Hosts and networks, or none.
+/// The hosts and networks that fetches may reach; empty allows the public internet only.
 pub(super) struct AllowListKind;
 
 impl ValueKind for AllowListKind {
@@ -121,13 +122,13 @@ impl ValueKind for AllowListKind {
     }
 
     fn allowed(&self) -> String {
-        "a list, separated by commas, of names, addresses (both also with a port), networks and `*.` before a \
-         name, such as media.corp:8080, *.lan, 10.1.0.0/16"
+        "a comma-separated list of host names, `*.` wildcards, IP addresses and networks, with a port where only that \
+         port is allowed, such as media.corp:8080, *.lan, 10.1.0.0/16"
             .to_owned()
     }
 }
 
-/// A directory that can be read now, or none.
+/// A directory that is readable at the start, or empty.
 pub(super) struct OptionalDirectoryKind;
 
 impl ValueKind for OptionalDirectoryKind {
@@ -145,11 +146,11 @@ impl ValueKind for OptionalDirectoryKind {
     }
 
     fn allowed(&self) -> String {
-        "the path of a directory that exists and can be read, or nothing".to_owned()
+        "the path of a directory that exists and is readable, or empty".to_owned()
     }
 }
 
-/// A directory.
+/// The path of a directory, which may not exist yet.
 pub(super) struct DirectoryKind;
 
 impl ValueKind for DirectoryKind {
@@ -168,7 +169,7 @@ impl ValueKind for DirectoryKind {
     }
 }
 
-/// A whole number from the first to the last, both included.
+/// A whole number from the minimum to the maximum, both included.
 pub(super) struct IntegerKind<T>(pub T, pub T);
 
 impl<T: std::str::FromStr + PartialOrd + std::fmt::Display> ValueKind for IntegerKind<T> {
@@ -187,7 +188,7 @@ impl<T: std::str::FromStr + PartialOrd + std::fmt::Display> ValueKind for Intege
     }
 }
 
-/// A size in bytes, from the first to the last, both included.
+/// A size from the minimum to the maximum in bytes, both included. Text without a unit counts bytes.
 pub(super) struct ByteSizeKind(pub usize, pub usize);
 
 impl ValueKind for ByteSizeKind {
@@ -203,42 +204,42 @@ impl ValueKind for ByteSizeKind {
     }
 
     fn allowed(&self) -> String {
-        let shown = |bytes: usize| ByteSize(bytes as u64).display().iec().to_string();
+        let format = |bytes: usize| ByteSize(bytes as u64).display().iec().to_string();
         let examples = examples(self, &["65536", "10MB", "64MiB", "2GiB"]);
-        format!("a size from {} to {}{examples}", shown(self.0), shown(self.1))
+        format!("a size from {} to {}{examples}", format(self.0), format(self.1))
     }
 }
 
-/// A time from the first to the last, both included.
+/// A duration from the minimum to the maximum, both included. Text needs a unit; a day has 24 hours.
 pub(super) struct DurationKind(pub Duration, pub Duration);
 
 impl ValueKind for DurationKind {
     type Value = Duration;
 
     fn placeholder(&self) -> &'static str {
-        "TIME"
+        "DURATION"
     }
 
     fn read(&self, text: &str) -> Option<Duration> {
         let span: Span = text.parse().ok()?;
-        let time = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
-        Duration::try_from(time).ok().filter(|time| (self.0..=self.1).contains(time))
+        let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
+        Duration::try_from(duration).ok().filter(|duration| (self.0..=self.1).contains(duration))
     }
 
     fn allowed(&self) -> String {
         let examples = examples(self, &["500ms", "30s", "10m", "1h30m", "7d"]);
-        format!("a time from {} to {}{examples}", show(self.0), show(self.1))
+        format!("a duration from {} to {}{examples}", format_duration(self.0), format_duration(self.1))
     }
 }
 
-/// A time, or `forever`.
+/// A duration, or `forever`, which parses to `None`.
 pub(super) struct RetentionKind(pub DurationKind);
 
 impl ValueKind for RetentionKind {
     type Value = Option<Duration>;
 
     fn placeholder(&self) -> &'static str {
-        "TIME"
+        "DURATION"
     }
 
     fn read(&self, text: &str) -> Option<Option<Duration>> {
@@ -250,9 +251,9 @@ impl ValueKind for RetentionKind {
     }
 }
 
-/// A time in its largest unit that gives a whole number.
-pub(super) fn show(time: Duration) -> String {
-    let millis = time.as_millis();
+/// Formats a duration in the largest unit that gives a whole number, such as `90s`.
+fn format_duration(duration: Duration) -> String {
+    let millis = duration.as_millis();
     let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
     let (unit, name) = units
         .into_iter()
@@ -261,7 +262,7 @@ pub(super) fn show(time: Duration) -> String {
     format!("{}{name}", millis / unit)
 }
 
-/// What is logged.
+/// The log filter.
 pub(super) struct LogFilterKind;
 
 impl ValueKind for LogFilterKind {
@@ -273,28 +274,28 @@ impl ValueKind for LogFilterKind {
 
     fn read(&self, text: &str) -> Option<String> {
         let parsed = EnvFilter::try_new(text).is_ok();
-        (parsed && text.split(',').all(names_a_level)).then(|| text.to_owned())
+        (parsed && text.split(',').all(has_level)).then(|| text.to_owned())
     }
 
     fn allowed(&self) -> String {
-        "a level (error, warn, info, debug, trace, off), or levels by module such as info,comfy_gateway=debug"
+        "a level (error, warn, info, debug, trace, off), or a list of levels by module, such as info,comfy_gateway=debug"
             .to_owned()
     }
 }
 
-/// Whether a part of a filter is a level or gives one to a module. The filter's parser takes any other word for a
-/// module of which everything is logged, so that a misspelt level silences all the others.
-fn names_a_level(directive: &str) -> bool {
+/// Whether one directive of a filter is a level or ends with one. The parser of `tracing` reads any other word as a
+/// module whose lines are all logged, so a misspelt level would switch off every other module.
+fn has_level(directive: &str) -> bool {
     let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level);
     level.trim().parse::<LevelFilter>().is_ok() && !level.trim().is_empty()
 }
 
-/// The form of log lines.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// One line of text per event, for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line, for log collectors.
     Json,
 }
 
@@ -326,7 +327,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_have_units_and_bounds() {
+    fn durations_have_units_and_bounds() {
         let kind = DurationKind(Duration::from_millis(100), Duration::from_hours(7 * 24));
         for (text, millis) in
             [("100ms", 100), ("30s", 30_000), ("10m", 600_000), ("1h30m", 5_400_000), ("7d", 604_800_000)]
@@ -336,14 +337,15 @@ mod tests {
         for text in ["", "30", "99ms", "8d", "-5s", "1mo", "1y", "soon", "1e9999d"] {
             assert_eq!(kind.read(text), None, "{text}");
         }
-        assert!(kind.allowed().starts_with("a time from 100ms to 7d"));
+        assert!(kind.allowed().starts_with("a duration from 100ms to 7d"));
         assert_eq!(RetentionKind(kind).read("forever"), Some(None));
     }
 
     #[test]
-    fn times_are_shown_in_their_largest_whole_unit() {
-        let shown = [0, 1, 1_500, 90_000, 3_600_000, 86_400_000].map(|ms| show(Duration::from_millis(ms)));
-        assert_eq!(shown, ["0s", "1ms", "1500ms", "90s", "1h", "1d"]);
+    fn durations_are_formatted_in_their_largest_whole_unit() {
+        let formatted =
+            [0, 1, 1_500, 90_000, 3_600_000, 86_400_000].map(|ms| format_duration(Duration::from_millis(ms)));
+        assert_eq!(formatted, ["0s", "1ms", "1500ms", "90s", "1h", "1d"]);
     }
 
     #[test]
@@ -367,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn a_public_address_is_absolute_and_plain() {
+    fn a_public_url_is_absolute_and_has_no_user_query_or_fragment() {
         assert_eq!(PublicUrlKind.read(""), Some(None));
         assert!(PublicUrlKind.read("https://gw.example/base/").is_some());
         for text in
