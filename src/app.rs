@@ -15,7 +15,7 @@ use crate::api::server::{MinimumPace, ServerSettings, serve};
 use crate::api::state::{ApiLimits, ApiState};
 use crate::clock::Clock;
 use crate::comfy::EndpointError;
-use crate::config::Config;
+use crate::config::GatewayConfig;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::domain::workflow::WorkflowLimits;
 use crate::fetch::{AddressGuard, AllowList, FetcherError, UrlFetcher};
@@ -57,8 +57,8 @@ pub struct AppSettings {
 /// The longest a JSON body may take to arrive; files may take as long as they keep coming.
 const BODY_TIMEOUT: Duration = Duration::from_mins(10);
 
-impl From<Config> for AppSettings {
-    fn from(config: Config) -> Self {
+impl From<GatewayConfig> for AppSettings {
+    fn from(config: GatewayConfig) -> Self {
         let (inputs, scheduler) = (config.inputs(), config.scheduler());
         let settings = config.settings;
         Self {

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 
 use crate::clock::Clock;
 use crate::comfy::{CallFault, ComfyClient, SystemStats};
-use crate::config::Config;
+use crate::config::GatewayConfig;
 use crate::data_dir::DataDir;
 use crate::pool::BackendSettings;
 
@@ -27,7 +27,7 @@ pub struct CheckReport {
 }
 
 /// Shows `config`, asks all its servers at the same time and probes the data directory; takes five seconds at most.
-pub async fn check(config: &Config, clock: &Arc<dyn Clock>) -> CheckReport {
+pub async fn check(config: &GatewayConfig, clock: &Arc<dyn Clock>) -> CheckReport {
     let answers = join_all(config.backends.iter().map(|backend| ask(backend, clock))).await;
     let answered = answers.iter().any(Result::is_ok);
     let mut text = format!("{config}\n");
@@ -72,7 +72,7 @@ fn told(stats: &SystemStats) -> String {
 mod tests {
     use super::*;
     use crate::clock::{ManualClock, SystemClock};
-    use crate::config::Flags;
+    use crate::config::ConfigFlags;
     use crate::domain::time::UnixMillis;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
@@ -99,9 +99,13 @@ mod tests {
 
     const ANSWER: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 83\r\n\r\n{\"system\":{\"comfyui_version\":\"0.24.0\"},\"devices\":[{\"name\":\"cuda:0 Test\"}]}         ";
 
-    fn config(urls: &str) -> Config {
+    fn config(urls: &str) -> GatewayConfig {
         let environment = [("COMFYUI_BASE_URL", urls), ("COMFYUI_API_KEY", "s3cret")];
-        Config::load(&Flags::default(), environment.map(|(name, value)| (name.into(), value.into()))).unwrap()
+        GatewayConfig::load(
+            &ConfigFlags::default(),
+            environment.map(|(name, value)| (name.into(), value.into())),
+        )
+        .unwrap()
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::config::Flags;
+use crate::config::ConfigFlags;
 use crate::simulator::ComfyVersion;
 
 /// A durable REST gateway in front of one or more ComfyUI servers.
@@ -18,7 +18,7 @@ pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    flags: Flags,
+    flags: ConfigFlags,
 }
 
 /// What to do.
@@ -28,7 +28,7 @@ pub enum Command {
     Serve {
         /// The configuration's flags.
         #[command(flatten)]
-        flags: Flags,
+        flags: ConfigFlags,
     },
     /// Show the gateway at work on two simulated ComfyUI servers
     Demo {
@@ -37,7 +37,7 @@ pub enum Command {
         once: bool,
         /// The configuration's flags.
         #[command(flatten)]
-        flags: Flags,
+        flags: ConfigFlags,
     },
     /// Be a ComfyUI server without a GPU
     Simulate(SimulateArgs),
@@ -51,13 +51,13 @@ pub enum Command {
     Health {
         /// The configuration's flags.
         #[command(flatten)]
-        flags: Flags,
+        flags: ConfigFlags,
     },
     /// Print the effective configuration and ask each ComfyUI server whether it answers
     Check {
         /// The configuration's flags.
         #[command(flatten)]
-        flags: Flags,
+        flags: ConfigFlags,
     },
 }
 
@@ -104,12 +104,12 @@ impl Cli {
     /// A flag that the command would ignore.
     pub fn command(self) -> Result<Command, clap::Error> {
         let Self { command, flags: before } = self;
-        let command = match command.unwrap_or(Command::Serve { flags: Flags::default() }) {
-            Command::Serve { flags } => Command::Serve { flags: before.then(flags) },
-            Command::Health { flags } => Command::Health { flags: before.then(flags) },
-            Command::Check { flags } => Command::Check { flags: before.then(flags) },
+        let command = match command.unwrap_or(Command::Serve { flags: ConfigFlags::default() }) {
+            Command::Serve { flags } => Command::Serve { flags: before.merge(flags) },
+            Command::Health { flags } => Command::Health { flags: before.merge(flags) },
+            Command::Check { flags } => Command::Check { flags: before.merge(flags) },
             Command::Demo { once, flags } => {
-                let flags = before.then(flags);
+                let flags = before.merge(flags);
                 let own = flags.names().find(|flag| OF_THE_DEMO.contains(&flag.as_str()));
                 refuse(own, "demo, which has two simulated servers and a data directory of its own")?;
                 Command::Demo { once, flags }
@@ -139,19 +139,19 @@ fn refuse(flag: Option<String>, command: &str) -> Result<(), clap::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
+    use crate::config::GatewayConfig;
 
     fn command(line: &str) -> Result<Command, clap::Error> {
         Cli::try_parse_from(line.split(' ')).and_then(Cli::command)
     }
 
-    fn config(line: &str) -> Config {
+    fn config(line: &str) -> GatewayConfig {
         let command = command(line).unwrap();
         let (Command::Serve { flags } | Command::Check { flags } | Command::Demo { flags, .. }) = command
         else {
             panic!("{command:?}")
         };
-        Config::load(&flags, []).unwrap()
+        GatewayConfig::load(&flags, []).unwrap()
     }
 
     fn listen(line: &str) -> String {
@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(servers.len(), 2);
         let missing = command("comfy-gateway --config /nowhere.toml check").unwrap();
         let Command::Check { flags } = missing else { panic!("{missing:?}") };
-        assert!(Config::load(&flags, []).unwrap_err().to_string().contains("/nowhere.toml"));
+        assert!(GatewayConfig::load(&flags, []).unwrap_err().to_string().contains("/nowhere.toml"));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::app::{App, AppSettings};
 use crate::clock::Clock;
-use crate::config::{Config, ConfigErrors, Flags};
+use crate::config::{ConfigErrors, ConfigFlags, GatewayConfig};
 use crate::random::Random;
 use crate::simulator::{Simulator, SimulatorConfig};
 
@@ -68,7 +68,7 @@ pub enum DemoError {
 /// See [`DemoError`]; anything but a completed job with its picture is one.
 pub async fn run(
     once: bool,
-    flags: &Flags,
+    flags: &ConfigFlags,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
     clock: Arc<dyn Clock>,
     shutdown: impl Future<Output = ()>,
@@ -87,7 +87,7 @@ pub async fn run(
         ("COMFY_GATEWAY_DATA_DIR".into(), data_dir.clone().into()),
     ];
     let others = environment.into_iter().filter(|(name, _)| own.iter().all(|(known, _)| known != name));
-    let config = Config::load(flags, others.chain(own.clone()))?;
+    let config = GatewayConfig::load(flags, others.chain(own.clone()))?;
     let listener = listener(&config).await?;
     let app = App::start(AppSettings::from(config), listener, clock.clone(), random).await?;
     let address = reachable(app.address());
@@ -126,7 +126,7 @@ pub async fn run(
 }
 
 /// The address that was asked for. If none was and the usual port is taken, any other port will do.
-async fn listener(config: &Config) -> Result<TcpListener, DemoError> {
+async fn listener(config: &GatewayConfig) -> Result<TcpListener, DemoError> {
     let address = config.settings.listen;
     match TcpListener::bind(address).await {
         Ok(listener) => Ok(listener),

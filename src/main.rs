@@ -11,7 +11,7 @@ use comfy_gateway::api::openapi;
 use comfy_gateway::app::{App, AppSettings};
 use comfy_gateway::cli::{Cli, Command, OpenapiFormat, SimulateArgs};
 use comfy_gateway::clock::{Clock, SystemClock};
-use comfy_gateway::config::{Config, Flags};
+use comfy_gateway::config::{ConfigFlags, GatewayConfig};
 use comfy_gateway::random::Random;
 use comfy_gateway::reload::ConfigReload;
 use comfy_gateway::simulator::{Simulator, SimulatorConfig};
@@ -45,8 +45,8 @@ fn run(command: Command) -> Outcome {
     }
 }
 
-fn configuration(flags: &Flags) -> Result<Config, Box<dyn std::error::Error>> {
-    Ok(Config::load(flags, std::env::vars_os())?)
+fn configuration(flags: &ConfigFlags) -> Result<GatewayConfig, Box<dyn std::error::Error>> {
+    Ok(GatewayConfig::load(flags, std::env::vars_os())?)
 }
 
 fn system_clock() -> Arc<dyn Clock> {
@@ -61,7 +61,7 @@ fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
     Ok(result)
 }
 
-fn serve(flags: &Flags) -> Outcome {
+fn serve(flags: &ConfigFlags) -> Outcome {
     let config = configuration(flags)?;
     let log = telemetry::init(&config.settings)?;
     block_on(async {
@@ -88,7 +88,7 @@ fn serve(flags: &Flags) -> Outcome {
     })?
 }
 
-fn demonstrate(once: bool, flags: &Flags) -> Outcome {
+fn demonstrate(once: bool, flags: &ConfigFlags) -> Outcome {
     let config = configuration(flags)?;
     // Its own lines are what the demo shows; log lines come between them only when they are asked for.
     if config.is_given("log") || config.is_given("log_format") {
@@ -128,13 +128,13 @@ fn simulate(args: SimulateArgs) -> Outcome {
     })?
 }
 
-fn ask_health(flags: &Flags) -> Outcome {
+fn ask_health(flags: &ConfigFlags) -> Outcome {
     let listen = configuration(flags)?.settings.listen;
     block_on(health::ask(listen))??;
     Ok(ExitCode::SUCCESS)
 }
 
-fn run_check(flags: &Flags) -> Outcome {
+fn run_check(flags: &ConfigFlags) -> Outcome {
     let config = configuration(flags)?;
     let report = block_on(check::check(&config, &system_clock()))?;
     print!("{}", report.text);

@@ -4,16 +4,16 @@
 use std::ffi::OsString;
 
 use crate::app::ConfiguredBackends;
-use crate::config::{Config, Flags};
+use crate::config::{ConfigFlags, GatewayConfig};
 use crate::telemetry::LogControl;
 
 /// The configuration of a running gateway, and what of it can be changed.
 #[derive(Debug)]
 pub struct ConfigReload {
     /// The flags of the start.
-    pub flags: Flags,
+    pub flags: ConfigFlags,
     /// What is in effect.
-    pub config: Config,
+    pub config: GatewayConfig,
     /// What is logged.
     pub log: LogControl,
     /// The servers.
@@ -24,7 +24,7 @@ impl ConfigReload {
     /// Reads the configuration again and takes over the log filter and the servers. If anything is wrong with it,
     /// nothing is changed.
     pub fn reload(&mut self, environment: impl IntoIterator<Item = (OsString, OsString)>) {
-        let fresh = match Config::load(&self.flags, environment) {
+        let fresh = match GatewayConfig::load(&self.flags, environment) {
             Ok(fresh) => fresh,
             Err(error) => {
                 tracing::error!(%error, "the configuration was not reloaded; nothing has changed");
@@ -39,7 +39,7 @@ impl ConfigReload {
             tracing::error!(%error, "the log filter could not be replaced");
         }
         let is_reloaded = |key: &&'static str| *key == "log";
-        let changed = fresh.differs_in(&self.config);
+        let changed = fresh.changed_keys(&self.config);
         let mut reloaded: Vec<&str> = changed.iter().copied().filter(is_reloaded).collect();
         if !same_servers(&fresh, &self.config) {
             reloaded.push("backends");
@@ -58,7 +58,7 @@ impl ConfigReload {
     }
 }
 
-fn same_servers(one: &Config, two: &Config) -> bool {
+fn same_servers(one: &GatewayConfig, two: &GatewayConfig) -> bool {
     one.backends.len() == two.backends.len()
         && one.backends.iter().zip(&two.backends).all(|(one, two)| one.is_same(two))
 }

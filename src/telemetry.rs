@@ -27,7 +27,7 @@ use tracing_subscriber::fmt::{MakeWriter, layer};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
-use crate::config::{LogFormat, Settings};
+use crate::config::{GatewaySettings, LogFormat};
 
 /// The longest value of a field, in bytes: what others say may be of any length.
 const LONGEST_VALUE: usize = 2_048;
@@ -67,7 +67,7 @@ impl LogControl {
 ///
 /// # Errors
 /// The filter cannot be used, or this was called before.
-pub fn init(settings: &Settings) -> Result<LogControl, TelemetryError> {
+pub fn init(settings: &GatewaySettings) -> Result<LogControl, TelemetryError> {
     let colours = io::stderr().is_terminal();
     let (subscriber, control) = subscriber(&settings.log, settings.log_format, colours, io::stderr)?;
     tracing::subscriber::set_global_default(subscriber)?;

@@ -1,5 +1,4 @@
-//! The ComfyUI servers as they are configured: the table of their keys, and how each is read.
-//! It must not connect to any.
+//! The configured backends: the table of their keys, and how lists of URLs and `[[backends]]` tables are read.
 
 use std::path::Path;
 
@@ -7,34 +6,36 @@ use secrecy::SecretString;
 use toml::de::{DeTable, DeValue};
 use url::Url;
 
-use super::error::{ConfigError, Source, harmless};
-use super::file::whole_number;
-use super::kinds::{Kind, Whole, is_web};
-use super::secrets::{self, Wrong};
+use super::error::{ConfigError, ValueSource, redact};
+use super::kinds::{IntegerKind, ValueKind, is_http};
+use super::secrets::{self, ValueError};
 use crate::comfy::ComfyEndpoint;
 use crate::domain::id::BackendName;
 use crate::pool::{self, BackendSettings, DEFAULT_SLOTS};
 
-/// Used when no server is named anywhere.
+/// The key of the list of backends in the configuration file.
+pub(super) const BACKENDS_KEY: &str = "backends";
+
+/// The backend that is used if no source names one.
 pub(super) const DEFAULT_URL: &str = "http://127.0.0.1:8188";
 
-const SLOTS: Whole<usize> = Whole(*pool::SLOTS.start(), *pool::SLOTS.end());
+const SLOTS: IntegerKind<usize> = IntegerKind(*pool::SLOTS.start(), *pool::SLOTS.end());
 
 /// One key of a `[[backends]]` table.
 #[derive(Debug)]
 pub struct BackendKey {
-    /// The key.
+    /// The name of the key; unique in the table.
     pub key: &'static str,
-    /// The value unless another is given.
+    /// The default for the documentation, as Markdown.
     pub default: &'static str,
-    /// What it does, in one sentence.
+    /// The effect of the key, in one or two sentences.
     pub help: &'static str,
-    /// What the value may be; ends the sentence "must be …".
+    /// The allowed values, as the end of the sentence "must be …".
     pub allowed: &'static str,
-    read: fn(&mut BackendDraft, &DeValue<'_>, &Path) -> Result<(), Wrong>,
+    read: fn(&mut BackendDraft, &DeValue<'_>, &Path) -> Result<(), ValueError>,
 }
 
-/// A server of which some may not be known yet.
+/// A backend that is being read: a value is `None` until a key gives it.
 #[derive(Debug, Default)]
 pub(super) struct BackendDraft {
     name: Option<BackendName>,
@@ -47,98 +48,101 @@ pub(super) struct BackendDraft {
     headers: Vec<(String, SecretString)>,
 }
 
-/// A server and where it was named.
+/// A backend that a source gives, not yet complete.
 #[derive(Debug)]
-pub(super) struct Named {
+pub(super) struct GivenBackend {
     pub key: String,
-    pub source: Source,
+    pub source: ValueSource,
     pub draft: BackendDraft,
 }
 
-/// What servers get that have none of their own.
+/// The credentials of backends that do not set their own.
 #[derive(Debug, Default)]
-pub(super) struct Common {
+pub(super) struct SharedCredentials {
     pub api_key: Option<SecretString>,
     pub cookies: Option<SecretString>,
 }
 
-/// The table of a server's keys, in the order of the documentation.
+/// The keys of a `[[backends]]` table, in the order of the documentation.
 pub static BACKEND_KEYS: &[BackendKey] = &[
     BackendKey {
         key: "name",
         default: "`gpu-1`, `gpu-2`, … by position",
-        help: "What results, logs and metrics call the server.",
-        allowed: "1 to 64 letters, digits, `.`, `_` or `-`, unlike any other server's",
+        help: "The name of the backend in results, logs and metrics.",
+        allowed: "1 to 64 letters, digits, `.`, `_` or `-`, different from the name of every other backend",
         read: |draft, value, _| {
-            set(&mut draft.name, BackendName::parse(text(value)?).map_err(|_| Wrong::Value)?)
+            set(&mut draft.name, BackendName::parse(text(value)?).map_err(|_| ValueError::NotAllowed)?)
         },
     },
     BackendKey {
         key: "url",
-        default: "none; it must be given",
-        help: "Where the server is; a path is kept as a prefix, a user and password are sent as basic authorization.",
+        default: "none; required",
+        help: "The address of the backend. A path is kept as a prefix; a user and a password are sent with HTTP basic authentication.",
         allowed: "an http:// or https:// URL, such as http://127.0.0.1:8188 or https://gpu.example/comfy",
-        read: |draft, value, _| set(&mut draft.url, web_url(text(value)?)?),
+        read: |draft, value, _| set(&mut draft.url, http_url(text(value)?)?),
     },
     BackendKey {
         key: "slots",
         default: "8",
-        help: "How many jobs the server is given at once, at the most: one while it runs for long, a second that waits in its own queue so that the GPU never does, more where jobs take milliseconds.",
+        help: "The most jobs that are handed to the backend at once. The gateway hands over fewer: one while a long job runs, the next shortly before that one ends so that the GPU never idles, and more only if jobs take milliseconds.",
         allowed: "a whole number from 1 to 64",
         read: |draft, value, _| {
-            let number = whole_number(value).and_then(|text| SLOTS.read(&text)).ok_or(Wrong::Value)?;
+            let number =
+                integer_text(value).and_then(|text| SLOTS.read(&text)).ok_or(ValueError::NotAllowed)?;
             set(&mut draft.slots, number)
         },
     },
     BackendKey {
         key: "labels",
         default: "none",
-        help: "What the server is called besides.",
+        help: "Labels that jobs can require with `requires`.",
         allowed: "a list of names of 1 to 64 letters, digits, `.`, `_` or `-`",
         read: |draft, value, _| {
-            draft.labels = labels(value).ok_or(Wrong::Value)?;
+            draft.labels = labels(value).ok_or(ValueError::NotAllowed)?;
             Ok(())
         },
     },
     BackendKey {
         key: "bearer",
         default: "`COMFYUI_API_KEY`",
-        help: "Sent as `Authorization: Bearer …`.",
-        allowed: "a text without line breaks",
-        read: |draft, value, _| set(&mut draft.bearer, secrets::plain(text(value)?)?),
+        help: "The token that is sent as `Authorization: Bearer …`.",
+        allowed: secrets::TOKEN_ALLOWED,
+        read: |draft, value, _| set(&mut draft.bearer, secrets::parse_token(text(value)?)?),
     },
     BackendKey {
         key: "bearer_file",
         default: "none",
-        help: "A file to read `bearer` from; relative to the configuration file's directory.",
-        allowed: "the path of a readable file",
-        read: |draft, value, dir| set(&mut draft.bearer, secrets::plain(&secrets::file(dir, text(value)?)?)?),
+        help: "A file with the value of `bearer`. The path is relative to the directory of the configuration file.",
+        allowed: "the path of a readable file of at most 64 KiB",
+        read: |draft, value, dir| {
+            set(&mut draft.bearer, secrets::parse_token(&secrets::read_file(dir, text(value)?)?)?)
+        },
     },
     BackendKey {
         key: "cookies",
         default: "`COMFYUI_COOKIES`",
-        help: "Sent as the `Cookie` header.",
+        help: "The cookies that are sent in the `Cookie` header.",
         allowed: secrets::COOKIES_ALLOWED,
-        read: |draft, value, _| set(&mut draft.cookies, secrets::cookies(text(value)?)?),
+        read: |draft, value, _| set(&mut draft.cookies, secrets::parse_cookies(text(value)?)?),
     },
     BackendKey {
         key: "cookies_file",
         default: "none",
-        help: "A file to read `cookies` from; relative to the configuration file's directory.",
-        allowed: "the path of a readable file",
+        help: "A file with the value of `cookies`. The path is relative to the directory of the configuration file.",
+        allowed: "the path of a readable file of at most 64 KiB",
         read: |draft, value, dir| {
-            set(&mut draft.cookies, secrets::cookies(&secrets::file(dir, text(value)?)?)?)
+            set(&mut draft.cookies, secrets::parse_cookies(&secrets::read_file(dir, text(value)?)?)?)
         },
     },
     BackendKey {
         key: "headers",
         default: "none",
-        help: "Further headers for every request, as a table of names and values.",
-        allowed: "a table of header names and texts",
+        help: "Additional headers of every request.",
+        allowed: "a table of header names and string values",
         read: |draft, value, _| {
-            let table = value.as_table().ok_or(Wrong::Value)?;
+            let table = value.as_table().ok_or(ValueError::NotAllowed)?;
             for (name, value) in table {
-                let value = secrets::plain(text(value.get_ref())?)?;
+                let value = secrets::parse_token(text(value.get_ref())?)?;
                 draft.headers.push((name.get_ref().to_string(), value));
             }
             Ok(())
@@ -147,31 +151,40 @@ pub static BACKEND_KEYS: &[BackendKey] = &[
     BackendKey {
         key: "api_key",
         default: "`COMFYUI_API_KEY`",
-        help: "Given to ComfyUI's paid API nodes with each job.",
-        allowed: "a text without line breaks",
-        read: |draft, value, _| set(&mut draft.api_key, secrets::plain(text(value)?)?),
+        help: "The key that ComfyUI's paid API nodes get with each job.",
+        allowed: secrets::TOKEN_ALLOWED,
+        read: |draft, value, _| set(&mut draft.api_key, secrets::parse_token(text(value)?)?),
     },
     BackendKey {
         key: "api_key_file",
         default: "none",
-        help: "A file to read `api_key` from; relative to the configuration file's directory.",
-        allowed: "the path of a readable file",
+        help: "A file with the value of `api_key`. The path is relative to the directory of the configuration file.",
+        allowed: "the path of a readable file of at most 64 KiB",
         read: |draft, value, dir| {
-            set(&mut draft.api_key, secrets::plain(&secrets::file(dir, text(value)?)?)?)
+            set(&mut draft.api_key, secrets::parse_token(&secrets::read_file(dir, text(value)?)?)?)
         },
     },
 ];
 
-fn text<'a>(value: &'a DeValue<'_>) -> Result<&'a str, Wrong> {
-    value.as_str().ok_or(Wrong::Value)
+/// The string that `value` holds.
+fn text<'a>(value: &'a DeValue<'_>) -> Result<&'a str, ValueError> {
+    value.as_str().ok_or(ValueError::NotAllowed)
 }
 
-/// A key and its `_file` form set the same: only one of them may.
-fn set<T>(place: &mut Option<T>, value: T) -> Result<(), Wrong> {
+/// Sets a value once: a key and its `_file` form set the same value, so only one of them may be given.
+fn set<T>(place: &mut Option<T>, value: T) -> Result<(), ValueError> {
     if place.replace(value).is_some() {
-        return Err(Wrong::Because("is given twice, as itself and by its `_file`".to_owned()));
+        return Err(ValueError::Because(
+            "is given twice: remove either the key or its `_file` form".to_owned(),
+        ));
     }
     Ok(())
+}
+
+/// A whole number as decimal text; TOML also allows hexadecimal, octal and binary numbers.
+pub(super) fn integer_text(value: &DeValue<'_>) -> Option<String> {
+    let number = value.as_integer()?;
+    i64::from_str_radix(number.as_str(), number.radix()).ok().map(|number| number.to_string())
 }
 
 fn labels(value: &DeValue<'_>) -> Option<Vec<String>> {
@@ -182,107 +195,110 @@ fn labels(value: &DeValue<'_>) -> Option<Vec<String>> {
     labels.collect()
 }
 
-fn web_url(text: &str) -> Result<Url, Wrong> {
-    Url::parse(text.trim()).ok().filter(is_web).ok_or(Wrong::Value)
+fn http_url(text: &str) -> Result<Url, ValueError> {
+    Url::parse(text.trim()).ok().filter(is_http).ok_or(ValueError::NotAllowed)
 }
 
-/// The server that a `[[backends]]` table describes.
+/// Reads a `[[backends]]` table into `given`. `dir` is the directory of the configuration file; `source` turns a byte
+/// offset into a line.
 pub(super) fn from_table(
-    named: &mut Named,
+    given: &mut GivenBackend,
     table: &DeTable<'_>,
     dir: &Path,
-    source: impl Fn(usize) -> Source,
+    source: impl Fn(usize) -> ValueSource,
     errors: &mut Vec<ConfigError>,
 ) {
     for (key, value) in table {
         let source = source(key.span().start);
-        let (name, full) = (key.get_ref().as_ref(), format!("{}.{}", named.key, key.get_ref()));
+        let (name, full) = (key.get_ref().as_ref(), format!("{}.{}", given.key, key.get_ref()));
         let Some(known) = BACKEND_KEYS.iter().find(|known| known.key == name) else {
             let mut error = ConfigError::unknown(name, source, BACKEND_KEYS.iter().map(|known| known.key));
             error.key = full;
             errors.push(error);
             continue;
         };
-        if let Err(wrong) = (known.read)(&mut named.draft, value.get_ref(), dir) {
-            errors.push(ConfigError::new(full, source, wrong.problem(known.allowed)));
+        if let Err(error) = (known.read)(&mut given.draft, value.get_ref(), dir) {
+            errors.push(ConfigError::new(full, source, error.problem(known.allowed)));
         }
     }
-    let failed = |error: &ConfigError| error.key == format!("{}.url", named.key);
-    if named.draft.url.is_none() && !errors.iter().any(failed) {
-        let key = format!("{}.url", named.key);
-        errors.push(ConfigError::new(key, named.source.clone(), "is missing: each server needs its URL"));
+    let key = format!("{}.url", given.key);
+    let is_reported = errors.iter().any(|error| error.key == key);
+    if given.draft.url.is_none() && !is_reported {
+        errors.push(ConfigError::new(key, given.source.clone(), "is missing: each backend needs a URL"));
     }
 }
 
-/// The servers of `texts`, each a URL or `name=URL`.
+/// Reads the backends of `texts`, each a URL or `name=URL`. `key` is the key of errors.
 pub(super) fn from_texts<'a>(
     texts: impl IntoIterator<Item = &'a str>,
     key: &str,
-    source: &Source,
+    source: &ValueSource,
     errors: &mut Vec<ConfigError>,
-) -> Vec<Named> {
-    let mut servers = Vec::new();
+) -> Vec<GivenBackend> {
+    let mut backends = Vec::new();
     for (index, text) in texts.into_iter().enumerate() {
         let (name, address) = match text.split_once('=') {
             Some((name, address)) if !name.contains([':', '/']) => (Some(name.trim()), address),
             _ => (None, text),
         };
         let mut draft = BackendDraft::default();
-        match web_url(address) {
+        match http_url(address) {
             Ok(url) => draft.url = Some(url),
-            Err(_) => errors.push(ConfigError::new(key, source.clone(), bad_url(index, address))),
+            Err(_) => errors.push(ConfigError::new(key, source.clone(), url_problem(index, address))),
         }
         match name.map(BackendName::parse).transpose() {
             Ok(name) => draft.name = name,
             Err(error) => errors.push(ConfigError::new(key, source.clone(), error.to_string())),
         }
-        servers.push(Named { key: key.to_owned(), source: source.clone(), draft });
+        backends.push(GivenBackend { key: key.to_owned(), source: source.clone(), draft });
     }
-    servers
+    backends
 }
 
-/// Says which URL is wrong, but shows none that may hold a secret.
-fn bad_url(index: usize, address: &str) -> String {
-    let shown = harmless(address);
+/// The message for an invalid URL. It shows the URL unless that may contain a secret.
+fn url_problem(index: usize, address: &str) -> String {
+    let shown = redact(address);
     format!(
-        "the URL of server {} (`{shown}`) must be an http:// or https:// URL, such as http://127.0.0.1:8188, or `name=URL`",
+        "the URL of backend {} (`{shown}`) must begin with http:// or https://, such as http://127.0.0.1:8188 or name=http://127.0.0.1:8188",
         index + 1
     )
 }
 
-/// The servers as the pool takes them. Two of the same name or at the same address are errors.
-pub(super) fn finish(
-    servers: Vec<Named>,
-    common: &Common,
+/// Completes the backends with their default names and the `shared` credentials. Two backends with the same name or
+/// address are an error.
+pub(super) fn complete(
+    backends: Vec<GivenBackend>,
+    shared: &SharedCredentials,
     errors: &mut Vec<ConfigError>,
 ) -> Vec<BackendSettings> {
-    let mut done: Vec<BackendSettings> = Vec::with_capacity(servers.len());
-    for (index, Named { key, source, draft }) in servers.into_iter().enumerate() {
-        let Some(backend) = complete(draft, index, common) else { continue };
+    let mut completed: Vec<BackendSettings> = Vec::with_capacity(backends.len());
+    for (index, GivenBackend { key, source, draft }) in backends.into_iter().enumerate() {
+        let Some(backend) = complete_one(draft, index, shared) else { continue };
         let problem = match backend.endpoint.validate() {
             Err(error) => Some(error.reason),
-            Ok(()) => backend.fits_beside(&done).err().map(|clash| clash.to_string()),
+            Ok(()) => backend.fits_beside(&completed).err().map(|clash| clash.to_string()),
         };
         errors.extend(problem.map(|problem| ConfigError::new(key, source, problem)));
-        done.push(backend);
+        completed.push(backend);
     }
-    done
+    completed
 }
 
-fn complete(draft: BackendDraft, index: usize, common: &Common) -> Option<BackendSettings> {
+/// `None` if the URL is missing; that error is reported already.
+fn complete_one(draft: BackendDraft, index: usize, shared: &SharedCredentials) -> Option<BackendSettings> {
     let name = match draft.name {
         Some(name) => name,
         None => BackendName::parse(&format!("gpu-{}", index + 1)).ok()?,
     };
     let url = draft.url?;
-    let sends = |header: &str| draft.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(header));
+    let sets_header = |header: &str| draft.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(header));
     let has_user = !url.username().is_empty() || url.password().is_some();
-    let shared_bearer = common.api_key.clone().filter(|_| !has_user && !sends("authorization"));
-    let shared_cookies = common.cookies.clone().filter(|_| !sends("cookie"));
+    let shared_bearer = shared.api_key.clone().filter(|_| !has_user && !sets_header("authorization"));
+    let shared_cookies = shared.cookies.clone().filter(|_| !sets_header("cookie"));
     let mut endpoint = ComfyEndpoint::new(url);
     endpoint.bearer = draft.bearer.or(shared_bearer);
     endpoint.cookies = draft.cookies.or(shared_cookies);
-    endpoint.api_key = draft.api_key.or_else(|| common.api_key.clone());
+    endpoint.api_key = draft.api_key.or_else(|| shared.api_key.clone());
     endpoint.headers = draft.headers;
     Some(BackendSettings {
         name,

@@ -1,4 +1,4 @@
-//! The flags of the configuration, made from the table of settings. It must not know of subcommands.
+//! The command-line flags of the configuration, derived from the table of settings.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,60 +7,63 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_pars
 use secrecy::{ExposeSecret, SecretString};
 
 use super::backends;
-use super::error::{ConfigError, Source};
-use super::settings::SETTINGS;
-use super::{Given, Layer, Setting};
+use super::error::{ConfigError, ValueSource};
+use super::layer::{ConfigLayer, GivenValue};
+use super::settings::{SETTINGS, SettingSpec};
 
 const BACKEND: &str = "backend";
 const CONFIG: &str = "config";
 
-/// What was given on the command line, not yet read.
+/// The configuration flags of a command line, not yet validated.
 #[derive(Clone, Default)]
-pub struct Flags {
+pub struct ConfigFlags {
     /// The path of the configuration file.
     pub config: Option<PathBuf>,
-    values: Vec<(&'static Setting, String)>,
-    /// URLs may hold passwords.
+    values: Vec<(&'static SettingSpec, String)>,
+    /// Secret, because URLs may contain passwords.
     backends: Vec<SecretString>,
 }
 
-impl Flags {
-    /// These flags and those that came `after` them, which outweigh; servers are added.
+impl ConfigFlags {
+    /// Merges these flags with later ones. Later values override earlier ones; backends add up.
     #[must_use]
-    pub fn then(mut self, after: Self) -> Self {
-        self.config = after.config.or(self.config);
-        let given = |key: &str| after.values.iter().any(|(setting, _)| setting.key == key);
-        self.values.retain(|(setting, _)| !given(setting.key));
-        self.values.extend(after.values);
-        self.backends.extend(after.backends);
+    pub fn merge(mut self, later: Self) -> Self {
+        self.config = later.config.or(self.config);
+        let is_given = |key: &str| later.values.iter().any(|(spec, _)| spec.key == key);
+        self.values.retain(|(spec, _)| !is_given(spec.key));
+        self.values.extend(later.values);
+        self.backends.extend(later.backends);
         self
     }
 
-    /// The names of the flags that were given, with their dashes.
+    /// The names of the given flags, with their dashes.
     pub fn names(&self) -> impl Iterator<Item = String> {
         let config = self.config.as_ref().map(|_| format!("--{CONFIG}"));
         let backend = self.backends.first().map(|_| format!("--{BACKEND}"));
-        let settings = self.values.iter().map(|(setting, _)| setting.flag());
+        let settings = self.values.iter().map(|(spec, _)| spec.flag());
         config.into_iter().chain(backend).chain(settings)
     }
 
-    pub(super) fn layer(&self, errors: &mut Vec<ConfigError>) -> Layer {
-        let values = self.values.iter().map(|(setting, text)| Given {
-            setting,
+    pub(super) fn layer(&self, errors: &mut Vec<ConfigError>) -> ConfigLayer {
+        let values = self.values.iter().map(|(spec, text)| GivenValue {
+            spec,
             text: text.clone(),
-            source: Source::Flag(setting.flag()),
+            source: ValueSource::Flag(spec.flag()),
         });
-        let source = Source::Flag(format!("--{BACKEND}"));
+        let source = ValueSource::Flag(format!("--{BACKEND}"));
         let urls = self.backends.iter().map(ExposeSecret::expose_secret);
-        let servers = backends::from_texts(urls, BACKEND, &source, errors);
-        Layer { values: values.collect(), backends: Some(servers).filter(|servers| !servers.is_empty()) }
+        let backends = backends::from_texts(urls, BACKEND, &source, errors);
+        ConfigLayer {
+            values: values.collect(),
+            backends: Some(backends).filter(|backends| !backends.is_empty()),
+        }
     }
 }
 
-impl fmt::Debug for Flags {
+impl fmt::Debug for ConfigFlags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let values: Vec<_> = self.values.iter().map(|(setting, text)| (setting.key, text)).collect();
-        f.debug_struct("Flags")
+        let values: Vec<_> = self.values.iter().map(|(spec, text)| (spec.key, text)).collect();
+        f.debug_struct("ConfigFlags")
             .field(CONFIG, &self.config)
             .field("values", &values)
             .field("backends", &self.backends)
@@ -68,16 +71,16 @@ impl fmt::Debug for Flags {
     }
 }
 
-impl Args for Flags {
+impl Args for ConfigFlags {
     fn augment_args(command: Command) -> Command {
         let config = Arg::new(CONFIG)
             .long(CONFIG)
             .value_name("FILE")
             .value_parser(value_parser!(PathBuf))
-            .help("The configuration file, in TOML [env: COMFY_GATEWAY_CONFIG]");
+            .help("The configuration file, in TOML. [env: COMFY_GATEWAY_CONFIG]");
         let backend =
             Arg::new(BACKEND).long(BACKEND).value_name("[NAME=]URL").action(ArgAction::Append).help(
-                "A ComfyUI server; may be repeated [env: COMFYUI_BASE_URL] [default: http://127.0.0.1:8188]",
+                "The URL of a ComfyUI backend. May be repeated. [env: COMFYUI_BASE_URL] [default: http://127.0.0.1:8188]",
             );
         command.args([config, backend]).args(SETTINGS.iter().map(argument))
     }
@@ -87,24 +90,23 @@ impl Args for Flags {
     }
 }
 
-fn argument(setting: &'static Setting) -> Arg {
-    let mut help = format!("{} [env: {}]", setting.help().trim_end_matches('.'), setting.env());
-    if !setting.default.is_empty() {
-        help = format!("{help} [default: {}]", setting.default);
+fn argument(spec: &'static SettingSpec) -> Arg {
+    let mut help = format!("{} [env: {}]", spec.help(), spec.env());
+    if !spec.default.is_empty() {
+        help = format!("{help} [default: {}]", spec.default);
     }
-    Arg::new(setting.key)
-        .long(setting.flag().trim_start_matches('-').to_owned())
-        .value_name(setting.placeholder())
+    Arg::new(spec.key)
+        .long(spec.flag().trim_start_matches('-').to_owned())
+        .value_name(spec.placeholder())
         .allow_hyphen_values(true)
-        .long_help(format!("{help}\nMust be {}.", setting.allowed()))
+        .long_help(format!("{help}\nMust be {}.", spec.allowed()))
         .help(help)
 }
 
-impl FromArgMatches for Flags {
+impl FromArgMatches for ConfigFlags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let value = |setting: &'static Setting| {
-            matches.get_one::<String>(setting.key).map(|text| (setting, text.clone()))
-        };
+        let value =
+            |spec: &'static SettingSpec| matches.get_one::<String>(spec.key).map(|text| (spec, text.clone()));
         let backends = matches.get_many::<String>(BACKEND).unwrap_or_default();
         Ok(Self {
             config: matches.get_one::<PathBuf>(CONFIG).cloned(),

@@ -1,4 +1,4 @@
-//! Kinds of values: how each is read from text, and what is allowed, in words. It must not know of settings.
+//! The kinds of setting values: each parses text and describes the allowed values for error messages and documentation.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,25 +12,25 @@ use url::Url;
 
 use crate::fetch::AllowList;
 
-/// A kind of value.
-pub(super) trait Kind {
-    /// What the text becomes.
+/// One kind of setting value.
+pub(super) trait ValueKind {
+    /// The parsed type.
     type Value;
 
-    /// What stands for the value in the command line's help.
+    /// The placeholder of the value in `--help`.
     fn placeholder(&self) -> &'static str;
 
-    /// The value; `None` if the text is not one.
+    /// Parses `text`; `None` if it is not an allowed value.
     fn read(&self, text: &str) -> Option<Self::Value>;
 
-    /// Ends the sentence "must be …".
+    /// The allowed values, as the end of the sentence "must be …".
     fn allowed(&self) -> String;
 }
 
-/// Those of `candidates` that `kind` takes, as the end of a sentence.
-fn examples(kind: &impl Kind, candidates: &[&str]) -> String {
-    let taken: Vec<_> = candidates.iter().copied().filter(|text| kind.read(text).is_some()).collect();
-    match taken.split_last() {
+/// The `candidates` that `kind` allows, as a clause that begins with ", such as".
+fn examples(kind: &impl ValueKind, candidates: &[&str]) -> String {
+    let allowed: Vec<_> = candidates.iter().copied().filter(|text| kind.read(text).is_some()).collect();
+    match allowed.split_last() {
         Some((last, [])) => format!(", such as {last}"),
         Some((last, others)) => format!(", such as {} or {last}", others.join(", ")),
         None => String::new(),
@@ -38,9 +38,9 @@ fn examples(kind: &impl Kind, candidates: &[&str]) -> String {
 }
 
 /// An IP address and a port.
-pub(super) struct Address;
+pub(super) struct SocketAddressKind;
 
-impl Kind for Address {
+impl ValueKind for SocketAddressKind {
     type Value = SocketAddr;
 
     fn placeholder(&self) -> &'static str {
@@ -57,9 +57,9 @@ impl Kind for Address {
 }
 
 /// `true` or `false`.
-pub(super) struct Switch;
+pub(super) struct BooleanKind;
 
-impl Kind for Switch {
+impl ValueKind for BooleanKind {
     type Value = bool;
 
     fn placeholder(&self) -> &'static str {
@@ -75,10 +75,10 @@ impl Kind for Switch {
     }
 }
 
-/// An address of the web, or nothing.
-pub(super) struct WebAddress;
+/// The base URL of links to the gateway, or empty. A user, query or fragment cannot be part of such links.
+pub(super) struct PublicUrlKind;
 
-impl Kind for WebAddress {
+impl ValueKind for PublicUrlKind {
     type Value = Option<Url>;
 
     fn placeholder(&self) -> &'static str {
@@ -89,7 +89,7 @@ impl Kind for WebAddress {
         if text.is_empty() {
             return Some(None);
         }
-        let url = Url::parse(text).ok().filter(is_web)?;
+        let url = Url::parse(text).ok().filter(is_http)?;
         let plain = url.username().is_empty()
             && url.password().is_none()
             && url.query().is_none()
@@ -98,18 +98,19 @@ impl Kind for WebAddress {
     }
 
     fn allowed(&self) -> String {
-        "an absolute http:// or https:// URL without user, query and fragment, or empty".to_owned()
+        "an absolute http:// or https:// URL without user, query or fragment, or empty".to_owned()
     }
 }
 
-pub(super) fn is_web(url: &Url) -> bool {
+/// Whether the URL is an absolute `http` or `https` URL with a host.
+pub(super) fn is_http(url: &Url) -> bool {
     matches!(url.scheme(), "http" | "https") && url.has_host()
 }
 
-/// Hosts and networks, or none.
-pub(super) struct HostsAndNetworks;
+/// The hosts and networks that fetches may reach; empty allows the public internet only.
+pub(super) struct AllowListKind;
 
-impl Kind for HostsAndNetworks {
+impl ValueKind for AllowListKind {
     type Value = AllowList;
 
     fn placeholder(&self) -> &'static str {
@@ -121,38 +122,38 @@ impl Kind for HostsAndNetworks {
     }
 
     fn allowed(&self) -> String {
-        "a list, separated by commas, of names, addresses (both also with a port), networks and `*.` before a \
-         name, such as media.corp:8080, *.lan, 10.1.0.0/16"
+        "a comma-separated list of host names, `*.` wildcards, IP addresses and networks, with a port where only that \
+         port is allowed, such as media.corp:8080, *.lan, 10.1.0.0/16"
             .to_owned()
     }
 }
 
-/// A directory that can be read now, or none.
-pub(super) struct ReadableDirectoryOrNone;
+/// A directory that is readable at the start, or empty.
+pub(super) struct OptionalDirectoryKind;
 
-impl Kind for ReadableDirectoryOrNone {
+impl ValueKind for OptionalDirectoryKind {
     type Value = Option<PathBuf>;
 
     fn placeholder(&self) -> &'static str {
-        Directory.placeholder()
+        DirectoryKind.placeholder()
     }
 
     fn read(&self, text: &str) -> Option<Option<PathBuf>> {
         if text.is_empty() {
             return Some(None);
         }
-        Directory.read(text).filter(|path| std::fs::read_dir(path).is_ok()).map(Some)
+        DirectoryKind.read(text).filter(|path| std::fs::read_dir(path).is_ok()).map(Some)
     }
 
     fn allowed(&self) -> String {
-        "the path of a directory that exists and can be read, or nothing".to_owned()
+        "the path of a directory that exists and is readable, or empty".to_owned()
     }
 }
 
-/// A directory.
-pub(super) struct Directory;
+/// The path of a directory, which may not exist yet.
+pub(super) struct DirectoryKind;
 
-impl Kind for Directory {
+impl ValueKind for DirectoryKind {
     type Value = PathBuf;
 
     fn placeholder(&self) -> &'static str {
@@ -168,10 +169,10 @@ impl Kind for Directory {
     }
 }
 
-/// A whole number from the first to the last, both included.
-pub(super) struct Whole<T>(pub T, pub T);
+/// A whole number from the minimum to the maximum, both included.
+pub(super) struct IntegerKind<T>(pub T, pub T);
 
-impl<T: std::str::FromStr + PartialOrd + std::fmt::Display> Kind for Whole<T> {
+impl<T: std::str::FromStr + PartialOrd + std::fmt::Display> ValueKind for IntegerKind<T> {
     type Value = T;
 
     fn placeholder(&self) -> &'static str {
@@ -187,10 +188,10 @@ impl<T: std::str::FromStr + PartialOrd + std::fmt::Display> Kind for Whole<T> {
     }
 }
 
-/// A size in bytes, from the first to the last, both included.
-pub(super) struct Size(pub usize, pub usize);
+/// A size from the minimum to the maximum in bytes, both included. Text without a unit counts bytes.
+pub(super) struct ByteSizeKind(pub usize, pub usize);
 
-impl Kind for Size {
+impl ValueKind for ByteSizeKind {
     type Value = usize;
 
     fn placeholder(&self) -> &'static str {
@@ -203,42 +204,42 @@ impl Kind for Size {
     }
 
     fn allowed(&self) -> String {
-        let shown = |bytes: usize| ByteSize(bytes as u64).display().iec().to_string();
+        let format = |bytes: usize| ByteSize(bytes as u64).display().iec().to_string();
         let examples = examples(self, &["65536", "10MB", "64MiB", "2GiB"]);
-        format!("a size from {} to {}{examples}", shown(self.0), shown(self.1))
+        format!("a size from {} to {}{examples}", format(self.0), format(self.1))
     }
 }
 
-/// A time from the first to the last, both included.
-pub(super) struct Time(pub Duration, pub Duration);
+/// A duration from the minimum to the maximum, both included. Text needs a unit; a day has 24 hours.
+pub(super) struct DurationKind(pub Duration, pub Duration);
 
-impl Kind for Time {
+impl ValueKind for DurationKind {
     type Value = Duration;
 
     fn placeholder(&self) -> &'static str {
-        "TIME"
+        "DURATION"
     }
 
     fn read(&self, text: &str) -> Option<Duration> {
         let span: Span = text.parse().ok()?;
-        let time = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
-        Duration::try_from(time).ok().filter(|time| (self.0..=self.1).contains(time))
+        let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
+        Duration::try_from(duration).ok().filter(|duration| (self.0..=self.1).contains(duration))
     }
 
     fn allowed(&self) -> String {
         let examples = examples(self, &["500ms", "30s", "10m", "1h30m", "7d"]);
-        format!("a time from {} to {}{examples}", show(self.0), show(self.1))
+        format!("a duration from {} to {}{examples}", format_duration(self.0), format_duration(self.1))
     }
 }
 
-/// A time, or `forever`.
-pub(super) struct TimeOrForever(pub Time);
+/// A duration, or `forever`, which parses to `None`.
+pub(super) struct RetentionKind(pub DurationKind);
 
-impl Kind for TimeOrForever {
+impl ValueKind for RetentionKind {
     type Value = Option<Duration>;
 
     fn placeholder(&self) -> &'static str {
-        "TIME"
+        "DURATION"
     }
 
     fn read(&self, text: &str) -> Option<Option<Duration>> {
@@ -250,9 +251,9 @@ impl Kind for TimeOrForever {
     }
 }
 
-/// A time in its largest unit that gives a whole number.
-pub(super) fn show(time: Duration) -> String {
-    let millis = time.as_millis();
+/// Formats a duration in the largest unit that gives a whole number, such as `90s`.
+fn format_duration(duration: Duration) -> String {
+    let millis = duration.as_millis();
     let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
     let (unit, name) = units
         .into_iter()
@@ -261,10 +262,10 @@ pub(super) fn show(time: Duration) -> String {
     format!("{}{name}", millis / unit)
 }
 
-/// What is logged.
-pub(super) struct LogFilter;
+/// The log filter.
+pub(super) struct LogFilterKind;
 
-impl Kind for LogFilter {
+impl ValueKind for LogFilterKind {
     type Value = String;
 
     fn placeholder(&self) -> &'static str {
@@ -273,35 +274,35 @@ impl Kind for LogFilter {
 
     fn read(&self, text: &str) -> Option<String> {
         let parsed = EnvFilter::try_new(text).is_ok();
-        (parsed && text.split(',').all(names_a_level)).then(|| text.to_owned())
+        (parsed && text.split(',').all(has_level)).then(|| text.to_owned())
     }
 
     fn allowed(&self) -> String {
-        "a level (error, warn, info, debug, trace, off), or levels by module such as info,comfy_gateway=debug"
+        "a level (error, warn, info, debug, trace, off), or a list of levels by module, such as info,comfy_gateway=debug"
             .to_owned()
     }
 }
 
-/// Whether a part of a filter is a level or gives one to a module. The filter's parser takes any other word for a
-/// module of which everything is logged, so that a misspelt level silences all the others.
-fn names_a_level(directive: &str) -> bool {
+/// Whether one directive of a filter is a level or ends with one. The parser of `tracing` reads any other word as a
+/// module whose lines are all logged, so a misspelt level would switch off every other module.
+fn has_level(directive: &str) -> bool {
     let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level);
     level.trim().parse::<LevelFilter>().is_ok() && !level.trim().is_empty()
 }
 
-/// The form of log lines.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// One line of text per event, for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line, for log collectors.
     Json,
 }
 
 /// A [`LogFormat`].
-pub(super) struct LogForm;
+pub(super) struct LogFormatKind;
 
-impl Kind for LogForm {
+impl ValueKind for LogFormatKind {
     type Value = LogFormat;
 
     fn placeholder(&self) -> &'static str {
@@ -326,8 +327,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_have_units_and_bounds() {
-        let kind = Time(Duration::from_millis(100), Duration::from_hours(7 * 24));
+    fn durations_have_units_and_bounds() {
+        let kind = DurationKind(Duration::from_millis(100), Duration::from_hours(7 * 24));
         for (text, millis) in
             [("100ms", 100), ("30s", 30_000), ("10m", 600_000), ("1h30m", 5_400_000), ("7d", 604_800_000)]
         {
@@ -336,19 +337,20 @@ mod tests {
         for text in ["", "30", "99ms", "8d", "-5s", "1mo", "1y", "soon", "1e9999d"] {
             assert_eq!(kind.read(text), None, "{text}");
         }
-        assert!(kind.allowed().starts_with("a time from 100ms to 7d"));
-        assert_eq!(TimeOrForever(kind).read("forever"), Some(None));
+        assert!(kind.allowed().starts_with("a duration from 100ms to 7d"));
+        assert_eq!(RetentionKind(kind).read("forever"), Some(None));
     }
 
     #[test]
-    fn times_are_shown_in_their_largest_whole_unit() {
-        let shown = [0, 1, 1_500, 90_000, 3_600_000, 86_400_000].map(|ms| show(Duration::from_millis(ms)));
-        assert_eq!(shown, ["0s", "1ms", "1500ms", "90s", "1h", "1d"]);
+    fn durations_are_formatted_in_their_largest_whole_unit() {
+        let formatted =
+            [0, 1, 1_500, 90_000, 3_600_000, 86_400_000].map(|ms| format_duration(Duration::from_millis(ms)));
+        assert_eq!(formatted, ["0s", "1ms", "1500ms", "90s", "1h", "1d"]);
     }
 
     #[test]
     fn sizes_have_units_and_bounds() {
-        let kind = Size(1 << 10, 1 << 30);
+        let kind = ByteSizeKind(1 << 10, 1 << 30);
         for (text, bytes) in [("64MiB", 64 << 20), ("10MB", 10_000_000), ("65536", 65_536), ("1 KiB", 1024)] {
             assert_eq!(kind.read(text), Some(bytes), "{text}");
         }
@@ -359,7 +361,7 @@ mod tests {
 
     #[test]
     fn numbers_have_bounds() {
-        let kind = Whole(1u32, 100);
+        let kind = IntegerKind(1u32, 100);
         assert_eq!(kind.read("100"), Some(100));
         for text in ["0", "101", "-1", "1.5", "", "99999999999999999999"] {
             assert_eq!(kind.read(text), None, "{text}");
@@ -367,13 +369,13 @@ mod tests {
     }
 
     #[test]
-    fn a_public_address_is_absolute_and_plain() {
-        assert_eq!(WebAddress.read(""), Some(None));
-        assert!(WebAddress.read("https://gw.example/base/").is_some());
+    fn a_public_url_is_absolute_and_has_no_user_query_or_fragment() {
+        assert_eq!(PublicUrlKind.read(""), Some(None));
+        assert!(PublicUrlKind.read("https://gw.example/base/").is_some());
         for text in
             ["gw.example", "localhost:80", "ftp://h/", "/x", "http://u@h/", "http://h/?q", "http://h/#f"]
         {
-            assert_eq!(WebAddress.read(text), None, "{text}");
+            assert_eq!(PublicUrlKind.read(text), None, "{text}");
         }
     }
 
@@ -382,16 +384,18 @@ mod tests {
         for text in
             ["off", "WARN", "info,comfy_gateway::store=trace", "sqlx=off", "info,[attempt{attempt=1}]=debug"]
         {
-            assert_eq!(LogFilter.read(text).as_deref(), Some(text));
+            assert_eq!(LogFilterKind.read(text).as_deref(), Some(text));
         }
         for text in
             ["", " ", "inof", "info,comfy_gateway", "comfy_gateway=", "a=b=c", "info,comfy=loud", "info,,"]
         {
-            assert_eq!(LogFilter.read(text), None, "{text}");
+            assert_eq!(LogFilterKind.read(text), None, "{text}");
         }
-        assert_eq!(LogForm.read("json"), Some(LogFormat::Json));
-        assert_eq!(LogForm.read("JSON"), None);
-        assert!(Address.read("localhost:80").is_none() && Address.read("[::1]:0").is_some());
-        assert!(Directory.read("").is_none() && Directory.read("a\0b").is_none());
+        assert_eq!(LogFormatKind.read("json"), Some(LogFormat::Json));
+        assert_eq!(LogFormatKind.read("JSON"), None);
+        assert!(
+            SocketAddressKind.read("localhost:80").is_none() && SocketAddressKind.read("[::1]:0").is_some()
+        );
+        assert!(DirectoryKind.read("").is_none() && DirectoryKind.read("a\0b").is_none());
     }
 }

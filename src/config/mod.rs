@@ -1,194 +1,28 @@
-//! One typed configuration from a file, the environment and flags, each outweighing the ones before.
-//! It must not read the process's environment or arguments itself, nor connect to anything.
+//! The configuration: one typed value, merged from defaults, a TOML file, the environment and command-line flags.
 //!
-//! Every value given anywhere is checked, also one that a weightier source replaces, and all faults are told at
-//! once.
+//! Later sources override earlier ones. Every value of every source is validated, including overridden ones, and all
+//! errors are reported together. Callers pass the environment and the flags in, so that tests control both.
 
 mod backends;
+mod display;
 mod environment;
 mod error;
 mod file;
 mod flags;
+mod gateway;
 mod kinds;
+mod layer;
+mod reference;
 mod secrets;
 mod settings;
-mod show;
 #[cfg(test)]
 mod tests;
 
-use std::ffi::OsString;
-
 pub use backends::{BACKEND_KEYS, BackendKey};
-pub use environment::OTHER_NAMES;
-pub use error::{ConfigError, ConfigErrors, Source};
-pub use flags::Flags;
+pub use environment::OTHER_VARIABLES;
+pub use error::{ConfigError, ConfigErrors, ValueSource};
+pub use flags::ConfigFlags;
+pub use gateway::GatewayConfig;
 pub use kinds::LogFormat;
-pub use settings::{SETTINGS, Setting, Settings};
-pub use show::reference;
-
-use self::backends::Named;
-use self::settings::Draft;
-use crate::domain::retry::RetryPolicy;
-use crate::fetch;
-use crate::pool::BackendSettings;
-use crate::scheduler::{self, dispatch};
-
-/// The configuration, valid as a whole. Its `Debug` form shows no secret.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// Every setting but the servers.
-    pub settings: Settings,
-    /// The ComfyUI servers; never empty, each name only once.
-    pub backends: Vec<BackendSettings>,
-    effective: Vec<Given>,
-    backends_from: Source,
-}
-
-/// A setting's text and where it was given.
-#[derive(Debug, Clone)]
-struct Given {
-    setting: &'static Setting,
-    text: String,
-    source: Source,
-}
-
-/// All that one source gives.
-#[derive(Debug, Default)]
-struct Layer {
-    values: Vec<Given>,
-    backends: Option<Vec<Named>>,
-}
-
-impl Config {
-    /// The configuration that `flags`, the `environment` and the file either of them names make together.
-    ///
-    /// # Errors
-    /// Everything that is wrong, in every source.
-    pub fn load(
-        flags: &Flags,
-        environment: impl IntoIterator<Item = (OsString, OsString)>,
-    ) -> Result<Self, ConfigErrors> {
-        let mut errors = Vec::new();
-        let environment = environment::read(environment, &mut errors);
-        let path = flags.config.as_ref().or(environment.config.as_ref());
-        let file = path.map(|path| file::read(path, &mut errors)).unwrap_or_default();
-        let layers = [defaults(&mut errors), file, environment.layer, flags.layer(&mut errors)];
-
-        let mut draft = Draft::default();
-        let mut effective: Vec<Given> = Vec::with_capacity(SETTINGS.len());
-        let mut servers = Vec::new();
-        for layer in layers {
-            for given in layer.values {
-                if !given.setting.read(&mut draft, &given.text) {
-                    errors.push(given.refused());
-                }
-                effective.retain(|lighter| lighter.setting.key != given.setting.key);
-                effective.push(given);
-            }
-            servers = layer.backends.unwrap_or(servers);
-        }
-        let backends_from = servers.first().map_or(Source::Default, |first| first.source.clone().whole());
-        let backends = backends::finish(servers, &environment.common, &mut errors);
-        let settings = draft.finish();
-        if let Some(settings) = &settings {
-            errors.extend(contradictions(settings, &effective));
-        }
-        match settings {
-            Some(settings) if errors.is_empty() => Ok(Self { settings, backends, effective, backends_from }),
-            _ => Err(ConfigErrors(errors)),
-        }
-    }
-
-    /// Whether the setting of that key was given anywhere, rather than left at its default.
-    #[must_use]
-    pub fn is_given(&self, key: &str) -> bool {
-        self.effective.iter().any(|given| given.setting.key == key && given.source != Source::Default)
-    }
-
-    /// The keys of the settings, servers aside, whose values are not those of `other`.
-    #[must_use]
-    pub fn differs_in(&self, other: &Self) -> Vec<&'static str> {
-        let text = |config: &Self, key: &str| {
-            let given = config.effective.iter().find(|given| given.setting.key == key);
-            given.map(|given| given.text.clone())
-        };
-        SETTINGS.iter().map(|setting| setting.key).filter(|key| text(self, key) != text(other, key)).collect()
-    }
-
-    /// Takes over the servers of `fresh`, and the texts of those settings whose keys are `chosen`.
-    pub fn take_over(&mut self, fresh: Self, chosen: impl Fn(&&'static str) -> bool) {
-        self.backends = fresh.backends;
-        self.effective.retain(|given| !chosen(&given.setting.key));
-        self.effective.extend(fresh.effective.into_iter().filter(|given| chosen(&given.setting.key)));
-    }
-
-    /// What may be fetched from URLs.
-    #[must_use]
-    pub fn inputs(&self) -> fetch::FetchSettings {
-        let settings = &self.settings;
-        let limits = fetch::FetchLimits {
-            bytes: settings.fetch_max_bytes as u64,
-            total: settings.fetch_timeout,
-            ..fetch::FetchLimits::default()
-        };
-        fetch::FetchSettings { allow: settings.fetch_allow.clone(), limits }
-    }
-
-    /// How the scheduler behaves.
-    #[must_use]
-    pub fn scheduler(&self) -> scheduler::SchedulerSettings {
-        let settings = &self.settings;
-        scheduler::SchedulerSettings {
-            retry: RetryPolicy { max_attempts: settings.max_attempts, ..RetryPolicy::default() },
-            poll: settings.poll_interval,
-            lost_after: settings.lost_after,
-            stall: settings.stall_timeout,
-            dispatch: dispatch::DispatchSettings { patience: settings.affinity_wait },
-            retention: settings.retention,
-            inputs: self.inputs().limits,
-            max_output_file: settings.max_output_file as u64,
-            ..scheduler::SchedulerSettings::default()
-        }
-    }
-}
-
-impl Given {
-    fn refused(&self) -> ConfigError {
-        let problem = format!("must be {}, not `{}`", self.setting.allowed(), error::harmless(&self.text));
-        ConfigError::new(self.setting.key, self.source.clone(), problem)
-    }
-}
-
-impl Source {
-    /// The file as a whole instead of one of its lines.
-    fn whole(self) -> Self {
-        match self {
-            Self::File { path, .. } => Self::File { path, line: None },
-            other => other,
-        }
-    }
-}
-
-fn defaults(errors: &mut Vec<ConfigError>) -> Layer {
-    let values = SETTINGS.iter().map(|setting| Given {
-        setting,
-        text: setting.default.to_owned(),
-        source: Source::Default,
-    });
-    let server = backends::from_texts([backends::DEFAULT_URL], file::BACKENDS, &Source::Default, errors);
-    Layer { values: values.collect(), backends: Some(server) }
-}
-
-/// Settings that are each allowed but not together.
-fn contradictions(settings: &Settings, effective: &[Given]) -> Option<ConfigError> {
-    if settings.default_timeout <= settings.max_timeout {
-        return None;
-    }
-    let of = |key: &str| effective.iter().find(|given| given.setting.key == key);
-    let (least, most) = (of("default_timeout")?, of("max_timeout")?);
-    let problem = format!(
-        "must not be longer than max_timeout, but is `{}`; max_timeout is `{}` ({})",
-        least.text, most.text, most.source
-    );
-    Some(ConfigError::new(least.setting.key, least.source.clone(), problem))
-}
+pub use reference::markdown_reference;
+pub use settings::{GatewaySettings, SETTINGS, SettingSpec};

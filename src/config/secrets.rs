@@ -1,90 +1,94 @@
-//! Credentials: how each is read and checked without ever showing it.
+//! Parsers for credentials. No error message shows the value.
 
 use std::path::Path;
 
 use secrecy::SecretString;
 use serde_json::Value;
 
-/// What cookies may be.
+/// The allowed form of a bearer token or an API key.
+pub(super) const TOKEN_ALLOWED: &str = "one non-empty line of text";
+
+/// The allowed form of cookies.
 pub(super) const COOKIES_ALLOWED: &str =
-    "`name=value; name=value` or a JSON object of names and values (a URL or a file is not read)";
+    "`name=value; name=value` or a JSON object of names and values (not a URL or a file path)";
 
-/// The largest file a secret is read from, in bytes.
-const LARGEST: usize = 64 << 10;
+/// The largest secret file that is read, in bytes.
+const MAX_FILE_BYTES: usize = 64 << 10;
 
-/// Why a value is refused.
+/// Why a value is invalid.
 #[derive(Debug)]
-pub(super) enum Wrong {
-    /// It is not what the table allows.
-    Value,
-    /// For a reason of its own.
+pub(super) enum ValueError {
+    /// The value does not have the form that the key allows.
+    NotAllowed,
+    /// Another reason, as the end of the error message.
     Because(String),
 }
 
-impl Wrong {
-    /// The sentence for people; `allowed` is the table's.
+impl ValueError {
+    /// The text of the error message. `allowed` describes the form that the key allows.
     pub fn problem(self, allowed: &str) -> String {
         match self {
-            Self::Value => format!("must be {allowed}"),
+            Self::NotAllowed => format!("must be {allowed}"),
             Self::Because(reason) => reason,
         }
     }
 }
 
-/// A text that a header can carry.
-pub(super) fn plain(text: &str) -> Result<SecretString, Wrong> {
+/// Parses a token: trims it and rejects control characters, because it becomes part of an HTTP header.
+pub(super) fn parse_token(text: &str) -> Result<SecretString, ValueError> {
     let text = text.trim();
     if text.is_empty() || text.chars().any(char::is_control) {
-        return Err(Wrong::Value);
+        return Err(ValueError::NotAllowed);
     }
     Ok(text.into())
 }
 
-/// The text of a secret's file; `path` is relative to `dir`.
-pub(super) fn file(dir: &Path, path: &str) -> Result<String, Wrong> {
+/// Reads a secret from a file of at most 64 KiB; `path` is relative to `dir`.
+pub(super) fn read_file(dir: &Path, path: &str) -> Result<String, ValueError> {
     let path = dir.join(path);
-    let refuse = |reason: String| Wrong::Because(format!("{} cannot be used: {reason}", path.display()));
-    let text = std::fs::read_to_string(&path).map_err(|error| refuse(error.to_string()))?;
+    let error = |reason: String| ValueError::Because(format!("cannot use {}: {reason}", path.display()));
+    let text = std::fs::read_to_string(&path).map_err(|cause| error(cause.to_string()))?;
     match text.len() {
-        0 => Err(refuse("it is empty".to_owned())),
-        1..=LARGEST => Ok(text),
-        _ => Err(refuse(format!("it is larger than {LARGEST} bytes"))),
+        0 => Err(error("the file is empty".to_owned())),
+        1..=MAX_FILE_BYTES => Ok(text),
+        _ => Err(error(format!("the file is larger than {MAX_FILE_BYTES} bytes"))),
     }
 }
 
-/// Cookies in the form of the `Cookie` header.
-pub(super) fn cookies(text: &str) -> Result<SecretString, Wrong> {
+/// Parses cookies and returns them in the form of the `Cookie` header.
+pub(super) fn parse_cookies(text: &str) -> Result<SecretString, ValueError> {
     let text = text.trim();
-    let pairs = if text.starts_with('{') { from_json(text) } else { from_header(text) };
-    let pairs = pairs.filter(|pairs| !pairs.is_empty()).ok_or(Wrong::Value)?;
+    let pairs = if text.starts_with('{') { pairs_of_json(text) } else { pairs_of_header(text) };
+    let pairs = pairs.filter(|pairs| !pairs.is_empty()).ok_or(ValueError::NotAllowed)?;
     Ok(pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ").into())
 }
 
-fn from_header(text: &str) -> Option<Vec<(String, String)>> {
+fn pairs_of_header(text: &str) -> Option<Vec<(String, String)>> {
     let pairs = text.split(';').map(str::trim).filter(|pair| !pair.is_empty()).map(|pair| {
         let (name, value) = pair.split_once('=')?;
-        checked(name.trim(), value.trim())
+        valid_pair(name.trim(), value.trim())
     });
     pairs.collect()
 }
 
-fn from_json(text: &str) -> Option<Vec<(String, String)>> {
+fn pairs_of_json(text: &str) -> Option<Vec<(String, String)>> {
     let object: serde_json::Map<String, Value> = serde_json::from_str(text).ok()?;
     let pairs = object.iter().map(|(name, value)| match value {
-        Value::String(value) => checked(name, value),
-        Value::Number(value) => checked(name, &value.to_string()),
-        Value::Bool(value) => checked(name, &value.to_string()),
+        Value::String(value) => valid_pair(name, value),
+        Value::Number(value) => valid_pair(name, &value.to_string()),
+        Value::Bool(value) => valid_pair(name, &value.to_string()),
         _ => None,
     });
     pairs.collect()
 }
 
-/// RFC 6265, section 4.1.1, is borne more widely by servers for values than for names.
-fn checked(name: &str, value: &str) -> Option<(String, String)> {
-    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    let name_fits = !name.is_empty() && name.bytes().all(token);
-    let value_fits = !value.chars().any(|character| character.is_control() || character == ';');
-    (name_fits && value_fits).then(|| (name.to_owned(), value.to_owned()))
+/// Checks names strictly by RFC 6265, section 4.1.1. Values may hold more than the RFC allows, because servers set
+/// such cookies: everything except control characters and `;`.
+fn valid_pair(name: &str, value: &str) -> Option<(String, String)> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let is_valid_name = !name.is_empty() && name.bytes().all(is_token);
+    let is_valid_value = !value.chars().any(|character| character.is_control() || character == ';');
+    (is_valid_name && is_valid_value).then(|| (name.to_owned(), value.to_owned()))
 }
 
 #[cfg(test)]
@@ -98,12 +102,12 @@ mod tests {
             ("a=1; b=x=y;", "a=1; b=x=y"),
             (r#" {"session": "s3", "n": 7, "on": true} "#, "session=s3; n=7; on=true"),
         ] {
-            assert_eq!(cookies(text).unwrap().expose_secret(), header);
+            assert_eq!(parse_cookies(text).unwrap().expose_secret(), header);
         }
     }
 
     #[test]
-    fn urls_files_and_what_no_header_carries_are_no_cookies() {
+    fn urls_file_paths_and_text_that_no_header_carries_are_not_cookies() {
         for text in [
             "",
             "https://h/cookies?x=1",
@@ -116,19 +120,19 @@ mod tests {
             "{broken",
             "a=\u{7}",
         ] {
-            let wrong = cookies(text).unwrap_err().problem(COOKIES_ALLOWED);
-            assert!(wrong.contains("name=value") && wrong.contains("a URL or a file is not read"), "{text}");
+            let problem = parse_cookies(text).unwrap_err().problem(COOKIES_ALLOWED);
+            assert!(problem.contains("name=value") && problem.contains("not a URL or a file path"), "{text}");
         }
     }
 
     #[test]
-    fn a_secrets_file_is_trimmed_and_its_faults_are_told() {
+    fn the_text_of_a_secret_file_is_trimmed_and_errors_name_their_reason() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("token"), "t0k\n").unwrap();
         std::fs::write(dir.path().join("empty"), "").unwrap();
-        assert_eq!(plain(&file(dir.path(), "token").unwrap()).unwrap().expose_secret(), "t0k");
-        assert!(file(dir.path(), "empty").unwrap_err().problem("").contains("it is empty"));
-        assert!(file(dir.path(), "none").unwrap_err().problem("").contains("No such file"));
-        assert!(plain("a\nb").is_err());
+        assert_eq!(parse_token(&read_file(dir.path(), "token").unwrap()).unwrap().expose_secret(), "t0k");
+        assert!(read_file(dir.path(), "empty").unwrap_err().problem("").contains("is empty"));
+        assert!(read_file(dir.path(), "none").unwrap_err().problem("").contains("No such file"));
+        assert!(parse_token("a\nb").is_err());
     }
 }
