@@ -16,15 +16,17 @@ use crate::api::state::{ApiLimits, ApiState};
 use crate::clock::Clock;
 use crate::comfy::EndpointError;
 use crate::config::GatewayConfig;
+use crate::core::GatewayCore;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::domain::workflow::WorkflowLimits;
 use crate::fetch::{AddressGuard, AllowList, FetcherError, UrlFetcher};
+use crate::hub::JobHub;
 use crate::lifecycle::{TaskCrash, TaskOwner};
 use crate::media::{FsMediaStore, MediaError};
 use crate::metrics::Metrics;
 use crate::pool::{BackendSettings, Pool};
 use crate::random::Random;
-use crate::scheduler::{self, DispatcherTask, JobHub, SchedulerDeps, SweepError, sweep_orphans};
+use crate::scheduler::{DispatcherTask, SchedulerContext, SchedulerSettings, SweepError, sweep_orphans};
 use crate::service::{BackendError, Service, SubmissionLimits, WorkflowFolder, restore_backends};
 use crate::store::sqlite::{BatchObserver, SqliteStore};
 use crate::store::{JobStore, StoreError};
@@ -43,7 +45,9 @@ pub struct AppSettings {
     /// A folder of workflow files to register and follow.
     pub workflows: Option<PathBuf>,
     /// How jobs are run.
-    pub scheduler: scheduler::SchedulerSettings,
+    pub scheduler: SchedulerSettings,
+    /// How long ended jobs are kept; `None` keeps them until they are deleted.
+    pub retention: Option<Duration>,
     /// What callers may ask for.
     pub service: SubmissionLimits,
     /// What may be fetched although it is not on the public internet.
@@ -67,6 +71,7 @@ impl From<GatewayConfig> for AppSettings {
             public_url: settings.public_url,
             backends: config.backends,
             scheduler,
+            retention: settings.retention,
             service: SubmissionLimits {
                 max_queued: settings.max_queued,
                 default_timeout: settings.default_timeout,
@@ -192,27 +197,28 @@ impl App {
         let store = Arc::new(store);
         let media = Arc::new(FsMediaStore::open(data_dir.media(), reserve).await?);
         let pool = Arc::new(Pool::new(settings.backends, store.gateway_id(), &clock, &random)?);
-        let parts = Arc::new(SchedulerDeps {
+        let core = Arc::new(GatewayCore {
             store: store.clone(),
             media,
             fetcher: UrlFetcher::new(AddressGuard::new(settings.fetch_allow), clock.clone())?,
             pool: pool.clone(),
             hub: Arc::new(JobHub::default()),
             clock: clock.clone(),
-            owner: random.lease_owner(),
-            random,
-            metrics,
-            settings: settings.scheduler,
+            random: random.clone(),
+            metrics: metrics.clone(),
+            retention: settings.retention,
         });
-        let swept = sweep_orphans(&parts).await?;
+        let swept = sweep_orphans(&core).await?;
         if swept > 0 {
             tracing::info!(jobs = swept, "files that belonged to no job were removed");
         }
-        restore_backends(&parts).await?;
+        restore_backends(&core).await?;
         let workers = TaskOwner::default();
         pool.watch(&workers);
-        DispatcherTask::start(parts.clone(), &workers);
-        let service = Arc::new(Service::new(parts, settings.service, workers.stopping()));
+        let owner = random.lease_owner();
+        let context = SchedulerContext { core: core.clone(), settings: settings.scheduler, owner };
+        DispatcherTask::start(Arc::new(context), &workers);
+        let service = Arc::new(Service::new(core, settings.service, workers.stopping()));
         if let Some(folder) = settings.workflows {
             let follow = WorkflowFolder::new(folder).follow(service.clone(), workers.stopping());
             workers.spawn("workflow files", follow);
@@ -222,6 +228,9 @@ impl App {
             limits: settings.api,
             offload: ParseThreads::default(),
             public_url: settings.public_url,
+            clock: clock.clone(),
+            random,
+            metrics,
         };
         let server = serve(listener, router(state), settings.server, clock, ids, workers.stopping());
         workers.spawn("http server", server);

@@ -159,7 +159,7 @@ fn jobs(feeds: &[std::sync::Arc<AttemptFeed>]) -> (Vec<RunningJob>, Vec<String>)
     responses((status = 200, description = "The servers", body = BackendList))
 )]
 pub async fn list(State(state): State<ApiState>) -> axum::Json<BackendList> {
-    let backends = state.service.parts().pool.backends();
+    let backends = state.service.backends();
     axum::Json(BackendList { backends: backends.iter().map(|backend| backend.as_ref().into()).collect() })
 }
 
@@ -197,7 +197,7 @@ pub async fn get(
     )
 )]
 pub async fn add(State(state): State<ApiState>, body: JsonObject) -> Result<Response, Problem> {
-    let server = read(&body, &state.limits, state.service.parts().clock.now())?;
+    let server = read(&body, &state.limits, state.clock.now())?;
     let location = format!("/backends/{}", server.name);
     let backend = state.service.add_backend(server).await?;
     let body = axum::Json(BackendBody::from(backend.as_ref()));

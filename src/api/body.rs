@@ -75,7 +75,7 @@ async fn read(body: Body, limit: usize, patience: Duration, state: &ApiState) ->
     }
     let collected = tokio::select! {
         collected = Limited::new(body, limit).collect() => collected,
-        () = state.service.parts().clock.sleep(patience) => {
+        () = state.clock.sleep(patience) => {
             return Err(Problem::new(problem::REQUEST_TIMEOUT, format!("the body did not arrive within {} s", patience.as_secs())));
         }
     };

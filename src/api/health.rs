@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::problem::{self, Problem, ProblemBody};
 use super::state::ApiState;
+use crate::service::NotReady;
 
 /// That all is well.
 #[derive(Debug, Serialize, ToSchema)]
@@ -37,20 +38,17 @@ pub async fn alive() -> axum::Json<Healthy> {
     )
 )]
 pub async fn ready(State(state): State<ApiState>) -> Result<axum::Json<Healthy>, Problem> {
-    let parts = state.service.parts();
-    parts.store.ping().await?;
-    if !parts.store.has_room() {
-        return Err(Problem::disk_full("database"));
-    }
-    if !parts.media.has_room_for(0) {
-        return Err(Problem::disk_full("media files"));
-    }
-    if parts.pool.backends().iter().any(|backend| backend.takes_work()) {
-        return Ok(axum::Json(Healthy { status: "ok" }));
-    }
-    let detail =
-        "no ComfyUI server takes work now; GET /backends has the reasons. Jobs are accepted and wait";
-    Err(Problem::new(problem::NOT_READY, detail).retry_after(Duration::from_secs(2)))
+    let problem = match state.service.check_readiness().await {
+        Ok(()) => return Ok(axum::Json(Healthy { status: "ok" })),
+        Err(NotReady::Store(error)) => error.into(),
+        Err(NotReady::DatabaseDiskFull) => Problem::disk_full("database"),
+        Err(NotReady::MediaDiskFull) => Problem::disk_full("media files"),
+        Err(NotReady::NoBackend) => {
+            let detail = "no ComfyUI backend takes work now; GET /backends has the reasons. Jobs are accepted and wait";
+            Problem::new(problem::NOT_READY, detail).retry_after(Duration::from_secs(2))
+        }
+    };
+    Err(problem)
 }
 
 /// Metrics in the OpenMetrics text format, for Prometheus.
@@ -63,7 +61,6 @@ pub async fn ready(State(state): State<ApiState>) -> Result<axum::Json<Healthy>,
     )
 )]
 pub async fn metrics(State(state): State<ApiState>) -> Result<Response, Problem> {
-    state.service.measure().await?;
-    let text = state.service.parts().metrics.encode();
+    let text = state.service.metrics_text().await?;
     Ok(([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response())
 }

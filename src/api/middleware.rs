@@ -18,16 +18,15 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The outermost middleware.
 pub async fn observe(State(state): State<ApiState>, request: Request, next: Next) -> Response {
-    let parts = state.service.parts();
-    let started = parts.clock.now();
-    let id = given_id(&request).unwrap_or_else(|| parts.random.attempt_id().to_string());
+    let started = state.clock.now();
+    let id = given_id(&request).unwrap_or_else(|| state.random.attempt_id().to_string());
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
     // At the highest level, so that its fields stand in the lines of every log filter.
     let span = tracing::error_span!("request", request_id = %id, %method, route);
     let mut response = next.run(request).instrument(span.clone()).await;
-    let took = parts.clock.now().since(started);
-    parts.metrics.request(method.as_str(), &route, response.status().as_u16(), took);
+    let took = state.clock.now().since(started);
+    state.metrics.request(method.as_str(), &route, response.status().as_u16(), took);
     span.in_scope(|| log(&response, took));
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         response = write(&problem, &id, &response);

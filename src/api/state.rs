@@ -6,6 +6,9 @@ use std::time::Duration;
 use url::Url;
 
 use super::offload::ParseThreads;
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::random::Random;
 use crate::service::Service;
 
 /// Limits of what a request may ask for.
@@ -34,6 +37,12 @@ pub struct ApiState {
     pub limits: ApiLimits,
     /// Where large bodies are judged.
     pub offload: ParseThreads,
-    /// Where clients find the gateway, if not where their request says.
+    /// The gateway's address as clients see it; `None` takes the request's own host.
     pub public_url: Option<Url>,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// The source of request ids.
+    pub random: Arc<Random>,
+    /// Counts requests.
+    pub metrics: Arc<Metrics>,
 }

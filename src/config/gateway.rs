@@ -116,7 +116,6 @@ impl GatewayConfig {
             lost_after: settings.lost_after,
             stall: settings.stall_timeout,
             dispatch: dispatch::DispatchSettings { patience: settings.affinity_wait },
-            retention: settings.retention,
             inputs: self.inputs().limits,
             max_output_file: settings.max_output_file as u64,
             ..scheduler::SchedulerSettings::default()

@@ -99,7 +99,7 @@ fn the_scheduler_gets_its_settings() {
     assert_eq!(scheduler.retry.max_attempts, 7);
     assert_eq!(scheduler.poll, Duration::from_millis(250));
     assert_eq!(scheduler.lost_after, Duration::from_secs(9));
-    assert_eq!(scheduler.retention, None);
+    assert_eq!(config.settings.retention, None);
 }
 
 #[test]

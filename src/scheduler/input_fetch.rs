@@ -11,7 +11,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::SchedulerDeps;
+use super::context::SchedulerContext;
+use crate::core::JobEnd;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::PromptId;
 use crate::domain::input::{JobInput, RemoteInput, StoredInput, server_name};
@@ -26,14 +27,17 @@ const AT_ONCE: u32 = 32;
 const LOOK: Duration = Duration::from_secs(2);
 
 /// Fetches until `stopping`; what is under way then is begun anew by the next start.
-pub(super) async fn run(parts: Arc<SchedulerDeps>, stopping: CancellationToken) -> Result<(), StoreError> {
+pub(super) async fn run(
+    context: Arc<SchedulerContext>,
+    stopping: CancellationToken,
+) -> Result<(), StoreError> {
     let mut under_way = JoinSet::new();
     let mut known: HashSet<PromptId> = HashSet::new();
     loop {
-        match parts.store.awaiting(AT_ONCE).await {
+        match context.core.store.awaiting(AT_ONCE).await {
             Ok(jobs) => {
                 for job in jobs.into_iter().filter(|job| known.insert(job.prompt_id)) {
-                    under_way.spawn(fetch_job(parts.clone(), job));
+                    under_way.spawn(fetch_job(context.clone(), job));
                 }
             }
             Err(error) => {
@@ -51,8 +55,8 @@ pub(super) async fn run(parts: Arc<SchedulerDeps>, stopping: CancellationToken) 
                     under_way.abort_all();
                 }
             },
-            () = parts.hub.wanted() => {}
-            () = parts.clock.sleep(LOOK) => {}
+            () = context.core.hub.wanted() => {}
+            () = context.core.clock.sleep(LOOK) => {}
         }
     }
 }
@@ -61,32 +65,36 @@ pub(super) async fn run(parts: Arc<SchedulerDeps>, stopping: CancellationToken) 
 type NotNoted = Box<dyn std::error::Error + Send + Sync>;
 
 /// Fetches one job's files and says so, unless it leaves the queue meanwhile.
-async fn fetch_job(parts: Arc<SchedulerDeps>, job: AwaitingJob) -> PromptId {
+async fn fetch_job(context: Arc<SchedulerContext>, job: AwaitingJob) -> PromptId {
     let id = job.prompt_id;
-    let mut changes = parts.hub.subscribe(id);
+    let mut changes = context.core.hub.subscribe(id);
     let left = async {
-        while matches!(parts.store.status(id).await, Ok(Some(JobStatus::Queued)) | Err(_)) {
+        while matches!(context.core.store.status(id).await, Ok(Some(JobStatus::Queued)) | Err(_)) {
             changes.changed().await;
         }
     };
     let fetched = tokio::select! {
-        fetched = fetch_all(&parts, &job.files) => fetched,
+        fetched = fetch_all(&context, &job.files) => fetched,
         () = left => return id,
     };
     let told = match fetched {
-        Ok(files) => ready(&parts, &job, files).await,
-        Err(failure) => failed(&parts, id, failure).await,
+        Ok(files) => ready(&context, &job, files).await,
+        Err(failure) => fail_job(&context, id, failure).await,
     };
     if let Err(error) = told {
         tracing::error!(prompt_id = %id, %error, "fetched files could not be noted; they are fetched anew");
-        parts.clock.sleep(LOOK).await;
+        context.core.clock.sleep(LOOK).await;
     }
     id
 }
 
 /// Keeps what was fetched and lets the job be run.
-async fn ready(parts: &SchedulerDeps, job: &AwaitingJob, fetched: Vec<IncomingFile>) -> Result<(), NotNoted> {
-    let files = keep(parts, job, fetched).await?;
+async fn ready(
+    context: &SchedulerContext,
+    job: &AwaitingJob,
+    fetched: Vec<IncomingFile>,
+) -> Result<(), NotNoted> {
+    let files = keep(context, job, fetched).await?;
     let mut graph = job.graph.get().to_owned();
     let json = |text: &str| serde_json::Value::from(text).to_string();
     for (placeholder, file) in files.iter().filter(|(placeholder, _)| !placeholder.is_empty()) {
@@ -99,19 +107,18 @@ async fn ready(parts: &SchedulerDeps, job: &AwaitingJob, fetched: Vec<IncomingFi
             kept.push(file);
         }
     }
-    if parts.store.inputs_ready(job.prompt_id, graph, kept).await? {
-        parts.hub.work_came();
+    if context.core.store.inputs_ready(job.prompt_id, graph, kept).await? {
+        context.core.hub.work_came();
     }
     Ok(())
 }
 
-async fn failed(parts: &SchedulerDeps, id: PromptId, failure: Failure) -> Result<(), NotNoted> {
-    let now = parts.clock.now();
-    tracing::info!(prompt_id = %id, outcome = failure.code.as_str(), reason = failure.message, "job ended");
-    if parts.store.inputs_failed(id, failure, now, parts.expiry(now)).await? {
-        parts.metrics.job_finished(JobStatus::Failed);
-        parts.hub.left_queue(id);
-        parts.hub.job_changed(id);
+async fn fail_job(context: &SchedulerContext, id: PromptId, failure: Failure) -> Result<(), NotNoted> {
+    let core = &context.core;
+    let now = core.clock.now();
+    let (code, reason) = (failure.code.as_str(), failure.message.clone());
+    if core.store.inputs_failed(id, failure, now, core.expiry(now)).await? {
+        core.announce_end(JobEnd::failed(id, code, Some(&reason)));
     }
     Ok(())
 }
@@ -128,24 +135,24 @@ fn urls(files: &[JobInput]) -> IndexMap<&str, &RemoteInput> {
     urls
 }
 
-async fn fetch_all(parts: &SchedulerDeps, files: &[JobInput]) -> Result<Vec<IncomingFile>, Failure> {
+async fn fetch_all(context: &SchedulerContext, files: &[JobInput]) -> Result<Vec<IncomingFile>, Failure> {
     let mut fetched = Vec::new();
     for file in urls(files).values() {
-        fetched.push(fetch(parts, file).await?);
+        fetched.push(fetch(context, file).await?);
     }
     Ok(fetched)
 }
 
 /// All files of a job, each with the placeholder that stands for its name, or with none.
 async fn keep(
-    parts: &SchedulerDeps,
+    context: &SchedulerContext,
     job: &AwaitingJob,
     fetched: Vec<IncomingFile>,
 ) -> Result<Vec<(String, StoredInput)>, MediaError> {
     let mut by_url: HashMap<&str, StoredInput> = HashMap::new();
     for (url, incoming) in urls(&job.files).into_keys().zip(fetched) {
         let StoredFile { sha256, bytes, extension, .. } =
-            parts.media.keep_input(incoming, parts.clock.now()).await?;
+            context.core.media.keep_input(incoming, context.core.clock.now()).await?;
         let name = server_name(&sha256, &extension);
         by_url.insert(url, StoredInput { sha256, bytes, name });
     }
@@ -156,7 +163,7 @@ async fn keep(
     Ok(each.collect())
 }
 
-async fn fetch(parts: &SchedulerDeps, file: &RemoteInput) -> Result<IncomingFile, Failure> {
+async fn fetch(context: &SchedulerContext, file: &RemoteInput) -> Result<IncomingFile, Failure> {
     let unavailable = |why: &dyn std::fmt::Display| {
         let message = format!("the file for the parameter {:?} could not be fetched from {why}", file.param);
         Failure::new(FailureCode::InputUnavailable, message)
@@ -164,22 +171,26 @@ async fn fetch(parts: &SchedulerDeps, file: &RemoteInput) -> Result<IncomingFile
     let url = Url::parse(&file.url).map_err(|error| unavailable(&error))?;
     let mut failures = 0;
     loop {
-        let error = match fetch_once(parts, &url).await {
+        let error = match fetch_once(context, &url).await {
             Ok(incoming) => return Ok(incoming),
             Err(error) => error,
         };
         if let Some(needed) = error.lacks_room {
             // The disk's trouble is not the file's: it does not count against the tries.
-            parts.until_room(needed).await;
+            context.until_room(needed).await;
             continue;
         }
         failures += 1;
-        if !error.may_pass || !parts.settings.retry.allows(failures) {
+        if !error.may_pass || !context.settings.retry.allows(failures) {
             let times = if failures > 1 { format!(" ({failures} times)") } else { String::new() };
             return Err(unavailable(&format!("{}{times}", error.reason)));
         }
         tracing::warn!(param = file.param, reason = error.reason, "fetching a file again");
-        parts.clock.sleep(parts.settings.retry.delay(failures, parts.random.fraction())).await;
+        context
+            .core
+            .clock
+            .sleep(context.settings.retry.delay(failures, context.core.random.fraction()))
+            .await;
     }
 }
 
@@ -198,9 +209,13 @@ impl From<&FetchError> for FetchMiss {
     }
 }
 
-async fn fetch_once(parts: &SchedulerDeps, url: &Url) -> Result<IncomingFile, FetchMiss> {
-    let download =
-        parts.fetcher.open(url, parts.settings.inputs).await.map_err(|error| FetchMiss::from(&error))?;
+async fn fetch_once(context: &SchedulerContext, url: &Url) -> Result<IncomingFile, FetchMiss> {
+    let download = context
+        .core
+        .fetcher
+        .open(url, context.settings.inputs)
+        .await
+        .map_err(|error| FetchMiss::from(&error))?;
     let name = download.file_name();
     let bytes = download.into_stream().map_err(Into::into).boxed();
     let storage = |error: &MediaError| {
@@ -209,7 +224,7 @@ async fn fetch_once(parts: &SchedulerDeps, url: &Url) -> Result<IncomingFile, Fe
         let lacks_room = if let MediaError::DiskFull { needed } = error { Some(*needed) } else { None };
         FetchMiss { reason: format!("{host}: the gateway could not store it"), may_pass: true, lacks_room }
     };
-    let received = parts.media.receive(&name, bytes, parts.settings.inputs.bytes).await;
+    let received = context.core.media.receive(&name, bytes, context.settings.inputs.bytes).await;
     received.map_err(|error| match &error {
         MediaError::Source(source) => match source.downcast_ref::<FetchError>() {
             Some(error) => FetchMiss::from(error),

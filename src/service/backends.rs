@@ -8,9 +8,9 @@ use url::Url;
 
 use super::Service;
 use crate::comfy::ComfyEndpoint;
+use crate::core::GatewayCore;
 use crate::domain::id::BackendName;
 use crate::pool::{AddError, Backend, BackendMode, BackendSettings};
-use crate::scheduler::SchedulerDeps;
 use crate::store::{StoreError, StoredBackend};
 
 /// Why servers were not changed.
@@ -47,7 +47,7 @@ impl Service {
     /// # Errors
     /// [`BackendError::Unknown`].
     pub fn backend(&self, name: &BackendName) -> Result<Arc<Backend>, BackendError> {
-        self.parts.pool.find(name).ok_or_else(|| BackendError::Unknown(name.clone()))
+        self.core.pool.find(name).ok_or_else(|| BackendError::Unknown(name.clone()))
     }
 
     /// Adds a server: it is on disk when it gets its first job.
@@ -56,21 +56,21 @@ impl Service {
     /// See [`BackendError`]; nothing was changed.
     pub async fn add_backend(&self, backend: StoredBackend) -> Result<Arc<Backend>, BackendError> {
         let settings = settings(&backend).map_err(BackendError::Unusable)?;
-        let present = self.parts.pool.backends();
+        let present = self.core.pool.backends();
         settings
             .fits_beside(present.iter().map(|backend| backend.settings()))
             .map_err(|clash| BackendError::Exists(clash.to_string()))?;
         let name = backend.name.clone();
-        if !self.parts.store.add_backend(backend).await? {
+        if !self.core.store.add_backend(backend).await? {
             return Err(BackendError::Exists(format!("the name `{name}` is taken by another server")));
         }
-        match self.parts.pool.add(settings) {
+        match self.core.pool.add(settings) {
             Ok(backend) => {
                 tracing::info!(backend = %name, url = backend.client().server(), "a server was added");
                 Ok(backend)
             }
             Err(error) => {
-                self.parts.store.delete_backend(&name).await?;
+                self.core.store.delete_backend(&name).await?;
                 Err(error.into())
             }
         }
@@ -90,14 +90,14 @@ impl Service {
         let mode = backend.mode();
         backend.set_mode(BackendMode::Cordoned);
         let removed = match has_no_jobs(&backend) {
-            Ok(()) => self.parts.store.delete_backend(name).await.map_err(BackendError::from),
+            Ok(()) => self.core.store.delete_backend(name).await.map_err(BackendError::from),
             Err(busy) => Err(busy),
         };
         if let Err(error) = removed {
             backend.set_mode(mode);
             return Err(error);
         }
-        self.parts.pool.remove(name);
+        self.core.pool.remove(name);
         tracing::info!(backend = %name, "a server was removed");
         Ok(())
     }
@@ -112,7 +112,7 @@ impl Service {
         mode: BackendMode,
     ) -> Result<Arc<Backend>, BackendError> {
         let backend = self.backend(name)?;
-        self.parts.store.set_backend_mode(name, mode).await?;
+        self.core.store.set_backend_mode(name, mode).await?;
         backend.set_mode(mode);
         tracing::info!(backend = %name, mode = mode.as_str(), "the mode of a server was set");
         Ok(backend)
@@ -137,18 +137,18 @@ pub fn unusable(backend: &StoredBackend) -> Option<String> {
 ///
 /// # Errors
 /// The store failed.
-pub async fn restore_backends(parts: &SchedulerDeps) -> Result<(), StoreError> {
-    for backend in parts.store.added_backends().await? {
+pub async fn restore_backends(core: &GatewayCore) -> Result<(), StoreError> {
+    for backend in core.store.added_backends().await? {
         let added = settings(&backend).and_then(|settings| {
-            parts.pool.add(settings).map_err(|error| BackendError::from(error).to_string())
+            core.pool.add(settings).map_err(|error| BackendError::from(error).to_string())
         });
         if let Err(reason) = added {
             tracing::warn!(backend = %backend.name, reason, "a server that was added before is left out");
         }
     }
-    for (name, mode) in parts.store.backend_modes().await? {
+    for (name, mode) in core.store.backend_modes().await? {
         // That of a server which is not there now stays kept: it may come back.
-        if let Some(backend) = parts.pool.find(&name) {
+        if let Some(backend) = core.pool.find(&name) {
             backend.set_mode(mode);
         }
     }

@@ -27,7 +27,7 @@ impl Service {
     /// # Errors
     /// A server clashes with one that was added at run time; nothing was changed.
     pub fn configure_servers(&self, servers: Vec<BackendSettings>) -> Result<(), BackendError> {
-        let present = self.parts.pool.backends();
+        let present = self.core.pool.backends();
         let added = present.iter().filter(|backend| !backend.is_configured());
         for server in &servers {
             server
@@ -54,7 +54,7 @@ impl Service {
             }
             tokio::select! {
                 () = self.stopping.cancelled() => break,
-                () = self.parts.clock.sleep(LOOK) => {}
+                () = self.core.clock.sleep(LOOK) => {}
             }
         }
         Ok(())
@@ -62,13 +62,13 @@ impl Service {
 
     /// Does what can be done now; whether nothing is left to do.
     async fn settle_once(&self) -> Result<bool, StoreError> {
-        let modes = self.parts.store.backend_modes().await?;
+        let modes = self.core.store.backend_modes().await?;
         let mode = |name: &BackendName| {
             modes.iter().find(|(known, _)| known == name).map_or(BackendMode::Open, |(_, mode)| *mode)
         };
         let mut wanted = self.wanted();
         let mut settled = true;
-        for backend in self.parts.pool.backends().iter().filter(|backend| backend.is_configured()) {
+        for backend in self.core.pool.backends().iter().filter(|backend| backend.is_configured()) {
             let name = backend.name();
             let stays = wanted.servers.iter().any(|server| server.is_same(backend.settings()));
             let was_drained = wanted.drained.contains(name);
@@ -80,10 +80,10 @@ impl Service {
             }
         }
         for server in &wanted.servers {
-            if self.parts.pool.find(&server.name).is_some_and(|there| server.is_same(there.settings())) {
+            if self.core.pool.find(&server.name).is_some_and(|there| server.is_same(there.settings())) {
                 continue;
             }
-            match self.parts.pool.add_configured(server.clone()) {
+            match self.core.pool.add_configured(server.clone()) {
                 Ok(backend) => {
                     backend.set_mode(mode(&server.name));
                     tracing::info!(backend = %server.name, url = server.endpoint.server(), "a server was added");
@@ -108,7 +108,7 @@ impl Service {
             return false;
         }
         wanted.drained.retain(|drained| drained != name);
-        self.parts.pool.remove(name);
+        self.core.pool.remove(name);
         tracing::info!(backend = %name, "a server was removed");
         true
     }

@@ -16,9 +16,9 @@ impl Service {
                 "names the file {id}, which is not here: it was never uploaded, or its time is over"
             ))
         };
-        let file = self.parts.store.file(id).await?.ok_or_else(unknown)?;
+        let file = self.core.store.file(id).await?.ok_or_else(unknown)?;
         // Young again, so that it is not swept before the job is on disk.
-        if !self.parts.media.renew_input(&file.sha256, self.parts.clock.now()).await? {
+        if !self.core.media.renew_input(&file.sha256, self.core.clock.now()).await? {
             return Err(unknown());
         }
         let name = server_name(&file.sha256, &file.extension);
@@ -67,7 +67,7 @@ impl Service {
     }
 
     async fn ended_job(&self, id: PromptId) -> Result<Box<JobRecord>, InputProblem> {
-        match self.parts.store.get(id).await? {
+        match self.core.store.get(id).await? {
             JobLookup::Found(record) if record.state.status().is_terminal() => Ok(record),
             JobLookup::Found(_) => Err(InputProblem::Value(format!(
                 "names job {id}, which has not ended yet; wait for it first"
@@ -86,8 +86,8 @@ impl Service {
         file: &MediaFile,
         item: &MediaItem<'_>,
     ) -> Result<StoredInput, SubmitError> {
-        let now = self.parts.clock.now();
-        if !self.parts.media.keep_output_as_input(job, &file.stored_as, &file.sha256, now).await? {
+        let now = self.core.clock.now();
+        if !self.core.media.keep_output_as_input(job, &file.stored_as, &file.sha256, now).await? {
             let fault = item.fault(&format!("names a file of job {job} that is not stored any more"));
             return Err(SubmitError::InvalidParams(fault.into()));
         }

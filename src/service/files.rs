@@ -26,7 +26,7 @@ impl Service {
     /// # Errors
     /// See [`MediaError`]; nothing is left of the file.
     pub async fn receive(&self, filename: &str, source: ByteSource<'_>) -> Result<IncomingFile, MediaError> {
-        self.parts.media.receive(filename, source, self.limits.max_file).await
+        self.core.media.receive(filename, source, self.limits.max_file).await
     }
 
     /// Keeps a file for later.
@@ -34,11 +34,11 @@ impl Service {
     /// # Errors
     /// See [`KeepError`].
     pub async fn keep_file(&self, filename: &str, incoming: IncomingFile) -> Result<FileRecord, KeepError> {
-        let created_at = self.parts.clock.now();
+        let created_at = self.core.clock.now();
         let StoredFile { bytes, sha256, content_type, extension } =
-            self.parts.media.keep_input(incoming, created_at).await?;
+            self.core.media.keep_input(incoming, created_at).await?;
         let file = FileRecord {
-            id: self.parts.random.file_id(),
+            id: self.core.random.file_id(),
             sha256,
             bytes,
             filename: display_name(filename),
@@ -47,7 +47,7 @@ impl Service {
             created_at,
             expires_at: self.limits.file_retention.map(|kept| created_at.plus(kept)),
         };
-        self.parts.store.insert_file(file.clone()).await?;
+        self.core.store.insert_file(file.clone()).await?;
         Ok(file)
     }
 
@@ -56,7 +56,7 @@ impl Service {
     /// # Errors
     /// See [`ReadError`].
     pub async fn uploaded(&self, id: FileId) -> Result<FileRecord, ReadError> {
-        self.parts.store.file(id).await?.ok_or(ReadError::Unknown)
+        self.core.store.file(id).await?.ok_or(ReadError::Unknown)
     }
 
     /// The bytes of `range` of an uploaded file.
@@ -68,7 +68,7 @@ impl Service {
         file: &FileRecord,
         range: Range<u64>,
     ) -> Result<ByteSource<'static>, ReadError> {
-        self.parts.media.read_input(&file.sha256, range).await?.ok_or(ReadError::Unknown)
+        self.core.media.read_input(&file.sha256, range).await?.ok_or(ReadError::Unknown)
     }
 
     /// Forgets an uploaded file. Jobs that took it keep its bytes.
@@ -76,6 +76,6 @@ impl Service {
     /// # Errors
     /// See [`ReadError`].
     pub async fn forget_file(&self, id: FileId) -> Result<(), ReadError> {
-        if self.parts.store.delete_file(id).await? { Ok(()) } else { Err(ReadError::Unknown) }
+        if self.core.store.delete_file(id).await? { Ok(()) } else { Err(ReadError::Unknown) }
     }
 }

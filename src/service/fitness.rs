@@ -71,7 +71,7 @@ impl Service {
         workflow: &Workflow<'_>,
         plan: &BindingPlan<'_, '_>,
     ) -> Result<(), SubmitError> {
-        let classes = self.parts.pool.object_infos();
+        let classes = self.core.pool.object_infos();
         let found = backend_paths(workflow, &classes, &plan.file_inputs());
         let more = found.more();
         let (mut params, mut literals) = (WorkflowFaults::default(), WorkflowFaults::default());
@@ -102,7 +102,7 @@ impl Service {
         if !nobody_can(&fits) {
             return fits;
         }
-        self.parts.pool.refresh_object_infos(FRESH).await;
+        self.core.pool.refresh_object_infos(FRESH).await;
         self.known_fits(workflow, supplied, partial)
     }
 
@@ -112,7 +112,7 @@ impl Service {
         supplied: &[(&str, &str)],
         partial: bool,
     ) -> Vec<BackendFitness> {
-        let backends = self.parts.pool.backends();
+        let backends = self.core.pool.backends();
         let mut fits: Vec<BackendFitness> = Vec::with_capacity(backends.len());
         for (at, backend) in backends.iter().enumerate() {
             // Most servers are alike: one that can run just what an earlier one can is not held against it again.

@@ -50,7 +50,7 @@ impl WorkflowFolder {
             self.look(&service).await;
             tokio::select! {
                 () = stopping.cancelled() => return Ok(()),
-                () = service.parts().clock.sleep(LOOK) => {}
+                () = service.core.clock.sleep(LOOK) => {}
             }
         }
     }
@@ -154,7 +154,7 @@ async fn list(folder: &Path) -> io::Result<BTreeMap<PathBuf, FileStamp>> {
 async fn forget(service: &Service, names: &BTreeSet<WorkflowName>) -> Result<(), StoreError> {
     for workflow in service.workflows().await? {
         if workflow.from_folder && !names.contains(&workflow.name) {
-            service.parts().store.delete_workflow(&workflow.name).await?;
+            service.core.store.delete_workflow(&workflow.name).await?;
             tracing::info!(workflow = %workflow.name, "a workflow is forgotten with its file");
         }
     }

@@ -134,7 +134,7 @@ impl Service {
             FoundInput::Output(job, output) => self.keep_output(job, &output, item).await?,
             FoundInput::New(incoming) => {
                 let StoredFile { sha256, bytes, extension, .. } =
-                    self.parts.media.keep_input(incoming, self.parts.clock.now()).await?;
+                    self.core.media.keep_input(incoming, self.core.clock.now()).await?;
                 StoredInput { name: server_name(&sha256, &extension), sha256, bytes }
             }
         };
@@ -157,7 +157,7 @@ impl Service {
             MediaValue::Url(url) => match own_media(url, own_url) {
                 Some((job, file)) => self.find_media(job, file).await,
                 None => self
-                    .parts
+                    .core
                     .fetcher
                     .guard()
                     .parse(url)
@@ -193,6 +193,6 @@ impl Service {
                 .map_err(|error| format!("is not valid base64: {error}").into())
         });
         let source = stream::iter(pieces).boxed();
-        Ok(self.parts.media.receive(filename.unwrap_or_default(), source, self.limits.max_file).await?)
+        Ok(self.core.media.receive(filename.unwrap_or_default(), source, self.limits.max_file).await?)
     }
 }

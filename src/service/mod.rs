@@ -7,6 +7,7 @@ mod files;
 mod fitness;
 mod folder;
 mod gather;
+mod operation;
 mod outlook;
 mod source;
 mod submit;
@@ -18,6 +19,7 @@ pub use files::KeepError;
 pub use fitness::{BackendFitness, UnfitWorkflow};
 pub use folder::WorkflowFolder;
 pub use gather::RequestFile;
+pub use operation::NotReady;
 pub use source::WorkflowSource;
 pub use submit::{JobOptions, JobRequirements, JobSubmission, SubmitError};
 pub use validate::ValidationReport;
@@ -30,6 +32,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::configured::WantedBackends;
 use self::source::WorkflowCache;
+use crate::core::{GatewayCore, JobEnd};
+pub use crate::domain::forecast::JobForecast;
 use crate::domain::id::PromptId;
 use crate::domain::job::JobStatus;
 use crate::domain::media::MediaFile;
@@ -38,9 +42,6 @@ use crate::domain::registered::WorkflowRef;
 use crate::domain::time::UnixMillis;
 use crate::domain::workflow::WorkflowLimits;
 use crate::media::{ByteSource, MediaError};
-use crate::metrics::BackendFigures;
-use crate::scheduler::SchedulerDeps;
-pub use crate::scheduler::dispatch::JobForecast;
 use crate::store::{CancelOutcome, DeleteOutcome, JobLookup, JobRecord, PageCursor, StoreError};
 
 /// What callers may ask for.
@@ -111,7 +112,7 @@ pub struct JobPage {
 /// The gateway's use cases.
 #[derive(Debug)]
 pub struct Service {
-    parts: Arc<SchedulerDeps>,
+    core: Arc<GatewayCore>,
     limits: SubmissionLimits,
     stopping: CancellationToken,
     /// Jobs in the queue, as counted at a moment, and those accepted since.
@@ -121,11 +122,11 @@ pub struct Service {
 }
 
 impl Service {
-    /// Use cases on `parts`; who waits is answered at once when `stopping` is cancelled.
+    /// Use cases over `core`. Callers that wait are answered at once when `stopping` is cancelled.
     #[must_use]
-    pub fn new(parts: Arc<SchedulerDeps>, limits: SubmissionLimits, stopping: CancellationToken) -> Self {
+    pub fn new(core: Arc<GatewayCore>, limits: SubmissionLimits, stopping: CancellationToken) -> Self {
         Self {
-            parts,
+            core,
             limits,
             stopping,
             queued: Mutex::new(None),
@@ -140,36 +141,30 @@ impl Service {
         &self.limits
     }
 
-    /// What the use cases work with.
-    #[must_use]
-    pub fn parts(&self) -> &SchedulerDeps {
-        &self.parts
-    }
-
     /// A job as it stands; waits up to `wait` for it to end.
     ///
     /// # Errors
     /// See [`ReadError`].
     pub async fn result(&self, id: PromptId, wait: Duration) -> Result<JobView, ReadError> {
-        let mut subscription = (!wait.is_zero()).then(|| self.parts.hub.subscribe(id));
-        let deadline = self.parts.clock.now().plus(wait);
+        let mut subscription = (!wait.is_zero()).then(|| self.core.hub.subscribe(id));
+        let deadline = self.core.clock.now().plus(wait);
         loop {
             let view = self.view(id).await?;
             let Some(subscription) = &mut subscription else { return Ok(view) };
             let status = view.record.state.status();
-            if status.is_terminal() || self.parts.clock.now() >= deadline || self.stopping.is_cancelled() {
+            if status.is_terminal() || self.core.clock.now() >= deadline || self.stopping.is_cancelled() {
                 return Ok(view);
             }
             tokio::select! {
                 () = subscription.changed() => {}
-                () = self.parts.clock.sleep_until(deadline) => {}
+                () = self.core.clock.sleep_until(deadline) => {}
                 () = self.stopping.cancelled() => {}
             }
         }
     }
 
     async fn view(&self, id: PromptId) -> Result<JobView, ReadError> {
-        match self.parts.store.get(id).await? {
+        match self.core.store.get(id).await? {
             JobLookup::Found(record) => self.views(vec![*record]).await.pop().ok_or(ReadError::Unknown),
             JobLookup::Gone => Err(ReadError::Gone),
             JobLookup::Unknown => Err(ReadError::Unknown),
@@ -187,7 +182,7 @@ impl Service {
         cursor: Option<PageCursor>,
         limit: u32,
     ) -> Result<JobPage, ReadError> {
-        let page = self.parts.store.list(status, workflow, cursor, limit).await?;
+        let page = self.core.store.list(status, workflow, cursor, limit).await?;
         Ok(JobPage { jobs: self.views(page.jobs).await, next: page.next })
     }
 
@@ -196,21 +191,16 @@ impl Service {
     /// # Errors
     /// See [`ReadError`].
     pub async fn cancel(&self, id: PromptId) -> Result<JobView, ReadError> {
-        let now = self.parts.clock.now();
-        let expires_at = self.parts.expiry(now);
-        match self.parts.store.request_cancel(id, now, expires_at).await? {
-            CancelOutcome::Cancelled => {
-                tracing::info!(prompt_id = %id, outcome = "cancelled", "job ended");
-                self.parts.metrics.job_finished(JobStatus::Cancelled);
-                self.parts.hub.left_queue(id);
-                self.parts.hub.job_changed(id);
-            }
-            CancelOutcome::Requested => self.parts.hub.cancel(id),
+        let now = self.core.clock.now();
+        let expires_at = self.core.expiry(now);
+        match self.core.store.request_cancel(id, now, expires_at).await? {
+            CancelOutcome::Cancelled => self.core.announce_end(JobEnd::cancelled(id)),
+            CancelOutcome::Requested => self.core.hub.cancel(id),
             CancelOutcome::AlreadyTerminal | CancelOutcome::NotFound => {}
         }
         let view = self.view(id).await?;
         if view.record.state.status().is_terminal() {
-            self.parts.hub.forget_cancel(id);
+            self.core.hub.forget_cancel(id);
         }
         Ok(view)
     }
@@ -220,8 +210,8 @@ impl Service {
     /// # Errors
     /// See [`ReadError`].
     pub async fn delete(&self, id: PromptId) -> Result<(), ReadError> {
-        match self.parts.store.delete(id, self.parts.clock.now()).await? {
-            DeleteOutcome::Deleted => Ok(self.parts.media.remove(id).await?),
+        match self.core.store.delete(id, self.core.clock.now()).await? {
+            DeleteOutcome::Deleted => Ok(self.core.media.remove(id).await?),
             DeleteOutcome::Unfinished => Err(ReadError::Unfinished),
             DeleteOutcome::NotFound => Err(self.view(id).await.err().unwrap_or(ReadError::Unknown)),
         }
@@ -232,9 +222,9 @@ impl Service {
     /// # Errors
     /// See [`ReadError`].
     pub async fn file(&self, id: PromptId, stored_as: &str) -> Result<MediaFile, ReadError> {
-        match self.parts.store.media(id, stored_as).await? {
+        match self.core.store.media(id, stored_as).await? {
             Some(file) => Ok(file),
-            None => match self.parts.store.get(id).await? {
+            None => match self.core.store.get(id).await? {
                 JobLookup::Gone => Err(ReadError::Gone),
                 JobLookup::Found(_) | JobLookup::Unknown => Err(ReadError::Unknown),
             },
@@ -251,35 +241,6 @@ impl Service {
         stored_as: &str,
         range: std::ops::Range<u64>,
     ) -> Result<ByteSource<'static>, ReadError> {
-        self.parts.media.read(id, stored_as, range).await?.ok_or(ReadError::Unknown)
-    }
-
-    /// Brings the metrics that are looked up, rather than counted, up to date.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub async fn measure(&self) -> Result<(), StoreError> {
-        let stats = self.parts.store.stats().await?;
-        for status in JobStatus::ALL {
-            let jobs =
-                stats.by_status.iter().find(|(known, _)| *known == status).map_or(0, |(_, jobs)| *jobs);
-            self.parts.metrics.set_jobs(status, jobs);
-        }
-        let now = self.parts.clock.now();
-        self.parts
-            .metrics
-            .set_oldest_queued(stats.oldest_queued.map_or(Duration::ZERO, |since| now.since(since)));
-        let backends = self.parts.pool.backends();
-        self.parts.metrics.set_backends(backends.iter().map(|backend| {
-            let figures = BackendFigures {
-                up: backend.is_usable(),
-                slots: backend.slots_now(),
-                running: backend.in_flight(),
-                foreign: backend.foreign(),
-                faults: backend.totals().server_faults,
-            };
-            (backend.name().as_str(), figures)
-        }));
-        Ok(())
+        self.core.media.read(id, stored_as, range).await?.ok_or(ReadError::Unknown)
     }
 }

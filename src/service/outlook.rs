@@ -3,10 +3,10 @@
 
 use super::{JobView, Service};
 use crate::domain::failure::Failure;
+use crate::domain::forecast::{BlockedReason, JobForecast};
 use crate::domain::id::{BackendName, PromptId};
 use crate::domain::job::{JobState, JobStatus};
 use crate::domain::redact::cut_paths;
-use crate::scheduler::dispatch::{BlockedReason, JobForecast};
 use crate::store::JobRecord;
 
 /// Names told of before the others are only counted.
@@ -22,7 +22,7 @@ impl Service {
             .collect();
         let mut expected = Vec::new();
         if !unfinished.is_empty() {
-            expected = self.parts.hub.expectations(unfinished).await;
+            expected = self.core.hub.expectations(unfinished).await;
         }
         let mut expected = expected.into_iter();
         let view = |record: JobRecord| {
@@ -36,7 +36,7 @@ impl Service {
     fn seen(&self, mut record: JobRecord, mut expectation: Option<JobForecast>) -> JobView {
         let status = record.state.status();
         let progress =
-            if status == JobStatus::Running { self.parts.hub.progress(record.prompt_id) } else { None };
+            if status == JobStatus::Running { self.core.hub.progress(record.prompt_id) } else { None };
         if status != JobStatus::Queued
             && let Some(expectation) = &mut expectation
         {
@@ -74,7 +74,7 @@ impl Service {
                 listed(names.iter().map(BackendName::to_string))
             ),
             BlockedReason::Away(names) => {
-                let states = names.iter().map(|name| match self.parts.pool.find(name) {
+                let states = names.iter().map(|name| match self.core.pool.find(name) {
                     Some(backend) => format!("{name} ({})", backend.state()),
                     None => name.to_string(),
                 });

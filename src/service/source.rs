@@ -134,7 +134,7 @@ impl Service {
     /// # Errors
     /// [`SubmitError::Unconvertible`], or [`SubmitError::ServersUnknown`] while no server has told its classes.
     pub async fn convert(&self, text: &str) -> Result<ConvertedWorkflow, SubmitError> {
-        let pool = &self.parts.pool;
+        let pool = &self.core.pool;
         let mut classes = pool.object_infos();
         if classes.is_empty() {
             pool.refresh_object_infos(FRESH).await;
@@ -160,21 +160,21 @@ impl Service {
             clippy::cast_sign_loss,
             reason = "a few choices, and a fraction below 1"
         )]
-        let drawn = (self.parts.random.fraction() * choices as f64) as usize;
+        let drawn = (self.core.random.fraction() * choices as f64) as usize;
         drawn.min(choices.saturating_sub(1))
     }
 
     fn local_time(&self) -> DateTime {
-        let now = Timestamp::from_millisecond(self.parts.clock.now().as_millis()).unwrap_or_default();
+        let now = Timestamp::from_millisecond(self.core.clock.now().as_millis()).unwrap_or_default();
         now.to_zoned(TimeZone::system()).datetime()
     }
 
     /// A registered workflow.
     pub(super) async fn registered(&self, which: &WorkflowRef) -> Result<WorkflowRecord, SubmitError> {
-        if let Some(record) = self.parts.store.workflow(which).await? {
+        if let Some(record) = self.core.store.workflow(which).await? {
             return Ok(record);
         }
-        let known = self.parts.store.workflows().await?;
+        let known = self.core.store.workflows().await?;
         let names: Vec<&str> = known.iter().map(|workflow| workflow.name.as_str()).collect();
         let hint =
             match (nearest(which.name.as_str(), names.iter().copied()), names.contains(&which.name.as_str()))
@@ -191,7 +191,7 @@ impl Service {
     }
 
     async fn fetch_workflow(&self, text: &str) -> Result<String, SubmitError> {
-        let fetcher = &self.parts.fetcher;
+        let fetcher = &self.core.fetcher;
         let url = fetcher.guard().parse(text).map_err(|refused| {
             let message = format!("the workflow's URL cannot be fetched: {refused}");
             SubmitError::InvalidWorkflow(WorkflowFault::whole(message))

@@ -159,17 +159,17 @@ impl Service {
         let ResolvedWorkflow { graph, label } = self.resolve(submission.workflow).await?;
         let workflow =
             Workflow::parse_within(&graph, self.limits.workflow).map_err(SubmitError::InvalidWorkflow)?;
-        let params = Params::declared_in(&workflow, &self.parts.pool.object_infos())
+        let params = Params::declared_in(&workflow, &self.core.pool.object_infos())
             .map_err(SubmitError::InvalidWorkflow)?;
         let plan = params.plan(&submission.params).map_err(SubmitError::InvalidParams)?;
-        let created_at = self.parts.clock.now();
+        let created_at = self.core.clock.now();
         self.admit(created_at).await?;
         // Judged before any file is kept: what is refused leaves nothing behind.
         let options = submission.options;
         let UnableBackends { not_on, msg } = self.unable(&plan, &options).await?;
-        let prompt_id = self.parts.random.prompt_id(created_at);
+        let prompt_id = self.core.random.prompt_id(created_at);
         let gathered = self.gather(prompt_id, plan.media(), submission.parts, submission.own_url).await?;
-        let bound = plan.bind(&gathered.names, &mut || self.parts.random.seed());
+        let bound = plan.bind(&gathered.names, &mut || self.core.random.seed());
         let needs = Workflow::parse(&bound.graph).map(|workflow| JobNeeds::of(&workflow)).unwrap_or_default();
         let JobRequirements { labels, backend } = options.requires;
         let job = NewJob {
@@ -191,12 +191,12 @@ impl Service {
             created_at,
         };
         let awaits_inputs = job.awaits_inputs();
-        self.parts.store.insert(job).await?;
-        self.parts.metrics.job_accepted();
+        self.core.store.insert(job).await?;
+        self.core.metrics.job_accepted();
         if awaits_inputs {
-            self.parts.hub.inputs_wanted();
+            self.core.hub.inputs_wanted();
         } else {
-            self.parts.hub.work_came();
+            self.core.hub.work_came();
         }
         tracing::info!(%prompt_id, priority = options.priority, "job accepted");
         Ok(prompt_id)
@@ -213,7 +213,7 @@ impl Service {
     ) -> Result<UnableBackends, SubmitError> {
         let mut fits = self.fits_of(plan, options.partial).await?;
         let not_on = unable(&fits);
-        let found = |fit: &BackendFitness| self.parts.pool.find(&fit.backend);
+        let found = |fit: &BackendFitness| self.core.pool.find(&fit.backend);
         fits.retain(|fit| found(fit).is_some_and(|backend| options.requires.accept(&backend)));
         if nobody_can(&fits) {
             return Err(SubmitError::Unfit(unfit(&fits, plan)));
@@ -231,7 +231,7 @@ impl Service {
         let known = *self.queued.lock().unwrap_or_else(PoisonError::into_inner);
         let count = match known {
             Some((at, count)) if now.since(at) < COUNT_QUEUE => (at, count),
-            _ => (now, self.parts.store.queued().await?),
+            _ => (now, self.core.store.queued().await?),
         };
         if count.1 >= limit {
             return Err(SubmitError::QueueFull { limit });

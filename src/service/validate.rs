@@ -41,7 +41,7 @@ impl Service {
         let resolved = self.resolve(submission.workflow.clone()).await?;
         let workflow = Workflow::parse_within(&resolved.graph, self.limits.workflow)
             .map_err(SubmitError::InvalidWorkflow)?;
-        let params = Params::declared_in(&workflow, &self.parts.pool.object_infos())
+        let params = Params::declared_in(&workflow, &self.core.pool.object_infos())
             .map_err(SubmitError::InvalidWorkflow)?;
         let plan = params.plan(&submission.params).map_err(SubmitError::InvalidParams)?;
         let fits = self.fits_of(&plan, submission.options.partial).await?;

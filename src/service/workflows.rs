@@ -64,8 +64,7 @@ impl Service {
         &self,
         new: NewRegistration<'_>,
     ) -> Result<(RegistrationOutcome, Vec<ConversionWarning>), SubmitError> {
-        let newest =
-            self.parts.store.workflow(&WorkflowRef { name: new.name.clone(), version: None }).await?;
+        let newest = self.core.store.workflow(&WorkflowRef { name: new.name.clone(), version: None }).await?;
         if !new.from_folder && newest.is_some_and(|newest| self.is_from_folder(&newest)) {
             return Err(SubmitError::FromFolder(new.name));
         }
@@ -76,7 +75,7 @@ impl Service {
         };
         let workflow =
             Workflow::parse_within(&graph, self.limits.workflow).map_err(SubmitError::InvalidWorkflow)?;
-        Params::declared_in(&workflow, &self.parts.pool.object_infos())
+        Params::declared_in(&workflow, &self.core.pool.object_infos())
             .map_err(SubmitError::InvalidWorkflow)?;
         links_hold(&workflow, &self.known_fits(&workflow, &[], false))
             .map_err(SubmitError::InvalidWorkflow)?;
@@ -87,9 +86,9 @@ impl Service {
             graph,
             source,
             from_folder: new.from_folder,
-            created_at: self.parts.clock.now(),
+            created_at: self.core.clock.now(),
         };
-        Ok((self.parts.store.put_workflow(workflow).await?, warnings))
+        Ok((self.core.store.put_workflow(workflow).await?, warnings))
     }
 
     /// Whether a workflow is changed in the folder, and nowhere else.
@@ -102,7 +101,7 @@ impl Service {
     /// # Errors
     /// The store failed.
     pub async fn workflows(&self) -> Result<Vec<WorkflowSummary>, StoreError> {
-        self.parts.store.workflows().await
+        self.core.store.workflows().await
     }
 
     /// One registered workflow.
@@ -111,8 +110,8 @@ impl Service {
     /// [`SubmitError::UnknownWorkflow`], or the store failed.
     pub async fn workflow(&self, which: &WorkflowRef) -> Result<WorkflowView, SubmitError> {
         let record = self.registered(which).await?;
-        let versions = self.parts.store.versions(&which.name).await?;
-        let classes = self.parts.pool.object_infos();
+        let versions = self.core.store.versions(&which.name).await?;
+        let classes = self.core.pool.object_infos();
         let workflow = Workflow::parse(&record.workflow.graph).map_err(SubmitError::InvalidWorkflow)?;
         let declared = Params::declared_in(&workflow, &classes).map_err(SubmitError::InvalidWorkflow)?;
         let mut params = schema::of_params(&declared, &classes, "#/$defs/media");
@@ -135,11 +134,11 @@ impl Service {
     /// # Errors
     /// The store failed.
     pub async fn signatures(&self, media: &str) -> Result<Vec<(WorkflowSummary, Value)>, StoreError> {
-        let classes = self.parts.pool.object_infos();
+        let classes = self.core.pool.object_infos();
         let mut all = Vec::new();
-        for summary in self.parts.store.workflows().await? {
+        for summary in self.core.store.workflows().await? {
             let which = WorkflowRef { name: summary.name.clone(), version: Some(summary.version) };
-            let Some(record) = self.parts.store.workflow(&which).await? else { continue };
+            let Some(record) = self.core.store.workflow(&which).await? else { continue };
             // Only what was valid is registered.
             let Ok(workflow) = Workflow::parse(&record.workflow.graph) else { continue };
             let Ok(declared) = Params::declared_in(&workflow, &classes) else { continue };
@@ -157,7 +156,7 @@ impl Service {
         if self.is_from_folder(&newest) {
             return Err(SubmitError::FromFolder(name.clone()));
         }
-        self.parts.store.delete_workflow(name).await?;
+        self.core.store.delete_workflow(name).await?;
         Ok(())
     }
 }

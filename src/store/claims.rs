@@ -8,6 +8,7 @@ use crate::domain::id::{AttemptId, BackendName, PromptId};
 use crate::domain::input::StoredInput;
 use crate::domain::job::{Attempt, Lease};
 use crate::domain::needs::JobNeeds;
+use crate::domain::requeue::RequeueCause;
 use crate::domain::time::UnixMillis;
 
 /// A request to run one queued job in a free slot of a backend.
@@ -92,48 +93,26 @@ pub struct WaitingJob {
     pub needs: JobNeeds,
 }
 
-/// How [`JobStore::requeue`](super::JobStore::requeue) ends an attempt and returns its job to the queue.
+/// How a running job returns to the queue.
 #[derive(Debug, Clone)]
-#[expect(clippy::struct_excessive_bools, reason = "independent facts about one attempt")]
 pub struct Requeue {
-    /// Whether the attempt counts against the retry budget.
-    pub counts: bool,
+    /// Why. The retry budget, the crash count and the excluded backends follow from it.
+    pub cause: RequeueCause,
+    /// The cause as a sentence, for the attempt's record and the job's `msg`.
+    pub reason: String,
     /// The earliest moment of the next claim.
     pub not_before: UnixMillis,
     /// When the job fails if it is still queued; `None` means never.
     pub deadline: Option<UnixMillis>,
-    /// The attempt's outcome as one word, for its record.
-    pub outcome: &'static str,
-    /// The same as a sentence, for the attempt's record and the job's `msg`.
-    pub reason: String,
-    /// Whether the backend went down while it ran the job.
-    pub downed: bool,
-    /// Whether the next run must not use ComfyUI's cache.
-    pub fresh: bool,
-    /// Whether the backend rejected the job without a reason although it validated other submissions.
-    pub refused: bool,
-    /// A backend to exclude from now on because it cannot run the job.
-    pub not_on: Option<BackendName>,
     /// When the attempt ended.
     pub at: UnixMillis,
 }
 
 impl Requeue {
-    /// A requeue that costs the job nothing, for an attempt that its backend never ran.
+    /// A requeue at `now`, claimable at once and without a deadline.
     #[must_use]
-    pub const fn for_free(reason: String, now: UnixMillis) -> Self {
-        Self {
-            counts: false,
-            not_before: now,
-            deadline: None,
-            outcome: "not_run",
-            reason,
-            downed: false,
-            fresh: false,
-            refused: false,
-            not_on: None,
-            at: now,
-        }
+    pub const fn immediate(cause: RequeueCause, reason: String, now: UnixMillis) -> Self {
+        Self { cause, reason, not_before: now, deadline: None, at: now }
     }
 }
 

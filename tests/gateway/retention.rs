@@ -87,8 +87,7 @@ async fn results_are_kept_for_their_time_then_told_as_gone_then_unknown() {
 #[tokio::test]
 async fn results_may_be_kept_for_ever() {
     let (clock, comfy) = (clock(), simulator().await);
-    let gateway =
-        Gateway::on_clock(clock.clone(), &[&comfy], |settings| settings.scheduler.retention = None).await;
+    let gateway = Gateway::on_clock(clock.clone(), &[&comfy], |settings| settings.retention = None).await;
     let kept = gateway.submit(picture(1)).await;
     assert_eq!(ended(&gateway, &clock, &kept).await["expires_at"], Value::Null);
     clock.advance(DAY * 4_000);

@@ -62,7 +62,7 @@ async fn files_that_belong_to_no_job_are_swept_at_the_start() {
 #[tokio::test]
 async fn without_a_retention_jobs_are_kept_for_ever() {
     let comfy = simulator().await;
-    let gateway = Gateway::with(&[&comfy], |settings| settings.scheduler.retention = None).await;
+    let gateway = Gateway::with(&[&comfy], |settings| settings.retention = None).await;
     let result = gateway.run(picture(1)).await;
     assert_eq!(result["expires_at"], Value::Null);
     gateway.finish().await;
@@ -71,11 +71,11 @@ async fn without_a_retention_jobs_are_kept_for_ever() {
 #[tokio::test]
 async fn a_shorter_retention_holds_for_jobs_that_ended_before() {
     let comfy = simulator().await;
-    let gateway = Gateway::with(&[&comfy], |settings| settings.scheduler.retention = None).await;
+    let gateway = Gateway::with(&[&comfy], |settings| settings.retention = None).await;
     let result = gateway.run(picture(1)).await;
     let id = result["prompt_id"].as_str().unwrap();
     let mut left = gateway.stop().await;
-    left.settings.scheduler.retention = Some(Duration::from_hours(1));
+    left.settings.retention = Some(Duration::from_hours(1));
     let gateway = left.start().await;
     let expires = |job: &Value| job["expires_at"].as_str().map(|at| at.parse::<jiff::Timestamp>().unwrap());
     let result = gateway.until(id, |job| expires(job).is_some()).await;

@@ -2,10 +2,11 @@
 
 use comfy_gateway::domain::failure::{Failure, FailureCode};
 use comfy_gateway::domain::job::{Fence, JobEnding};
+use comfy_gateway::domain::requeue::RequeueCause;
 use comfy_gateway::domain::time::UnixMillis;
 use comfy_gateway::scheduler::attempt::machine::{
-    AttemptEnd, AttemptLimits, AttemptMachine, AttemptSignals, EarlyEnd, Loss, MachineInput, NextStep,
-    NotRun, RunSighting, SubmitOutcome,
+    AttemptEnd, AttemptLimits, AttemptMachine, AttemptSignals, EarlyEnd, MachineInput, NextStep, RunSighting,
+    SubmitOutcome,
 };
 use comfy_gateway::scheduler::dispatch;
 use comfy_gateway::store::ClaimedJob;
@@ -50,7 +51,7 @@ pub struct Attempt {
 /// How a settled attempt changes its job.
 pub enum Settlement {
     Finish(JobEnding),
-    Requeue { counts: bool, downed: bool },
+    Requeue(RequeueCause),
 }
 
 impl Attempt {
@@ -193,7 +194,7 @@ pub fn settlement(
     let early = |early| match early {
         EarlyEnd::Cancel => Settlement::Finish(JobEnding::Cancelled),
         EarlyEnd::Timeout => failed(FailureCode::Timeout),
-        EarlyEnd::Stall => Settlement::Requeue { counts: true, downed: false },
+        EarlyEnd::Stall => Settlement::Requeue(RequeueCause::Stalled),
         EarlyEnd::InPart => failed(FailureCode::InvalidWorkflow),
     };
     let settled = match (end, run) {
@@ -203,17 +204,11 @@ pub fn settlement(
         }
         (AttemptEnd::InHistory(_), Some(RunEnd::NodeError)) => failed(FailureCode::NodeError),
         (AttemptEnd::InHistory(_), Some(RunEnd::OutOfMemory)) => {
-            Settlement::Requeue { counts: true, downed: false }
+            Settlement::Requeue(RequeueCause::RunFailed(FailureCode::OutOfMemory))
         }
         (AttemptEnd::InHistory(Some(why)) | AttemptEnd::Gone(why) | AttemptEnd::Stuck(why), _) => early(why),
         (AttemptEnd::InHistory(None), _) => failed(FailureCode::Interrupted),
-        (AttemptEnd::NotRun(NotRun::Unreachable | NotRun::NeverArrived | NotRun::Recalled), _) => {
-            Settlement::Requeue { counts: false, downed: false }
-        }
-        (AttemptEnd::Lost(loss), _) => Settlement::Requeue {
-            counts: true,
-            downed: matches!(loss, Loss::WentAway { running: true } | Loss::Forgotten { running: true }),
-        },
+        (AttemptEnd::Requeue(cause), _) => Settlement::Requeue(cause),
     };
     let learned = match run {
         Some(RunEnd::Success) => dispatch::RunObservation::Took(took),

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use comfy_gateway::domain::id::{AttemptId, BackendName, PromptId};
 use comfy_gateway::domain::job::{JobStatus, NewJob};
 use comfy_gateway::domain::needs::JobNeeds;
+use comfy_gateway::domain::requeue::RequeueCause;
 use comfy_gateway::domain::retry::is_due;
 use comfy_gateway::domain::time::UnixMillis;
-use comfy_gateway::scheduler::attempt::machine::{AttemptEnd, EarlyEnd, Loss};
+use comfy_gateway::scheduler::attempt::machine::{AttemptEnd, EarlyEnd};
 use comfy_gateway::store::JobStore;
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -98,8 +99,7 @@ impl Ledger {
     pub fn check_given_up(&mut self, end: AttemptEnd, server: &Server, run: AttemptId) {
         let findable = server.answers() && (server.has(run) || server.history.contains_key(&run));
         match end {
-            AttemptEnd::Lost(_)
-            | AttemptEnd::NotRun(_)
+            AttemptEnd::Requeue(_)
             | AttemptEnd::Gone(EarlyEnd::Cancel | EarlyEnd::Timeout | EarlyEnd::Stall | EarlyEnd::InPart) => {
                 if !server.begun.contains(&run) {
                     self.never.insert(run);
@@ -113,8 +113,8 @@ impl Ledger {
     /// A server that gives no answer is given time before its runs are taken for lost.
     pub fn check_patience(end: AttemptEnd, silent: i64) {
         let needed = match end {
-            AttemptEnd::Lost(Loss::OutOfReach) => PATIENCE.lost_after,
-            AttemptEnd::Lost(Loss::WentAway { .. }) => PATIENCE.refused_for,
+            AttemptEnd::Requeue(RequeueCause::OutOfReach) => PATIENCE.lost_after,
+            AttemptEnd::Requeue(RequeueCause::WentAway { .. }) => PATIENCE.refused_for,
             _ => return,
         };
         let enough = silent >= i64::try_from(needed.as_millis()).unwrap();

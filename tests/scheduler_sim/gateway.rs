@@ -233,9 +233,9 @@ pub async fn write(
     let (fence, id) = (attempt.fence(), attempt.job.prompt_id);
     let failures = attempt.job.failures;
     let settlement = match settlement {
-        Settlement::Requeue { counts, downed }
-            if failures + u32::from(counts) >= MAX_ATTEMPTS
-                || attempt.job.downed.len() + usize::from(downed) >= 2 =>
+        Settlement::Requeue(cause)
+            if failures + u32::from(cause.counts()) >= MAX_ATTEMPTS
+                || attempt.job.downed.len() + usize::from(cause.is_crash()) >= 2 =>
         {
             let failure = crate::world::spent();
             Settlement::Finish(JobEnding::Failed(failure))
@@ -245,11 +245,10 @@ pub async fn write(
     let finish = |ending| crate::world::ended(ending, wall);
     let written = match settlement {
         Settlement::Finish(ending) => store.finish(fence, finish(ending)).await.map(|()| Settled::Ended(id)),
-        Settlement::Requeue { counts, downed } => {
-            let wait = if counts { random.random_range(500..3_000) } else { 0 };
+        Settlement::Requeue(cause) => {
+            let wait = if cause.counts() { random.random_range(500..3_000) } else { 0 };
             let not_before = wall.plus(Duration::from_millis(wait));
-            let requeue =
-                Requeue { counts, downed, not_before, ..Requeue::for_free("it was lost".to_owned(), wall) };
+            let requeue = Requeue { not_before, ..Requeue::immediate(cause, "it was lost".to_owned(), wall) };
             match store.requeue(fence, requeue).await {
                 // Refused when a cancel came meanwhile: the server does not have the job, so it is confirmed.
                 Err(StoreError::LeaseLost) => {

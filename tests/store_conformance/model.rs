@@ -181,9 +181,9 @@ impl Life<'_> {
                 !claimed.is_empty()
             }
             JobEvent::Requeue { by, not_before, deadline } => {
-                let mut requeue = again(true);
-                (requeue.not_before, requeue.deadline) = (not_before, deadline);
-                taken(store.requeue(fence(by), requeue).await)
+                let mut change = requeue(true);
+                (change.not_before, change.deadline) = (not_before, deadline);
+                taken(store.requeue(fence(by), change).await)
             }
             JobEvent::Finish { by, ending, .. } => taken(store.finish(fence(by), ended(ending)).await),
             JobEvent::RequestCancel { at } => {

@@ -9,6 +9,7 @@ use comfy_gateway::domain::input::{JobInput, RemoteInput, StoredInput};
 use comfy_gateway::domain::job::{Fence, JobEnding, JobFinish, Lease, NamedText, NewJob, PhaseTimings};
 use comfy_gateway::domain::media::{MediaFile, MediaKind};
 use comfy_gateway::domain::needs::JobNeeds;
+use comfy_gateway::domain::requeue::RequeueCause;
 use comfy_gateway::domain::time::UnixMillis;
 use comfy_gateway::store::{
     ClaimedJob, GatewayStore, JobClaim, JobLookup, JobRecord, JobStore, Requeue, WaitingJob,
@@ -165,19 +166,15 @@ pub fn ended(ending: JobEnding) -> JobFinish {
     }
 }
 
-pub fn again(counts: bool) -> Requeue {
-    Requeue {
-        counts,
-        not_before: at(1_000),
-        deadline: None,
-        outcome: "backend_lost",
-        reason: "the server gpu-1 was lost".to_owned(),
-        downed: false,
-        fresh: false,
-        refused: false,
-        not_on: None,
-        at: at(1_500),
-    }
+/// A requeue for `cause` at 1,500 ms that allows the next claim at 1,000 ms.
+pub fn requeue_for(cause: RequeueCause) -> Requeue {
+    let reason = "the backend gpu-1 was lost".to_owned();
+    Requeue { not_before: at(1_000), ..Requeue::immediate(cause, reason, at(1_500)) }
+}
+
+/// A requeue that counts against the retry budget, or one that does not.
+pub fn requeue(counts: bool) -> Requeue {
+    requeue_for(if counts { RequeueCause::OutOfReach } else { RequeueCause::Recalled })
 }
 
 pub fn text(var: &str, text: &str) -> NamedText {

@@ -82,6 +82,7 @@ pub fn settings(data_dir: &Path, urls: &[&str]) -> Settings {
         data_dir: data_dir.to_owned(),
         disk_reserve: 1 << 20,
         public_url: None,
+        retention: Some(Duration::from_hours(7 * 24)),
         workflows: None,
         backends,
         scheduler: scheduler::SchedulerSettings {

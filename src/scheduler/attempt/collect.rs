@@ -72,7 +72,7 @@ impl AttemptTask {
         }
         let downloads: Vec<_> = wanted.iter().map(|(file, name)| self.fetch(file, name).boxed()).collect();
         let fetched: Vec<Result<StoredFile, MissingFile>> =
-            stream::iter(downloads).buffered(self.parts.settings.downloads.max(1)).collect().await;
+            stream::iter(downloads).buffered(self.context.settings.downloads.max(1)).collect().await;
         let mut collected = CollectedOutputs::default();
         let fetched: HashMap<&FileRef, Result<StoredFile, MissingFile>> =
             wanted.iter().map(|(file, _)| *file).zip(fetched).collect();
@@ -154,14 +154,14 @@ impl AttemptTask {
     pub(super) async fn waits_for_room(&self, bytes: u64) -> bool {
         tracing::error!(bytes, "the disk of the media files is full; waiting for room");
         tokio::select! {
-            () = self.parts.until_room(bytes) => true,
+            () = self.context.until_room(bytes) => true,
             () = self.cancel.cancelled() => false,
         }
     }
 
     pub(super) async fn pause(&self, failures: u32) {
-        let wait = self.parts.settings.retry.delay(failures, self.parts.random.fraction());
-        self.parts.clock.sleep(wait).await;
+        let wait = self.context.settings.retry.delay(failures, self.context.core.random.fraction());
+        self.context.core.clock.sleep(wait).await;
     }
 
     async fn fetch_once(&self, file: &FileRef, name: &str) -> Result<StoredFile, MissingCause> {
@@ -176,17 +176,19 @@ impl AttemptTask {
         };
         let view = self.backend.client().view(file).await.map_err(|error| broken(&error))?;
         let extent = SizeBounds {
-            limit: self.parts.settings.max_output_file,
+            limit: self.context.settings.max_output_file,
             expected: view.content_length().unwrap_or_default(),
         };
         let bytes = view.into_stream().map_err(Into::into).boxed();
-        self.parts.media.put(self.job.prompt_id, name, bytes, extent).await.map_err(|error| match error {
-            MediaError::Source(error) => MissingCause::Broken(error.to_string()),
-            MediaError::DiskFull { needed } => MissingCause::NoRoom(needed),
-            MediaError::Storage(error) => MissingCause::Storage(error),
-            MediaError::TooLarge { limit } => {
-                MissingCause::TooLarge(format!("it has more than {limit} bytes (max_output_file)"))
-            }
-        })
+        self.context.core.media.put(self.job.prompt_id, name, bytes, extent).await.map_err(
+            |error| match error {
+                MediaError::Source(error) => MissingCause::Broken(error.to_string()),
+                MediaError::DiskFull { needed } => MissingCause::NoRoom(needed),
+                MediaError::Storage(error) => MissingCause::Storage(error),
+                MediaError::TooLarge { limit } => {
+                    MissingCause::TooLarge(format!("it has more than {limit} bytes (max_output_file)"))
+                }
+            },
+        )
     }
 }

@@ -3,19 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::failures::partial_refusal_failure;
 use super::machine::{
-    AttemptEnd, AttemptLimits, AttemptMachine, AttemptSignals, EarlyEnd, Loss, MachineInput, NextStep,
-    NotRun, RunSighting,
+    AttemptEnd, AttemptLimits, AttemptMachine, AttemptSignals, EarlyEnd, MachineInput, NextStep, RunSighting,
 };
-use super::outcome::{AttemptOutcome, Retry, refused_in_part};
+use super::outcome::{AttemptOutcome, RequeueDecision};
 use super::submit::SubmitRefusal;
-use super::task::{AttemptOrigin, AttemptTask, Moments};
+use super::task::{AttemptOrigin, AttemptTask};
 use crate::comfy::{ComfyError, HistoryEntry, NodeErrors};
+use crate::domain::requeue::RequeueCause;
+use crate::domain::time::UnixMillis;
 
-/// What a course leaves behind besides its end.
+/// What a machine leaves behind besides its end.
 #[derive(Debug, Default)]
 pub(super) struct AttemptTrace {
-    pub moments: Moments,
+    /// When ComfyUI accepted the job; `None` for an adopted run.
+    pub submitted_at: Option<UnixMillis>,
     /// The nodes for which ComfyUI refused a part of the workflow.
     pub refused_nodes: NodeErrors,
     /// What the server said when it did not take the job.
@@ -25,21 +28,21 @@ pub(super) struct AttemptTrace {
 }
 
 impl AttemptTask {
-    /// Follows the course from the hand-over to the proof of its end.
+    /// Follows the machine from the hand-over to the proof of its end.
     pub(super) async fn follow(&self, origin: AttemptOrigin) -> (AttemptOutcome, AttemptTrace) {
-        let mut course = AttemptMachine::new(self.patience(), origin == AttemptOrigin::Adopted, self.now());
-        let mut trail = AttemptTrace::default();
+        let mut machine = AttemptMachine::new(self.patience(), origin == AttemptOrigin::Adopted, self.now());
+        let mut trace = AttemptTrace::default();
         let mut input = MachineInput::Begin;
         loop {
-            input = match course.step(self.now(), &self.signals(), input) {
-                NextStep::Submit => match self.submit(&mut trail).await {
+            input = match machine.step(self.now(), &self.signals(), input) {
+                NextStep::Submit => match self.submit(&mut trace).await {
                     Ok(delivery) => MachineInput::Submitted(delivery),
-                    Err(verdict) => return (verdict, trail),
+                    Err(outcome) => return (outcome, trace),
                 },
-                NextStep::Look => MachineInput::Seen(self.look(&mut trail).await),
-                NextStep::Glance => MachineInput::Seen(self.glance(&mut trail).await),
+                NextStep::Look => MachineInput::Seen(self.look(&mut trace).await),
+                NextStep::Glance => MachineInput::Seen(self.glance(&mut trace).await),
                 NextStep::Wait(wait) => {
-                    self.wait(wait, &course).await;
+                    self.wait(wait, &machine).await;
                     MachineInput::Woke
                 }
                 NextStep::Interrupt => asked(self.backend.client().interrupt(&self.id()).await),
@@ -49,16 +52,16 @@ impl AttemptTask {
                     MachineInput::Asked
                 }
                 NextStep::End(end) => {
-                    let entry = trail.entry.take();
-                    let verdict = self.verdict(end, entry, &mut trail);
-                    return (verdict, trail);
+                    let entry = trace.entry.take();
+                    let outcome = self.outcome(end, entry, &mut trace);
+                    return (outcome, trace);
                 }
             };
         }
     }
 
     fn patience(&self) -> AttemptLimits {
-        let settings = &self.parts.settings;
+        let settings = &self.context.settings;
         AttemptLimits {
             poll: settings.poll,
             lost_after: settings.lost_after,
@@ -87,19 +90,19 @@ impl AttemptTask {
         self.backend.foreign() == 0 && first.is_some_and(|first| Arc::ptr_eq(&first, &self.feed))
     }
 
-    async fn wait(&self, wait: Duration, course: &AttemptMachine) {
+    async fn wait(&self, wait: Duration, machine: &AttemptMachine) {
         tokio::select! {
-            () = self.parts.clock.sleep(wait) => {}
-            () = self.feed.ended(), if course.listens_for_end() => {}
-            () = self.cancel.cancelled(), if course.listens_for_cancel() => {}
-            () = self.recall.cancelled(), if course.listens_for_recall() => {}
+            () = self.context.core.clock.sleep(wait) => {}
+            () = self.feed.ended(), if machine.listens_for_end() => {}
+            () = self.cancel.cancelled(), if machine.listens_for_cancel() => {}
+            () = self.recall.cancelled(), if machine.listens_for_recall() => {}
         }
     }
 
-    async fn glance(&self, trail: &mut AttemptTrace) -> RunSighting {
+    async fn glance(&self, trace: &mut AttemptTrace) -> RunSighting {
         match self.backend.client().history(&self.id()).await {
             Ok(Some(entry)) => {
-                trail.entry = Some(Box::new(entry));
+                trace.entry = Some(Box::new(entry));
                 RunSighting::Ended
             }
             Ok(None) => RunSighting::Absent,
@@ -107,102 +110,100 @@ impl AttemptTask {
         }
     }
 
-    async fn look(&self, trail: &mut AttemptTrace) -> RunSighting {
+    async fn look(&self, trace: &mut AttemptTrace) -> RunSighting {
         let id = self.id();
         match self.backend.client().queue().await {
             Ok(queue) if queue.running.contains(&id) => RunSighting::Running,
             Ok(queue) if queue.pending.contains(&id) => RunSighting::Pending,
-            Ok(_) => self.glance(trail).await,
+            Ok(_) => self.glance(trace).await,
             Err(error) => sighting_of(&error),
         }
     }
 
-    /// What the end of the course means for the job.
-    fn verdict(
+    /// What the end of the attempt means for the job.
+    fn outcome(
         &self,
         end: AttemptEnd,
         entry: Option<Box<HistoryEntry>>,
-        trail: &mut AttemptTrace,
+        trace: &mut AttemptTrace,
     ) -> AttemptOutcome {
         match (end, entry) {
             (AttemptEnd::InHistory(early), Some(entry)) => AttemptOutcome::Ended { entry, early },
-            // The course says so only of a run whose entry was read.
+            // The machine reports this end only after the entry was read.
             (AttemptEnd::InHistory(_), None) => {
-                AttemptOutcome::Retry(self.lost(Loss::Forgotten { running: false }, None))
+                self.requeue_outcome(RequeueCause::Forgotten { crashed: false }, None)
             }
             (AttemptEnd::Stuck(early), _) => {
                 let reason = "a run there does not end although it was interrupted";
                 self.backend.quarantine(reason.to_owned(), self.job.attempt.id);
-                self.ended_early(early, trail)
+                self.early_outcome(early, trace)
             }
-            (AttemptEnd::Gone(early), _) => self.ended_early(early, trail),
-            (AttemptEnd::NotRun(why), _) => AttemptOutcome::Retry(Retry::not_run(self.not_run(why))),
-            (AttemptEnd::Lost(loss), _) => AttemptOutcome::Retry(self.lost(loss, trail.refusal.take())),
+            (AttemptEnd::Gone(early), _) => self.early_outcome(early, trace),
+            (AttemptEnd::Requeue(cause), _) => self.requeue_outcome(cause, trace.refusal.take()),
         }
     }
 
-    fn ended_early(&self, early: EarlyEnd, trail: &AttemptTrace) -> AttemptOutcome {
+    fn early_outcome(&self, early: EarlyEnd, trace: &AttemptTrace) -> AttemptOutcome {
         match early {
             EarlyEnd::Cancel => AttemptOutcome::Cancelled,
-            EarlyEnd::Timeout => AttemptOutcome::Failed(self.overdue()),
-            EarlyEnd::Stall => AttemptOutcome::Retry(self.stalled()),
-            EarlyEnd::InPart => AttemptOutcome::Failed(refused_in_part(&trail.refused_nodes, &[])),
+            EarlyEnd::Timeout => AttemptOutcome::Failed(self.timeout_failure()),
+            EarlyEnd::Stall => AttemptOutcome::Requeue(self.stall_decision()),
+            EarlyEnd::InPart => AttemptOutcome::Failed(partial_refusal_failure(&trace.refused_nodes, &[])),
         }
     }
 
-    /// What is said of a run that showed no progress.
-    pub(super) fn stalled(&self) -> Retry {
-        let limit = self.parts.settings.stall.as_secs_f64();
-        let server = self.backend.name();
-        let reason = format!("the run on {server} showed no progress for {limit} s and was interrupted");
-        Retry { outcome: "stalled", ..Retry::lost(reason) }
-    }
-
-    fn not_run(&self, why: NotRun) -> String {
-        let server = self.backend.name();
-        match why {
-            NotRun::Unreachable => format!("the server {server} could not be reached"),
-            NotRun::NeverArrived => {
-                format!("the gateway was restarted before the server {server} had taken the job")
-            }
-            NotRun::Recalled if self.backend.gives_back() => {
-                format!("it waited on the server {server}, which is {}", self.backend.state())
-            }
-            NotRun::Recalled => format!("it waited on {server} while another server had nothing to do"),
+    fn requeue_outcome(&self, cause: RequeueCause, refusal: Option<SubmitRefusal>) -> AttemptOutcome {
+        let backend = self.backend.name();
+        let mut cause = cause;
+        if let RequeueCause::Forgotten { crashed } = &mut cause {
+            self.backend.found_restarted();
+            *crashed &= !self.has_backend_outlived_run();
         }
+        let reason = match cause {
+            RequeueCause::NotAccepted => return AttemptOutcome::Requeue(self.refusal_decision(refusal)),
+            RequeueCause::Unreachable => format!("the backend {backend} could not be reached"),
+            RequeueCause::NeverSubmitted => {
+                format!("the gateway was restarted before the backend {backend} had accepted the job")
+            }
+            RequeueCause::Recalled if self.backend.gives_back() => {
+                format!("the job waited on the backend {backend}, which is {}", self.backend.state())
+            }
+            RequeueCause::Recalled => {
+                format!("the job waited on the backend {backend} while another backend was idle")
+            }
+            RequeueCause::Forgotten { .. } => {
+                format!("the backend {backend} no longer knows the job; it was probably restarted")
+            }
+            RequeueCause::WentAway { .. } => format!("the backend {backend} went away while it ran the job"),
+            _ => format!("the backend {backend} could not be reached for too long"),
+        };
+        AttemptOutcome::Requeue(RequeueDecision::new(cause, reason))
     }
 
-    /// Whether its server has been up all the time since the run began: its websocket is older and still stands.
-    fn has_outlived_the_run(&self) -> bool {
+    fn refusal_decision(&self, refusal: Option<SubmitRefusal>) -> RequeueDecision {
+        let backend = self.backend.name();
+        let Some(SubmitRefusal { how, fault, is_of_job }) = refusal else {
+            let reason = format!("the backend {backend} did not accept the job");
+            return RequeueDecision::new(RequeueCause::NotAccepted, reason);
+        };
+        let cause = if is_of_job { RequeueCause::Refused } else { RequeueCause::NotAccepted };
+        RequeueDecision::new(cause, format!("the backend {backend} {how} ({fault})"))
+            .logged_as(format!("the backend {backend} {how} ({})", fault.brief()))
+    }
+
+    /// The decision about a run that showed no progress.
+    pub(super) fn stall_decision(&self) -> RequeueDecision {
+        let limit = self.context.settings.stall.as_secs_f64();
+        let backend = self.backend.name();
+        let reason =
+            format!("the run on the backend {backend} showed no progress for {limit} s and was interrupted");
+        RequeueDecision::new(RequeueCause::Stalled, reason)
+    }
+
+    /// Whether the backend has been up all the time since the run began: its websocket is older and still open.
+    fn has_backend_outlived_run(&self) -> bool {
         let since = self.backend.listening_since().zip(self.feed.started_at());
         since.is_some_and(|(listening, started)| listening <= started)
-    }
-
-    fn lost(&self, loss: Loss, refusal: Option<SubmitRefusal>) -> Retry {
-        let server = self.backend.name();
-        let how = match loss {
-            Loss::NotTaken => {
-                let Some(SubmitRefusal { how, fault, of_this_job }) = refusal else {
-                    return Retry::lost(format!("the server {server} did not take the job"));
-                };
-                let brief = format!("the server {server} {how} ({})", fault.brief());
-                let reason = format!("the server {server} {how} ({fault})");
-                let retry = if of_this_job { Retry::refused(reason) } else { Retry::lost(reason) };
-                return retry.said_as(brief);
-            }
-            Loss::Forgotten { .. } => "the server no longer knows the job; it was probably restarted",
-            Loss::WentAway { .. } => "the server went away while it ran the job",
-            Loss::OutOfReach => "the server could not be reached for too long",
-        };
-        if matches!(loss, Loss::Forgotten { .. }) {
-            self.backend.found_restarted();
-        }
-        let downed = match loss {
-            Loss::WentAway { running } => running,
-            Loss::Forgotten { running } => running && !self.has_outlived_the_run(),
-            Loss::NotTaken | Loss::OutOfReach => false,
-        };
-        Retry { downed, ..Retry::lost(format!("{server} ({how})")) }
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use indexmap::IndexMap;
 
-use super::outcome::refusal_of;
+use super::failures::node_refusal;
 use super::task::AttemptTask;
 use crate::comfy::{HistoryEntry, NodeErrors};
 use crate::domain::job::DroppedOutput;
@@ -29,7 +29,7 @@ impl AttemptTask {
         let mut reasons: IndexMap<&str, String> = IndexMap::new();
         for node in &refused.nodes {
             for output in &node.dependent_outputs {
-                reasons.entry(output).or_insert_with(|| refusal_of(node));
+                reasons.entry(output).or_insert_with(|| node_refusal(node));
             }
         }
         if let Some(accepted) = &entry.accepted_outputs {

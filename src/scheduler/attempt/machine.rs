@@ -11,6 +11,7 @@
 
 use std::time::Duration;
 
+use crate::domain::requeue::RequeueCause;
 use crate::domain::time::UnixMillis;
 
 /// Silence of the websocket after which the server's queue is asked too.
@@ -170,40 +171,8 @@ pub enum AttemptEnd {
     Gone(EarlyEnd),
     /// It was to end early and its server does not give it up.
     Stuck(EarlyEnd),
-    /// It is not on the server, which has not run it; it was wanted back, or never arrived.
-    NotRun(NotRun),
-    /// The server had it and has it no more.
-    Lost(Loss),
-}
-
-/// Why a run never began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotRun {
-    /// Nothing listened.
-    Unreachable,
-    /// It was taken over from another process, and the server does not have it.
-    NeverArrived,
-    /// It was wanted back.
-    Recalled,
-}
-
-/// How a run was lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Loss {
-    /// The server did not take it.
-    NotTaken,
-    /// The server no longer knows it; `running` if it is known to have been the one it worked on.
-    Forgotten {
-        /// Whether it ran when it was last seen or heard of.
-        running: bool,
-    },
-    /// The server went away; `running` as above.
-    WentAway {
-        /// Whether it ran at the time.
-        running: bool,
-    },
-    /// The server could not be reached for too long.
-    OutOfReach,
+    /// The backend does not have the run. The job returns to the queue.
+    Requeue(RequeueCause),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -348,8 +317,8 @@ impl AttemptMachine {
                 self.ending = Some((EarlyEnd::InPart, now));
                 NextStep::Withdraw
             }
-            SubmitOutcome::NotDelivered => NextStep::End(AttemptEnd::NotRun(NotRun::Unreachable)),
-            SubmitOutcome::TurnedAway => NextStep::End(AttemptEnd::Lost(Loss::NotTaken)),
+            SubmitOutcome::NotDelivered => NextStep::End(AttemptEnd::Requeue(RequeueCause::Unreachable)),
+            SubmitOutcome::TurnedAway => NextStep::End(AttemptEnd::Requeue(RequeueCause::NotAccepted)),
             SubmitOutcome::Unclear => {
                 self.phase = AttemptPhase::Doubting;
                 NextStep::Look
@@ -365,7 +334,7 @@ impl AttemptMachine {
         }
         self.misses += u32::from(sighting == RunSighting::Absent);
         if self.misses >= DOUBTFUL_MISSES || self.silence(now, sighting).is_some() {
-            return self.leave(AttemptEnd::Lost(Loss::NotTaken));
+            return self.leave(AttemptEnd::Requeue(RequeueCause::NotAccepted));
         }
         NextStep::Wait(self.patience.poll / 2)
     }
@@ -470,10 +439,10 @@ impl AttemptMachine {
         }
         match self.silence(now, sighting) {
             Some(BackendSilence::Refusing) => {
-                let running = self.was_running(signals);
-                return self.gone(Loss::WentAway { running });
+                let crashed = self.was_running(signals);
+                return self.gone(RequeueCause::WentAway { crashed });
             }
-            Some(BackendSilence::Unreachable) => return self.gone(Loss::OutOfReach),
+            Some(BackendSilence::Unreachable) => return self.gone(RequeueCause::OutOfReach),
             None => {}
         }
         match sighting {
@@ -501,7 +470,7 @@ impl AttemptMachine {
                 self.misses += 1;
                 let enough = if self.sighted { MISSES } else { DOUBTFUL_MISSES };
                 if self.misses >= enough {
-                    return self.gone(Loss::Forgotten { running: self.was_running(signals) });
+                    return self.gone(RequeueCause::Forgotten { crashed: self.was_running(signals) });
                 }
             }
             RunSighting::Refused | RunSighting::Unreachable => {}
@@ -515,15 +484,15 @@ impl AttemptMachine {
     }
 
     /// The server does not have the run any more.
-    fn gone(&mut self, loss: Loss) -> NextStep {
+    fn gone(&mut self, cause: RequeueCause) -> NextStep {
         match self.ending {
             Some((early, _)) => NextStep::End(AttemptEnd::Gone(early)),
-            None if self.withdrawn => self.leave(AttemptEnd::NotRun(NotRun::Recalled)),
+            None if self.withdrawn => self.leave(AttemptEnd::Requeue(RequeueCause::Recalled)),
             // One that was taken over before it was sent has cost the server nothing.
-            None if !self.sighted && loss != Loss::OutOfReach => {
-                self.leave(AttemptEnd::NotRun(NotRun::NeverArrived))
+            None if !self.sighted && cause != RequeueCause::OutOfReach => {
+                self.leave(AttemptEnd::Requeue(RequeueCause::NeverSubmitted))
             }
-            None => self.leave(AttemptEnd::Lost(loss)),
+            None => self.leave(AttemptEnd::Requeue(cause)),
         }
     }
 

@@ -95,8 +95,8 @@ const fn ended(early: Option<EarlyEnd>) -> NextStep {
     NextStep::End(AttemptEnd::InHistory(early))
 }
 
-const fn lost(loss: Loss) -> NextStep {
-    NextStep::End(AttemptEnd::Lost(loss))
+const fn lost(cause: RequeueCause) -> NextStep {
+    NextStep::End(AttemptEnd::Requeue(cause))
 }
 
 fn in_doubt() -> MachineScene {
@@ -121,9 +121,12 @@ fn what_did_not_reach_the_server_never_ran() {
     let mut scene = MachineScene::new(false);
     assert_eq!(scene.step(MachineInput::Begin), NextStep::Submit);
     let next = scene.step(MachineInput::Submitted(SubmitOutcome::NotDelivered));
-    assert_eq!(next, NextStep::End(AttemptEnd::NotRun(NotRun::Unreachable)));
+    assert_eq!(next, NextStep::End(AttemptEnd::Requeue(RequeueCause::Unreachable)));
     let mut scene = MachineScene::new(false);
-    assert_eq!(scene.step(MachineInput::Submitted(SubmitOutcome::TurnedAway)), lost(Loss::NotTaken));
+    assert_eq!(
+        scene.step(MachineInput::Submitted(SubmitOutcome::TurnedAway)),
+        lost(RequeueCause::NotAccepted)
+    );
 }
 
 #[test]
@@ -147,7 +150,7 @@ fn a_submit_in_doubt_that_never_arrived_is_withdrawn_and_looked_for_once_more() 
     assert_eq!(scene.step(MachineInput::Seen(RunSighting::Absent)), NextStep::Wait(POLL / 2));
     assert_eq!(scene.seen(RunSighting::Absent), NextStep::Wait(POLL / 2));
     assert_eq!(scene.seen(RunSighting::Absent), NextStep::Withdraw, "it must not begin later");
-    assert_eq!(scene.last_look(RunSighting::Absent), lost(Loss::NotTaken));
+    assert_eq!(scene.last_look(RunSighting::Absent), lost(RequeueCause::NotAccepted));
 }
 
 #[test]
@@ -204,7 +207,7 @@ fn in_doubt_a_refusal_is_not_taken_for_all_the_silence_before() {
     assert_eq!(scene.seen(RunSighting::Refused), NextStep::Wait(POLL / 2), "a proxy may refuse once");
     let (next, took) = scene.until_decided(RunSighting::Refused);
     assert_eq!((next, took), (NextStep::Withdraw, PATIENCE.refused_for));
-    assert_eq!(scene.last_look(RunSighting::Refused), lost(Loss::NotTaken));
+    assert_eq!(scene.last_look(RunSighting::Refused), lost(RequeueCause::NotAccepted));
 }
 
 #[test]
@@ -222,7 +225,7 @@ fn a_server_that_refuses_in_mid_job_has_lost_the_run_that_ran() {
     let (next, took) = scene.until_decided(RunSighting::Refused);
     assert_eq!(next, NextStep::Withdraw);
     assert!(took >= PATIENCE.refused_for && took < PATIENCE.refused_for + POLL, "{took:?}");
-    assert_eq!(scene.last_look(RunSighting::Refused), lost(Loss::WentAway { running: true }));
+    assert_eq!(scene.last_look(RunSighting::Refused), lost(RequeueCause::WentAway { crashed: true }));
 }
 
 #[test]
@@ -232,7 +235,7 @@ fn a_run_that_only_waited_did_not_bring_its_server_down() {
     scene.pass(Duration::from_secs(2));
     assert_eq!(scene.seen(RunSighting::Pending), NextStep::Wait(POLL));
     assert_eq!(scene.until_decided(RunSighting::Refused).0, NextStep::Withdraw);
-    assert_eq!(scene.last_look(RunSighting::Refused), lost(Loss::WentAway { running: false }));
+    assert_eq!(scene.last_look(RunSighting::Refused), lost(RequeueCause::WentAway { crashed: false }));
 }
 
 #[test]
@@ -240,7 +243,7 @@ fn a_run_that_was_over_did_not_bring_its_server_down() {
     let mut scene = MachineScene::running();
     scene.end_is_heard();
     assert_eq!(scene.until_decided(RunSighting::Refused).0, NextStep::Withdraw);
-    assert_eq!(scene.last_look(RunSighting::Refused), lost(Loss::WentAway { running: false }));
+    assert_eq!(scene.last_look(RunSighting::Refused), lost(RequeueCause::WentAway { crashed: false }));
 }
 
 #[test]
@@ -268,7 +271,7 @@ fn refusals_among_other_silence_do_not_prolong_it() {
         scene.pass(wait);
     }
     assert!(scene.now.since(since) < PATIENCE.lost_after + 2 * POLL);
-    assert_eq!(scene.last_look(RunSighting::Unreachable), lost(Loss::OutOfReach));
+    assert_eq!(scene.last_look(RunSighting::Unreachable), lost(RequeueCause::OutOfReach));
 }
 
 #[test]
@@ -297,7 +300,7 @@ fn a_run_that_vanished_is_missed_twice_before_it_is_forgotten() {
     scene.pass(Duration::from_secs(2));
     assert_eq!(scene.seen(RunSighting::Absent), NextStep::Wait(POLL), "two in a row");
     assert_eq!(scene.seen(RunSighting::Absent), NextStep::Withdraw);
-    assert_eq!(scene.last_look(RunSighting::Absent), lost(Loss::Forgotten { running: true }));
+    assert_eq!(scene.last_look(RunSighting::Absent), lost(RequeueCause::Forgotten { crashed: true }));
 }
 
 #[test]
@@ -425,7 +428,10 @@ mod wanted_back {
         assert_eq!(scene.step(MachineInput::Asked), NextStep::Wait(POLL / 4));
         assert_eq!(scene.seen(RunSighting::Absent), NextStep::Wait(POLL / 4));
         assert_eq!(scene.seen(RunSighting::Absent), NextStep::Withdraw);
-        assert_eq!(scene.last_look(RunSighting::Absent), NextStep::End(AttemptEnd::NotRun(NotRun::Recalled)));
+        assert_eq!(
+            scene.last_look(RunSighting::Absent),
+            NextStep::End(AttemptEnd::Requeue(RequeueCause::Recalled))
+        );
     }
 
     #[test]
@@ -447,7 +453,7 @@ mod wanted_back {
         scene.pass(SILENCE);
         assert_eq!(scene.seen(RunSighting::Absent), NextStep::Wait(POLL));
         assert_eq!(scene.seen(RunSighting::Absent), NextStep::Withdraw);
-        assert_eq!(scene.last_look(RunSighting::Absent), lost(Loss::Forgotten { running: true }));
+        assert_eq!(scene.last_look(RunSighting::Absent), lost(RequeueCause::Forgotten { crashed: true }));
     }
 
     #[test]
@@ -504,7 +510,7 @@ mod adopted {
         assert_eq!(scene.seen(RunSighting::Absent), NextStep::Withdraw);
         assert_eq!(
             scene.last_look(RunSighting::Absent),
-            NextStep::End(AttemptEnd::NotRun(NotRun::NeverArrived))
+            NextStep::End(AttemptEnd::Requeue(RequeueCause::NeverSubmitted))
         );
     }
 
@@ -514,7 +520,7 @@ mod adopted {
         assert_eq!(next, NextStep::Wait(POLL));
         scene.pass(POLL);
         assert_eq!(scene.until_decided(RunSighting::Absent).0, NextStep::Withdraw);
-        assert_eq!(scene.last_look(RunSighting::Absent), lost(Loss::Forgotten { running: false }));
+        assert_eq!(scene.last_look(RunSighting::Absent), lost(RequeueCause::Forgotten { crashed: false }));
     }
 
     #[test]
@@ -527,7 +533,7 @@ mod adopted {
         let (mut scene, next) = at_once(RunSighting::Unreachable);
         assert_eq!(next, NextStep::Wait(POLL));
         assert_eq!(scene.until_decided(RunSighting::Unreachable).0, NextStep::Withdraw);
-        assert_eq!(scene.last_look(RunSighting::Unreachable), lost(Loss::OutOfReach));
+        assert_eq!(scene.last_look(RunSighting::Unreachable), lost(RequeueCause::OutOfReach));
     }
 
     #[test]
@@ -536,7 +542,7 @@ mod adopted {
         assert_eq!(scene.until_decided(RunSighting::Refused).0, NextStep::Withdraw);
         assert_eq!(
             scene.last_look(RunSighting::Refused),
-            NextStep::End(AttemptEnd::NotRun(NotRun::NeverArrived))
+            NextStep::End(AttemptEnd::Requeue(RequeueCause::NeverSubmitted))
         );
     }
 }

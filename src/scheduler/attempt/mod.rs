@@ -3,6 +3,7 @@
 mod collect;
 mod driver;
 mod dropped;
+mod failures;
 pub mod machine;
 mod outcome;
 mod oversize;
@@ -11,5 +12,6 @@ mod record;
 mod submit;
 mod task;
 mod upload;
+mod write;
 
 pub(super) use task::{AttemptOrigin, AttemptTask};

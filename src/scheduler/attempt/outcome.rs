@@ -1,298 +1,57 @@
-//! What an attempt came to, before any of it is written down.
+//! The outcome of an attempt, before any of it is written to the store.
 
 use super::machine::EarlyEnd;
-use crate::comfy::{ExecutionError, HistoryEntry, NodeError, NodeErrors, PromptRejection};
-use crate::domain::failure::{Failure, FailureCode};
-use crate::domain::job::DroppedOutput;
+use crate::comfy::HistoryEntry;
+use crate::domain::failure::Failure;
+use crate::domain::requeue::RequeueCause;
 
 /// What an attempt came to.
 #[derive(Debug)]
 pub(super) enum AttemptOutcome {
-    /// ComfyUI has it in its history; its outputs are to be fetched.
+    /// ComfyUI has the run in its history; its outputs are still to be collected.
     Ended {
-        /// The history's entry.
+        /// The entry of the history.
         entry: Box<HistoryEntry>,
-        /// Why we had it interrupted, if we had.
+        /// Why the attempt interrupted the run, if it did.
         early: Option<EarlyEnd>,
     },
-    /// It failed for good, without outputs.
+    /// The job failed for good, without outputs.
     Failed(Failure),
-    /// It came to nothing and the job may be tried again.
-    Retry(Retry),
-    /// A requested cancel is confirmed.
+    /// The job returns to the queue, or fails if its retry budget is spent.
+    Requeue(RequeueDecision),
+    /// The backend confirmed a requested cancel.
     Cancelled,
 }
 
-/// Why an attempt came to nothing.
+/// A cause for a requeue, in words.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "facts that do not exclude each other")]
-pub(super) struct Retry {
-    /// What the job fails with when it may not be tried again.
-    pub code: FailureCode,
-    /// Why, in one word for the attempt's record.
-    pub outcome: &'static str,
-    /// In words for the caller.
+pub(super) struct RequeueDecision {
+    pub cause: RequeueCause,
+    /// A sentence for the caller. It may quote the backend's answer, and thereby the job's parameters.
     pub reason: String,
-    /// In words for everybody else, if `reason` has words of the server's or names of files: these may quote the
-    /// job's parameters.
-    pub brief: Option<String>,
-    /// Whether it counts against the retry budget: it does not when the server never had the job.
-    pub counts: bool,
-    /// Whether the server cannot run the job at all, so that it must go to another.
-    pub elsewhere: bool,
-    /// Whether the server went down while it ran the job.
-    pub downed: bool,
-    /// Whether the next run is not to take anything from ComfyUI's cache.
-    pub fresh: bool,
-    /// Whether the server turned this job away, but judges other submissions.
-    pub refused: bool,
+    /// A sentence without quotes, for the log and the backend's record; `None` if `reason` has none either.
+    log_reason: Option<String>,
 }
 
-impl Retry {
-    /// The server and with it the run are lost.
-    pub fn lost(reason: impl Into<String>) -> Self {
-        let code = FailureCode::BackendLost;
-        Self {
-            code,
-            outcome: code.as_str(),
-            reason: reason.into(),
-            brief: None,
-            counts: true,
-            elsewhere: false,
-            downed: false,
-            fresh: false,
-            refused: false,
-        }
+impl RequeueDecision {
+    /// A decision whose reason quotes nothing.
+    pub fn new(cause: RequeueCause, reason: impl Into<String>) -> Self {
+        Self { cause, reason: reason.into(), log_reason: None }
     }
 
-    /// The server turned this job away without a reason, but judges other submissions.
-    pub fn refused(reason: impl Into<String>) -> Self {
-        let code = FailureCode::InvalidWorkflow;
-        Self { code, outcome: "refused", refused: true, ..Self::lost(reason) }
+    /// A decision because the run failed in a way that another run may not.
+    pub fn run_failed(cause: RequeueCause, failure: &Failure) -> Self {
+        let log_reason = format!("the run ended with {}", failure.code.as_str());
+        Self::new(cause, failure.message.clone()).logged_as(log_reason)
     }
 
-    /// The run itself failed, in a way that another may not.
-    pub fn failed(failure: &Failure) -> Self {
-        let code = failure.code;
-        let lost = Self::lost(failure.message.clone()).said_as(format!("a run ended as {}", code.as_str()));
-        Self { code, outcome: code.as_str(), ..lost }
+    /// The same decision with another sentence for the log.
+    pub fn logged_as(self, log_reason: impl Into<String>) -> Self {
+        Self { log_reason: Some(log_reason.into()), ..self }
     }
 
-    /// With other words for everybody but the caller.
-    pub fn said_as(self, brief: impl Into<String>) -> Self {
-        Self { brief: Some(brief.into()), ..self }
-    }
-
-    /// Why, for the log and for what is said of the server.
-    pub fn brief(&self) -> &str {
-        self.brief.as_deref().unwrap_or(&self.reason)
-    }
-
-    /// The server never ran the job.
-    pub fn not_run(reason: impl Into<String>) -> Self {
-        Self { outcome: "not_run", counts: false, ..Self::lost(reason) }
-    }
-
-    /// The server cannot run it, but another may.
-    pub fn elsewhere(reason: impl Into<String>) -> Self {
-        Self { outcome: "cannot_run", elsewhere: true, ..Self::not_run(reason) }
-    }
-}
-
-/// ComfyUI's refusal as the job's failure.
-pub(super) fn rejected(rejection: &PromptRejection) -> Failure {
-    let node = rejection.node_errors.nodes.first();
-    let first = node.and_then(|node| node.errors.first());
-    let message = match (node, first) {
-        (Some(node), Some(error)) => {
-            let class = node.class_type.as_deref().unwrap_or("node");
-            let more = rejection.node_errors.nodes.iter().map(|node| node.errors.len()).sum::<usize>() - 1;
-            let more = if more > 0 { format!(" (and {more} more, see node_errors)") } else { String::new() };
-            format!(
-                "ComfyUI refused the workflow: {class} (node {}): {}{more}",
-                node.node_id,
-                sentence(&error.message, &error.details)
-            )
-        }
-        _ => format!("ComfyUI refused the workflow: {}", sentence(&rejection.message, &rejection.details)),
-    };
-    Failure {
-        node_id: node.map(|node| node.node_id.clone()).or_else(|| rejection.node_id.clone()),
-        node_type: node.and_then(|node| node.class_type.clone()).or_else(|| rejection.class_type.clone()),
-        node_errors: rejection
-            .node_errors
-            .raw
-            .as_ref()
-            .filter(|_| node.is_some())
-            .map(|raw| raw.get().into()),
-        ..Failure::new(FailureCode::InvalidWorkflow, message)
-    }
-}
-
-fn sentence(message: &str, details: &str) -> String {
-    if details.trim().is_empty() {
-        message.trim().to_owned()
-    } else {
-        format!("{}: {}", message.trim(), details.trim())
-    }
-}
-
-/// A node's exception as the job's failure.
-pub(super) fn execution_failure(error: &ExecutionError) -> Failure {
-    let class = error.node_type.as_deref().unwrap_or("a node");
-    let node = error.node_id.as_deref().map(|id| format!(" (node {id})")).unwrap_or_default();
-    let what = sentence(&error.exception_type, &error.exception_message);
-    let (code, message) = if error.is_out_of_memory() {
-        (FailureCode::OutOfMemory, format!("{class}{node} ran out of memory: {what}"))
-    } else {
-        (FailureCode::NodeError, format!("{class}{node} failed: {what}"))
-    };
-    Failure {
-        node_id: error.node_id.clone(),
-        node_type: error.node_type.clone(),
-        exception_type: Some(error.exception_type.clone()).filter(|text| !text.is_empty()),
-        traceback: Some(error.traceback.clone()).filter(|text| !text.is_empty()),
-        ..Failure::new(code, message)
-    }
-}
-
-/// The failure of a job whose backend accepted only a part of its workflow, which it does not want.
-pub(super) fn refused_in_part(refused: &NodeErrors, dropped: &[DroppedOutput]) -> Failure {
-    let node = refused.nodes.first();
-    let reason = node.map(refusal_of).or_else(|| dropped.first().map(|output| output.reason.clone()));
-    let reason = reason.unwrap_or_else(|| "it did not say why".to_owned());
-    let message = format!(
-        "ComfyUI refused a part of the workflow: {reason}; send \"partial\": true to run the rest of it"
-    );
-    Failure {
-        node_id: node.map(|node| node.node_id.clone()).or_else(|| Some(dropped.first()?.node_id.clone())),
-        node_type: node.and_then(|node| node.class_type.clone()),
-        node_errors: refused.raw.as_ref().map(|raw| raw.get().into()),
-        ..Failure::new(FailureCode::InvalidWorkflow, message)
-    }
-}
-
-/// The first thing that ComfyUI has against a node.
-pub(super) fn refusal_of(node: &NodeError) -> String {
-    let class = node.class_type.as_deref().unwrap_or("node");
-    let why = node.errors.first().map(|error| sentence(&error.message, &error.details)).unwrap_or_default();
-    format!("{class} (node {}): {why}", node.node_id)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::comfy::InputError;
-    use serde_json::value::RawValue;
-
-    fn input_error(message: &str, details: &str) -> InputError {
-        InputError {
-            kind: "value_not_in_list".to_owned(),
-            message: message.to_owned(),
-            details: details.to_owned(),
-            input_name: None,
-        }
-    }
-
-    fn node(id: &str, class: Option<&str>, errors: Vec<InputError>) -> NodeError {
-        NodeError {
-            node_id: id.to_owned(),
-            class_type: class.map(str::to_owned),
-            dependent_outputs: vec!["9".to_owned(), "12".to_owned()],
-            errors,
-        }
-    }
-
-    fn rejection(nodes: Vec<NodeError>) -> PromptRejection {
-        let raw = RawValue::from_string(r#"{"8":{"errors":[]}}"#.to_owned()).unwrap();
-        PromptRejection {
-            kind: "prompt_outputs_failed_validation".to_owned(),
-            message: "Prompt outputs failed validation".to_owned(),
-            details: String::new(),
-            node_id: Some("7".to_owned()),
-            class_type: Some("Outer".to_owned()),
-            node_errors: NodeErrors { nodes, raw: Some(raw.clone()) },
-            raw,
-        }
-    }
-
-    fn exception(kind: &str, message: &str) -> ExecutionError {
-        ExecutionError {
-            node_id: Some("4".to_owned()),
-            node_type: Some("KSampler".to_owned()),
-            exception_type: kind.to_owned(),
-            exception_message: message.to_owned(),
-            traceback: String::new(),
-        }
-    }
-
-    #[test]
-    fn a_refusal_names_its_first_node_and_counts_the_others() {
-        let errors =
-            vec![input_error("Value not in list", "ckpt_name: 'x' not in []"), input_error("Other", "")];
-        let nodes = vec![node("8", Some("Loader"), errors), node("9", None, vec![input_error("Third", "")])];
-        let failure = rejected(&rejection(nodes));
-        assert_eq!(failure.code, FailureCode::InvalidWorkflow);
-        assert_eq!(
-            failure.message,
-            "ComfyUI refused the workflow: Loader (node 8): Value not in list: ckpt_name: 'x' not in [] (and 2 more, see node_errors)"
-        );
-        assert_eq!((failure.node_id.as_deref(), failure.node_type.as_deref()), (Some("8"), Some("Loader")));
-        assert_eq!(failure.node_errors.as_deref(), Some(r#"{"8":{"errors":[]}}"#));
-    }
-
-    #[test]
-    fn a_refusal_of_the_whole_says_what_comfyui_says() {
-        let failure = rejected(&rejection(vec![]));
-        assert_eq!(failure.message, "ComfyUI refused the workflow: Prompt outputs failed validation");
-        assert_eq!((failure.node_id.as_deref(), failure.node_type.as_deref()), (Some("7"), Some("Outer")));
-        assert_eq!(failure.node_errors, None);
-    }
-
-    #[test]
-    fn a_node_without_errors_or_class_is_no_trouble() {
-        let failure = rejected(&rejection(vec![node("8", None, vec![])]));
-        assert_eq!(failure.message, "ComfyUI refused the workflow: Prompt outputs failed validation");
-        assert_eq!(failure.node_id.as_deref(), Some("8"));
-    }
-
-    #[test]
-    fn an_exception_names_its_node_and_its_first_line_is_the_msg() {
-        let failure = execution_failure(&exception("RuntimeError", "size mismatch\n  expected 4\n"));
-        assert_eq!(failure.code, FailureCode::NodeError);
-        assert_eq!(failure.message, "KSampler (node 4) failed: RuntimeError: size mismatch\n  expected 4");
-        assert_eq!(failure.summary(), "KSampler (node 4) failed: RuntimeError: size mismatch");
-        assert_eq!((failure.exception_type.as_deref(), failure.traceback), (Some("RuntimeError"), None));
-    }
-
-    #[test]
-    fn running_out_of_memory_has_a_code_of_its_own() {
-        for kind in ["torch.OutOfMemoryError", "torch.cuda.OutOfMemoryError"] {
-            let failure = execution_failure(&exception(kind, "CUDA out of memory"));
-            assert_eq!(failure.code, FailureCode::OutOfMemory, "{kind}");
-            assert!(
-                failure.message.starts_with("KSampler (node 4) ran out of memory"),
-                "{}",
-                failure.message
-            );
-        }
-    }
-
-    #[test]
-    fn an_exception_of_no_node_still_makes_a_sentence() {
-        let error = ExecutionError { node_id: None, node_type: None, ..exception("", "it broke") };
-        let failure = execution_failure(&error);
-        assert!(
-            failure.message.starts_with("a node failed") && failure.message.ends_with("it broke"),
-            "{}",
-            failure.message
-        );
-        assert_eq!(failure.exception_type, None);
-    }
-
-    #[test]
-    fn only_a_run_the_server_had_counts_against_the_budget() {
-        assert!(Retry::lost("x").counts);
-        assert!(!Retry::not_run("x").counts);
+    /// The sentence for the log.
+    pub fn log_reason(&self) -> &str {
+        self.log_reason.as_deref().unwrap_or(&self.reason)
     }
 }

@@ -45,7 +45,7 @@ impl AttemptTask {
         names: &mut StoredNames,
         collected: &mut CollectedOutputs,
     ) {
-        let settings = &self.parts.settings;
+        let settings = &self.context.settings;
         let split = split(texts, settings.inline_text, settings.inline_outputs);
         collected.texts = split.inline;
         for OutputText { var, node_id, text } in split.as_files {
@@ -68,7 +68,7 @@ impl AttemptTask {
         names: &mut StoredNames,
         collected: &mut CollectedOutputs,
     ) {
-        if outputs.len() <= self.parts.settings.inline_outputs {
+        if outputs.len() <= self.context.settings.inline_outputs {
             return;
         }
         let filename = "outputs.json".to_owned();
@@ -89,7 +89,7 @@ impl AttemptTask {
         loop {
             let pieces = text.as_bytes().chunks(PIECE).map(|piece| Ok(Bytes::copy_from_slice(piece)));
             let source = stream::iter(pieces).boxed();
-            match self.parts.media.put(self.job.prompt_id, name, source, extent).await {
+            match self.context.core.media.put(self.job.prompt_id, name, source, extent).await {
                 Ok(stored) => return Some(stored),
                 Err(MediaError::DiskFull { needed }) => {
                     if !self.waits_for_room(needed).await {

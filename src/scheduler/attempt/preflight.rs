@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use super::outcome::{AttemptOutcome, Retry};
+use super::outcome::{AttemptOutcome, RequeueDecision};
 use super::task::AttemptTask;
 use crate::domain::failure::{Failure, FailureCode};
+use crate::domain::requeue::RequeueCause;
 use crate::domain::validation::GraphFaults;
 use crate::domain::workflow::Workflow;
 use crate::pool::Backend;
@@ -31,14 +32,14 @@ impl AttemptTask {
             Some(faults) if faults.refuses(partial) => faults,
             _ => return Ok(()),
         };
-        let backends = self.parts.pool.backends();
+        let backends = self.context.core.pool.backends();
         let mut others = backends.iter().filter(|other| other.name() != self.backend.name());
         let somebody_may =
             others.any(|other| self.faults_on(other).is_none_or(|faults| !faults.refuses(partial)));
         let reason = in_words(&faults);
         if somebody_may {
-            let reason = format!("the server {} cannot run the workflow: {reason}", self.backend.name());
-            return Err(AttemptOutcome::Retry(Retry::elsewhere(reason)));
+            let reason = format!("the backend {} cannot run the workflow: {reason}", self.backend.name());
+            return Err(AttemptOutcome::Requeue(RequeueDecision::new(RequeueCause::CannotRun, reason)));
         }
         Err(AttemptOutcome::Failed(Failure {
             node_id: faults.nodes.first().map(|node| node.node_id.clone()),

@@ -5,9 +5,10 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use super::driver::AttemptTrace;
+use super::failures::rejection_failure;
 use super::machine::SubmitOutcome;
-use super::outcome::{AttemptOutcome, rejected};
-use super::task::{AttemptTask, Moments};
+use super::outcome::AttemptOutcome;
+use super::task::AttemptTask;
 use crate::comfy::{CallFault, PromptError};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::rerun::defeat_cache;
@@ -20,7 +21,7 @@ pub(super) struct SubmitRefusal {
     /// Its answer.
     pub fault: CallFault,
     /// Whether the server judges other submissions, so that this job is suspected.
-    pub of_this_job: bool,
+    pub is_of_job: bool,
 }
 
 /// A refused workflow is its author's matter; the server's words quote its values.
@@ -42,18 +43,18 @@ impl AttemptTask {
     ///
     /// # Errors
     /// The answer ends the job for good.
-    pub(super) async fn submit(&self, trail: &mut AttemptTrace) -> Result<SubmitOutcome, AttemptOutcome> {
+    pub(super) async fn submit(&self, trace: &mut AttemptTrace) -> Result<SubmitOutcome, AttemptOutcome> {
         let id = self.id();
         let client = self.backend.client();
         // Jobs that were claimed together reach the server as they were claimed, and not as their tasks are run.
-        self.turn.comes(&*self.parts.clock).await;
+        self.turn.comes(&*self.context.core.clock).await;
         let answer = client.submit(&id, self.backend.client_id(), self.graph(&id).as_ref()).await;
         self.turn.pass();
-        trail.moments = Moments { submitted: Some(self.now()) };
+        trace.submitted_at = Some(self.now());
         let error = match answer {
             Ok(submitted) if submitted.prompt_id == id => {
-                trail.refused_nodes = submitted.node_errors;
-                let unwanted = !self.job.partial && !trail.refused_nodes.is_empty();
+                trace.refused_nodes = submitted.node_errors;
+                let unwanted = !self.job.partial && !trace.refused_nodes.is_empty();
                 return Ok(if unwanted { SubmitOutcome::InPart } else { SubmitOutcome::Accepted });
             }
             Ok(other) => return Err(self.too_old(&other.prompt_id).await),
@@ -61,7 +62,7 @@ impl AttemptTask {
         };
         log(&error);
         match error {
-            PromptError::Rejected(rejection) => Err(AttemptOutcome::Failed(rejected(&rejection))),
+            PromptError::Rejected(rejection) => Err(AttemptOutcome::Failed(rejection_failure(&rejection))),
             PromptError::NotDelivered(error) => {
                 self.backend.found_down(&error);
                 Ok(SubmitOutcome::NotDelivered)
@@ -73,21 +74,21 @@ impl AttemptTask {
                 )))
             }
             PromptError::Denied(error) => {
-                let of_this_job = client.judges_submissions().await;
-                trail.refusal =
-                    Some(SubmitRefusal { how: "turned the job away", fault: error.fault, of_this_job });
+                let is_of_job = client.judges_submissions().await;
+                trace.refusal =
+                    Some(SubmitRefusal { how: "turned the job away", fault: error.fault, is_of_job });
                 Ok(SubmitOutcome::TurnedAway)
             }
             PromptError::ServerError(error) => {
-                let of_this_job = client.judges_submissions().await;
-                trail.refusal =
-                    Some(SubmitRefusal { how: "did not take the job", fault: error.fault, of_this_job });
+                let is_of_job = client.judges_submissions().await;
+                trace.refusal =
+                    Some(SubmitRefusal { how: "did not take the job", fault: error.fault, is_of_job });
                 Ok(SubmitOutcome::Unclear)
             }
             PromptError::Ambiguous(error) => {
-                let of_this_job = false;
-                trail.refusal =
-                    Some(SubmitRefusal { how: "did not take the job", fault: error.fault, of_this_job });
+                let is_of_job = false;
+                trace.refusal =
+                    Some(SubmitRefusal { how: "did not take the job", fault: error.fault, is_of_job });
                 Ok(SubmitOutcome::Unclear)
             }
         }

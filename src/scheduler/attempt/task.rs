@@ -14,7 +14,7 @@ use crate::domain::progress::ProgressTracker;
 use crate::domain::time::UnixMillis;
 use crate::domain::workflow::Workflow;
 use crate::pool::{AttemptFeed, Backend, RunOutcome, SubmitTurn};
-use crate::scheduler::SchedulerDeps;
+use crate::scheduler::context::SchedulerContext;
 use crate::scheduler::dispatch::RunObservation;
 use crate::store::ClaimedJob;
 
@@ -30,7 +30,7 @@ pub(in crate::scheduler) enum AttemptOrigin {
 /// An attempt under way.
 #[derive(Debug)]
 pub(in crate::scheduler) struct AttemptTask {
-    pub parts: Arc<SchedulerDeps>,
+    pub context: Arc<SchedulerContext>,
     pub backend: Arc<Backend>,
     pub job: ClaimedJob,
     pub feed: Arc<AttemptFeed>,
@@ -44,16 +44,9 @@ pub(in crate::scheduler) struct AttemptTask {
     known_output_nodes: Vec<String>,
 }
 
-/// Moments of an attempt, for its timings.
-#[derive(Debug, Clone, Copy, Default)]
-pub(in crate::scheduler) struct Moments {
-    /// When ComfyUI had accepted it; unknown for an adopted one.
-    pub submitted: Option<UnixMillis>,
-}
-
 impl AttemptTask {
     /// Makes it known to whoever waits for it.
-    pub fn begin(parts: Arc<SchedulerDeps>, backend: Arc<Backend>, job: ClaimedJob) -> Self {
+    pub fn begin(context: Arc<SchedulerContext>, backend: Arc<Backend>, job: ClaimedJob) -> Self {
         // The graph was checked when it was accepted; one that is not readable any more only loses its names.
         let workflow = Workflow::parse(job.graph.get()).ok();
         let names = workflow.as_ref().map(OutputNames::of).unwrap_or_default();
@@ -66,9 +59,9 @@ impl AttemptTask {
             cancel.cancel();
         }
         let recall = CancellationToken::new();
-        parts.hub.began(job.prompt_id, cancel.clone(), recall.clone(), feed.clone());
+        context.core.hub.began(job.prompt_id, cancel.clone(), recall.clone(), feed.clone());
         let turn = backend.take_turn();
-        Self { parts, backend, job, feed, cancel, recall, turn, names, known_output_nodes }
+        Self { context, backend, job, feed, cancel, recall, turn, names, known_output_nodes }
     }
 
     /// Runs it to its end, or until `stopping`: then the job stays as it is for the next start.
@@ -81,11 +74,11 @@ impl AttemptTask {
     }
 
     async fn to_its_end(&self, origin: AttemptOrigin) -> RunObservation {
-        self.parts.hub.job_changed(self.job.prompt_id);
+        self.context.core.hub.job_changed(self.job.prompt_id);
         self.clear_leftovers(origin).await;
-        let (verdict, trail) = self.drive(origin).await;
-        self.backend.report(outcome(&verdict));
-        self.settle(verdict, &trail).await
+        let (outcome, trace) = self.drive(origin).await;
+        self.backend.report(run_outcome(&outcome));
+        self.record(outcome, &trace).await
     }
 
     async fn drive(&self, origin: AttemptOrigin) -> (AttemptOutcome, AttemptTrace) {
@@ -98,7 +91,7 @@ impl AttemptTask {
             return (AttemptOutcome::Cancelled, AttemptTrace::default());
         }
         match self.prepare().await {
-            Err(verdict) => (verdict, AttemptTrace::default()),
+            Err(outcome) => (outcome, AttemptTrace::default()),
             Ok(()) => self.follow(origin).await,
         }
     }
@@ -112,7 +105,7 @@ impl AttemptTask {
     /// Removes what an attempt before this one fetched: nothing of it is in any result.
     async fn clear_leftovers(&self, origin: AttemptOrigin) {
         if (origin == AttemptOrigin::Adopted || self.job.attempt.number > 1)
-            && let Err(error) = self.parts.media.remove(self.job.prompt_id).await
+            && let Err(error) = self.context.core.media.remove(self.job.prompt_id).await
         {
             tracing::warn!(%error, "files of an earlier attempt stay behind");
         }
@@ -137,7 +130,7 @@ impl AttemptTask {
     }
 
     pub fn now(&self) -> UnixMillis {
-        self.parts.clock.now()
+        self.context.core.clock.now()
     }
 }
 
@@ -148,17 +141,17 @@ fn output_nodes(workflow: &Workflow<'_>, backend: &Backend) -> Vec<String> {
     outputs.map(|node| node.id.clone()).collect()
 }
 
-/// What a verdict says of the server.
-fn outcome(verdict: &AttemptOutcome) -> RunOutcome {
-    match verdict {
+/// What an outcome says of the backend.
+fn run_outcome(outcome: &AttemptOutcome) -> RunOutcome {
+    match outcome {
         AttemptOutcome::Ended { entry, .. } if entry.status == HistoryStatus::Success => {
             RunOutcome::Completed
         }
         AttemptOutcome::Ended { early: Some(EarlyEnd::Stall), .. } => {
             RunOutcome::ServerFault("a run showed no progress".to_owned())
         }
-        AttemptOutcome::Retry(retry) if retry.counts && !retry.refused => {
-            RunOutcome::ServerFault(retry.brief().to_owned())
+        AttemptOutcome::Requeue(decision) if decision.cause.counts() && !decision.cause.is_refusal() => {
+            RunOutcome::ServerFault(decision.log_reason().to_owned())
         }
         _ => RunOutcome::Failed,
     }
@@ -167,6 +160,6 @@ fn outcome(verdict: &AttemptOutcome) -> RunOutcome {
 impl Drop for AttemptTask {
     fn drop(&mut self) {
         self.backend.close_feed(self.job.attempt.id);
-        self.parts.hub.ended(self.job.prompt_id);
+        self.context.core.hub.ended(self.job.prompt_id);
     }
 }

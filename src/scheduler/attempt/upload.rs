@@ -5,11 +5,12 @@ use std::io;
 
 use futures_util::TryStreamExt;
 
-use super::outcome::{AttemptOutcome, Retry};
+use super::outcome::{AttemptOutcome, RequeueDecision};
 use super::task::AttemptTask;
 use crate::comfy::{ComfyError, InputUpload};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::input::StoredInput;
+use crate::domain::requeue::RequeueCause;
 
 impl AttemptTask {
     /// Brings every file that the server has not.
@@ -36,8 +37,8 @@ impl AttemptTask {
         let name = self.upload(file, false).await?;
         // Another name: one of ours was there with other bytes, as a crash leaves them.
         if name != file.name && self.upload(file, true).await? != file.name {
-            let reason = format!("the server {} stores files under other names", self.backend.name());
-            return Err(AttemptOutcome::Retry(Retry::lost(reason)));
+            let reason = format!("the backend {} stores files under other names", self.backend.name());
+            return Err(AttemptOutcome::Requeue(RequeueDecision::new(RequeueCause::NotAccepted, reason)));
         }
         Ok(())
     }
@@ -48,7 +49,7 @@ impl AttemptTask {
             let message = format!("the gateway has lost the file {}: {why}; submit the job again", file.name);
             AttemptOutcome::Failed(Failure::new(FailureCode::InputUnavailable, message))
         };
-        let bytes = self.parts.media.read_input(&file.sha256, 0..file.bytes).await;
+        let bytes = self.context.core.media.read_input(&file.sha256, 0..file.bytes).await;
         let bytes =
             bytes.map_err(|error| lost(error.to_string()))?.ok_or_else(|| lost("it is gone".to_owned()))?;
         let upload = InputUpload::stream(&file.name, Some(file.bytes), bytes.map_err(io::Error::other));
@@ -60,24 +61,21 @@ impl AttemptTask {
 
     fn not_brought(&self, file: &StoredInput, error: &ComfyError) -> AttemptOutcome {
         self.turn.pass();
-        let server = self.backend.name();
+        let backend = self.backend.name();
         tracing::warn!(%error, file = file.name, "a file did not reach the server");
         if error.is_unreachable() {
             self.backend.found_down(error);
-            return AttemptOutcome::Retry(Retry::not_run(format!(
-                "the server {server} could not be reached"
-            )));
+            let reason = format!("the backend {backend} could not be reached");
+            return AttemptOutcome::Requeue(RequeueDecision::new(RequeueCause::Unreachable, reason));
         }
         if error.status() == Some(413) {
             let message = format!(
-                "a file of {} bytes is larger than the server {server} takes; start its ComfyUI with a larger --max-upload-size",
+                "a file of {} bytes is larger than the backend {backend} accepts; start its ComfyUI with a larger --max-upload-size",
                 file.bytes
             );
             return AttemptOutcome::Failed(Failure::new(FailureCode::InputUnavailable, message));
         }
-        AttemptOutcome::Retry(Retry::lost(format!(
-            "the server {server} did not take a file of the job ({})",
-            error.fault
-        )))
+        let reason = format!("the backend {backend} did not accept a file of the job ({})", error.fault);
+        AttemptOutcome::Requeue(RequeueDecision::new(RequeueCause::NotAccepted, reason))
     }
 }

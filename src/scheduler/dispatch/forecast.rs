@@ -3,26 +3,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::group::{BlockedReason, GroupKey};
+use super::group::GroupKey;
 use super::line::WaitingQueue;
 use super::place::BackendQueues;
 use super::server::BackendQueue;
 use super::times::RunEstimates;
+use crate::domain::forecast::{BlockedReason, JobForecast};
 use crate::domain::id::PromptId;
 use crate::domain::time::UnixMillis;
-
-/// What a job may expect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JobForecast {
-    /// Jobs that are due before it, while it waits.
-    pub position: Option<u64>,
-    /// When it is expected to start; `None` while runs like those before it were never seen.
-    pub start: Option<UnixMillis>,
-    /// When it is expected to end.
-    pub end: Option<UnixMillis>,
-    /// Why no server takes it now.
-    pub blocked: Option<BlockedReason>,
-}
 
 /// What every waiting job, and every one that was handed out, may expect.
 #[derive(Debug, Clone, Default)]

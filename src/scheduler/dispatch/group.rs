@@ -1,6 +1,7 @@
 //! Jobs that any server treats alike: what they may run on, and what they need loaded.
 
 use super::server::BackendQueue;
+use crate::domain::forecast::BlockedReason;
 use crate::domain::id::BackendName;
 use crate::store::WaitingJob;
 
@@ -19,21 +20,6 @@ pub(super) struct GroupKey {
     pub failed_on: Option<BackendName>,
     /// Memory that is known not to be enough.
     pub outgrown: Option<u64>,
-}
-
-/// Why no server may run a job.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BlockedReason {
-    /// There is no server.
-    NoServers,
-    /// The caller asked for a server that there is not.
-    NoSuchBackend(BackendName),
-    /// No server is called all that the caller asked for.
-    NoSuchLabels(Vec<String>),
-    /// None of those that are there has what the workflow needs.
-    Unable(Vec<BackendName>),
-    /// Those that could do not take work now.
-    Away(Vec<BackendName>),
 }
 
 impl GroupKey {

@@ -1,7 +1,7 @@
 //! The dispatcher's promises, one by one, on jobs and servers made up for them.
 
 use super::*;
-use crate::scheduler::dispatch::group::BlockedReason;
+use crate::domain::forecast::BlockedReason;
 use crate::store::QueuePlace;
 use proptest::prelude::*;
 

@@ -11,8 +11,7 @@ mod settings;
 mod task;
 mod times;
 
-pub use forecast::{JobForecast, QueueForecast};
-pub use group::BlockedReason;
+pub use forecast::QueueForecast;
 pub use machine::{DispatchAction, DispatchEvent, DispatchState, handle};
 pub use server::BackendSnapshot;
 pub use settings::DispatchSettings;

@@ -11,12 +11,13 @@ use super::{
     RunObservation, handle,
 };
 use crate::domain::id::{BackendName, PromptId};
+use crate::domain::requeue::RequeueCause;
 use crate::domain::time::UnixMillis;
+use crate::hub::ForecastRequest;
 use crate::lifecycle::TaskOwner;
 use crate::pool::{Backend, BackendHealth};
 use crate::scheduler::attempt::{AttemptOrigin, AttemptTask};
-use crate::scheduler::hub::ForecastRequest;
-use crate::scheduler::{SchedulerDeps, input_fetch, maintenance};
+use crate::scheduler::{SchedulerContext, input_fetch, maintenance};
 use crate::store::{AdoptScope, ClaimedJob, JobClaim, QueuePlace, Requeue, StoreError};
 
 /// Between two looks at the queue that no wakeup asked for; half of it again as jitter.
@@ -38,7 +39,7 @@ pub(super) type EndedAttempt = (PromptId, BackendName, RunObservation);
 /// The scheduler of one process.
 #[derive(Debug)]
 pub struct DispatcherTask {
-    parts: Arc<SchedulerDeps>,
+    context: Arc<SchedulerContext>,
     tasks: TaskOwner,
     ended: mpsc::Sender<EndedAttempt>,
     state: DispatchState,
@@ -52,34 +53,34 @@ pub struct DispatcherTask {
 
 impl DispatcherTask {
     /// Takes over what an earlier process left running, then claims and runs jobs until `tasks` stop.
-    pub fn start(parts: Arc<SchedulerDeps>, tasks: &TaskOwner) {
+    pub fn start(context: Arc<SchedulerContext>, tasks: &TaskOwner) {
         let (ended, endings) = mpsc::channel(ENDINGS);
-        for (name, reaper) in maintenance::tasks(&parts, &tasks.stopping()) {
+        for (name, reaper) in maintenance::tasks(&context, &tasks.stopping()) {
             tasks.spawn(name, reaper);
         }
-        let fetching = input_fetch::run(parts.clone(), tasks.stopping());
+        let fetching = input_fetch::run(context.clone(), tasks.stopping());
         tasks.spawn("fetching of inputs", fetching);
-        let reread_at = parts.clock.now();
+        let reread_at = context.core.clock.now();
         let (state, told) = (DispatchState::default(), None);
-        let scheduler = Self { parts, tasks: tasks.clone(), ended, state, read: None, reread_at, told };
+        let scheduler = Self { context, tasks: tasks.clone(), ended, state, read: None, reread_at, told };
         tasks.spawn("dispatcher", async move { scheduler.run(endings).await });
     }
 
     async fn run(mut self, mut endings: mpsc::Receiver<EndedAttempt>) -> Result<(), StoreError> {
         let stopping = self.tasks.stopping();
         // Nobody asks a second dispatcher.
-        let mut questions = self.parts.hub.take_questions().unwrap_or_else(|| mpsc::channel(1).1);
-        let parts = self.parts.clone();
-        let times = RunEstimates::from_records(parts.store.shapes(KEPT_SHAPES).await?);
-        self.state = DispatchState::new(parts.settings.dispatch, times);
+        let mut questions = self.context.core.hub.take_questions().unwrap_or_else(|| mpsc::channel(1).1);
+        let context = self.context.clone();
+        let times = RunEstimates::from_records(context.core.store.shapes(KEPT_SHAPES).await?);
+        self.state = DispatchState::new(context.settings.dispatch, times);
         self.take_over(AdoptScope::All).await?;
-        let mut changes = parts.pool.changes();
-        let mut capabilities = parts.pool.capability_changes();
+        let mut changes = context.core.pool.changes();
+        let mut capabilities = context.core.pool.capability_changes();
         // What changed before this start has not been told of.
         capabilities.mark_changed();
         self.learn_servers().await;
-        let period = parts.settings.lease / 3;
-        let mut takeover = parts.clock.now().plus(period);
+        let period = context.settings.lease / 3;
+        let mut takeover = context.core.clock.now().plus(period);
         loop {
             self.read_on().await;
             tokio::select! {
@@ -89,8 +90,8 @@ impl DispatcherTask {
                     self.keep_learned().await;
                     return Ok(());
                 }
-                () = parts.clock.sleep_until(takeover) => {
-                    let now = parts.clock.now();
+                () = context.core.clock.sleep_until(takeover) => {
+                    let now = context.core.clock.now();
                     takeover = now.plus(period);
                     if let Err(error) = self.take_over(AdoptScope::ExpiredAt(now)).await {
                         tracing::error!(%error, "expired leases could not be looked for; trying again");
@@ -104,7 +105,7 @@ impl DispatcherTask {
                 Some(question) = questions.recv() => self.answer(question).await,
                 // Before the work that a claim for a server which has gone makes by being put back: or it is claimed again.
                 Ok(()) = changes.changed() => self.learn_servers().await,
-                () = parts.hub.work() => {}
+                () = context.core.hub.work() => {}
                 Ok(()) = capabilities.changed() => self.let_all_run_everywhere().await,
                 () = self.until_due() => self.happen(DispatchEvent::Tick).await,
             }
@@ -113,24 +114,24 @@ impl DispatcherTask {
 
     /// Until time alone changes something, or a wakeup may have been missed.
     async fn until_due(&self) {
-        let now = self.parts.clock.now();
-        let poll = now.plus(POLL.mul_f64(1.0 + self.parts.random.fraction() / 2.0));
+        let now = self.context.core.clock.now();
+        let poll = now.plus(POLL.mul_f64(1.0 + self.context.core.random.fraction() / 2.0));
         let due = self.state.next_wake(now).map_or(poll, |due| due.min(poll));
-        self.parts.clock.sleep_until(due).await;
+        self.context.core.clock.sleep_until(due).await;
     }
 
     /// Lets an event happen and does what follows from it.
     async fn happen(&mut self, event: DispatchEvent) {
         let mut events = vec![event];
         while let Some(event) = events.pop() {
-            let now = self.parts.clock.now();
+            let now = self.context.core.clock.now();
             if self.state.waiting() <= FEW {
                 self.told = None;
             }
             for action in handle(&mut self.state, now, event) {
                 match action {
                     DispatchAction::Claim(claims) => events.push(self.claim(claims, now).await),
-                    DispatchAction::Recall(id) => self.parts.hub.recall(id),
+                    DispatchAction::Recall(id) => self.context.core.hub.recall(id),
                 }
             }
         }
@@ -138,14 +139,14 @@ impl DispatcherTask {
 
     /// Reads what has come to wait, and hears what has left.
     async fn read_on(&mut self) {
-        let now = self.parts.clock.now();
+        let now = self.context.core.clock.now();
         if now >= self.reread_at {
             (self.read, self.reread_at) = (None, now.plus(WHOLE));
         }
         loop {
             // Before the jobs are read: one that leaves in between is heard of next time.
-            let left = self.parts.hub.take_left();
-            match self.parts.store.queued_jobs(self.read, PAGE).await {
+            let left = self.context.core.hub.take_left();
+            match self.context.core.store.queued_jobs(self.read, PAGE).await {
                 Ok(jobs) => {
                     self.read = jobs.last().map(|job| job.place).or(self.read);
                     let whole = jobs.len() < PAGE as usize;
@@ -161,7 +162,7 @@ impl DispatcherTask {
                 }
                 Err(error) => {
                     tracing::error!(%error, "the queue could not be read; trying again");
-                    self.parts.hub.put_left(left);
+                    self.context.core.hub.put_left(left);
                     return;
                 }
             }
@@ -169,13 +170,13 @@ impl DispatcherTask {
     }
 
     async fn learn_servers(&mut self) {
-        let views = self.parts.pool.backends().iter().map(|backend| view(backend)).collect();
+        let views = self.context.core.pool.backends().iter().map(|backend| view(backend)).collect();
         self.happen(DispatchEvent::Servers(views)).await;
     }
 
     /// What a server could not run it may be able to run now; if not, that will show again.
     async fn let_all_run_everywhere(&mut self) {
-        if let Err(error) = self.parts.store.clear_not_on().await {
+        if let Err(error) = self.context.core.store.clear_not_on().await {
             tracing::error!(%error, "queued jobs could not be offered to all servers again");
         }
         self.happen(DispatchEvent::CapabilitiesChanged).await;
@@ -187,7 +188,7 @@ impl DispatcherTask {
         if learned.is_empty() {
             return;
         }
-        if let Err(error) = self.parts.store.learn(learned, KEPT_SHAPES).await {
+        if let Err(error) = self.context.core.store.learn(learned, KEPT_SHAPES).await {
             tracing::warn!(%error, "what runs took could not be kept");
         }
     }
@@ -197,7 +198,7 @@ impl DispatcherTask {
         if question.ids.iter().any(unknown) {
             self.read_on().await;
         }
-        let now = self.parts.clock.now();
+        let now = self.context.core.clock.now();
         let waiting = self.state.waiting();
         let (age, jobs) = STALE;
         let age = age.saturating_mul(u32::try_from(1 + waiting / jobs).unwrap_or(u32::MAX));
@@ -212,21 +213,21 @@ impl DispatcherTask {
     }
 
     fn tell_loaded(&self, backend: &BackendName) {
-        if let Some(server) = self.parts.pool.find(backend) {
+        if let Some(server) = self.context.core.pool.find(backend) {
             server.set_loaded(self.state.loaded(backend));
         }
     }
 
     /// Claims jobs and starts their attempts; what came of it.
     async fn claim(&mut self, asked: Vec<(PromptId, BackendName)>, now: UnixMillis) -> DispatchEvent {
-        let lease = self.parts.lease();
+        let lease = self.context.lease();
         let claims = asked.iter().map(|(id, backend)| JobClaim {
             prompt_id: *id,
-            attempt_id: self.parts.random.attempt_id(),
+            attempt_id: self.context.core.random.attempt_id(),
             backend: backend.clone(),
             lease,
         });
-        let mut claimed = match self.parts.store.claim(claims.collect(), now).await {
+        let mut claimed = match self.context.core.store.claim(claims.collect(), now).await {
             Ok(jobs) => jobs,
             Err(error) => {
                 tracing::error!(%error, "no job could be claimed; trying again");
@@ -252,15 +253,20 @@ impl DispatcherTask {
     /// Starts an attempt, unless there is nobody to run it.
     async fn begin(&self, job: ClaimedJob, origin: AttemptOrigin) -> bool {
         if self.tasks.stopping().is_cancelled() {
-            self.put_back(&job, "the gateway was stopped".to_owned()).await;
+            self.put_back(&job, RequeueCause::GatewayStopped, "the gateway was stopped".to_owned()).await;
             return false;
         }
-        let Some(backend) = self.parts.pool.find(&job.attempt.backend) else {
-            self.put_back(&job, format!("there is no server {} any more", job.attempt.backend)).await;
+        let Some(backend) = self.context.core.pool.find(&job.attempt.backend) else {
+            self.put_back(
+                &job,
+                RequeueCause::BackendRemoved,
+                format!("the backend {} was removed", job.attempt.backend),
+            )
+            .await;
             return false;
         };
         let (id, stopping, ended) = (job.prompt_id, self.tasks.stopping(), self.ended.clone());
-        let attempt = AttemptTask::begin(self.parts.clone(), backend, job);
+        let attempt = AttemptTask::begin(self.context.clone(), backend, job);
         // At the highest level, so that its fields stand in the lines of every log filter.
         let span = tracing::error_span!(
             "attempt",
@@ -281,7 +287,9 @@ impl DispatcherTask {
     /// Takes over running jobs of processes that are gone. One on a server that is not there any more cannot be asked
     /// for and goes back to the queue.
     async fn take_over(&mut self, which: AdoptScope) -> Result<(), StoreError> {
-        for job in self.parts.store.adopt(which, self.parts.lease(), self.parts.clock.now()).await? {
+        for job in
+            self.context.core.store.adopt(which, self.context.lease(), self.context.core.clock.now()).await?
+        {
             let (id, backend, needs) = (job.prompt_id, job.attempt.backend.clone(), job.needs.clone());
             tracing::info!(prompt_id = %id, %backend, "a running job is taken over");
             if self.begin(job, AttemptOrigin::Adopted).await {
@@ -292,11 +300,11 @@ impl DispatcherTask {
     }
 
     /// Puts a job back that nobody watches.
-    async fn put_back(&self, job: &ClaimedJob, reason: String) {
-        let now = self.parts.clock.now();
+    async fn put_back(&self, job: &ClaimedJob, cause: RequeueCause, reason: String) {
+        let now = self.context.core.clock.now();
         let deadline = job.queue_timeout.map(|timeout| now.plus(timeout));
-        let requeue = Requeue { deadline, ..Requeue::for_free(reason, now) };
-        if let Err(error) = maintenance::give_back(&self.parts, job, requeue).await {
+        let requeue = Requeue { deadline, ..Requeue::immediate(cause, reason, now) };
+        if let Err(error) = maintenance::give_back(&self.context, job, requeue).await {
             tracing::warn!(prompt_id = %job.prompt_id, %error, "a claimed job is left to the next start");
         }
     }

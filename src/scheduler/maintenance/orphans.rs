@@ -1,18 +1,18 @@
 //! Files that belong to no job: left by a process that was killed between forgetting a job and its files.
 
+use crate::core::GatewayCore;
 use crate::media::MediaError;
-use crate::scheduler::SchedulerDeps;
 use crate::store::StoreError;
 
 /// Removes files of jobs that the store does not know.
 ///
 /// # Errors
 /// The media store cannot be listed, or the store cannot be asked.
-pub async fn sweep_orphans(parts: &SchedulerDeps) -> Result<usize, SweepError> {
+pub async fn sweep_orphans(core: &GatewayCore) -> Result<usize, SweepError> {
     let mut swept = 0;
-    for id in parts.media.jobs().await? {
-        if parts.store.status(id).await?.is_none() {
-            parts.media.remove(id).await?;
+    for id in core.media.jobs().await? {
+        if core.store.status(id).await?.is_none() {
+            core.media.remove(id).await?;
             swept += 1;
         }
     }

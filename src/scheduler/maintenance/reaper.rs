@@ -7,10 +7,11 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::orphans::SweepError;
+use crate::core::JobEnd;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::PromptId;
-use crate::domain::job::{JobEnding, JobFinish, JobStatus, PhaseTimings};
-use crate::scheduler::SchedulerDeps;
+use crate::domain::job::{JobEnding, JobFinish, PhaseTimings};
+use crate::scheduler::context::SchedulerContext;
 use crate::store::{ClaimedJob, Requeue, StoreError};
 
 /// Between two looks for queued jobs whose deadline has come.
@@ -30,75 +31,74 @@ type PeriodicTask = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>
 
 /// The periodic tasks, by name.
 pub(in crate::scheduler) fn tasks(
-    parts: &Arc<SchedulerDeps>,
+    context: &Arc<SchedulerContext>,
     stopping: &CancellationToken,
 ) -> Vec<(&'static str, PeriodicTask)> {
-    let lease = parts.settings.lease / 3;
+    let lease = context.settings.lease / 3;
     vec![
         (
             "lease renewal",
-            every(lease, parts, stopping, |parts| Box::pin(async move { renew(&parts).await })),
+            every(lease, context, stopping, |context| Box::pin(async move { renew(&context).await })),
         ),
         (
             "queue deadlines",
-            every(DEADLINES, parts, stopping, |parts| Box::pin(async move { expire(&parts).await })),
+            every(DEADLINES, context, stopping, |context| Box::pin(async move { expire(&context).await })),
         ),
-        ("shorter retention", Box::pin(shorten_retention(parts.clone()))),
+        ("shorter retention", Box::pin(shorten_retention(context.clone()))),
         (
             "database size",
-            every(RETENTION, parts, stopping, |parts| Box::pin(async move { shrink(&parts).await })),
+            every(RETENTION, context, stopping, |context| Box::pin(async move { shrink(&context).await })),
         ),
         (
             "retention",
-            every(RETENTION, parts, stopping, |parts| Box::pin(async move { purge(&parts).await })),
+            every(RETENTION, context, stopping, |context| Box::pin(async move { purge(&context).await })),
         ),
         (
             "unneeded inputs",
-            every(RETENTION, parts, stopping, |parts| Box::pin(async move { sweep_inputs(&parts).await })),
+            every(RETENTION, context, stopping, |context| {
+                Box::pin(async move { sweep_inputs(&context).await })
+            }),
         ),
     ]
 }
 
 fn every(
     period: Duration,
-    parts: &Arc<SchedulerDeps>,
+    context: &Arc<SchedulerContext>,
     stopping: &CancellationToken,
-    step: fn(Arc<SchedulerDeps>) -> PeriodicTask,
+    step: fn(Arc<SchedulerContext>) -> PeriodicTask,
 ) -> PeriodicTask {
-    let (parts, stopping) = (parts.clone(), stopping.clone());
+    let (context, stopping) = (context.clone(), stopping.clone());
     Box::pin(async move {
         loop {
             tokio::select! {
                 () = stopping.cancelled() => return Ok(()),
-                () = parts.clock.sleep(period) => {}
+                () = context.core.clock.sleep(period) => {}
             }
-            if let Err(error) = step(parts.clone()).await {
+            if let Err(error) = step(context.clone()).await {
                 tracing::error!(%error, "a periodic task failed; it comes again");
             }
         }
     })
 }
 
-async fn renew(parts: &SchedulerDeps) -> Result<(), StoreError> {
-    parts.store.renew(parts.owner, parts.lease().until).await
+async fn renew(context: &SchedulerContext) -> Result<(), StoreError> {
+    context.core.store.renew(context.owner, context.lease().until).await
 }
 
-async fn expire(parts: &SchedulerDeps) -> Result<(), StoreError> {
-    let now = parts.clock.now();
+async fn expire(context: &SchedulerContext) -> Result<(), StoreError> {
+    let now = context.core.clock.now();
     let failure = Failure::new(FailureCode::QueueTimeout, "no server took the job within its queue_timeout");
-    for id in parts.store.expire_queued(now, failure, parts.expiry(now)).await? {
-        tracing::info!(prompt_id = %id, outcome = "queue_timeout", "job ended");
-        parts.metrics.job_finished(JobStatus::Failed);
-        parts.hub.left_queue(id);
-        parts.hub.job_changed(id);
+    for id in context.core.store.expire_queued(now, failure, context.core.expiry(now)).await? {
+        context.core.announce_end(JobEnd::failed(id, FailureCode::QueueTimeout.as_str(), None));
     }
     Ok(())
 }
 
 /// The retention may be shorter than when earlier jobs ended. If this fails, the next start does it.
-async fn shorten_retention(parts: Arc<SchedulerDeps>) -> Result<(), StoreError> {
-    if let Some(retention) = parts.settings.retention
-        && let Err(error) = parts.store.shorten_retention(retention).await
+async fn shorten_retention(context: Arc<SchedulerContext>) -> Result<(), StoreError> {
+    if let Some(retention) = context.core.retention
+        && let Err(error) = context.core.store.shorten_retention(retention).await
     {
         tracing::error!(%error, "the retention could not be applied to jobs that ended before");
     }
@@ -106,22 +106,22 @@ async fn shorten_retention(parts: Arc<SchedulerDeps>) -> Result<(), StoreError> 
 }
 
 /// Lets the database's file shrink after deletions.
-async fn shrink(parts: &SchedulerDeps) -> Result<(), StoreError> {
+async fn shrink(context: &SchedulerContext) -> Result<(), StoreError> {
     for _ in 0..SHRINK {
-        if !parts.store.shrink().await? {
+        if !context.core.store.shrink().await? {
             break;
         }
     }
     Ok(())
 }
 
-async fn purge(parts: &SchedulerDeps) -> Result<(), StoreError> {
+async fn purge(context: &SchedulerContext) -> Result<(), StoreError> {
     loop {
-        let now = parts.clock.now();
+        let now = context.core.clock.now();
         let before = now.minus(TOMBSTONES);
-        let purged = parts.store.purge(now, before, PURGE).await?;
+        let purged = context.core.store.purge(now, before, PURGE).await?;
         for id in &purged {
-            forget_files(parts, *id).await;
+            forget_files(context, *id).await;
         }
         if purged.len() < PURGE as usize {
             return Ok(());
@@ -130,18 +130,18 @@ async fn purge(parts: &SchedulerDeps) -> Result<(), StoreError> {
 }
 
 /// Removes inputs that nobody needs. A young one may belong to a request that is not on disk yet.
-async fn sweep_inputs(parts: &SchedulerDeps) -> Result<(), StoreError> {
-    let now = parts.clock.now();
-    parts.store.release_inputs(now).await?;
+async fn sweep_inputs(context: &SchedulerContext) -> Result<(), StoreError> {
+    let now = context.core.clock.now();
+    context.core.store.release_inputs(now).await?;
     let cutoff = now.minus(YOUNG_INPUTS);
     let swept = async {
-        let old = parts.media.inputs_before(cutoff).await?;
+        let old = context.core.media.inputs_before(cutoff).await?;
         if old.is_empty() {
             return Ok(());
         }
-        let needed = parts.store.needed_inputs().await?;
+        let needed = context.core.store.needed_inputs().await?;
         for sha256 in old.iter().filter(|sha256| !needed.contains(*sha256)) {
-            parts.media.remove_input(sha256, cutoff).await?;
+            context.core.media.remove_input(sha256, cutoff).await?;
         }
         Ok::<(), SweepError>(())
     };
@@ -155,21 +155,21 @@ async fn sweep_inputs(parts: &SchedulerDeps) -> Result<(), StoreError> {
     }
 }
 
-async fn forget_files(parts: &SchedulerDeps, id: PromptId) {
-    if let Err(error) = parts.media.remove(id).await {
+async fn forget_files(context: &SchedulerContext, id: PromptId) {
+    if let Err(error) = context.core.media.remove(id).await {
         tracing::error!(prompt_id = %id, %error, "files of a forgotten job stay behind until the next start");
     }
 }
 
 /// Puts a job back that nobody watches; if a cancel came for it, it is thereby cancelled.
 pub(in crate::scheduler) async fn give_back(
-    parts: &SchedulerDeps,
+    context: &SchedulerContext,
     job: &ClaimedJob,
     requeue: Requeue,
 ) -> Result<(), StoreError> {
     let fence = job.attempt.fence(job.prompt_id);
     let at = requeue.at;
-    match parts.store.requeue(fence, requeue).await {
+    match context.core.store.requeue(fence, requeue).await {
         Err(StoreError::LeaseLost) => {
             let finish = JobFinish {
                 ending: JobEnding::Cancelled,
@@ -180,16 +180,17 @@ pub(in crate::scheduler) async fn give_back(
                 dropped_outputs: Vec::new(),
                 timings: PhaseTimings::default(),
                 finished_at: at,
-                expires_at: parts.expiry(at),
+                expires_at: context.core.expiry(at),
             };
-            parts.store.finish(fence, finish).await?;
-            tracing::info!(prompt_id = %job.prompt_id, outcome = "cancelled", "job ended");
-            parts.metrics.job_finished(JobStatus::Cancelled);
-            parts.hub.forget_cancel(job.prompt_id);
+            context.core.store.finish(fence, finish).await?;
+            let end = JobEnd { in_queue: false, ..JobEnd::cancelled(job.prompt_id) };
+            context.core.announce_end(end);
         }
-        other => other?,
+        other => {
+            other?;
+            context.core.hub.job_changed(job.prompt_id);
+            context.core.hub.work_came();
+        }
     }
-    parts.hub.job_changed(job.prompt_id);
-    parts.hub.work_came();
     Ok(())
 }

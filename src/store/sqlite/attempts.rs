@@ -134,12 +134,13 @@ impl StoreWrite for RequeueJob {
 
     async fn apply(&self, transaction: &mut WriteTransaction<'_>) -> Result<(), WriteError> {
         let (fence, requeue) = (self.fence, &self.requeue);
+        let cause = requeue.cause;
         let row = sqlx::query(
             "UPDATE jobs SET state = 'queued', rev = ?9, failures = failures + ?4,
                  downed = CASE ?10 WHEN 1 THEN json_insert(coalesce(downed, '[]'), '$[#]', backend) ELSE downed END,
                  fresh = max(fresh, ?11), refusals = refusals + ?12, not_before = ?5, queue_deadline = ?6, msg = ?7,
                  lease_owner = NULL, lease_until = NULL,
-                 not_on = CASE WHEN ?8 IS NULL THEN not_on ELSE json_insert(coalesce(not_on, '[]'), '$[#]', ?8) END
+                 not_on = CASE ?8 WHEN 1 THEN json_insert(coalesce(not_on, '[]'), '$[#]', backend) ELSE not_on END
              WHERE prompt_id = ?1 AND state = 'running' AND attempt = ?2 AND lease_owner = ?3
                AND cancel_requested = 0
              RETURNING seq",
@@ -147,19 +148,19 @@ impl StoreWrite for RequeueJob {
         .bind(fence.prompt_id.to_string())
         .bind(fence.attempt)
         .bind(fence.owner.to_string())
-        .bind(i64::from(requeue.counts))
+        .bind(i64::from(cause.counts()))
         .bind(requeue.not_before.as_millis())
         .bind(requeue.deadline.map(UnixMillis::as_millis))
         .bind(requeue.reason.clone())
-        .bind(requeue.not_on.as_ref().map(|name| name.as_str().to_owned()))
+        .bind(i64::from(cause.is_exclusion()))
         .bind(transaction.rev)
-        .bind(i64::from(requeue.downed))
-        .bind(i64::from(requeue.fresh))
-        .bind(i64::from(requeue.refused))
+        .bind(i64::from(cause.is_crash()))
+        .bind(i64::from(cause.is_stale_cache()))
+        .bind(i64::from(cause.is_refusal()))
         .fetch_optional(&mut *transaction.connection)
         .await?;
         let Some(row) = row else { return Err(StoreError::LeaseLost.into()) };
-        let end = AttemptEnd { outcome: requeue.outcome, reason: Some(&requeue.reason), at: requeue.at };
+        let end = AttemptEnd { outcome: cause.outcome(), reason: Some(&requeue.reason), at: requeue.at };
         end_attempt(transaction.connection, row.try_get("seq")?, fence, end).await?;
         Ok(())
     }

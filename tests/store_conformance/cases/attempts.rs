@@ -1,7 +1,8 @@
 //! Running jobs: ending them, giving them back, taking them over, each under its fence.
 
 use comfy_gateway::domain::job::{Fence, JobEnding, JobState, JobStatus, Lease, NewJob};
-use comfy_gateway::store::{AdoptScope, JobLookup, JobStore, Requeue, StoreError};
+use comfy_gateway::domain::requeue::RequeueCause;
+use comfy_gateway::store::{AdoptScope, JobLookup, JobStore, StoreError};
 use futures_util::poll;
 
 use crate::support::*;
@@ -41,7 +42,7 @@ pub async fn a_finish_under_a_wrong_fence_changes_nothing(store: &dyn JobStore) 
         let mut finish = ended(completed());
         finish.texts = vec![text("a", "late")];
         assert_eq!(store.finish(wrong, finish).await, Err(StoreError::LeaseLost));
-        assert_eq!(store.requeue(wrong, again(true)).await, Err(StoreError::LeaseLost));
+        assert_eq!(store.requeue(wrong, requeue(true)).await, Err(StoreError::LeaseLost));
     }
     assert_eq!(found(store, 1).await.state, before);
 
@@ -59,7 +60,7 @@ pub async fn an_end_is_written_once(store: &dyn JobStore) {
     for ending in [completed(), JobEnding::Failed(failure())] {
         assert_eq!(store.finish(fence, ended(ending)).await, Err(StoreError::LeaseLost));
     }
-    assert_eq!(store.requeue(fence, again(false)).await, Err(StoreError::LeaseLost));
+    assert_eq!(store.requeue(fence, requeue(false)).await, Err(StoreError::LeaseLost));
     assert_eq!(found(store, 1).await.state, JobState::Completed { finished_at: at(2_000) });
     let lease = Lease { owner: owner(2), until: at(9_000) };
     assert!(store.adopt(AdoptScope::All, lease, at(1_000)).await.unwrap().is_empty());
@@ -83,12 +84,12 @@ pub async fn a_job_is_cancelled_only_on_request(store: &dyn JobStore) {
 pub async fn a_requeued_job_waits_again(store: &dyn JobStore) {
     let mut fence = running(store, 1).await;
     for (counts, failures) in [(true, 1), (false, 1), (true, 2)] {
-        let mut requeue = again(counts);
-        requeue.deadline = Some(at(8_000));
-        store.requeue(fence, requeue).await.unwrap();
+        let mut change = requeue(counts);
+        change.deadline = Some(at(8_000));
+        store.requeue(fence, change).await.unwrap();
         let record = found(store, 1).await;
         assert_eq!(record.state, JobState::Queued { not_before: at(1_000), deadline: Some(at(8_000)) });
-        assert_eq!(record.msg.as_deref(), Some("the server gpu-1 was lost"));
+        assert_eq!(record.msg.as_deref(), Some("the backend gpu-1 was lost"));
         let claimed = claim(store, 1).await.unwrap();
         assert_eq!(claimed.failures, failures);
         assert_eq!(claimed.attempt.number, fence.attempt + 1);
@@ -96,9 +97,9 @@ pub async fn a_requeued_job_waits_again(store: &dyn JobStore) {
     }
     let late = || failure();
     assert!(store.expire_queued(at(9_000), late(), None).await.unwrap().is_empty());
-    let mut requeue = again(true);
-    requeue.deadline = Some(at(8_000));
-    store.requeue(fence, requeue).await.unwrap();
+    let mut change = requeue(true);
+    change.deadline = Some(at(8_000));
+    store.requeue(fence, change).await.unwrap();
     assert_eq!(store.expire_queued(at(8_000), late(), None).await.unwrap(), [id(1)]);
 }
 
@@ -107,19 +108,25 @@ pub async fn refusals_of_a_job_are_counted(store: &dyn JobStore) {
     for (refused, refusals) in [(false, 0), (true, 0), (true, 1), (false, 2)] {
         let claimed = claim_job(store, 1, 1, at(1_000)).await.unwrap();
         assert_eq!(claimed.refusals, refusals);
-        store.requeue(claimed.attempt.fence(id(1)), Requeue { refused, ..again(false) }).await.unwrap();
+        store
+            .requeue(
+                claimed.attempt.fence(id(1)),
+                requeue_for(if refused { RequeueCause::Refused } else { RequeueCause::Recalled }),
+            )
+            .await
+            .unwrap();
     }
 }
 
 pub async fn a_requeue_after_a_cancel_or_under_a_wrong_fence_is_refused(store: &dyn JobStore) {
     let fence = running(store, 1).await;
     store.request_cancel(id(1), at(1_100), None).await.unwrap();
-    assert_eq!(store.requeue(fence, again(true)).await, Err(StoreError::LeaseLost));
+    assert_eq!(store.requeue(fence, requeue(true)).await, Err(StoreError::LeaseLost));
     assert_eq!(store.status(id(1)).await.unwrap(), Some(JobStatus::Running));
 
     let fence = running(store, 2).await;
-    store.requeue(fence, again(true)).await.unwrap();
-    assert_eq!(store.requeue(fence, again(true)).await, Err(StoreError::LeaseLost));
+    store.requeue(fence, requeue(true)).await.unwrap();
+    assert_eq!(store.requeue(fence, requeue(true)).await, Err(StoreError::LeaseLost));
     let second = claim(store, 1).await.unwrap();
     assert_eq!(second.failures, 1);
     // The same owner, but an attempt that is over.

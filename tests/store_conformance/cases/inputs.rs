@@ -6,11 +6,12 @@ use comfy_gateway::domain::failure::{Failure, FailureCode};
 use comfy_gateway::domain::id::{BackendName, FileId};
 use comfy_gateway::domain::input::JobInput;
 use comfy_gateway::domain::job::JobStatus;
+use comfy_gateway::domain::requeue::RequeueCause;
 use comfy_gateway::store::{FileRecord, GatewayStore};
 
 use crate::support::{
-    accept, again, at, claim, completed, ended, found, hand_out, id, job, json, remote_input, running, slot,
-    slot_of, stored_input,
+    accept, at, claim, completed, ended, found, hand_out, id, job, json, remote_input, requeue, requeue_for,
+    running, slot, slot_of, stored_input,
 };
 
 pub fn file(n: u8, expires_at: Option<i64>) -> FileRecord {
@@ -121,15 +122,13 @@ pub async fn a_server_that_cannot_run_a_job_is_passed_over(store: &dyn GatewaySt
 
 pub async fn a_job_that_was_sent_back_for_good_goes_elsewhere(store: &dyn GatewayStore) {
     let fence = running(store, 1).await;
-    let mut requeue = again(false);
-    requeue.not_on = Some(BackendName::parse("gpu-1").unwrap());
-    store.requeue(fence, requeue).await.unwrap();
+    store.requeue(fence, requeue_for(RequeueCause::CannotRun)).await.unwrap();
     assert!(claim(store, 1).await.is_none());
     let fence = {
         let [claimed] = hand_out(store, vec![slot_of(7, "gpu-2")], at(1_000)).await.try_into().unwrap();
         claimed.attempt.fence(claimed.prompt_id)
     };
-    store.requeue(fence, again(false)).await.unwrap();
+    store.requeue(fence, requeue(false)).await.unwrap();
     assert!(hand_out(store, vec![slot(8, 1)], at(1_000)).await.is_empty());
     store.clear_not_on().await.unwrap();
     assert_eq!(claim(store, 1).await.unwrap().prompt_id, id(1));

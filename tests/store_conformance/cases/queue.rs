@@ -40,7 +40,7 @@ pub async fn waiting_jobs_are_told_of_with_all_that_placing_them_needs(store: &d
     // Where it failed is told, where it was only handed out is not.
     for (counts, failed_on) in [(false, None), (true, Some("gpu-1"))] {
         let fence = claim_job(store, 2, 1, at(1_000)).await.unwrap().attempt.fence(id(2));
-        store.requeue(fence, again(counts)).await.unwrap();
+        store.requeue(fence, requeue(counts)).await.unwrap();
         let told = store.queued_jobs(None, 10).await.unwrap().pop().unwrap();
         assert_eq!(told.failed_on.as_ref().map(BackendName::as_str), failed_on);
     }
@@ -60,7 +60,7 @@ pub async fn whoever_reads_on_misses_no_job_that_comes_to_wait(store: &dyn JobSt
     // One that comes back waits anew; what was accepted, claimed or cancelled meanwhile stands where it belongs.
     let fence = claim_job(store, 3, 1, at(1_000)).await.unwrap().attempt.fence(id(3));
     store.request_cancel(id(4), at(9), None).await.unwrap();
-    store.requeue(fence, again(true)).await.unwrap();
+    store.requeue(fence, requeue(true)).await.unwrap();
     accept(store, [6]).await;
     let news = store.queued_jobs(after, 10).await.unwrap();
     assert_eq!(news.iter().map(|job| job.prompt_id).collect::<Vec<_>>(), [id(3), id(6)]);
@@ -102,7 +102,7 @@ pub async fn the_first_attempt_carries_the_jobs_id_and_later_ones_the_given(stor
     let fence = running(store, 1).await;
     let JobState::Running { attempt, .. } = found(store, 1).await.state else { panic!() };
     assert_eq!((attempt.number, attempt.id), (1, id(1).first_attempt()));
-    store.requeue(fence, again(true)).await.unwrap();
+    store.requeue(fence, requeue(true)).await.unwrap();
     let second = hand_out(store, vec![slot(77, 1)], at(1_000)).await.pop().unwrap();
     assert_eq!((second.attempt.number, second.attempt.id), (2, attempt_id(77)));
 }
@@ -110,7 +110,7 @@ pub async fn the_first_attempt_carries_the_jobs_id_and_later_ones_the_given(stor
 pub async fn a_job_is_not_claimed_before_its_moment(store: &dyn JobStore) {
     let fence = running(store, 1).await;
     accept(store, [2]).await;
-    let mut later = again(true);
+    let mut later = requeue(true);
     later.not_before = at(5_000);
     store.requeue(fence, later).await.unwrap();
     let early = hand_out(store, vec![slot(1, 1), slot(2, 1)], at(4_999)).await;

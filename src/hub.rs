@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::dispatch::JobForecast;
+use crate::domain::forecast::JobForecast;
 use crate::domain::id::PromptId;
 use crate::domain::progress::Progress;
 use crate::pool::AttemptFeed;
@@ -29,7 +29,8 @@ pub struct JobHub {
 
 /// What is expected of some jobs.
 #[derive(Debug)]
-pub(super) struct ForecastRequest {
+pub struct ForecastRequest {
+    /// The jobs.
     pub ids: Vec<PromptId>,
     /// In the order of `ids`.
     pub answer: oneshot::Sender<Vec<Option<JobForecast>>>,
@@ -85,12 +86,13 @@ impl JobHub {
         self.work_came();
     }
 
-    pub(super) fn take_left(&self) -> Vec<PromptId> {
+    /// Takes the jobs that left the queue unclaimed since the last call.
+    pub fn take_left(&self) -> Vec<PromptId> {
         std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What was taken could not be told of.
-    pub(super) fn put_left(&self, mut left: Vec<PromptId>) {
+    pub fn put_left(&self, mut left: Vec<PromptId>) {
         self.left.lock().unwrap_or_else(PoisonError::into_inner).append(&mut left);
     }
 
@@ -105,12 +107,12 @@ impl JobHub {
     }
 
     /// The questions, for the dispatcher: once it drops them, nothing is expected of any job.
-    pub(super) fn take_questions(&self) -> Option<mpsc::Receiver<ForecastRequest>> {
+    pub fn take_questions(&self) -> Option<mpsc::Receiver<ForecastRequest>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// A job is wanted back from its server, unless it runs.
-    pub(super) fn recall(&self, id: PromptId) {
+    pub fn recall(&self, id: PromptId) {
         if let Some(running) = self.jobs().running.get(&id) {
             running.recall.cancel();
         }
@@ -122,7 +124,7 @@ impl JobHub {
     }
 
     /// Returns when there may be a job with files to fetch.
-    pub(super) async fn wanted(&self) {
+    pub async fn wanted(&self) {
         self.inputs.notified().await;
     }
 
@@ -138,6 +140,16 @@ impl JobHub {
         if let Some(waiting) = self.jobs().waiting.get(&id) {
             waiting.send_replace(());
         }
+    }
+
+    /// Wakes everyone who waits for a job that ended. A cancel that came too late for its attempt is forgotten, and the
+    /// dispatcher is woken to drop a job that ended `in_queue`.
+    pub fn notify_end(&self, id: PromptId, in_queue: bool) {
+        self.forget_cancel(id);
+        if in_queue {
+            self.left_queue(id);
+        }
+        self.job_changed(id);
     }
 
     /// A running job was asked to be cancelled.
@@ -163,7 +175,8 @@ impl JobHub {
         Some(feed.progress())
     }
 
-    pub(super) fn began(
+    /// Registers the attempt of a job, so that a cancel or a recall reaches it.
+    pub fn began(
         &self,
         id: PromptId,
         cancel: CancellationToken,
@@ -177,7 +190,8 @@ impl JobHub {
         jobs.running.insert(id, RunningJob { cancel, recall, feed });
     }
 
-    pub(super) fn ended(&self, id: PromptId) {
+    /// Removes the attempt of a job.
+    pub fn ended(&self, id: PromptId) {
         let mut jobs = self.jobs();
         jobs.running.remove(&id);
         jobs.early_cancels.remove(&id);
