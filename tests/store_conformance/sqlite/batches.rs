@@ -110,3 +110,26 @@ async fn each_caller_gets_the_reply_of_its_own_write() {
     assert_eq!(claimed.unwrap()[0].prompt_id, id(3));
     assert_eq!(*database.batches.lock().unwrap(), [6], "one commit for all of them");
 }
+
+/// A deferred foreign key is checked by COMMIT alone, after every statement has succeeded.
+#[tokio::test]
+async fn a_write_whose_commit_fails_is_reported_as_failed() {
+    let database = Database::new().await;
+    let store = &database.store;
+    accept_jobs(store, [1, 2]).await;
+    let break_commit =
+        "CREATE TABLE orphans (seq INTEGER REFERENCES jobs (seq) DEFERRABLE INITIALLY DEFERRED);
+         CREATE TRIGGER orphan AFTER UPDATE ON jobs BEGIN INSERT INTO orphans VALUES (-1); END";
+    database.execute_sql(break_commit).await.unwrap();
+    let alone = store.request_cancel(id(1), at(5), None).await;
+    assert!(matches!(alone, Err(StoreError::Unavailable(_))), "{alone:?}");
+    let (cancelled, unrelated) =
+        tokio::join!(store.request_cancel(id(2), at(5), None), store.renew(owner(1), at(9_000)));
+    assert!(matches!(cancelled, Err(StoreError::Unavailable(_))), "{cancelled:?}");
+    assert_eq!(unrelated, Ok(()));
+    for n in [1, 2] {
+        assert_eq!(store.status(id(n)).await.unwrap(), Some(JobStatus::Queued));
+    }
+    database.execute_sql("DROP TRIGGER orphan").await.unwrap();
+    assert_eq!(store.request_cancel(id(1), at(6), None).await, Ok(CancelOutcome::Cancelled));
+}
