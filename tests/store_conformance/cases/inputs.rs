@@ -42,11 +42,18 @@ pub async fn a_job_is_claimed_only_when_it_has_its_files(store: &dyn GatewayStor
     assert_eq!((awaiting.prompt_id, awaiting.files.len()), (id(1), 2));
     assert_eq!(awaiting.files[1], remote_input("https://x/secret"));
     assert_eq!(awaiting.graph.get(), job(1).graph.as_ref());
+    let last_seen = store.queued_jobs(None, 10).await.unwrap().last().map(|job| job.place);
     let graph = json(r#"{"ready":1}"#);
     let files = vec![stored_input(1), stored_input(9)];
     assert!(store.inputs_ready(id(1), graph.clone(), files.clone()).await.unwrap());
     assert!(!store.inputs_ready(id(1), graph, files.clone()).await.unwrap());
     assert!(store.awaiting(10).await.unwrap().is_empty());
+    let [ready] = store.queued_jobs(last_seen, 10).await.unwrap().try_into().unwrap();
+    assert_eq!(
+        (ready.prompt_id, ready.awaits_inputs),
+        (id(1), false),
+        "a job that is ready gets a new place"
+    );
     let claimed = claim_next(store, 1).await.unwrap();
     assert_eq!((claimed.prompt_id, claimed.graph.get(), claimed.files), (id(1), r#"{"ready":1}"#, files));
 }
