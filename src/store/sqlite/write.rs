@@ -18,7 +18,8 @@ pub(super) trait StoreWrite: Send + Sync + 'static {
     /// Executes the write inside the transaction of its batch.
     ///
     /// # Errors
-    /// [`WriteError::Refused`] tells the caller alone; it must come before the write changes anything.
+    /// [`WriteError::Refused`] affects this caller alone. Return it before changing anything, because the rest of the
+    /// batch is committed.
     /// [`WriteError::Failed`] rolls back the whole batch.
     fn apply(
         &self,
