@@ -21,7 +21,8 @@ use crate::domain::time::UnixMillis;
 /// Every write is atomic. On `Ok` all of it is on disk; on an error none of it is, unless the method says otherwise.
 /// A write that the caller stops waiting for still happens as a whole or not at all. Changes of a running job name
 /// their [`Fence`] and fail with [`StoreError::LeaseLost`] if another attempt or owner holds the job. Every method may
-/// fail with [`StoreError::Unavailable`], and writes that add data with [`StoreError::DiskFull`].
+/// fail with [`StoreError::Unavailable`], and reads of damaged rows with [`StoreError::Inconsistent`]. Writes may fail
+/// with [`StoreError::DiskFull`]; those that add data do so as soon as the free space falls below the reserve.
 #[async_trait]
 pub trait JobStore: Send + Sync + std::fmt::Debug {
     /// The id of the gateway that owns this database; it survives restarts.
@@ -39,7 +40,7 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
     /// await input files. A job whose stored data is damaged fails instead of running.
     async fn claim(&self, claims: Vec<JobClaim>, now: UnixMillis) -> Result<Vec<ClaimedJob>, StoreError>;
 
-    /// Takes over running jobs of other owners under `lease`. A job whose stored data is damaged fails instead.
+    /// Takes over running jobs of other owners under `lease`. A job whose stored data is damaged fails at `now` instead.
     async fn adopt(
         &self,
         which: AdoptScope,

@@ -1,7 +1,7 @@
-//! What every `JobStore` must do, run for the one on SQLite, and what that one must do besides.
+//! Conformance tests of the store: cases for every implementation, run on SQLite, and tests of the SQLite file.
 //!
-//! Another implementation runs the same cases with `every_case!(make)`, `make` being an async function that gives a
-//! [`support::Fixture`] with an empty store, and the same model with [`model::agrees_with_the_state_machine`].
+//! To test another implementation, pass `every_case!` an async function that returns a [`support::Fixture`] with an
+//! empty store, and run [`model::store_agrees_with_the_state_machine`] on it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -14,5 +14,5 @@ every_case!(crate::sqlite::fixture);
 
 #[test]
 fn the_store_agrees_with_the_state_machine() {
-    model::agrees_with_the_state_machine(sqlite::fixture);
+    model::store_agrees_with_the_state_machine(sqlite::fixture);
 }

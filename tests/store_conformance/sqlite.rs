@@ -1,4 +1,4 @@
-//! What the store on SQLite must do besides: its file, its batches, its damage.
+//! Tests of the SQLite implementation alone: its file, its batches, damaged rows.
 
 mod batches;
 mod damage;
@@ -20,26 +20,26 @@ use tempfile::TempDir;
 
 use crate::support::Fixture;
 
-/// A store on a file of its own.
+/// An empty store on a new file.
 pub async fn fixture() -> Fixture {
     let dir = tempfile::tempdir().unwrap();
     let tasks = TaskOwner::default();
     let path = dir.path().join("gateway.db");
     let store = SqliteStore::open(&path, gateway_id(1), &tasks, Arc::new(|_| {}), 0).await.unwrap();
-    Fixture { store: Box::new(store), _kept: Box::new(dir) }
+    Fixture { store: Box::new(store), _keep_alive: Box::new(dir) }
 }
 
 fn gateway_id(n: u8) -> GatewayId {
     GatewayId::from_random([n; 16])
 }
 
-/// A file, its store, and the sizes of the batches written to it.
+/// A store with its file and the sizes of the batches committed to it.
 struct Database {
     path: PathBuf,
     store: SqliteStore,
     tasks: TaskOwner,
     batches: Arc<Mutex<Vec<usize>>>,
-    /// Lives as long as the file is needed.
+    /// Deletes the file when dropped.
     dir: Option<TempDir>,
 }
 
@@ -47,15 +47,15 @@ impl Database {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("gateway.db");
-        Self { dir: Some(dir), ..Self::at(&path, 1).await.unwrap() }
+        Self { dir: Some(dir), ..Self::open_at(&path, 1).await.unwrap() }
     }
 
-    async fn at(path: &Path, fresh_id: u8) -> Result<Self, StoreError> {
-        Self::leaving(path, fresh_id, 0).await
+    async fn open_at(path: &Path, fresh_id: u8) -> Result<Self, StoreError> {
+        Self::open_with_reserve(path, fresh_id, 0).await
     }
 
-    /// The same with a reserve on its disk.
-    async fn leaving(path: &Path, fresh_id: u8, reserve: u64) -> Result<Self, StoreError> {
+    /// Opens a store that refuses to grow while less than `reserve` bytes of the disk are free.
+    async fn open_with_reserve(path: &Path, fresh_id: u8, reserve: u64) -> Result<Self, StoreError> {
         let batches = Arc::new(Mutex::new(Vec::new()));
         let sizes = Arc::clone(&batches);
         let tasks = TaskOwner::default();
@@ -64,10 +64,10 @@ impl Database {
         Ok(Self { path: path.to_owned(), store, tasks, batches, dir: None })
     }
 
-    /// Closes the file and opens it as another process would.
-    async fn reopened(self) -> Self {
+    /// Closes the store and opens the file again, as after a restart.
+    async fn reopen(self) -> Self {
         self.close().await;
-        Self { dir: self.dir, ..Self::at(&self.path, 2).await.unwrap() }
+        Self { dir: self.dir, ..Self::open_at(&self.path, 2).await.unwrap() }
     }
 
     async fn close(&self) {
@@ -76,11 +76,11 @@ impl Database {
         self.tasks.stopped().await.unwrap();
     }
 
-    /// Runs `sql` past the store; the rows it changed.
-    async fn sql(&self, sql: &str) -> Result<u64, sqlx::Error> {
+    /// Executes `sql` on a connection of its own and returns the number of changed rows.
+    async fn execute_sql(&self, sql: &str) -> Result<u64, sqlx::Error> {
         let mut connection = SqliteConnectOptions::new().filename(&self.path).connect().await?;
         let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await;
-        // Only closing waits until nothing more is written.
+        // Closing waits until everything is written.
         connection.close().await?;
         done.map(|done| done.rows_affected())
     }

@@ -1,4 +1,4 @@
-//! Jobs, claims and endings to write down with few words.
+//! Short constructors for jobs, claims and results.
 
 use std::any::Any;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use comfy_gateway::store::{
 };
 use serde_json::value::RawValue;
 
-/// An empty store and what must live as long.
+/// An empty store, and a guard that must live as long as the store.
 pub struct Fixture {
     pub store: Box<dyn GatewayStore>,
-    pub _kept: Box<dyn Any + Send>,
+    pub _keep_alive: Box<dyn Any + Send>,
 }
 
 pub fn at(millis: i64) -> UnixMillis {
@@ -64,9 +64,9 @@ pub fn job(n: u8) -> NewJob {
     }
 }
 
-/// A free slot of owner `who`, whose lease lasts until `who` seconds; [`hand_out`] says for which job.
-pub fn slot(n: u8, who: u8) -> JobClaim {
-    let lease = Lease { owner: owner(who), until: at(i64::from(who) * 1_000) };
+/// A free slot on `gpu-1`. The lease of the owner ends at `owner_number` seconds. The caller sets the job.
+pub fn slot(n: u8, owner_number: u8) -> JobClaim {
+    let lease = Lease { owner: owner(owner_number), until: at(i64::from(owner_number) * 1_000) };
     JobClaim {
         prompt_id: id(0),
         attempt_id: attempt_id(n),
@@ -75,8 +75,8 @@ pub fn slot(n: u8, who: u8) -> JobClaim {
     }
 }
 
-/// A free slot of another server.
-pub fn slot_of(n: u8, backend: &str) -> JobClaim {
+/// A free slot of owner 1 on another backend.
+pub fn slot_on(n: u8, backend: &str) -> JobClaim {
     JobClaim { backend: BackendName::parse(backend).unwrap(), ..slot(n, 1) }
 }
 
@@ -92,15 +92,15 @@ pub fn remote_input(url: &str) -> JobInput {
     })
 }
 
-/// Inserts jobs of these numbers, one after the other.
-pub async fn accept(store: &dyn JobStore, numbers: impl IntoIterator<Item = u8>) {
+/// Inserts jobs with these numbers, one after the other.
+pub async fn accept_jobs(store: &dyn JobStore, numbers: impl IntoIterator<Item = u8>) {
     for n in numbers {
         store.insert(job(n)).await.unwrap();
     }
 }
 
-/// Gives each slot the next waiting job that its server may have, and claims them all.
-pub async fn hand_out(store: &dyn JobStore, slots: Vec<JobClaim>, now: UnixMillis) -> Vec<ClaimedJob> {
+/// Assigns each slot the oldest queued job that its backend can run, and claims all of them at once.
+pub async fn claim_for_slots(store: &dyn JobStore, slots: Vec<JobClaim>, now: UnixMillis) -> Vec<ClaimedJob> {
     let mut waiting = store.queued_jobs(None, 1_000).await.unwrap();
     waiting.sort_by_key(|job| job.place.seq);
     let mut claims = Vec::new();
@@ -115,25 +115,25 @@ pub async fn hand_out(store: &dyn JobStore, slots: Vec<JobClaim>, now: UnixMilli
     store.claim(claims, now).await.unwrap()
 }
 
-/// Claims the job `n` for owner `who` at `now`.
-pub async fn claim_job(store: &dyn JobStore, n: u8, who: u8, now: UnixMillis) -> Option<ClaimedJob> {
-    store.claim(vec![JobClaim { prompt_id: id(n), ..slot(200, who) }], now).await.unwrap().pop()
+/// Claims job `n` for this owner at `now`.
+pub async fn claim_one(store: &dyn JobStore, n: u8, owner_number: u8, now: UnixMillis) -> Option<ClaimedJob> {
+    store.claim(vec![JobClaim { prompt_id: id(n), ..slot(200, owner_number) }], now).await.unwrap().pop()
 }
 
-/// Claims one job for owner `who` at 1,000 ms.
-pub async fn claim(store: &dyn JobStore, who: u8) -> Option<ClaimedJob> {
-    hand_out(store, vec![slot(200, who)], at(1_000)).await.pop()
+/// Claims the oldest queued job for this owner at 1,000 ms.
+pub async fn claim_next(store: &dyn JobStore, owner_number: u8) -> Option<ClaimedJob> {
+    claim_for_slots(store, vec![slot(200, owner_number)], at(1_000)).await.pop()
 }
 
-/// Accepts job `n` and claims it for owner 1.
-pub async fn running(store: &dyn JobStore, n: u8) -> Fence {
-    accept(store, [n]).await;
-    let claimed = claim_job(store, n, 1, at(1_000)).await.unwrap();
+/// Accepts job `n`, claims it for owner 1 and returns its fence.
+pub async fn start_job(store: &dyn JobStore, n: u8) -> Fence {
+    accept_jobs(store, [n]).await;
+    let claimed = claim_one(store, n, 1, at(1_000)).await.unwrap();
     assert_eq!(claimed.prompt_id, id(n));
     claimed.attempt.fence(claimed.prompt_id)
 }
 
-pub async fn found(store: &dyn JobStore, n: u8) -> JobRecord {
+pub async fn stored_job(store: &dyn JobStore, n: u8) -> JobRecord {
     match store.get(id(n)).await.unwrap() {
         JobLookup::Found(job) => *job,
         other => panic!("{other:?}"),
@@ -151,8 +151,8 @@ pub fn completed() -> JobEnding {
     JobEnding::Completed { msg: None }
 }
 
-/// An ending at 2,000 ms with nothing made.
-pub fn ended(ending: JobEnding) -> JobFinish {
+/// A result without outputs at 2,000 ms.
+pub fn finish_with(ending: JobEnding) -> JobFinish {
     JobFinish {
         ending,
         outputs: None,
@@ -173,11 +173,11 @@ pub fn requeue_for(cause: RequeueCause) -> Requeue {
 }
 
 /// A requeue that counts against the retry budget, or one that does not.
-pub fn requeue(counts: bool) -> Requeue {
+pub fn backend_lost(counts: bool) -> Requeue {
     requeue_for(if counts { RequeueCause::OutOfReach } else { RequeueCause::Recalled })
 }
 
-pub fn text(var: &str, text: &str) -> NamedText {
+pub fn named_text(var: &str, text: &str) -> NamedText {
     NamedText { var: var.to_owned(), text: text.to_owned() }
 }
 

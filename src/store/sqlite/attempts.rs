@@ -116,7 +116,7 @@ impl StoreWrite for FinishJob {
             JobEnding::Failed(failure) => (failure.code.as_str(), Some(failure.summary())),
             other => (other.status().as_str(), None),
         };
-        let end = AttemptEnd { outcome, reason, at: finish.finished_at };
+        let end = OutcomeColumns { outcome, reason, at: finish.finished_at };
         end_attempt(transaction.connection, seq, fence, end).await?;
         insert_outputs(transaction.connection, seq, finish).await?;
         Ok(())
@@ -160,14 +160,14 @@ impl StoreWrite for RequeueJob {
         .fetch_optional(&mut *transaction.connection)
         .await?;
         let Some(row) = row else { return Err(StoreError::LeaseLost.into()) };
-        let end = AttemptEnd { outcome: cause.outcome(), reason: Some(&requeue.reason), at: requeue.at };
+        let end = OutcomeColumns { outcome: cause.outcome(), reason: Some(&requeue.reason), at: requeue.at };
         end_attempt(transaction.connection, row.try_get("seq")?, fence, end).await?;
         Ok(())
     }
 }
 
 /// The columns of `attempts` that are set when an attempt ends.
-struct AttemptEnd<'a> {
+struct OutcomeColumns<'a> {
     outcome: &'a str,
     reason: Option<&'a str>,
     at: UnixMillis,
@@ -177,7 +177,7 @@ async fn end_attempt(
     connection: &mut SqliteConnection,
     seq: i64,
     fence: Fence,
-    end: AttemptEnd<'_>,
+    end: OutcomeColumns<'_>,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "UPDATE attempts SET ended_at = ?3, outcome = ?4, reason = ?5 WHERE seq = ?1 AND number = ?2",

@@ -18,7 +18,8 @@ pub(super) trait StoreWrite: Send + Sync + 'static {
     /// Executes the write inside the transaction of its batch.
     ///
     /// # Errors
-    /// [`WriteError::Refused`] tells the caller alone; it must come before the write changes anything.
+    /// [`WriteError::Refused`] affects this caller alone. Return it before changing anything, because the rest of the
+    /// batch is committed.
     /// [`WriteError::Failed`] rolls back the whole batch.
     fn apply(
         &self,
@@ -89,16 +90,19 @@ pub(super) trait PendingWrite: Send {
     fn answer(self: Box<Self>);
 }
 
+/// The result that the caller of a write receives.
+pub(super) type WriteOutcome<W> = Result<<W as StoreWrite>::Reply, StoreError>;
+
 struct QueuedWrite<W: StoreWrite> {
     write: W,
-    outcome: Result<W::Reply, StoreError>,
-    reply: oneshot::Sender<Result<W::Reply, StoreError>>,
+    outcome: WriteOutcome<W>,
+    reply: oneshot::Sender<WriteOutcome<W>>,
 }
 
 /// Pairs a write with the channel on which its caller receives the outcome.
 pub(super) fn queue_write<W: StoreWrite>(
     write: W,
-) -> (Box<dyn PendingWrite>, oneshot::Receiver<Result<W::Reply, StoreError>>) {
+) -> (Box<dyn PendingWrite>, oneshot::Receiver<WriteOutcome<W>>) {
     let (reply, outcome) = oneshot::channel();
     let not_applied = Err(StoreError::Unavailable("the write was not applied".to_owned()));
     (Box::new(QueuedWrite { write, outcome: not_applied, reply }), outcome)

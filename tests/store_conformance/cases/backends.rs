@@ -1,4 +1,4 @@
-//! Servers that were added at run time, and the modes of servers.
+//! Backends added at run time, and the modes of backends.
 
 use comfy_gateway::domain::id::BackendName;
 use comfy_gateway::domain::mode::BackendMode;
@@ -10,9 +10,9 @@ fn name(name: &str) -> BackendName {
     BackendName::parse(name).unwrap()
 }
 
-pub fn backend(called: &str) -> StoredBackend {
+pub fn backend(text: &str) -> StoredBackend {
     StoredBackend {
-        name: name(called),
+        name: name(text),
         url: "https://user:s3cret-0@gpu.example/comfy?token=s3cret-1".into(),
         slots: 3,
         labels: vec!["fast".to_owned(), "ü \"quoted\"".to_owned()],
@@ -24,7 +24,7 @@ pub fn backend(called: &str) -> StoredBackend {
     }
 }
 
-fn bare(called: &str) -> StoredBackend {
+fn bare_backend(text: &str) -> StoredBackend {
     StoredBackend {
         labels: vec![],
         bearer: None,
@@ -32,7 +32,7 @@ fn bare(called: &str) -> StoredBackend {
         headers: vec![],
         api_key: None,
         slots: 1,
-        ..backend(called)
+        ..backend(text)
     }
 }
 
@@ -40,36 +40,40 @@ async fn names(store: &dyn GatewayStore) -> Vec<String> {
     store.added_backends().await.unwrap().iter().map(|backend| backend.name.to_string()).collect()
 }
 
-pub async fn an_added_backend_is_kept_with_all_it_needs_and_in_its_order(store: &dyn GatewayStore) {
+pub async fn added_backends_keep_their_fields_and_their_order(store: &dyn GatewayStore) {
     assert!(names(store).await.is_empty());
-    for backend in [backend("z"), bare("a"), backend("m")] {
+    for backend in [backend("z"), bare_backend("a"), backend("m")] {
         assert!(store.add_backend(backend).await.unwrap());
     }
     let kept = store.added_backends().await.unwrap();
     assert_eq!(names(store).await, ["z", "a", "m"]);
-    assert!(kept[0].is_same(&backend("z")) && kept[1].is_same(&bare("a")) && kept[2].is_same(&backend("m")));
-    assert!(!kept[0].is_same(&bare("z")), "the comparison tells them apart");
+    assert!(
+        kept[0].is_same(&backend("z"))
+            && kept[1].is_same(&bare_backend("a"))
+            && kept[2].is_same(&backend("m"))
+    );
+    assert!(!kept[0].is_same(&bare_backend("z")), "the comparison tells them apart");
     let shown = format!("{kept:?}");
     assert!(!shown.contains("s3cret"), "{shown}");
 }
 
-pub async fn a_name_is_given_once_until_its_backend_is_forgotten(store: &dyn GatewayStore) {
+pub async fn a_name_is_taken_until_its_backend_is_deleted(store: &dyn GatewayStore) {
     assert!(store.add_backend(backend("a")).await.unwrap());
-    assert!(!store.add_backend(bare("a")).await.unwrap());
-    assert!(store.added_backends().await.unwrap()[0].is_same(&backend("a")), "the first stays as it is");
+    assert!(!store.add_backend(bare_backend("a")).await.unwrap());
+    assert!(store.added_backends().await.unwrap()[0].is_same(&backend("a")), "the first stays unchanged");
     assert!(store.delete_backend(&name("a")).await.unwrap());
     assert!(!store.delete_backend(&name("a")).await.unwrap());
     assert!(names(store).await.is_empty());
-    assert!(store.add_backend(bare("a")).await.unwrap());
+    assert!(store.add_backend(bare_backend("a")).await.unwrap());
 }
 
-pub async fn modes_are_kept_by_name_until_the_backend_is_opened_or_forgotten(store: &dyn GatewayStore) {
+pub async fn modes_are_kept_until_the_backend_is_opened_or_deleted(store: &dyn GatewayStore) {
     assert_eq!(store.backend_modes().await.unwrap(), []);
     store.add_backend(backend("b")).await.unwrap();
-    for (called, mode) in
+    for (text, mode) in
         [("c", BackendMode::Draining), ("b", BackendMode::Cordoned), ("a", BackendMode::Cordoned)]
     {
-        store.set_backend_mode(&name(called), mode).await.unwrap();
+        store.set_backend_mode(&name(text), mode).await.unwrap();
     }
     store.set_backend_mode(&name("a"), BackendMode::Draining).await.unwrap();
     let modes = store.backend_modes().await.unwrap();
@@ -84,7 +88,7 @@ pub async fn modes_are_kept_by_name_until_the_backend_is_opened_or_forgotten(sto
     store.set_backend_mode(&name("a"), BackendMode::Open).await.unwrap();
     store.set_backend_mode(&name("never-seen"), BackendMode::Open).await.unwrap();
     store.delete_backend(&name("b")).await.unwrap();
-    // It is not kept here, so it is not forgotten here.
+    // `c` was not added here, so deleting it changes nothing and its mode stays.
     assert!(!store.delete_backend(&name("c")).await.unwrap());
     assert_eq!(store.backend_modes().await.unwrap(), [(name("c"), BackendMode::Draining)]);
 }

@@ -1,11 +1,11 @@
-//! Results as they are read back.
+//! Reading jobs, their results and the job list.
 
 use comfy_gateway::domain::job::{DroppedOutput, JobEnding, JobStatus, NewJob, PhaseTimings};
 use comfy_gateway::store::{JobLookup, JobStore, PageCursor};
 
 use crate::support::*;
 
-pub async fn what_was_made_is_read_back_byte_for_byte(store: &dyn JobStore) {
+pub async fn results_are_read_back_byte_for_byte(store: &dyn JobStore) {
     let metadata = r#"{ "b":1.00, "a":[18446744073709551615, "\u0000 ü"],"b2":1e400 }"#;
     let outputs = r#"{"9":{"images":[ {"filename":"a.png"} ],"x":0.10}}"#;
     let full = NewJob {
@@ -14,13 +14,17 @@ pub async fn what_was_made_is_read_back_byte_for_byte(store: &dyn JobStore) {
         ..job(1)
     };
     store.insert(full).await.unwrap();
-    let queued = found(store, 1).await;
+    let queued = stored_job(store, 1).await;
     assert_eq!(queued.metadata.unwrap().get(), metadata);
     assert!(queued.outputs.is_none());
-    let claimed = claim(store, 1).await.unwrap();
-    let mut finish = ended(JobEnding::Failed(failure()));
+    let claimed = claim_next(store, 1).await.unwrap();
+    let mut finish = finish_with(JobEnding::Failed(failure()));
     finish.outputs = Some(json(outputs));
-    finish.texts = vec![text("caption", "line\nnul\u{0} \u{1f408}"), text("caption", ""), text("5", "x")];
+    finish.texts = vec![
+        named_text("caption", "line\nnul\u{0} \u{1f408}"),
+        named_text("caption", ""),
+        named_text("5", "x"),
+    ];
     finish.media = vec![picture(2), picture(1)];
     let dropped =
         |var: &str| DroppedOutput { node_id: "9".to_owned(), var: var.to_owned(), reason: "ü\n".to_owned() };
@@ -35,7 +39,7 @@ pub async fn what_was_made_is_read_back_byte_for_byte(store: &dyn JobStore) {
     let expected = finish.clone();
     store.finish(claimed.attempt.fence(id(1)), finish).await.unwrap();
 
-    let record = found(store, 1).await;
+    let record = stored_job(store, 1).await;
     assert_eq!(record.metadata.unwrap().get(), metadata);
     assert_eq!(record.seeds.unwrap().get(), r#"{"9":18446744073709551615,"1":0}"#);
     assert_eq!(record.outputs.unwrap().get(), outputs);
@@ -44,39 +48,39 @@ pub async fn what_was_made_is_read_back_byte_for_byte(store: &dyn JobStore) {
     assert_eq!((record.timings, record.expires_at), (expected.timings, Some(at(77))));
 }
 
-pub async fn whether_a_part_is_enough_is_told_with_each_claim(store: &dyn JobStore) {
+pub async fn a_claim_says_whether_partial_results_are_allowed(store: &dyn JobStore) {
     for (n, partial) in [(1, false), (2, true)] {
         store.insert(NewJob { partial, ..job(n) }).await.unwrap();
-        let claimed = claim(store, n).await.unwrap();
+        let claimed = claim_next(store, n).await.unwrap();
         assert_eq!((claimed.prompt_id, claimed.partial), (id(n), partial));
     }
 }
 
-pub async fn outputs_that_are_a_file_are_told_from_the_jobs_files(store: &dyn JobStore) {
-    let fence = running(store, 1).await;
-    let mut finish = ended(completed());
+pub async fn an_outputs_file_is_separate_from_the_media_files(store: &dyn JobStore) {
+    let fence = start_job(store, 1).await;
+    let mut finish = finish_with(completed());
     finish.media = vec![picture(1)];
     finish.outputs_file = Some(picture(2));
     let expected = finish.clone();
     store.finish(fence, finish).await.unwrap();
-    let record = found(store, 1).await;
+    let record = stored_job(store, 1).await;
     assert_eq!((record.media, record.outputs_file), (expected.media, expected.outputs_file));
     assert!(record.outputs.is_none());
     assert_eq!(store.media(id(1), "cover_2.png").await.unwrap(), Some(picture(2)));
 }
 
 pub async fn thousands_of_files_keep_their_order(store: &dyn JobStore) {
-    let fence = running(store, 1).await;
-    let mut finish = ended(completed());
+    let fence = start_job(store, 1).await;
+    let mut finish = finish_with(completed());
     finish.media = (0..2_500).rev().map(picture).collect();
     let expected = finish.media.clone();
     store.finish(fence, finish).await.unwrap();
-    assert!(found(store, 1).await.media == expected);
+    assert!(stored_job(store, 1).await.media == expected);
 }
 
-pub async fn the_list_is_newest_first_and_goes_on_from_its_cursor(store: &dyn JobStore) {
+pub async fn the_list_is_newest_first_and_continues_at_its_cursor(store: &dyn JobStore) {
     assert!(store.list(None, None, None, 10).await.unwrap().jobs.is_empty());
-    accept(store, 1..=5).await;
+    accept_jobs(store, 1..=5).await;
     let mut seen = Vec::new();
     let mut cursor: Option<PageCursor> = None;
     let mut pages = 0;
@@ -85,8 +89,8 @@ pub async fn the_list_is_newest_first_and_goes_on_from_its_cursor(store: &dyn Jo
         seen.extend(page.jobs.iter().map(|job| job.prompt_id));
         pages += 1;
         if pages == 1 {
-            // What is accepted meanwhile is newer than the cursor: it shifts nothing.
-            accept(store, [6]).await;
+            // A job accepted now is newer than the cursor, so it does not shift the next page.
+            accept_jobs(store, [6]).await;
         }
         cursor = page.next;
         if cursor.is_none() {
@@ -98,13 +102,13 @@ pub async fn the_list_is_newest_first_and_goes_on_from_its_cursor(store: &dyn Jo
     assert_eq!((whole.jobs.len(), whole.next), (6, None));
 }
 
-pub async fn the_list_may_be_of_one_status(store: &dyn JobStore) {
-    let fence = running(store, 1).await;
-    let mut finish = ended(completed());
+pub async fn the_list_can_be_filtered_by_status(store: &dyn JobStore) {
+    let fence = start_job(store, 1).await;
+    let mut finish = finish_with(completed());
     finish.media = vec![picture(1)];
     store.finish(fence, finish).await.unwrap();
-    running(store, 2).await;
-    accept(store, [3, 4]).await;
+    start_job(store, 2).await;
+    accept_jobs(store, [3, 4]).await;
     let ids = async |status| {
         let page = store.list(Some(status), None, None, 10).await.unwrap();
         assert!(page.next.is_none());
@@ -119,8 +123,8 @@ pub async fn the_list_may_be_of_one_status(store: &dyn JobStore) {
 }
 
 pub async fn one_file_is_found_by_its_stored_name(store: &dyn JobStore) {
-    let fence = running(store, 1).await;
-    let mut finish = ended(completed());
+    let fence = start_job(store, 1).await;
+    let mut finish = finish_with(completed());
     finish.media = vec![picture(1), picture(2)];
     store.finish(fence, finish).await.unwrap();
     assert_eq!(store.media(id(1), "cover_2.png").await.unwrap(), Some(picture(2)));

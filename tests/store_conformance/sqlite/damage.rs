@@ -9,7 +9,7 @@ use comfy_gateway::store::{AdoptScope, BackendStore, InputStore, JobStore, Store
 use super::Database;
 use super::disk::SmallDisk;
 use crate::cases::backends::backend;
-use crate::cases::inputs::file;
+use crate::cases::inputs::uploaded_file;
 use crate::cases::workflows::workflow;
 use crate::support::*;
 
@@ -18,21 +18,21 @@ async fn damage_graph(database: &Database, n: u8) {
         "UPDATE job_inputs SET graph = '{{\"1\": broken' WHERE seq = (SELECT seq FROM jobs WHERE prompt_id = '{}')",
         id(n)
     );
-    database.sql(&sql).await.unwrap();
+    database.execute_sql(&sql).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_damaged_graph_fails_its_job_and_holds_up_no_other() {
+async fn a_damaged_graph_fails_its_own_job_only() {
     let database = Database::new().await;
     let store = &database.store;
-    accept(store, 1..=4).await;
+    accept_jobs(store, 1..=4).await;
     damage_graph(&database, 1).await;
     damage_graph(&database, 3).await;
-    let claimed = hand_out(store, (1..=4).map(|n| slot(n, n)).collect(), at(1_000)).await;
+    let claimed = claim_for_slots(store, (1..=4).map(|n| slot(n, n)).collect(), at(1_000)).await;
     let pairs: Vec<_> = claimed.iter().map(|job| (job.prompt_id, job.attempt.lease.owner)).collect();
     assert_eq!(pairs, [(id(2), owner(2)), (id(4), owner(4))]);
     for n in [1, 3] {
-        let record = found(store, n).await;
+        let record = stored_job(store, n).await;
         let failure = record.failure().unwrap();
         assert_eq!(failure.code, FailureCode::Internal);
         assert_eq!(record.msg.as_deref(), Some(failure.message.as_str()));
@@ -40,32 +40,32 @@ async fn a_damaged_graph_fails_its_job_and_holds_up_no_other() {
 }
 
 #[tokio::test]
-async fn damage_to_what_a_job_needs_holds_up_no_other_job() {
+async fn damaged_requirements_affect_their_own_job_only() {
     let database = Database::new().await;
     let store = &database.store;
-    accept(store, 1..=3).await;
-    database.sql("UPDATE jobs SET needs = '{', not_on = '[' WHERE seq = 1").await.unwrap();
-    database.sql("UPDATE jobs SET prompt_id = 'x' WHERE seq = 2").await.unwrap();
-    let told = store.queued_jobs(None, 10).await.unwrap();
-    assert_eq!(told.iter().map(|job| job.prompt_id).collect::<Vec<_>>(), [id(1), id(3)]);
-    assert!(claim_job(store, 1, 1, at(1_000)).await.is_none());
-    assert_eq!(found(store, 1).await.failure().unwrap().code, FailureCode::Internal);
-    assert!(claim_job(store, 3, 1, at(1_000)).await.is_some());
+    accept_jobs(store, 1..=3).await;
+    database.execute_sql("UPDATE jobs SET needs = '{', not_on = '[' WHERE seq = 1").await.unwrap();
+    database.execute_sql("UPDATE jobs SET prompt_id = 'x' WHERE seq = 2").await.unwrap();
+    let waiting = store.queued_jobs(None, 10).await.unwrap();
+    assert_eq!(waiting.iter().map(|job| job.prompt_id).collect::<Vec<_>>(), [id(1), id(3)]);
+    assert!(claim_one(store, 1, 1, at(1_000)).await.is_none());
+    assert_eq!(stored_job(store, 1).await.failure().unwrap().code, FailureCode::Internal);
+    assert!(claim_one(store, 3, 1, at(1_000)).await.is_some());
 }
 
 #[tokio::test]
 async fn a_damaged_graph_found_at_adoption_fails_its_job() {
     let database = Database::new().await;
     let store = &database.store;
-    running(store, 1).await;
-    running(store, 2).await;
+    start_job(store, 1).await;
+    start_job(store, 2).await;
     damage_graph(&database, 1).await;
     let lease = Lease { owner: owner(2), until: at(9_000) };
     let adopted = store.adopt(AdoptScope::All, lease, at(1_000)).await.unwrap();
     assert_eq!(adopted.iter().map(|job| job.prompt_id).collect::<Vec<_>>(), [id(2)]);
-    assert_eq!(found(store, 1).await.failure().unwrap().code, FailureCode::Internal);
-    // It is forgotten in its time, with nothing of it left open.
-    let open = database.sql("DELETE FROM attempts WHERE seq = 1 AND ended_at IS NULL").await.unwrap();
+    assert_eq!(stored_job(store, 1).await.failure().unwrap().code, FailureCode::Internal);
+    // Its attempt is closed, and the job expires after a week.
+    let open = database.execute_sql("DELETE FROM attempts WHERE seq = 1 AND ended_at IS NULL").await.unwrap();
     assert_eq!(open, 0);
     let week = 7 * 24 * 3_600 * 1_000;
     assert_eq!(store.purge(at(1_000 + week), at(0), 10).await.unwrap(), [id(1)]);
@@ -74,10 +74,10 @@ async fn a_damaged_graph_found_at_adoption_fails_its_job() {
 /// Damages one value past the CHECK constraints.
 async fn set(database: &Database, table: &str, assignment: &str) {
     let sql = format!("PRAGMA ignore_check_constraints = ON; UPDATE {table} SET {assignment}");
-    database.sql(&sql).await.unwrap();
+    database.execute_sql(&sql).await.unwrap();
 }
 
-/// The place that an error names, as `table.column row`.
+/// The table, column and row that an error names, as `table.column row`.
 fn place(error: StoreError) -> String {
     let StoreError::Inconsistent { table, column, row, .. } = error else { panic!("{error}") };
     format!("{table}.{column} {row}")
@@ -99,9 +99,9 @@ async fn damage_to_a_job_names_the_table_column_and_row() {
         let database = Database::new().await;
         let store = &database.store;
         store.insert(NewJob { metadata: Some(json("{}")), ..job(1) }).await.unwrap();
-        let fence = claim_job(store, 1, 1, at(1_000)).await.unwrap().attempt.fence(id(1));
-        let mut finish = ended(JobEnding::Failed(failure()));
-        (finish.media, finish.texts) = (vec![picture(1)], vec![text("a", "b")]);
+        let fence = claim_one(store, 1, 1, at(1_000)).await.unwrap().attempt.fence(id(1));
+        let mut finish = finish_with(JobEnding::Failed(failure()));
+        (finish.media, finish.texts) = (vec![picture(1)], vec![named_text("a", "b")]);
         store.finish(fence, finish).await.unwrap();
         set(&database, table, assignment).await;
         assert_eq!(place(store.get(id(1)).await.unwrap_err()), damaged);
@@ -128,7 +128,7 @@ async fn damage_elsewhere_names_the_table_column_and_row() {
     let refused = store.put_workflow(workflow("a", "[]")).await.unwrap_err();
     assert_eq!(place(refused), "workflows.version a/5000000000");
 
-    let upload = file(1, None);
+    let upload = uploaded_file(1, None);
     store.insert_file(upload.clone()).await.unwrap();
     set(&database, "files", "bytes = -1").await;
     assert_eq!(place(store.file(upload.id).await.unwrap_err()), format!("files.bytes {}", upload.id));
@@ -149,7 +149,7 @@ async fn damage_to_a_backend_names_its_row_and_shows_no_secret() {
     set(&database, "backend_modes", "mode = 'asleep'").await;
     assert_eq!(place(store.backend_modes().await.unwrap_err()), "backend_modes.mode b");
     for (assignment, damaged) in [
-        ("headers = '[[\"X-A\", s3cret'", "backends.headers a"),
+        ("headers = '[\"s3cret\"]'", "backends.headers a"),
         ("slots = -5, headers = '[]'", "backends.slots a"),
     ] {
         set(&database, "backends", assignment).await;
@@ -159,15 +159,15 @@ async fn damage_to_a_backend_names_its_row_and_shows_no_secret() {
     }
 }
 
-/// SQLite ends the whole transaction by itself on some failures, a full disk among them.
+/// After some errors, such as a full disk, SQLite itself rolls the transaction back.
 #[tokio::test]
-async fn a_transaction_that_the_database_ended_itself_does_not_end_the_store() {
+async fn the_store_survives_a_transaction_that_sqlite_rolled_back() {
     let database = Database::new().await;
     let store = &database.store;
-    accept(store, [1]).await;
+    accept_jobs(store, [1]).await;
     let trigger =
         "CREATE TRIGGER full BEFORE INSERT ON jobs BEGIN SELECT RAISE(ROLLBACK, 'the disk is full'); END";
-    database.sql(trigger).await.unwrap();
+    database.execute_sql(trigger).await.unwrap();
     let (two, cancel, three) =
         tokio::join!(store.insert(job(2)), store.request_cancel(id(1), at(5), None), store.insert(job(3)),);
     for refused in [two, three] {
@@ -176,18 +176,18 @@ async fn a_transaction_that_the_database_ended_itself_does_not_end_the_store() {
     }
     cancel.unwrap();
     assert_eq!(store.status(id(1)).await.unwrap(), Some(JobStatus::Cancelled));
-    database.sql("DROP TRIGGER full").await.unwrap();
-    accept(store, [2, 3]).await;
+    database.execute_sql("DROP TRIGGER full").await.unwrap();
+    accept_jobs(store, [2, 3]).await;
     assert_eq!(store.queued().await.unwrap(), 2);
     database.close().await;
 }
 
 #[tokio::test]
-async fn on_a_full_disk_writes_fail_and_reads_go_on_until_there_is_room() {
+async fn on_a_full_disk_writes_fail_and_reads_work() {
     let Some(disk) = SmallDisk::new(1) else { return };
-    let database = Database::at(&disk.path().join("gateway.db"), 1).await.unwrap();
+    let database = Database::open_at(&disk.path().join("gateway.db"), 1).await.unwrap();
     let store = &database.store;
-    accept(store, [1]).await;
+    accept_jobs(store, [1]).await;
     disk.fill();
     let large = |n| NewJob { graph: format!("{{\"x\":\"{}\"}}", "y".repeat(100_000)).into(), ..job(n) };
     for n in 2..6 {

@@ -1,9 +1,9 @@
 //! Typed result rows, by table, and their conversion into domain values.
 //!
 //! # To add a row type
-//! Derive `sqlx::FromRow` on a struct with one field per selected column. Implement [`TableRow`] with the table's key,
-//! and `TryFrom` for the domain type, which reports each invalid value as a [`ColumnError`]. Queries that use the row
-//! select its columns by name, its key included, and pass their results to [`decode`].
+//! Derive `sqlx::FromRow` on a struct with one field per selected column. Implement `TableRow` with the table's key,
+//! and `TryFrom` for the domain type, which reports each invalid value as a `ColumnError`. Queries that use the row
+//! select its columns by name, its key included, and pass their results to [`decode()`].
 
 mod attempts;
 mod backends;
