@@ -1,12 +1,12 @@
 # syntax=docker/dockerfile:1
 
-# Dependencies are built in a layer of their own: it is made again only when Cargo.toml or Cargo.lock change.
+# Dependencies have a layer of their own, which is rebuilt only when Cargo.toml or Cargo.lock changes.
 FROM rust:1.95-slim-bookworm AS build
-# aws-lc and SQLite are compiled from C. ca-certificates: for ComfyUI servers behind https.
+# aws-lc and SQLite are compiled from C. ca-certificates are for backends behind https.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates cmake g++ make \
     && rm -rf /var/lib/apt/lists/*
-# `dist` makes the smallest program; `dev` is built sooner.
+# `dist` makes the smallest program; `dev` builds faster.
 ARG PROFILE=dist
 WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
@@ -16,11 +16,10 @@ RUN mkdir src \
     && cargo build --locked --profile "$PROFILE" --bin comfy-gateway \
     && rm -r src
 COPY . .
-# The stand-ins are newer than the sources that replace them: without this, cargo would keep what it made of them.
+# The stub sources are newer than the copied ones. Without `touch`, cargo would keep the program built from the stubs.
 RUN touch build.rs src/main.rs src/lib.rs \
     && cargo build --locked --profile "$PROFILE" --bin comfy-gateway
-# All that the image has: the program, the libraries it is linked with, certificates, and a user. /tmp is where SQLite
-# keeps what it sorts.
+# The contents of the image: the program, its shared libraries, certificates and a user. SQLite sorts in /tmp.
 RUN mkdir -p /image/usr/local/bin /image/etc/ssl/certs /image-of-user/data \
     && install -d -m 1777 /image/tmp \
     && cp "target/$(echo "$PROFILE" | sed 's/^dev$/debug/')/comfy-gateway" /image/usr/local/bin/ \
@@ -38,6 +37,6 @@ ENV COMFY_GATEWAY_LISTEN=0.0.0.0:8080 \
     COMFY_GATEWAY_DATA_DIR=/data
 VOLUME /data
 EXPOSE 8080
-# Alive, not ready: a gateway without its ComfyUI must go on accepting jobs and not be restarted.
+# Liveness, not readiness: a gateway without backends still accepts jobs and must not be restarted.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s CMD ["/usr/local/bin/comfy-gateway", "health"]
 ENTRYPOINT ["/usr/local/bin/comfy-gateway"]

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The whole trial of the image where there is no container engine: builds it with Debian's buildah, starts it as its
-# user with its volume, asks for its health, runs one job through a simulated ComfyUI, and stops it.
+# Tests the image without a container engine: builds it with Debian's buildah, starts it as its user with its volume,
+# checks its health, runs one job on a simulated backend, and stops it.
 #
-# It takes root, buildah, debootstrap, curl, the Rust toolchain of this machine, and about 10 minutes; without buildah
-# it says so and ends with 0. The base image of the build is stood in for by a fresh Debian with that toolchain.
+# It needs root, buildah, debootstrap, curl, the installed Rust toolchain, and about 10 minutes. Without buildah it says
+# so and exits with 0. A fresh Debian with the Rust toolchain replaces the base image of the build.
 #
 #   docker/try-image.sh                 the image as it is published
-#   PROFILE=dev docker/try-image.sh     sooner, and much larger: to try the script itself
+#   PROFILE=dev docker/try-image.sh     faster, with a much larger image: to test this script
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 exec </dev/null
@@ -49,7 +49,7 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 130' INT TERM
 
-# program_of PID: the process of the gateway's program among the descendants of buildah's.
+# program_of PID: prints the pid of the gateway among the descendants of the buildah process PID.
 program_of() {
   local child
   for child in $(pgrep -P "$1" || true); do
@@ -57,13 +57,13 @@ program_of() {
   done
 }
 
-# stop PID [SIGNAL]: signals the program that buildah runs as PID.
+# stop PID [SIGNAL]: sends a signal to the gateway that the buildah process PID runs.
 stop() {
   local pid
   for pid in $(program_of "$1"); do kill -s "${2:-TERM}" "$pid" 2>/dev/null || true; done
 }
 
-# start NAME ARGUMENT…: the program in the container, in the background, its output in a file of that name.
+# start NAME ARGUMENT…: runs the program in the container in the background, with its output in NAME.log.
 start() {
   local name=$1
   shift
@@ -85,7 +85,7 @@ if ! buildah images --quiet "$base" 2>/dev/null | grep -q .; then
   step "base image: a stand-in for $base"
   debootstrap --variant=minbase --include=ca-certificates,gcc,libc6-dev "$release" "$scratch/root" >"$scratch/base.log" 2>&1 \
     || fail "debootstrap failed"
-  # This machine's certificates, in case it reaches the network through a proxy of its own.
+  # The certificates of the host, in case it reaches the network through a proxy with its own certificate.
   cp -L /etc/ssl/certs/ca-certificates.crt "$scratch/root/etc/ssl/certs/ca-certificates.crt"
   mkdir -p "$scratch/root/usr/local/toolchain"
   tar -C "$(rustc --print sysroot)" --exclude=share -cf - . | tar -C "$scratch/root/usr/local/toolchain" -xf -
@@ -110,7 +110,7 @@ root=$(buildah mount "$container")
 size=$(($(du -s --apparent-size --block-size=1000 "$root" | cut -f1) / 1000))
 echo "the image has $size MB:"
 (cd "$root" && find . -type f -size +100k -printf '%10s %P\n' | sort -rn)
-if [[ $profile == dist ]] && ((size > most_mb)); then fail "it must have no more than $most_mb MB"; fi
+if [[ $profile == dist ]] && ((size > most_mb)); then fail "it must have at most $most_mb MB"; fi
 
 step "settings"
 buildah inspect --type image --format '{{.Docker.Config}}' "$image"
@@ -136,15 +136,15 @@ curl --noproxy '*' -fsS "http://127.0.0.1:$port/execute" -H 'Content-Type: appli
 grep -q '"status":"completed"' "$scratch/result.json" || fail "the job did not complete: $(cat "$scratch/result.json")"
 picture=$(grep -Eo "http://[^\"]+\.png" "$scratch/result.json" | head -n 1)
 curl --noproxy '*' -fsS "$picture" -o "$scratch/picture"
-head -c 4 "$scratch/picture" | grep -q PNG || fail "$picture is no picture"
+head -c 4 "$scratch/picture" | grep -q PNG || fail "$picture is not an image"
 echo "completed: $picture"
 
 step "SIGTERM"
 stop "$gateway"
 code=0
 wait "$gateway" || code=$?
-[[ $code == 0 ]] || fail "it ended with $code"
+[[ $code == 0 ]] || fail "it exited with $code"
 if health 2>"$scratch/health.log"; then fail "it is still alive"; fi
-echo "the gateway ended with 0; then $(grep -o 'the gateway at .*' "$scratch/health.log")"
+echo "the gateway exited with 0; then $(grep -o 'the gateway at .*' "$scratch/health.log")"
 
 step "all is well: $size MB"

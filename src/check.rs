@@ -1,5 +1,5 @@
-//! `comfy-gateway check`: shows the configuration, asks every server whether it answers, and tries whether the data
-//! directory can be used. It changes nothing there: a gateway may be running on it.
+//! `comfy-gateway check`: prints the configuration, asks every backend whether it answers, and tests whether the data
+//! directory is usable. It changes nothing, because a gateway may be running on the same directory.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -13,34 +13,34 @@ use crate::config::GatewayConfig;
 use crate::data_dir::DataDir;
 use crate::pool::BackendSettings;
 
-/// How long a server may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a backend may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What was found.
+/// The result of a check.
 #[derive(Debug)]
 pub struct CheckReport {
-    /// For people.
+    /// The text to print; it ends with a newline.
     pub text: String,
-    /// Whether a gateway of this configuration could run a job: at least one server answers, and the data directory
-    /// can be used.
+    /// Whether a gateway with this configuration could run a job: at least one backend answers, and the data directory
+    /// is usable.
     pub usable: bool,
 }
 
-/// Shows `config`, asks all its servers at the same time and probes the data directory; takes five seconds at most.
+/// Prints `config`, asks all its backends at the same time and probes the data directory. Takes at most 5 s.
 pub async fn check(config: &GatewayConfig, clock: &Arc<dyn Clock>) -> CheckReport {
     let answers = join_all(config.backends.iter().map(|backend| ask(backend, clock))).await;
     let answered = answers.iter().any(Result::is_ok);
     let mut text = format!("{config}\n");
     for (backend, answer) in config.backends.iter().zip(&answers) {
-        let server = backend.endpoint.server();
+        let address = backend.endpoint.server();
         // Writing to a `String` cannot fail.
         let _: std::fmt::Result = match answer {
-            Ok(stats) => writeln!(text, "{}  {server}  answers: {}", backend.name, told(stats)),
-            Err(reason) => writeln!(text, "{}  {server}  does not answer: {reason}", backend.name),
+            Ok(stats) => writeln!(text, "{}  {address}  answers: {}", backend.name, describe(stats)),
+            Err(reason) => writeln!(text, "{}  {address}  does not answer: {reason}", backend.name),
         };
     }
     if !answered {
-        text.push_str("No ComfyUI server answers: jobs would be accepted and wait until one does.\n");
+        text.push_str("No backend answers: jobs would be accepted and wait until one does.\n");
     }
     let storage = DataDir::probe(&config.settings.data_dir);
     if let Err(error) = &storage {
@@ -54,14 +54,14 @@ async fn ask(backend: &BackendSettings, clock: &Arc<dyn Clock>) -> Result<System
         ComfyClient::new(backend.endpoint.clone(), clock.clone()).map_err(|error| error.to_string())?;
     tokio::select! {
         answer = client.system_stats() => answer.map_err(|error| match error.fault {
-            CallFault::NotFound => "there is no ComfyUI at this address: it answered 404. If ComfyUI is below a path, put that into its url".to_owned(),
+            CallFault::NotFound => "there is no ComfyUI at this address: it answered 404. If ComfyUI is below a path, add the path to its url".to_owned(),
             fault => fault.to_string(),
         }),
-        () = clock.sleep(PATIENCE) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+        () = clock.sleep(ANSWER_TIMEOUT) => Err(format!("no answer within {} s", ANSWER_TIMEOUT.as_secs())),
     }
 }
 
-fn told(stats: &SystemStats) -> String {
+fn describe(stats: &SystemStats) -> String {
     let version = stats.version.as_deref().unwrap_or("of unknown version");
     let devices: Vec<_> = stats.devices.iter().filter_map(|device| device.name.as_deref()).collect();
     let on = if devices.is_empty() { String::new() } else { format!(" on {}", devices.join(", ")) };
@@ -84,8 +84,8 @@ mod tests {
         (listener, url)
     }
 
-    /// Answers every request with `answer`.
-    async fn server(answer: &'static str) -> (String, AbortOnDropHandle<()>) {
+    /// The URL of a backend that answers every request with `answer`, and its task.
+    async fn backend(answer: &'static str) -> (String, AbortOnDropHandle<()>) {
         let (listener, url) = listening().await;
         let task = TaskTracker::new().spawn(async move {
             while let Ok((mut socket, _)) = listener.accept().await {
@@ -109,10 +109,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_server_is_told_of_and_one_that_answers_is_enough() {
-        let (good, _good) = server(ANSWER).await;
+    async fn each_backend_is_listed_and_one_that_answers_is_enough() {
+        let (good, _good) = backend(ANSWER).await;
         let (bad, _bad) =
-            server("HTTP/1.1 500 X\r\nconnection: close\r\ncontent-length: 4\r\n\r\noops").await;
+            backend("HTTP/1.1 500 X\r\nconnection: close\r\ncontent-length: 4\r\n\r\noops").await;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let report = check(&config(&format!("{good},broken={bad}")), &clock).await;
         let text = &report.text;
@@ -124,44 +124,44 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_comfyui_is_told_for_what_it_is() {
+    async fn an_address_without_a_comfyui_is_described() {
         const PAGE: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/html\r\ncontent-length: 20\r\n\r\n<!doctype html><p>hi";
         const NOTHING: &str = "HTTP/1.1 404 X\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
         // The alert with which a TLS server answers plain HTTP.
         const ALERT: &str = "\u{15}\u{3}\u{1}\0\u{2}\u{2}\u{46}";
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        for (answer, scheme, told) in [
+        for (answer, scheme, expected) in [
             (PAGE, "http", "it is a web page (HTML) and not ComfyUI's"),
             (ANSWER, "https", "does not speak TLS there; does its url begin with http://?"),
             (ALERT, "http", "is not HTTP; does its url begin with https://?"),
             (NOTHING, "http", "there is no ComfyUI at this address"),
         ] {
-            let (url, _server) = server(answer).await;
+            let (url, _backend) = backend(answer).await;
             let report = check(&config(&url.replace("http:", &format!("{scheme}:"))), &clock).await;
-            assert!(!report.usable && report.text.contains(told), "{told}: {}", report.text);
+            assert!(!report.usable && report.text.contains(expected), "{expected}: {}", report.text);
         }
     }
 
     #[tokio::test]
-    async fn nobody_there_is_not_usable() {
+    async fn without_an_answering_backend_the_report_is_not_usable() {
         let (listener, url) = listening().await;
         drop(listener);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let report = check(&config(&url), &clock).await;
         assert!(!report.usable);
         assert!(report.text.contains("does not answer: no connection"), "{}", report.text);
-        assert!(report.text.contains("No ComfyUI server answers"), "{}", report.text);
+        assert!(report.text.contains("No backend answers"), "{}", report.text);
     }
 
     #[tokio::test]
-    async fn a_server_that_hangs_is_given_up_after_five_seconds() {
+    async fn a_backend_that_hangs_is_given_up_after_five_seconds() {
         let (listener, url) = listening().await;
         let manual = Arc::new(ManualClock::new(UnixMillis::from_millis(0)));
         let clock: Arc<dyn Clock> = manual.clone();
         let config = config(&url);
         let turn = async {
             let (_socket, _) = listener.accept().await.unwrap();
-            manual.advance(PATIENCE);
+            manual.advance(ANSWER_TIMEOUT);
             std::future::pending::<()>().await;
         };
         let report = tokio::select! {

@@ -1,4 +1,4 @@
-//! The command line: which command, with which flags. It must not do what the commands do.
+//! The command line: commands and their flags. `main` carries the commands out.
 
 use std::path::PathBuf;
 
@@ -8,11 +8,11 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::config::ConfigFlags;
 use crate::simulator::ComfyVersion;
 
-/// A durable REST gateway in front of one or more ComfyUI servers.
+/// A durable REST gateway in front of one or more ComfyUI backends.
 #[derive(Debug, Parser)]
 #[command(name = "comfy-gateway", version)]
 #[command(
-    after_help = "Settings come from the file, the environment and flags, each outweighing the ones before.\nFlags may stand before or after the command."
+    after_help = "Settings come from the file, the environment and flags; later ones override earlier ones.\nFlags may stand before or after the command."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -21,87 +21,87 @@ pub struct Cli {
     flags: ConfigFlags,
 }
 
-/// What to do.
+/// A command. The doc comments of its variants and fields are the text of `--help`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serve until told to stop; this is done when no command is given
+    /// Serve until SIGTERM or SIGINT (the default command)
     Serve {
-        /// The configuration's flags.
+        /// The flags of the configuration.
         #[command(flatten)]
         flags: ConfigFlags,
     },
-    /// Show the gateway at work on two simulated ComfyUI servers
+    /// Run one job on two simulated ComfyUI backends, then keep serving
     Demo {
-        /// Exit after the first result: with 0 if all went well
+        /// Exit after the first result, with 0 if the job completed
         #[arg(long)]
         once: bool,
-        /// The configuration's flags.
+        /// The flags of the configuration.
         #[command(flatten)]
         flags: ConfigFlags,
     },
-    /// Be a ComfyUI server without a GPU
+    /// Simulate a ComfyUI without a GPU
     Simulate(SimulateArgs),
-    /// Print the description of the HTTP interface
+    /// Print the OpenAPI document of the HTTP API
     Openapi {
-        /// Its form
+        /// The format of the document
         #[arg(long, value_enum, default_value_t = OpenapiFormat::Yaml)]
         format: OpenapiFormat,
     },
-    /// Ask the gateway that listens where the configuration says whether it is alive; exit with 0 if it is
+    /// Ask the gateway at the configured `listen` address whether it is alive; exit with 0 if it is
     Health {
-        /// The configuration's flags.
+        /// The flags of the configuration.
         #[command(flatten)]
         flags: ConfigFlags,
     },
-    /// Print the effective configuration and ask each ComfyUI server whether it answers
+    /// Print the effective configuration, ask each backend whether it answers, and test the data directory
     Check {
-        /// The configuration's flags.
+        /// The flags of the configuration.
         #[command(flatten)]
         flags: ConfigFlags,
     },
 }
 
-/// How the simulated server behaves.
+/// The flags of `simulate`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct SimulateArgs {
-    /// The port to listen on; 0 takes a free one
+    /// The port to listen on; 0 chooses a free one
     #[arg(long, default_value_t = 8188)]
     pub port: u16,
-    /// How long each node takes, in milliseconds; the simulator's own choice if not given
+    /// How long each node takes, in milliseconds
     #[arg(long, value_name = "MS")]
     pub exec_ms: Option<u64>,
-    /// What the server calls its device
+    /// The name of the simulated device
     #[arg(long)]
     pub name: Option<String>,
-    /// The version of ComfyUI it behaves as
+    /// The version of ComfyUI to imitate
     #[arg(long, value_enum)]
     pub version: Option<ComfyVersion>,
-    /// Let faults be scripted and what was seen be read below `/simulator`
+    /// Serve routes below `/simulator` that script faults and read recorded requests
     #[arg(long, hide = true)]
     pub control: bool,
-    /// Append the beginning and end of every run to this file
+    /// Append the start and the end of every run to this file
     #[arg(long, hide = true, value_name = "PATH")]
     pub run_log: Option<PathBuf>,
-    /// Where its output, temp and input folders are, instead of a temporary folder of its own
+    /// The folder of its output, temp and input folders; a temporary folder by default
     #[arg(long, hide = true, value_name = "PATH")]
     pub directory: Option<PathBuf>,
 }
 
-/// The form of the description of the HTTP interface.
+/// The format of the OpenAPI document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum OpenapiFormat {
-    /// YAML.
+    /// YAML, like the committed `openapi.yaml`.
     Yaml,
-    /// JSON.
+    /// JSON, for generators that do not read YAML.
     Json,
 }
 
 impl Cli {
-    /// The command, which is to serve when none is named. Flags before the command count like those after it, which
-    /// outweigh them.
+    /// Returns the command, or [`Command::Serve`] if none is named. Flags before and after the command are merged; those
+    /// after it override.
     ///
     /// # Errors
-    /// A flag that the command would ignore.
+    /// A configuration flag is given that the command would ignore.
     pub fn command(self) -> Result<Command, clap::Error> {
         let Self { command, flags: before } = self;
         let command = match command.unwrap_or(Command::Serve { flags: ConfigFlags::default() }) {
@@ -110,16 +110,16 @@ impl Cli {
             Command::Check { flags } => Command::Check { flags: before.merge(flags) },
             Command::Demo { once, flags } => {
                 let flags = before.merge(flags);
-                let own = flags.names().find(|flag| OF_THE_DEMO.contains(&flag.as_str()));
-                refuse(own, "demo, which has two simulated servers and a data directory of its own")?;
+                let conflict = flags.names().find(|flag| DEMO_CONFLICTS.contains(&flag.as_str()));
+                reject(conflict, "demo, which has backends and a data directory of its own")?;
                 Command::Demo { once, flags }
             }
             Command::Simulate(args) => {
-                refuse(before.names().next(), "simulate, which has no configuration")?;
+                reject(before.names().next(), "simulate, which reads no configuration")?;
                 Command::Simulate(args)
             }
             Command::Openapi { format } => {
-                refuse(before.names().next(), "openapi, which has no configuration")?;
+                reject(before.names().next(), "openapi, which reads no configuration")?;
                 Command::Openapi { format }
             }
         };
@@ -127,10 +127,10 @@ impl Cli {
     }
 }
 
-/// Flags that the demo cannot take, because it brings these things itself.
-const OF_THE_DEMO: [&str; 2] = ["--backend", "--data-dir"];
+/// Flags that the demo rejects, because it has backends and a data directory of its own.
+const DEMO_CONFLICTS: [&str; 2] = ["--backend", "--data-dir"];
 
-fn refuse(flag: Option<String>, command: &str) -> Result<(), clap::Error> {
+fn reject(flag: Option<String>, command: &str) -> Result<(), clap::Error> {
     let Some(flag) = flag else { return Ok(()) };
     let message = format!("the flag {flag} cannot be used with {command}");
     Err(<Cli as CommandFactory>::command().error(ErrorKind::ArgumentConflict, message))
@@ -170,21 +170,21 @@ mod tests {
     }
 
     #[test]
-    fn serving_is_what_is_done_without_a_command() {
+    fn the_default_command_is_serve() {
         assert!(matches!(command("comfy-gateway").unwrap(), Command::Serve { .. }));
         assert_eq!(listen("comfy-gateway --listen 0.0.0.0:1"), "0.0.0.0:1");
     }
 
     #[test]
-    fn flags_count_before_and_after_the_command_and_those_after_it_outweigh() {
+    fn flags_before_and_after_the_command_are_merged_and_later_ones_override() {
         for command in ["serve", "check", "demo"] {
             assert_eq!(listen(&format!("comfy-gateway {command} --listen 0.0.0.0:2")), "0.0.0.0:2");
             assert_eq!(listen(&format!("comfy-gateway --listen=0.0.0.0:3 {command}")), "0.0.0.0:3");
             let both = format!("comfy-gateway --listen 0.0.0.0:4 {command} --listen 0.0.0.0:5");
             assert_eq!(listen(&both), "0.0.0.0:5");
         }
-        let servers = config("comfy-gateway --backend http://a check --backend http://b").backends;
-        assert_eq!(servers.len(), 2);
+        let backends = config("comfy-gateway --backend http://a check --backend http://b").backends;
+        assert_eq!(backends.len(), 2);
         let missing = command("comfy-gateway --config /nowhere.toml check").unwrap();
         let Command::Check { flags } = missing else { panic!("{missing:?}") };
         assert!(GatewayConfig::load(&flags, []).unwrap_err().to_string().contains("/nowhere.toml"));
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_flags_and_flags_that_would_be_ignored_are_refused() {
+    fn unknown_flags_and_flags_that_would_be_ignored_are_rejected() {
         let unknown = command("comfy-gateway --max-bodi 1MiB").unwrap_err().to_string();
         assert!(unknown.contains("'--max-body'"), "{unknown}");
         assert!(command("comfy-gateway simulate --listen 0.0.0.0:1").is_err());
@@ -223,13 +223,13 @@ mod tests {
             "comfy-gateway --backend http://a demo",
             "comfy-gateway demo --data-dir x",
         ] {
-            let refused = command(line).unwrap_err().to_string();
-            assert!(refused.contains("cannot be used with"), "{line}: {refused}");
+            let rejected = command(line).unwrap_err().to_string();
+            assert!(rejected.contains("cannot be used with"), "{line}: {rejected}");
         }
     }
 
     #[test]
-    fn the_help_tells_of_every_setting_its_name_in_the_environment_and_its_default() {
+    fn the_help_lists_every_setting_with_its_environment_variable_and_its_default() {
         let mut command = Cli::command_for_tests();
         let help = command.render_long_help().to_string();
         for text in [

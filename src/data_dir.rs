@@ -1,54 +1,54 @@
-//! The directory that a gateway owns: where its database and its files are, and that no other gateway uses them.
-//! It must not open either.
+//! The data directory of a gateway: its lock against a second gateway, and the paths of the database and the media
+//! files.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-/// The file whose lock says that a gateway uses the directory.
+/// A gateway holds the lock of this file while it uses the directory. The file contains its process id.
 const LOCK: &str = "gateway.lock";
-/// The database's file.
+/// The file name of the database.
 const DATABASE: &str = "gateway.db";
 
-/// A data directory, ours alone until this value is dropped or the process ends, however it ends.
+/// A locked data directory. The lock lasts until this value is dropped or the process ends, even by a crash.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    /// Holds the lock; the operating system gives it up with the file.
+    /// Holds the lock, which the operating system releases when the file is closed.
     _lock: File,
 }
 
-/// Why a data directory cannot be used.
+/// The reasons why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
-    /// Another process holds it.
+    /// Another process holds the lock.
     #[error(
         "the data directory {} is in use by another comfy-gateway{}; stop that one, or give this one a `data_dir` of its own",
         path.display(),
         pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
     )]
     InUse {
-        /// The directory.
+        /// The path of the directory.
         path: PathBuf,
-        /// The process, as it noted itself.
+        /// The process id in the lock file, if it is readable.
         pid: Option<u32>,
     },
-    /// It cannot be made, read or written.
+    /// The directory cannot be created, read or written.
     #[error("the data directory {} cannot be used: {reason}", path.display())]
     Unusable {
-        /// The directory.
+        /// The path of the directory.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         reason: io::Error,
     },
 }
 
 impl DataDir {
-    /// Takes the directory at `path`; makes it, with the directories above it, if it is not there.
+    /// Locks the directory at `path`, and creates it with its parents if it is missing.
     ///
     /// # Errors
-    /// [`DataDirError::InUse`] when another gateway has it, [`DataDirError::Unusable`] when it cannot be made or
-    /// written.
+    /// [`DataDirError::InUse`] if another gateway holds the lock, [`DataDirError::Unusable`] if the directory cannot be
+    /// created or written.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         let unusable = |reason| DataDirError::Unusable { path: path.to_owned(), reason };
         std::fs::create_dir_all(path).map_err(unusable)?;
@@ -70,14 +70,14 @@ impl DataDir {
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
-    /// Whether a gateway could use the directory at `path`, or make it. A gateway may be running on it meanwhile:
-    /// nothing in it is changed, and its lock is not taken.
+    /// Tests whether a gateway could use or create the directory at `path`. It leaves the directory unchanged and does
+    /// not take the lock, because a gateway may be running on it.
     ///
     /// # Errors
-    /// [`DataDirError::Unusable`] when it is no directory, or cannot be made or written.
+    /// [`DataDirError::Unusable`] if it is not a directory, or cannot be created or written.
     pub fn probe(path: &Path) -> Result<(), DataDirError> {
         let unusable = |reason| DataDirError::Unusable { path: path.to_owned(), reason };
-        // An empty path is what lies above a relative one: the working directory.
+        // The parent of a relative path such as `data` is the empty path: the working directory.
         let or_here =
             |path: &Path| if path.as_os_str().is_empty() { PathBuf::from(".") } else { path.to_owned() };
         let nearest = path.ancestors().map(or_here).find(|path| path.symlink_metadata().is_ok());
@@ -94,19 +94,19 @@ impl DataDir {
         Ok(())
     }
 
-    /// The directory.
+    /// The path of the directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The database's file.
+    /// The path of the database file.
     #[must_use]
     pub fn database(&self) -> PathBuf {
         self.path.join(DATABASE)
     }
 
-    /// The directory of the media files; the media store makes it.
+    /// The path of the folder of media files, which the media store creates.
     #[must_use]
     pub fn media(&self) -> PathBuf {
         self.path.join("media")
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_made_with_the_directories_above_it() {
+    fn it_is_created_with_its_parents() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a/b");
         let opened = DataDir::open(&path).unwrap();
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_gateway_is_refused_and_told_who_has_it_until_the_first_is_gone() {
+    fn a_second_gateway_is_rejected_with_the_pid_of_the_first_until_that_is_gone() {
         let dir = tempfile::tempdir().unwrap();
         let first = DataDir::open(dir.path()).unwrap();
         let refused = DataDir::open(dir.path()).unwrap_err().to_string();
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_tells_whether_it_could_be_used_and_leaves_nothing() {
+    fn a_probe_says_whether_it_is_usable_and_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let fresh = dir.path().join("a/b");
         DataDir::probe(&fresh).unwrap();
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_directory_is_refused_by_name() {
+    fn a_path_that_is_not_a_directory_is_rejected_by_name() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         std::fs::write(&path, "").unwrap();

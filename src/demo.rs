@@ -1,5 +1,5 @@
-//! `comfy-gateway demo`: two simulated ComfyUI servers, the gateway before them, and one job from its submission to its
-//! picture, over HTTP like any client's.
+//! `comfy-gateway demo`: starts two simulated backends and a gateway, and runs one job from the submit to its image. It
+//! uses the HTTP API like any client.
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, IsTerminal, Write};
@@ -22,50 +22,50 @@ use crate::config::{ConfigErrors, ConfigFlags, GatewayConfig};
 use crate::random::Random;
 use crate::simulator::{Simulator, SimulatorConfig};
 
-/// The workflow the demo runs; a stock text-to-image graph with markers in its titles.
+/// The workflow of the demo: a stock text-to-image graph with markers in its titles.
 pub const SAMPLE: &str = include_str!("../examples/workflows/sample.json");
-/// The commands of the README's round trip, as they stand there.
+/// The shell commands of the round trip in the README; a test compares both.
 pub const COMMANDS: &str = include_str!("../assets/round-trip.sh");
-/// Where these commands expect the gateway.
-const USUAL: &str = "http://127.0.0.1:8080";
-/// What the simulated sampler takes.
-const EXEC: Duration = Duration::from_millis(1_500);
-/// Between two looks at the job.
-const LOOK: Duration = Duration::from_millis(60);
+/// The address of the gateway in these commands.
+const README_ADDRESS: &str = "http://127.0.0.1:8080";
+/// How long the simulated sampler takes.
+const SAMPLING_TIME: Duration = Duration::from_millis(1_500);
+/// How often the demo fetches its job.
+const POLL_INTERVAL: Duration = Duration::from_millis(60);
 
-/// Why the demo did not show what it should.
+/// The reasons why the demo fails.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
-    /// A part of it could not be started or reached.
-    #[error("the demo could not be run: {0}")]
+    /// The demo could not start or reach one of its parts.
+    #[error("the demo failed: {0}")]
     Io(#[from] std::io::Error),
-    /// The address that was asked for cannot be listened on.
+    /// The gateway cannot listen on the requested address.
     #[error("cannot listen on {address}: {reason}")]
     Listen {
-        /// The address.
+        /// The requested address.
         address: SocketAddr,
-        /// What the operating system said.
+        /// The error of the operating system.
         reason: std::io::Error,
     },
-    /// The configuration made for it is not valid.
+    /// The configuration of the demo is invalid.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
-    /// The gateway did not start or end well.
+    /// The gateway did not start, or it crashed.
     #[error(transparent)]
     App(#[from] crate::app::AppError),
-    /// HTTP failed.
-    #[error("the gateway could not be asked: {0}")]
+    /// A request to the gateway failed.
+    #[error("a request to the gateway failed: {0}")]
     Http(#[from] hyper::Error),
-    /// The gateway answered something else than expected.
-    #[error("the gateway's answer is not what the demo expects: {0}")]
+    /// The gateway returned an unexpected response.
+    #[error("unexpected response from the gateway: {0}")]
     Answer(String),
 }
 
-/// Runs the demo; with `once` it ends after the first result, else it goes on serving until `shutdown`. The servers and
-/// the data directory are its own, all else is as `flags` and `environment` say.
+/// Runs the demo. With `once` it ends after the first result, otherwise it keeps serving until `shutdown`. It has backends
+/// and a data directory of its own; `flags` and `environment` give the other settings.
 ///
 /// # Errors
-/// See [`DemoError`]; anything but a completed job with its picture is one.
+/// See [`DemoError`]. Any result other than a completed job with its image is an error.
 pub async fn run(
     once: bool,
     flags: &ConfigFlags,
@@ -76,7 +76,8 @@ pub async fn run(
     let mut simulators = Vec::new();
     for name in ["gpu-1", "gpu-2"] {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let settings = SimulatorConfig { name: name.to_owned(), exec: EXEC, ..SimulatorConfig::default() };
+        let settings =
+            SimulatorConfig { name: name.to_owned(), exec: SAMPLING_TIME, ..SimulatorConfig::default() };
         simulators.push(Simulator::start(listener, settings, clock.clone())?);
     }
     let random = Arc::new(Random::from_os());
@@ -91,7 +92,7 @@ pub async fn run(
     let listener = listener(&config).await?;
     let app = App::start(AppSettings::from(config), listener, clock.clone(), random).await?;
     let address = reachable(app.address());
-    println!("comfy-gateway http://{address} before two simulated ComfyUI servers:");
+    println!("comfy-gateway http://{address} in front of two simulated ComfyUI backends:");
     for simulator in &simulators {
         println!("  {}", simulator.url());
     }
@@ -101,7 +102,7 @@ pub async fn run(
             return Ok(());
         }
         println!(
-            "\nServing on. The README's commands for this address:\n\n{}\nCtrl-C ends it.",
+            "\nThe gateway keeps serving. Try the commands of the README:\n\n{}\nStop with Ctrl-C.",
             hints(address)
         );
         shutdown.await;
@@ -109,7 +110,7 @@ pub async fn run(
     };
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let running = app.run_until_stopped(async {
-        // Either way the demo is over.
+        // A dropped sender means the same as a message: the demo is over.
         let _: Result<(), _> = stopped.await;
     });
     let (shown, ended) = tokio::join!(
@@ -125,20 +126,20 @@ pub async fn run(
     shown
 }
 
-/// The address that was asked for. If none was and the usual port is taken, any other port will do.
+/// Listens on the configured address. If none is configured and the default port is taken, it chooses a free port.
 async fn listener(config: &GatewayConfig) -> Result<TcpListener, DemoError> {
     let address = config.settings.listen;
     match TcpListener::bind(address).await {
         Ok(listener) => Ok(listener),
         Err(taken) if taken.kind() == ErrorKind::AddrInUse && !config.is_given("listen") => {
-            println!("{address} is taken; the demo takes another port.");
+            println!("{address} is taken; the demo chooses another port.");
             Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?)
         }
         Err(reason) => Err(DemoError::Listen { address, reason }),
     }
 }
 
-/// An address that can be connected to: one that listens everywhere is reached at this host.
+/// The address for clients: the loopback if the gateway listens on all addresses.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         let local =
@@ -149,7 +150,7 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 }
 
 fn hints(address: SocketAddr) -> String {
-    COMMANDS.replace(USUAL, &format!("http://{address}"))
+    COMMANDS.replace(README_ADDRESS, &format!("http://{address}"))
 }
 
 async fn show(address: SocketAddr, clock: &Arc<dyn Clock>) -> Result<(), DemoError> {
@@ -176,7 +177,7 @@ async fn show(address: SocketAddr, clock: &Arc<dyn Clock>) -> Result<(), DemoErr
     let (status, picture) = call(address, Method::GET, file, None).await?;
     if status != StatusCode::OK || !picture.starts_with(b"\x89PNG") {
         return Err(DemoError::Answer(format!(
-            "{url} answered {status} with {} bytes that are no PNG",
+            "{url} answered {status} with {} bytes that are not a PNG",
             picture.len()
         )));
     }
@@ -184,7 +185,7 @@ async fn show(address: SocketAddr, clock: &Arc<dyn Clock>) -> Result<(), DemoErr
     Ok(())
 }
 
-/// Shows a progress line until the job has ended.
+/// Prints progress until the job has ended, and returns its result.
 async fn follow(address: SocketAddr, path: &str, clock: &Arc<dyn Clock>) -> Result<Value, DemoError> {
     let terminal = std::io::stdout().is_terminal();
     let mut last = String::new();
@@ -206,7 +207,7 @@ async fn follow(address: SocketAddr, path: &str, clock: &Arc<dyn Clock>) -> Resu
             std::io::stdout().flush()?;
             last = line;
         }
-        clock.sleep(LOOK).await;
+        clock.sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -231,11 +232,11 @@ fn progress_line(job: &Value) -> String {
 }
 
 fn expect(status: StatusCode, wanted: StatusCode, answer: &[u8]) -> Result<Value, DemoError> {
-    let told = || DemoError::Answer(format!("{status}: {}", String::from_utf8_lossy(answer)));
+    let unexpected = || DemoError::Answer(format!("{status}: {}", String::from_utf8_lossy(answer)));
     if status != wanted {
-        return Err(told());
+        return Err(unexpected());
     }
-    serde_json::from_slice(answer).map_err(|_| told())
+    serde_json::from_slice(answer).map_err(|_| unexpected())
 }
 
 fn text(value: &Value, pointer: &str) -> Result<String, DemoError> {

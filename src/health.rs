@@ -1,4 +1,4 @@
-//! Asking the gateway of this machine whether it is alive, as the health check of a container does.
+//! `comfy-gateway health`: asks the gateway on this machine whether it is alive, for the health check of a container.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -10,18 +10,19 @@ use hyper::header::HOST;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-/// The longest that the answer may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the gateway may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Asks the gateway that listens on `listen` for `/healthz`.
+/// Requests `/healthz` from the gateway that listens on `listen`.
 ///
 /// # Errors
-/// One sentence that says why it does not count as alive.
+/// One sentence with the reason why the gateway does not count as alive.
 pub async fn ask(listen: SocketAddr) -> Result<(), String> {
     let mut last = String::new();
     for address in addresses(listen) {
-        let answer = tokio::time::timeout(PATIENCE, ask_at(address)).await;
-        match answer.unwrap_or_else(|_elapsed| Err(format!("gave no answer within {} s", PATIENCE.as_secs())))
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, ask_at(address)).await;
+        match answer
+            .unwrap_or_else(|_elapsed| Err(format!("did not answer within {} s", ANSWER_TIMEOUT.as_secs())))
         {
             Ok(()) => return Ok(()),
             Err(why) => last = format!("the gateway at {address} {why}"),
@@ -30,8 +31,8 @@ pub async fn ask(listen: SocketAddr) -> Result<(), String> {
     Err(last)
 }
 
-/// Where to find a gateway that listens on `listen`: one that listens on every address is asked over the loopback. A
-/// listener on every IPv6 address mostly takes IPv4, too, and then IPv6 may be switched off.
+/// The addresses at which a gateway that listens on `listen` is reachable. A listener on all addresses is asked over the
+/// loopback. A listener on all IPv6 addresses usually accepts IPv4 too, and IPv6 may be disabled on the host.
 fn addresses(listen: SocketAddr) -> Vec<SocketAddr> {
     let at = |ip: IpAddr| SocketAddr::new(ip, listen.port());
     let (v4, v6) = (at(Ipv4Addr::LOCALHOST.into()), at(Ipv6Addr::LOCALHOST.into()));
@@ -65,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gateway_on_every_address_is_asked_over_the_loopback() {
+    fn a_gateway_on_all_addresses_is_asked_over_the_loopback() {
         let asked = |listen: &str| {
             addresses(listen.parse().unwrap()).iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
         };

@@ -1,5 +1,5 @@
-//! Reading the configuration again while the gateway runs: what can be changed is, and the log says of the rest that it
-//! takes a restart.
+//! Reloads the configuration of a running gateway: applies the log filter and the backends, and logs which other changed
+//! settings need a restart.
 
 use std::ffi::OsString;
 
@@ -7,22 +7,22 @@ use crate::app::ConfiguredBackends;
 use crate::config::{ConfigFlags, GatewayConfig};
 use crate::telemetry::LogControl;
 
-/// The configuration of a running gateway, and what of it can be changed.
+/// The configuration of a running gateway, with handles to the parts that a reload can change.
 #[derive(Debug)]
 pub struct ConfigReload {
-    /// The flags of the start.
+    /// The flags of the command line, which do not change.
     pub flags: ConfigFlags,
-    /// What is in effect.
+    /// The configuration in effect.
     pub config: GatewayConfig,
-    /// What is logged.
+    /// The handle that replaces the log filter.
     pub log: LogControl,
-    /// The servers.
+    /// The handle that replaces the configured backends.
     pub servers: ConfiguredBackends,
 }
 
 impl ConfigReload {
-    /// Reads the configuration again and takes over the log filter and the servers. If anything is wrong with it,
-    /// nothing is changed.
+    /// Reads the configuration again and applies the log filter and the backends. If it has an error, nothing changes and
+    /// the error is logged.
     pub fn reload(&mut self, environment: impl IntoIterator<Item = (OsString, OsString)>) {
         let fresh = match GatewayConfig::load(&self.flags, environment) {
             Ok(fresh) => fresh,
@@ -41,24 +41,24 @@ impl ConfigReload {
         let is_reloaded = |key: &&'static str| *key == "log";
         let changed = fresh.changed_keys(&self.config);
         let mut reloaded: Vec<&str> = changed.iter().copied().filter(is_reloaded).collect();
-        if !same_servers(&fresh, &self.config) {
+        if !has_same_backends(&fresh, &self.config) {
             reloaded.push("backends");
         }
-        let reloaded = if reloaded.is_empty() { "nothing new".to_owned() } else { reloaded.join(", ") };
+        let reloaded = if reloaded.is_empty() { "nothing".to_owned() } else { reloaded.join(", ") };
         tracing::info!(reloaded, "the configuration was reloaded");
-        let rest: Vec<&str> = changed.into_iter().filter(|key| !is_reloaded(key)).collect();
-        if !rest.is_empty() {
+        let need_restart: Vec<&str> = changed.into_iter().filter(|key| !is_reloaded(key)).collect();
+        if !need_restart.is_empty() {
             tracing::warn!(
-                settings = rest.join(", "),
-                "settings have changed that take effect with the next start"
+                settings = need_restart.join(", "),
+                "changed settings take effect with the next start"
             );
         }
-        // The others stay as they are in effect, so that the next reload tells of them again.
+        // Other settings keep their value in effect, so that the next reload logs them again.
         self.config.take_over(fresh, is_reloaded);
     }
 }
 
-fn same_servers(one: &GatewayConfig, two: &GatewayConfig) -> bool {
+fn has_same_backends(one: &GatewayConfig, two: &GatewayConfig) -> bool {
     one.backends.len() == two.backends.len()
         && one.backends.iter().zip(&two.backends).all(|(one, two)| one.is_same(two))
 }

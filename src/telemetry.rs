@@ -1,17 +1,17 @@
-//! Log lines: what is written, in which form, and where. It must not know what is worth a line.
+//! Log lines: their format, their destination and the conventions for them.
 //!
 //! # Conventions
 //! * A message is a plain sentence in lower case without values in it; values are fields.
-//! * Fields have these names everywhere: `prompt_id` (the job), `attempt` (its number), `attempt_id` (what ComfyUI
-//!   knows the run as), `backend` (the server's configured name), `node_id`, `request_id`, `route`, `status`, `error`
+//! * Fields have these names everywhere: `prompt_id` (the job), `attempt` (its number), `attempt_id` (the id of the run
+//!   at ComfyUI), `backend` (the configured name), `node_id`, `request_id`, `route`, `status`, `error`
 //!   (in `Display` form), `took_ms`.
-//! * A span stands for work with a begin and an end that many lines belong to: `request` (one HTTP request),
-//!   `attempt` (one attempt, from its claim to its end). Lines inside do not repeat the span's fields.
-//! * `error`: somebody must act. `warn`: something went wrong and the gateway deals with it. `info`: what an operator
-//!   wants to see of a normal day (start, stop, servers up and down, jobs ended). `debug`: each step. `trace`: each
-//!   message from a server.
-//! * Never in any field: workflows, parameters, tokens, cookies, the query or user of a URL. ComfyUI's words about a
-//!   job quote its parameters, so they are never in one either.
+//! * A span covers work that many lines belong to: `request` (one HTTP request) or `attempt` (one attempt, from its
+//!   claim to its end). Lines inside do not repeat the fields of the span.
+//! * `error`: somebody must act. `warn`: something went wrong and the gateway handles it. `info`: normal events that an
+//!   operator wants to see (start, stop, backends up and down, ended jobs). `debug`: each step. `trace`: each message
+//!   from a backend.
+//! * Never in any field: workflows, parameters, tokens, cookies, the query or user of a URL. ComfyUI's messages about a
+//!   job quote its parameters, so they are never in a field either.
 
 use std::fmt;
 use std::io::{self, IsTerminal};
@@ -29,44 +29,44 @@ use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use crate::config::{GatewaySettings, LogFormat};
 
-/// The longest value of a field, in bytes: what others say may be of any length.
+/// The longest value of a field, in bytes. Text from clients and backends may have any length.
 const LONGEST_VALUE: usize = 2_048;
 
-/// Why log lines cannot be written.
+/// The reasons why logging cannot start or change.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// The filter is not one.
-    #[error("the log filter cannot be used: {0}")]
+    /// The text is not a valid filter.
+    #[error("the log filter is invalid: {0}")]
     Filter(#[from] ParseError),
-    /// The process writes log lines already.
-    #[error("log lines are already written: {0}")]
+    /// Logging was started before in this process.
+    #[error("logging is already started: {0}")]
     Already(#[from] SetGlobalDefaultError),
-    /// Nothing writes log lines any more.
+    /// The subscriber that writes the log lines is gone.
     #[error("the log filter cannot be replaced: {0}")]
     Reload(#[from] reload::Error),
 }
 
-/// Changes what is logged while the process runs.
+/// A handle that replaces the log filter of the running process.
 #[derive(Debug, Clone)]
 pub struct LogControl(reload::Handle<EnvFilter, Registry>);
 
 impl LogControl {
-    /// Logs what `filter` lets through from now on.
+    /// Replaces the log filter.
     ///
     /// # Errors
-    /// The filter is not one; what was logged before goes on being logged.
+    /// The text is not a valid filter; the previous filter stays in effect.
     pub fn set_filter(&self, filter: &str) -> Result<(), TelemetryError> {
         Ok(self.0.reload(EnvFilter::try_new(filter)?)?)
     }
 }
 
-/// Writes the process's log lines to standard error from now on, as `settings` say.
+/// Starts logging to standard error, with the filter and the format of `settings`.
 ///
-/// What dependencies hand to the `log` crate is not taken in: it comes with paths of the machine the program was built
-/// on, and a websocket's handshake is told with all its headers, credentials among them.
+/// Messages that dependencies send to the `log` crate are discarded. They contain paths of the build machine, and all
+/// headers of websocket handshakes, including credentials.
 ///
 /// # Errors
-/// The filter cannot be used, or this was called before.
+/// The filter is invalid, or logging was started before.
 pub fn init(settings: &GatewaySettings) -> Result<LogControl, TelemetryError> {
     let colours = io::stderr().is_terminal();
     let (subscriber, control) = subscriber(&settings.log, settings.log_format, colours, io::stderr)?;
@@ -74,7 +74,7 @@ pub fn init(settings: &GatewaySettings) -> Result<LogControl, TelemetryError> {
     Ok(control)
 }
 
-/// What turns events into lines on `writer`.
+/// A subscriber that writes events as lines to `writer`, and the handle of its filter.
 fn subscriber<W>(
     filter: &str,
     format: LogFormat,
@@ -99,7 +99,8 @@ where
     Ok((subscriber, LogControl(handle)))
 }
 
-/// A message or a field in the text format: on one line, of bounded length, and without what a terminal would obey.
+/// Writes a message or a field in the text format: on one line, at most [`LONGEST_VALUE`] bytes long, and with terminal
+/// control characters escaped.
 fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
     match field.name() {
         "message" => {}
@@ -115,17 +116,17 @@ fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -
     Ok(())
 }
 
-/// Control characters, and those that end lines or change the direction of what follows.
+/// Whether the character is a control character, ends a line, or changes the text direction.
 fn is_unprintable(letter: char) -> bool {
-    let turns = '\u{202a}'..='\u{202e}';
+    let embeddings = '\u{202a}'..='\u{202e}';
     let isolates = '\u{2066}'..='\u{2069}';
     letter.is_control()
         || matches!(letter, '\u{2028}' | '\u{2029}')
-        || turns.contains(&letter)
+        || embeddings.contains(&letter)
         || isolates.contains(&letter)
 }
 
-/// The value, or its beginning and how long it is.
+/// Cuts a value that is longer than [`LONGEST_VALUE`], and appends its full length.
 fn shortened(text: &str) -> std::borrow::Cow<'_, str> {
     if text.len() <= LONGEST_VALUE {
         return text.into();
@@ -133,7 +134,7 @@ fn shortened(text: &str) -> std::borrow::Cow<'_, str> {
     format!("{}… ({} bytes)", &text[..text.floor_char_boundary(LONGEST_VALUE)], text.len()).into()
 }
 
-/// Makes writers that shorten the values of JSON lines.
+/// A factory of writers that cut long values of JSON lines.
 struct ShortLines<W>(W);
 
 impl<'w, W: MakeWriter<'w>> MakeWriter<'w> for ShortLines<W> {
@@ -144,7 +145,7 @@ impl<'w, W: MakeWriter<'w>> MakeWriter<'w> for ShortLines<W> {
     }
 }
 
-/// Takes whole lines, as the formatter writes them.
+/// A writer that expects one whole line per call, as the formatter writes them.
 struct ShortLine<W>(W);
 
 impl<W: io::Write> io::Write for ShortLine<W> {
@@ -193,7 +194,7 @@ mod tests {
         }
     }
 
-    /// What `events` write, and the means to change what is written.
+    /// The lines that `events` write. `events` gets the handle of the filter.
     fn lines(filter: &str, format: LogFormat, events: impl FnOnce(&LogControl)) -> String {
         let lines = LineFormat::default();
         let writer = lines.clone();
@@ -229,12 +230,12 @@ mod tests {
         assert_eq!(line["span"]["prompt_id"], "p1");
     }
 
-    /// A value that ends its line, forges another and speaks to the terminal.
+    /// A value that ends its line, forges another one and contains terminal control characters.
     const HOSTILE: &str =
         "x.png\r\n2026-11-24T00:00:00Z ERROR forged\u{1b}[2J\u{9b}1m\u{7f}\u{2028}\u{202e}\u{2066}\0";
 
     #[test]
-    fn nothing_in_a_text_line_ends_it_or_speaks_to_a_terminal() {
+    fn no_value_can_end_a_text_line_or_control_a_terminal() {
         let text = lines("info", LogFormat::Text, |_| {
             let _span = tracing::info_span!("request", method = %HOSTILE, quoted = HOSTILE).entered();
             let error = std::io::Error::other(HOSTILE);
@@ -266,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn the_filter_can_be_replaced_and_a_bad_one_changes_nothing() {
+    fn the_filter_can_be_replaced_and_an_invalid_one_changes_nothing() {
         let text = lines("warn", LogFormat::Text, |control| {
             tracing::info!("first");
             control.set_filter("a=b=c").unwrap_err();
@@ -278,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_filter_is_an_error() {
+    fn an_invalid_filter_is_an_error() {
         assert!(subscriber("a=b=c", LogFormat::Text, false, std::io::sink).is_err());
     }
 }

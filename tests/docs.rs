@@ -115,10 +115,9 @@ fn links(document: &str) -> impl Iterator<Item = &str> {
 
 /// The anchors of a document's headings.
 fn anchors(document: &str) -> impl Iterator<Item = String> {
-    let headings = document
-        .lines()
-        .filter_map(|line| line.starts_with('#').then(|| line.trim_start_matches('#').trim_start()));
-    headings.map(|heading| {
+    let headings = document.lines().filter(|line| line.starts_with('#'));
+    headings.map(|line| {
+        let heading = line.trim_start_matches('#').trim_start();
         let is_kept = |letter: &char| letter.is_alphanumeric() || " -_".contains(*letter);
         heading.to_lowercase().chars().filter(is_kept).map(|c| if c == ' ' { '-' } else { c }).collect()
     })

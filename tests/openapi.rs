@@ -1,4 +1,4 @@
-//! The committed `openapi.yaml` is what the code says, and tells every refusal there is.
+//! Checks of the OpenAPI document: the committed file is up to date, and every error code and format is described.
 
 use comfy_gateway::api::openapi;
 use comfy_gateway::api::problem::KINDS;
@@ -10,32 +10,32 @@ fn the_committed_document_is_the_generated_one() {
 }
 
 #[test]
-fn every_code_stands_at_some_endpoint_with_its_status() {
+fn every_code_is_described_at_some_endpoint_with_its_status() {
     let document: serde_json::Value = serde_json::from_str(&openapi::json()).unwrap();
-    let mut told = Vec::new();
+    let mut described = Vec::new();
     for (path, operations) in document["paths"].as_object().unwrap() {
         for (method, operation) in operations.as_object().unwrap() {
             for (status, response) in operation["responses"].as_object().unwrap() {
                 let description = response["description"].as_str().unwrap_or_default().to_owned();
-                told.push((format!("{method} {path}"), status.clone(), description));
+                described.push((format!("{method} {path}"), status.clone(), description));
             }
         }
     }
-    // What is refused before it reaches an endpoint is told of at the beginning.
-    let beginning = document["info"]["description"].as_str().unwrap();
+    // The introduction describes the errors of requests that reach no endpoint.
+    let introduction = document["info"]["description"].as_str().unwrap();
     for kind in KINDS {
         let quoted = format!("`{}`", kind.code);
-        if beginning.contains(&format!("{} {quoted}", kind.status.as_u16())) {
+        if introduction.contains(&format!("{} {quoted}", kind.status.as_u16())) {
             continue;
         }
         let status = kind.status.as_u16().to_string();
-        let found = told.iter().any(|(_, at, text)| *at == status && text.contains(&quoted));
-        assert!(found, "{} ({status}) stands at no endpoint", kind.code);
+        let found = described.iter().any(|(_, at, text)| *at == status && text.contains(&quoted));
+        assert!(found, "{} ({status}) is described at no endpoint", kind.code);
     }
 }
 
 #[test]
-fn every_refusal_has_the_one_format() {
+fn every_error_response_has_the_problem_format() {
     let document: serde_json::Value = serde_json::from_str(&openapi::json()).unwrap();
     for (path, operations) in document["paths"].as_object().unwrap() {
         for (method, operation) in operations.as_object().unwrap() {
@@ -54,10 +54,10 @@ fn every_refusal_has_the_one_format() {
     }
 }
 
-/// Both forms read by one reader: JSON is YAML.
+/// The YAML parser reads both forms, because JSON is YAML.
 #[test]
-fn the_document_says_the_same_in_both_forms() {
+fn both_forms_of_the_document_have_the_same_contents() {
     let read = |text: &str| yaml_serde::from_str::<yaml_serde::Value>(text).unwrap();
     assert_eq!(read(&openapi::yaml()), read(&openapi::json()));
-    assert!(openapi::yaml().contains("\n          maximum: 1000\n"), "numbers are numbers");
+    assert!(openapi::yaml().contains("\n          maximum: 1000\n"), "numbers are not quoted");
 }

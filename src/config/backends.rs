@@ -84,7 +84,7 @@ pub static BACKEND_KEYS: &[BackendKey] = &[
     BackendKey {
         key: "slots",
         default: "8",
-        help: "The most jobs that are handed to the backend at once. The gateway hands over fewer: one while a long job runs, the next shortly before that one ends so that the GPU never idles, and more only if jobs take milliseconds.",
+        help: "The most jobs that are handed to the backend at once. The gateway often hands over fewer: one long job, and the next one shortly before that ends, so that the GPU never idles. It hands over more only if jobs take milliseconds.",
         allowed: "a whole number from 1 to 64",
         read: |draft, value, _| {
             let number =

@@ -122,8 +122,8 @@ impl ValueKind for AllowListKind {
     }
 
     fn allowed(&self) -> String {
-        "a comma-separated list of host names, `*.` wildcards, IP addresses and networks, with a port where only that \
-         port is allowed, such as media.corp:8080, *.lan, 10.1.0.0/16"
+        "a comma-separated list of networks, and of host names, `*.` wildcards and IP addresses with an optional \
+         port, such as media.corp:8080, *.lan, 10.1.0.0/16"
             .to_owned()
     }
 }

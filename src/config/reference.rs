@@ -18,7 +18,7 @@ pub fn markdown_reference() -> String {
 fn write_tables(out: &mut String) -> fmt::Result {
     writeln!(
         out,
-        "| Key | EnvironmentValues | Flag | Default | Effect and allowed values |\n|---|---|---|---|---|"
+        "| Key | Environment | Flag | Default | Effect and allowed values |\n|---|---|---|---|---|"
     )?;
     for spec in SETTINGS {
         let default = if spec.default.is_empty() { "–".to_owned() } else { format!("`{}`", spec.default) };
@@ -31,7 +31,7 @@ fn write_tables(out: &mut String) -> fmt::Result {
     for BackendKey { key, default, help, allowed, .. } in BACKEND_KEYS {
         writeln!(out, "| `{key}` | {default} | {help} {}. |", capitalize(allowed))?;
     }
-    writeln!(out, "\n## Other environment variables\n\n| EnvironmentValues | Effect |\n|---|---|")?;
+    writeln!(out, "\n## Other environment variables\n\n| Environment | Effect |\n|---|---|")?;
     OTHER_VARIABLES.iter().try_for_each(|(name, help)| writeln!(out, "| `{name}` | {help} |"))
 }
 

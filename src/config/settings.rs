@@ -114,8 +114,8 @@ settings! {
     /// The address that the HTTP server listens on. There is no authentication, so listen on other addresses than
     /// 127.0.0.1 only in a private network or behind a proxy that authenticates callers.
     listen: SocketAddr = "127.0.0.1:8080", SocketAddressKind;
-    /// The base of the URLs in responses. Set it if clients reach the gateway under another URL than the `Host` of their
-    /// requests says; while it is empty, URLs begin with `http://` and that host.
+    /// The base of the URLs in responses. Set it if clients reach the gateway through a proxy. While it is empty, URLs
+    /// begin with `http://` and the `Host` of the request.
     public_url: Option<Url> = "", PublicUrlKind;
     /// The directory of the database and the media files. The gateway creates it if it is missing, and locks it against
     /// a second gateway.
@@ -142,7 +142,7 @@ settings! {
     /// The most files that the parameters of one job may name.
     max_inputs: usize = "64", IntegerKind(1, 10_000);
     /// Whether a file parameter may name any path on a backend, and files of its output and temp folders. Keep it off
-    /// unless you trust every caller: it lets a caller read any picture on the host of a backend.
+    /// unless you trust every caller: it lets a caller read any image on the host of a backend.
     allow_backend_paths: bool = "false", BooleanKind;
     /// How long a job may run if it does not set `timeout`.
     default_timeout: Duration = "1h", DurationKind(SECOND, YEAR);

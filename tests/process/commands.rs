@@ -25,11 +25,11 @@ async fn run(args: &[&str]) -> (Output, String, String) {
     (output, stdout, stderr)
 }
 
-/// All that a demo prints until it serves on.
+/// All that a demo prints until it waits for a signal.
 async fn shown(demo: &mut Child) -> String {
     let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
     let mut said = String::new();
-    while !said.contains("Ctrl-C ends it.") {
+    while !said.contains("Stop with Ctrl-C.") {
         said += &lines.next_line().await.unwrap().unwrap_or_else(|| panic!("it ended:\n{said}"));
         said.push('\n');
     }
