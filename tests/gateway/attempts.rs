@@ -166,7 +166,7 @@ async fn a_job_under_which_two_servers_die_is_given_to_no_third() {
     let error = &result["error"];
     assert_eq!((&result["status"], &error["code"]), (&json!("failed"), &json!("poison")), "{result:#}");
     let msg = result["msg"].as_str().unwrap();
-    assert!(msg.starts_with("the servers gpu-1 and gpu-2 went down while they ran the job"), "{msg}");
+    assert!(msg.starts_with("the backends gpu-1 and gpu-2 crashed while they ran the job"), "{msg}");
     assert_eq!(history(&result), [("gpu-1", "backend_lost"), ("gpu-2", "poison")]);
     assert_eq!(error["retryable"], false);
     assert_eq!(servers[2].all_runs(), []);

@@ -189,7 +189,7 @@ async fn a_job_that_waits_behind_a_long_one_is_asked_back_for_a_server_that_has_
     let attempts = result["attempt_history"].as_array().unwrap();
     assert_eq!((&result["status"], &result["backend"]), (&json!("completed"), &json!("gpu-2")), "{result:#}");
     assert_eq!(attempts[0]["outcome"], "not_run");
-    assert!(attempts[0]["reason"].as_str().unwrap().contains("another server had nothing to do"));
+    assert!(attempts[0]["reason"].as_str().unwrap().contains("another backend was idle"));
     assert_eq!(one.runs(&waits).started, 0);
     assert_eq!(gateway.now(&long).await["status"], "running", "what runs is left to run");
     one.release("long");

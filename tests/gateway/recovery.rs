@@ -84,7 +84,7 @@ async fn a_job_killed_in_the_middle_of_its_submit_runs_once() {
         if attempts > 1 {
             // It was the gateway that went away, not the server.
             let reason = result["attempt_history"][0]["reason"].as_str().unwrap();
-            assert!(reason.starts_with("the gateway was restarted before the server gpu-1"), "{reason}");
+            assert!(reason.starts_with("the gateway was restarted before the backend gpu-1"), "{reason}");
         }
         let started: u32 = comfy.all_runs().iter().map(|(_, runs)| runs.started).sum();
         assert_eq!(started, 1);
