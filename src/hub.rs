@@ -71,19 +71,19 @@ impl JobHub {
     }
 
     /// There may be a job to claim.
-    pub fn work_came(&self) {
+    pub fn notify_work(&self) {
         self.work.notify_one();
     }
 
     /// Returns when there may be a job to claim.
-    pub async fn work(&self) {
+    pub async fn wait_for_work(&self) {
         self.work.notified().await;
     }
 
     /// A job left the queue without being claimed.
-    pub fn left_queue(&self, id: PromptId) {
+    pub fn push_left(&self, id: PromptId) {
         self.left.lock().unwrap_or_else(PoisonError::into_inner).push(id);
-        self.work_came();
+        self.notify_work();
     }
 
     /// Takes the jobs that left the queue unclaimed since the last call.
@@ -92,12 +92,12 @@ impl JobHub {
     }
 
     /// What was taken could not be told of.
-    pub fn put_left(&self, mut left: Vec<PromptId>) {
+    pub fn return_left(&self, mut left: Vec<PromptId>) {
         self.left.lock().unwrap_or_else(PoisonError::into_inner).append(&mut left);
     }
 
     /// What is expected of each of these jobs; nothing of those that have ended, or if the dispatcher is gone.
-    pub async fn expectations(&self, ids: Vec<PromptId>) -> Vec<Option<JobForecast>> {
+    pub async fn forecasts(&self, ids: Vec<PromptId>) -> Vec<Option<JobForecast>> {
         let nothing = vec![None; ids.len()];
         let (answer, answered) = oneshot::channel();
         if self.asking.send(ForecastRequest { ids, answer }).await.is_err() {
@@ -107,7 +107,7 @@ impl JobHub {
     }
 
     /// The questions, for the dispatcher: once it drops them, nothing is expected of any job.
-    pub fn take_questions(&self) -> Option<mpsc::Receiver<ForecastRequest>> {
+    pub fn take_forecast_requests(&self) -> Option<mpsc::Receiver<ForecastRequest>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -119,12 +119,12 @@ impl JobHub {
     }
 
     /// There may be a job with files to fetch.
-    pub fn inputs_wanted(&self) {
+    pub fn notify_inputs(&self) {
         self.inputs.notify_one();
     }
 
     /// Returns when there may be a job with files to fetch.
-    pub async fn wanted(&self) {
+    pub async fn wait_for_inputs(&self) {
         self.inputs.notified().await;
     }
 
@@ -136,7 +136,7 @@ impl JobHub {
     }
 
     /// A job's status changed.
-    pub fn job_changed(&self, id: PromptId) {
+    pub fn notify_job(&self, id: PromptId) {
         if let Some(waiting) = self.jobs().waiting.get(&id) {
             waiting.send_replace(());
         }
@@ -147,13 +147,13 @@ impl JobHub {
     pub fn notify_end(&self, id: PromptId, in_queue: bool) {
         self.forget_cancel(id);
         if in_queue {
-            self.left_queue(id);
+            self.push_left(id);
         }
-        self.job_changed(id);
+        self.notify_job(id);
     }
 
     /// A running job was asked to be cancelled.
-    pub fn cancel(&self, id: PromptId) {
+    pub fn cancel_attempt(&self, id: PromptId) {
         let mut jobs = self.jobs();
         match jobs.running.get(&id) {
             Some(running) => running.cancel.cancel(),
@@ -176,7 +176,7 @@ impl JobHub {
     }
 
     /// Registers the attempt of a job, so that a cancel or a recall reaches it.
-    pub fn began(
+    pub fn register_attempt(
         &self,
         id: PromptId,
         cancel: CancellationToken,
@@ -191,7 +191,7 @@ impl JobHub {
     }
 
     /// Removes the attempt of a job.
-    pub fn ended(&self, id: PromptId) {
+    pub fn remove_attempt(&self, id: PromptId) {
         let mut jobs = self.jobs();
         jobs.running.remove(&id);
         jobs.early_cancels.remove(&id);
@@ -209,7 +209,7 @@ pub struct JobSubscription {
 
 impl JobSubscription {
     /// Returns when the job's status changed since the last call, or since the subscription.
-    pub async fn changed(&mut self) {
+    pub async fn wait_for_change(&mut self) {
         if let Some(changes) = &mut self.changes {
             // The sender is removed only when nobody waits.
             let _changed: Result<(), _> = changes.changed().await;
@@ -239,10 +239,10 @@ mod tests {
     async fn a_change_between_registering_and_waiting_is_not_missed() {
         let hub = Arc::new(JobHub::default());
         let mut subscription = hub.subscribe(id(1));
-        hub.job_changed(id(1));
-        subscription.changed().await;
-        hub.job_changed(id(2));
-        let waiting = subscription.changed();
+        hub.notify_job(id(1));
+        subscription.wait_for_change().await;
+        hub.notify_job(id(2));
+        let waiting = subscription.wait_for_change();
         tokio::pin!(waiting);
         assert!(futures_util::poll!(&mut waiting).is_pending());
     }
@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn a_cancel_that_came_too_late_is_not_kept() {
         let hub = JobHub::default();
-        hub.cancel(id(1));
+        hub.cancel_attempt(id(1));
         assert_eq!(hub.jobs().early_cancels.len(), 1);
         hub.forget_cancel(id(1));
         assert_eq!(hub.jobs().early_cancels.len(), 0);
@@ -269,7 +269,7 @@ mod tests {
     #[tokio::test]
     async fn work_that_came_while_nobody_waited_is_not_missed() {
         let hub = JobHub::default();
-        hub.work_came();
-        hub.work().await;
+        hub.notify_work();
+        hub.wait_for_work().await;
     }
 }

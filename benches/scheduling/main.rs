@@ -130,7 +130,7 @@ fn choosing(queued: u32) -> f64 {
     let mut state = DispatchState::new(DispatchSettings::default(), RunEstimates::default());
     let _claims = handle(&mut state, START, DispatchEvent::Queued((0..queued + 50).map(waiting).collect()));
     let mut running = Vec::new();
-    running.extend(handle(&mut state, START, DispatchEvent::Servers((0..50).map(view).collect())));
+    running.extend(handle(&mut state, START, DispatchEvent::Backends((0..50).map(view).collect())));
     let mut running: std::collections::VecDeque<(PromptId, BackendName)> = running
         .into_iter()
         .flat_map(|action| if let DispatchAction::Claim(claims) = action { claims } else { Vec::new() })

@@ -208,7 +208,7 @@ fn dispatcher() -> DispatchState {
         restarts: 0,
     };
     let mut state = DispatchState::new(DispatchSettings::default(), RunEstimates::default());
-    let _nothing_waits = handle(&mut state, at(0), DispatchEvent::Servers((0..SERVERS).map(view).collect()));
+    let _nothing_waits = handle(&mut state, at(0), DispatchEvent::Backends((0..SERVERS).map(view).collect()));
     state
 }
 

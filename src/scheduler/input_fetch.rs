@@ -55,7 +55,7 @@ pub(super) async fn run(
                     under_way.abort_all();
                 }
             },
-            () = context.core.hub.wanted() => {}
+            () = context.core.hub.wait_for_inputs() => {}
             () = context.core.clock.sleep(LOOK) => {}
         }
     }
@@ -70,7 +70,7 @@ async fn fetch_job(context: Arc<SchedulerContext>, job: AwaitingJob) -> PromptId
     let mut changes = context.core.hub.subscribe(id);
     let left = async {
         while matches!(context.core.store.status(id).await, Ok(Some(JobStatus::Queued)) | Err(_)) {
-            changes.changed().await;
+            changes.wait_for_change().await;
         }
     };
     let fetched = tokio::select! {
@@ -108,7 +108,7 @@ async fn ready(
         }
     }
     if context.core.store.inputs_ready(job.prompt_id, graph, kept).await? {
-        context.core.hub.work_came();
+        context.core.hub.notify_work();
     }
     Ok(())
 }

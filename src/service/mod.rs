@@ -156,7 +156,7 @@ impl Service {
                 return Ok(view);
             }
             tokio::select! {
-                () = subscription.changed() => {}
+                () = subscription.wait_for_change() => {}
                 () = self.core.clock.sleep_until(deadline) => {}
                 () = self.stopping.cancelled() => {}
             }
@@ -195,7 +195,7 @@ impl Service {
         let expires_at = self.core.expiry(now);
         match self.core.store.request_cancel(id, now, expires_at).await? {
             CancelOutcome::Cancelled => self.core.announce_end(JobEnd::cancelled(id)),
-            CancelOutcome::Requested => self.core.hub.cancel(id),
+            CancelOutcome::Requested => self.core.hub.cancel_attempt(id),
             CancelOutcome::AlreadyTerminal | CancelOutcome::NotFound => {}
         }
         let view = self.view(id).await?;

@@ -22,7 +22,7 @@ impl Service {
             .collect();
         let mut expected = Vec::new();
         if !unfinished.is_empty() {
-            expected = self.core.hub.expectations(unfinished).await;
+            expected = self.core.hub.forecasts(unfinished).await;
         }
         let mut expected = expected.into_iter();
         let view = |record: JobRecord| {

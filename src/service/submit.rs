@@ -194,9 +194,9 @@ impl Service {
         self.core.store.insert(job).await?;
         self.core.metrics.job_accepted();
         if awaits_inputs {
-            self.core.hub.inputs_wanted();
+            self.core.hub.notify_inputs();
         } else {
-            self.core.hub.work_came();
+            self.core.hub.notify_work();
         }
         tracing::info!(%prompt_id, priority = options.priority, "job accepted");
         Ok(prompt_id)

@@ -78,7 +78,7 @@ impl Attempt {
     pub fn signals(&self, server: &Server) -> AttemptSignals {
         AttemptSignals {
             cancelled: self.cancelled,
-            wanted_back: self.recalled,
+            recalled: self.recalled,
             end_heard: self.end_heard,
             started_at: self.started_at,
             heard_at: self.started_at,
@@ -93,9 +93,9 @@ impl Attempt {
             Doing::Ask(_) | Doing::Settle(..) => true,
             Doing::Wait(until) => {
                 until <= now
-                    || (self.cancelled && self.course.listens_for_cancel())
-                    || (self.recalled && self.course.listens_for_recall())
-                    || (self.end_heard && self.course.listens_for_end())
+                    || (self.cancelled && self.course.is_open_to_cancel())
+                    || (self.recalled && self.course.is_open_to_recall())
+                    || (self.end_heard && self.course.is_waiting_for_end())
             }
         }
     }

@@ -148,7 +148,7 @@ impl Ledger {
     fn note_line(&mut self, gateway: &Gateway, wall: UnixMillis, now: i64) {
         for (id, due) in &self.due {
             let given = gateway.attempts.iter().any(|attempt| attempt.job.prompt_id == *id);
-            if gateway.state.knows(*id) && !given && is_due(*due, wall) {
+            if gateway.state.is_waiting(*id) && !given && is_due(*due, wall) {
                 self.in_line_since.entry(*id).or_insert(now);
             } else {
                 self.in_line_since.remove(id);
@@ -159,7 +159,7 @@ impl Ledger {
     /// What the dispatcher believes a server to have is what it was given.
     fn check_slots(gateway: &Gateway, servers: &[Server]) {
         for server in servers {
-            let mut believed = gateway.state.given(&server.name);
+            let mut believed = gateway.state.assigned(&server.name);
             let begun = gateway
                 .attempts
                 .iter()
@@ -179,7 +179,7 @@ impl Ledger {
         let patience = i64::try_from(SETTINGS.patience.as_millis()).unwrap();
         let free: Vec<&Server> = servers
             .iter()
-            .filter(|server| server.answers() && gateway.state.given(&server.name).is_empty())
+            .filter(|server| server.answers() && gateway.state.assigned(&server.name).is_empty())
             .collect();
         for (&id, due) in &self.due {
             let is_given = gateway.attempts.iter().any(|attempt| attempt.job.prompt_id == id);

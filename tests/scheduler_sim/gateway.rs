@@ -140,7 +140,7 @@ impl Gateway {
             degraded: server.deaf,
             restarts: server.restarts,
         };
-        self.happen(DispatchEvent::Servers(servers.iter().map(view).collect()), wall);
+        self.happen(DispatchEvent::Backends(servers.iter().map(view).collect()), wall);
     }
 
     /// Reads what has come to wait.

@@ -182,7 +182,7 @@ impl World {
         self.ledger.check_ends(&*self.store).await;
         let gateway = self.gateway.as_ref().unwrap();
         for server in &self.servers {
-            assert_eq!(gateway.state.given(&server.name), [], "a slot of {} leaked", server.name);
+            assert_eq!(gateway.state.assigned(&server.name), [], "a slot of {} leaked", server.name);
         }
         assert_eq!(gateway.state.waiting(), 0, "the dispatcher still waits for jobs that have ended");
     }

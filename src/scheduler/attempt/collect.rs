@@ -97,8 +97,8 @@ impl AttemptTask {
                 None => {}
             }
         }
-        self.keep_texts(texts, &mut names, &mut collected).await;
-        self.keep_outputs(entry.outputs.raw().get(), &mut names, &mut collected).await;
+        self.store_texts(texts, &mut names, &mut collected).await;
+        self.store_outputs(entry.outputs.raw().get(), &mut names, &mut collected).await;
         collected
     }
 
@@ -119,7 +119,7 @@ impl AttemptTask {
                 Err(MissingCause::Away(reason)) => (reason, true),
                 // A full disk is ours to mend, not the job's fault: its files wait on the server meanwhile.
                 Err(MissingCause::NoRoom(bytes)) => {
-                    if self.waits_for_room(bytes).await {
+                    if self.wait_for_room(bytes).await {
                         continue;
                     }
                     let failure = self.unavailable(file, "the gateway's disk is full");
@@ -151,7 +151,7 @@ impl AttemptTask {
     }
 
     /// Waits until the disk has room for `bytes` more; `false` if the job is cancelled before.
-    pub(super) async fn waits_for_room(&self, bytes: u64) -> bool {
+    pub(super) async fn wait_for_room(&self, bytes: u64) -> bool {
         tracing::error!(bytes, "the disk of the media files is full; waiting for room");
         tokio::select! {
             () = self.context.until_room(bytes) => true,

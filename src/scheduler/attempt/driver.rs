@@ -29,8 +29,8 @@ pub(super) struct AttemptTrace {
 
 impl AttemptTask {
     /// Follows the machine from the hand-over to the proof of its end.
-    pub(super) async fn follow(&self, origin: AttemptOrigin) -> (AttemptOutcome, AttemptTrace) {
-        let mut machine = AttemptMachine::new(self.patience(), origin == AttemptOrigin::Adopted, self.now());
+    pub(super) async fn drive_machine(&self, origin: AttemptOrigin) -> (AttemptOutcome, AttemptTrace) {
+        let mut machine = AttemptMachine::new(self.limits(), origin == AttemptOrigin::Adopted, self.now());
         let mut trace = AttemptTrace::default();
         let mut input = MachineInput::Begin;
         loop {
@@ -40,13 +40,13 @@ impl AttemptTask {
                     Err(outcome) => return (outcome, trace),
                 },
                 NextStep::Look => MachineInput::Seen(self.look(&mut trace).await),
-                NextStep::Glance => MachineInput::Seen(self.glance(&mut trace).await),
+                NextStep::Glance => MachineInput::Seen(self.look_at_history(&mut trace).await),
                 NextStep::Wait(wait) => {
-                    self.wait(wait, &machine).await;
+                    self.wait_for_news(wait, &machine).await;
                     MachineInput::Woke
                 }
-                NextStep::Interrupt => asked(self.backend.client().interrupt(&self.id()).await),
-                NextStep::Withdraw => asked(self.backend.client().delete_queued(&self.id()).await),
+                NextStep::Interrupt => asked_input(self.backend.client().interrupt(&self.id()).await),
+                NextStep::Withdraw => asked_input(self.backend.client().delete_queued(&self.id()).await),
                 NextStep::Relisten => {
                     self.backend.found_deaf();
                     MachineInput::Asked
@@ -60,7 +60,7 @@ impl AttemptTask {
         }
     }
 
-    fn patience(&self) -> AttemptLimits {
+    fn limits(&self) -> AttemptLimits {
         let settings = &self.context.settings;
         AttemptLimits {
             poll: settings.poll,
@@ -75,7 +75,7 @@ impl AttemptTask {
     fn signals(&self) -> AttemptSignals {
         AttemptSignals {
             cancelled: self.cancel.is_cancelled(),
-            wanted_back: self.recall.is_cancelled() || self.backend.gives_back(),
+            recalled: self.recall.is_cancelled() || self.backend.gives_back(),
             end_heard: self.feed.has_ended(),
             started_at: self.feed.started_at(),
             heard_at: self.feed.last_at(),
@@ -90,16 +90,16 @@ impl AttemptTask {
         self.backend.foreign() == 0 && first.is_some_and(|first| Arc::ptr_eq(&first, &self.feed))
     }
 
-    async fn wait(&self, wait: Duration, machine: &AttemptMachine) {
+    async fn wait_for_news(&self, wait: Duration, machine: &AttemptMachine) {
         tokio::select! {
             () = self.context.core.clock.sleep(wait) => {}
-            () = self.feed.ended(), if machine.listens_for_end() => {}
-            () = self.cancel.cancelled(), if machine.listens_for_cancel() => {}
-            () = self.recall.cancelled(), if machine.listens_for_recall() => {}
+            () = self.feed.ended(), if machine.is_waiting_for_end() => {}
+            () = self.cancel.cancelled(), if machine.is_open_to_cancel() => {}
+            () = self.recall.cancelled(), if machine.is_open_to_recall() => {}
         }
     }
 
-    async fn glance(&self, trace: &mut AttemptTrace) -> RunSighting {
+    async fn look_at_history(&self, trace: &mut AttemptTrace) -> RunSighting {
         match self.backend.client().history(&self.id()).await {
             Ok(Some(entry)) => {
                 trace.entry = Some(Box::new(entry));
@@ -115,7 +115,7 @@ impl AttemptTask {
         match self.backend.client().queue().await {
             Ok(queue) if queue.running.contains(&id) => RunSighting::Running,
             Ok(queue) if queue.pending.contains(&id) => RunSighting::Pending,
-            Ok(_) => self.glance(trace).await,
+            Ok(_) => self.look_at_history(trace).await,
             Err(error) => sighting_of(&error),
         }
     }
@@ -207,7 +207,7 @@ impl AttemptTask {
     }
 }
 
-fn asked(answer: Result<(), ComfyError>) -> MachineInput {
+fn asked_input(answer: Result<(), ComfyError>) -> MachineInput {
     if let Err(error) = answer {
         tracing::debug!(%error, "a run could not be ended early yet");
     }

@@ -103,7 +103,7 @@ fn reasons_downstream<'w>(
 }
 
 /// What a completed job says of outputs that were not made; `None` when all were.
-pub(super) fn in_words(dropped: &[DroppedOutput]) -> Option<String> {
+pub(super) fn dropped_message(dropped: &[DroppedOutput]) -> Option<String> {
     let first = dropped.first()?;
     let mut names: Vec<&str> = dropped.iter().take(NAMED).map(|output| output.var.as_str()).collect();
     names.dedup();
@@ -138,10 +138,10 @@ mod tests {
 
     #[test]
     fn what_was_dropped_is_told_in_one_sentence() {
-        assert_eq!(in_words(&[]), None);
-        let one = in_words(&[dropped("cover")]).unwrap();
+        assert_eq!(dropped_message(&[]), None);
+        let one = dropped_message(&[dropped("cover")]).unwrap();
         assert!(one.contains("the outputs cover were not made") && one.ends_with(": no model"), "{one}");
         let many: Vec<DroppedOutput> = (0..8).map(|n| dropped(&n.to_string())).collect();
-        assert!(in_words(&many).unwrap().contains("0, 1, 2, 3, 4 and 3 more"));
+        assert!(dropped_message(&many).unwrap().contains("0, 1, 2, 3, 4 and 3 more"));
     }
 }

@@ -52,7 +52,7 @@ pub struct AttemptSignals {
     /// A caller wants it cancelled.
     pub cancelled: bool,
     /// It is wanted back unless it runs: its server is drained, or another has nothing to do.
-    pub wanted_back: bool,
+    pub recalled: bool,
     /// The websocket told its end.
     pub end_heard: bool,
     /// When the websocket told its start.
@@ -195,7 +195,7 @@ enum BackendSilence {
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "facts that do not exclude each other, all its own")]
 pub struct AttemptMachine {
-    patience: AttemptLimits,
+    limits: AttemptLimits,
     phase: AttemptPhase,
     began: UnixMillis,
     /// The server has or had the run.
@@ -226,7 +226,7 @@ impl AttemptMachine {
     #[must_use]
     pub const fn new(patience: AttemptLimits, adopted: bool, now: UnixMillis) -> Self {
         Self {
-            patience,
+            limits: patience,
             phase: if adopted { AttemptPhase::Watching } else { AttemptPhase::Submitting },
             began: now,
             sighted: !adopted,
@@ -249,26 +249,26 @@ impl AttemptMachine {
 
     /// Whether a caller's cancel is news.
     #[must_use]
-    pub const fn listens_for_cancel(&self) -> bool {
+    pub const fn is_open_to_cancel(&self) -> bool {
         // While it is not known whether the server has it, there is nothing to be ended yet.
         matches!(self.phase, AttemptPhase::Watching) && self.ending.is_none()
     }
 
     /// Whether being wanted back is news.
     #[must_use]
-    pub const fn listens_for_recall(&self) -> bool {
+    pub const fn is_open_to_recall(&self) -> bool {
         matches!(self.phase, AttemptPhase::Watching) && self.ending.is_none() && !self.recall_heard
     }
 
     /// Whether hearing the end changes anything: once it was heard, only the history is waited for.
     #[must_use]
-    pub const fn listens_for_end(&self) -> bool {
+    pub const fn is_waiting_for_end(&self) -> bool {
         self.looks_after_end == 0
     }
 
     /// Takes in what was learned and says what is to be done next.
     pub fn step(&mut self, now: UnixMillis, signals: &AttemptSignals, input: MachineInput) -> NextStep {
-        self.forget_the_future(now);
+        self.clamp_moments(now);
         let signals = &signals.until(now);
         // Once the server gives no answer, who was before it may be given up first.
         if self.misses == 0 && self.unreachable_since.is_none() {
@@ -276,23 +276,31 @@ impl AttemptMachine {
         }
         match (self.phase, input) {
             (AttemptPhase::Leaving(end), MachineInput::Seen(sighting)) => {
-                self.last_look(now, signals, end, sighting)
+                self.judge_last_look(now, signals, end, sighting)
             }
-            (AttemptPhase::Submitting, MachineInput::Submitted(delivery)) => self.delivered(now, delivery),
+            (AttemptPhase::Submitting, MachineInput::Submitted(delivery)) => {
+                self.take_submit_outcome(now, delivery)
+            }
             (AttemptPhase::Submitting, _) => NextStep::Submit,
-            (AttemptPhase::Doubting, MachineInput::Seen(sighting)) => self.doubt(now, signals, sighting),
+            (AttemptPhase::Doubting, MachineInput::Seen(sighting)) => {
+                self.judge_doubtful(now, signals, sighting)
+            }
             (AttemptPhase::Leaving(_) | AttemptPhase::Doubting, _) => NextStep::Look,
-            (AttemptPhase::Watching, MachineInput::Seen(sighting)) => self.judge(now, signals, sighting),
+            (AttemptPhase::Watching, MachineInput::Seen(sighting)) => {
+                self.judge_sighting(now, signals, sighting)
+            }
             (AttemptPhase::Watching, MachineInput::Submitted(_) | MachineInput::Asked) => {
-                NextStep::Wait(self.wait(now, signals))
+                NextStep::Wait(self.next_wait(now, signals))
             }
             // One that was taken over may be anywhere: it is looked for at once.
-            (AttemptPhase::Watching, MachineInput::Begin | MachineInput::Woke) => self.look(now, signals),
+            (AttemptPhase::Watching, MachineInput::Begin | MachineInput::Woke) => {
+                self.choose_look(now, signals)
+            }
         }
     }
 
     /// After the clock was set back nothing of before is later than now: what was waited for is waited for anew.
-    fn forget_the_future(&mut self, now: UnixMillis) {
+    fn clamp_moments(&mut self, now: UnixMillis) {
         self.began = self.began.min(now);
         self.ending = self.ending.map(|(early, since)| (early, since.min(now)));
         for moment in [
@@ -306,11 +314,11 @@ impl AttemptMachine {
         }
     }
 
-    const fn delivered(&mut self, now: UnixMillis, delivery: SubmitOutcome) -> NextStep {
+    const fn take_submit_outcome(&mut self, now: UnixMillis, delivery: SubmitOutcome) -> NextStep {
         match delivery {
             SubmitOutcome::Accepted => {
                 self.phase = AttemptPhase::Watching;
-                NextStep::Wait(self.patience.poll)
+                NextStep::Wait(self.limits.poll)
             }
             SubmitOutcome::InPart => {
                 self.phase = AttemptPhase::Watching;
@@ -326,30 +334,35 @@ impl AttemptMachine {
         }
     }
 
-    fn doubt(&mut self, now: UnixMillis, signals: &AttemptSignals, sighting: RunSighting) -> NextStep {
+    fn judge_doubtful(
+        &mut self,
+        now: UnixMillis,
+        signals: &AttemptSignals,
+        sighting: RunSighting,
+    ) -> NextStep {
         let heard = signals.started_at.is_some() || signals.end_heard;
         if heard || matches!(sighting, RunSighting::Ended | RunSighting::Running | RunSighting::Pending) {
             (self.phase, self.misses, self.asked_queue) = (AttemptPhase::Watching, 0, true);
-            return self.judge(now, signals, sighting);
+            return self.judge_sighting(now, signals, sighting);
         }
         self.misses += u32::from(sighting == RunSighting::Absent);
-        if self.misses >= DOUBTFUL_MISSES || self.silence(now, sighting).is_some() {
-            return self.leave(AttemptEnd::Requeue(RequeueCause::NotAccepted));
+        if self.misses >= DOUBTFUL_MISSES || self.note_silence(now, sighting).is_some() {
+            return self.give_up(AttemptEnd::Requeue(RequeueCause::NotAccepted));
         }
-        NextStep::Wait(self.patience.poll / 2)
+        NextStep::Wait(self.limits.poll / 2)
     }
 
     /// Whether a server that gives no answer has given none for too long.
-    fn silence(&mut self, now: UnixMillis, sighting: RunSighting) -> Option<BackendSilence> {
+    fn note_silence(&mut self, now: UnixMillis, sighting: RunSighting) -> Option<BackendSilence> {
         let refused = sighting == RunSighting::Refused;
         let silent = refused || sighting == RunSighting::Unreachable;
         self.unreachable_since = silent.then(|| self.unreachable_since.unwrap_or(now));
         self.refused_since = refused.then(|| self.refused_since.unwrap_or(now));
         let over = |since: Option<UnixMillis>, patience| since.is_some_and(|at| now.since(at) >= patience);
-        if over(self.refused_since, self.patience.refused_for) {
+        if over(self.refused_since, self.limits.refused_for) {
             return Some(BackendSilence::Refusing);
         }
-        over(self.unreachable_since, self.patience.lost_after).then_some(BackendSilence::Unreachable)
+        over(self.unreachable_since, self.limits.lost_after).then_some(BackendSilence::Unreachable)
     }
 
     const fn ended(&self) -> NextStep {
@@ -360,13 +373,13 @@ impl AttemptMachine {
     }
 
     /// Makes sure that a run given up cannot start later: a request that broke off may still be under way there.
-    const fn leave(&mut self, end: AttemptEnd) -> NextStep {
+    const fn give_up(&mut self, end: AttemptEnd) -> NextStep {
         self.phase = AttemptPhase::Leaving(end);
         NextStep::Withdraw
     }
 
     /// A server that comes back at the last moment, with the run, has not lost it.
-    fn last_look(
+    fn judge_last_look(
         &mut self,
         now: UnixMillis,
         signals: &AttemptSignals,
@@ -378,12 +391,12 @@ impl AttemptMachine {
         }
         self.phase = AttemptPhase::Watching;
         self.asked_queue = true;
-        self.judge(now, signals, sighting)
+        self.judge_sighting(now, signals, sighting)
     }
 
-    fn look(&mut self, now: UnixMillis, signals: &AttemptSignals) -> NextStep {
-        self.note_ending(now, signals);
-        self.recall_heard |= signals.wanted_back;
+    fn choose_look(&mut self, now: UnixMillis, signals: &AttemptSignals) -> NextStep {
+        self.note_early_end(now, signals);
+        self.recall_heard |= signals.recalled;
         if self.is_deaf(now, signals) {
             self.relistened_at = Some(now);
             return NextStep::Relisten;
@@ -391,24 +404,24 @@ impl AttemptMachine {
         self.asked_queue = !self.sighted
             || self.ending.is_some()
             || self.misses > 0
-            || (signals.wanted_back && !self.too_late_to_recall)
+            || (signals.recalled && !self.too_late_to_recall)
             || now.since(signals.heard_at.unwrap_or(self.began)) >= SILENCE;
         if self.asked_queue { NextStep::Look } else { NextStep::Glance }
     }
 
     /// Decides whether the run is to be ended early from now on.
-    fn note_ending(&mut self, now: UnixMillis, signals: &AttemptSignals) {
+    fn note_early_end(&mut self, now: UnixMillis, signals: &AttemptSignals) {
         if self.ending.is_some() {
             return;
         }
         self.running_since = signals.started_at.or(self.running_since);
-        let overdue = self.running_since.is_some_and(|since| now.since(since) >= self.patience.run_timeout);
+        let overdue = self.running_since.is_some_and(|since| now.since(since) >= self.limits.run_timeout);
         let silent = self.silent_since(signals).map(|since| now.since(since));
         let early = if signals.cancelled {
             EarlyEnd::Cancel
         } else if overdue {
             EarlyEnd::Timeout
-        } else if self.runs && silent.is_some_and(|silence| silence >= self.patience.stall) {
+        } else if self.runs && silent.is_some_and(|silence| silence >= self.limits.stall) {
             EarlyEnd::Stall
         } else {
             return;
@@ -430,19 +443,24 @@ impl AttemptMachine {
     fn is_deaf(&self, now: UnixMillis, signals: &AttemptSignals) -> bool {
         let silence = self.silent_since(signals).map_or(Duration::ZERO, |since| now.since(since));
         let again = self.relistened_at.is_none_or(|at| signals.heard_at.is_some_and(|heard| heard > at));
-        self.ending.is_none() && self.runs && again && silence >= self.patience.stall / 2
+        self.ending.is_none() && self.runs && again && silence >= self.limits.stall / 2
     }
 
-    fn judge(&mut self, now: UnixMillis, signals: &AttemptSignals, sighting: RunSighting) -> NextStep {
+    fn judge_sighting(
+        &mut self,
+        now: UnixMillis,
+        signals: &AttemptSignals,
+        sighting: RunSighting,
+    ) -> NextStep {
         if signals.end_heard {
             self.looks_after_end += 1;
         }
-        match self.silence(now, sighting) {
+        match self.note_silence(now, sighting) {
             Some(BackendSilence::Refusing) => {
                 let crashed = self.was_running(signals);
-                return self.gone(RequeueCause::WentAway { crashed });
+                return self.lose_run(RequeueCause::WentAway { crashed });
             }
-            Some(BackendSilence::Unreachable) => return self.gone(RequeueCause::OutOfReach),
+            Some(BackendSilence::Unreachable) => return self.lose_run(RequeueCause::OutOfReach),
             None => {}
         }
         match sighting {
@@ -455,12 +473,12 @@ impl AttemptMachine {
                 self.at_front &= running;
                 if running {
                     self.running_since.get_or_insert(now);
-                    self.too_late_to_recall |= signals.wanted_back;
+                    self.too_late_to_recall |= signals.recalled;
                 }
                 if self.ending.is_some() {
-                    return self.end_early(now, signals, running);
+                    return self.stop_run(now, signals, running);
                 }
-                if !running && signals.wanted_back {
+                if !running && signals.recalled {
                     self.withdrawn = true;
                     return NextStep::Withdraw;
                 }
@@ -470,12 +488,12 @@ impl AttemptMachine {
                 self.misses += 1;
                 let enough = if self.sighted { MISSES } else { DOUBTFUL_MISSES };
                 if self.misses >= enough {
-                    return self.gone(RequeueCause::Forgotten { crashed: self.was_running(signals) });
+                    return self.lose_run(RequeueCause::Forgotten { crashed: self.was_running(signals) });
                 }
             }
             RunSighting::Refused | RunSighting::Unreachable => {}
         }
-        NextStep::Wait(self.wait(now, signals))
+        NextStep::Wait(self.next_wait(now, signals))
     }
 
     /// Whether it was the run that the server worked on when it was last heard of.
@@ -484,37 +502,37 @@ impl AttemptMachine {
     }
 
     /// The server does not have the run any more.
-    fn gone(&mut self, cause: RequeueCause) -> NextStep {
+    fn lose_run(&mut self, cause: RequeueCause) -> NextStep {
         match self.ending {
             Some((early, _)) => NextStep::End(AttemptEnd::Gone(early)),
-            None if self.withdrawn => self.leave(AttemptEnd::Requeue(RequeueCause::Recalled)),
+            None if self.withdrawn => self.give_up(AttemptEnd::Requeue(RequeueCause::Recalled)),
             // One that was taken over before it was sent has cost the server nothing.
             None if !self.sighted && cause != RequeueCause::OutOfReach => {
-                self.leave(AttemptEnd::Requeue(RequeueCause::NeverSubmitted))
+                self.give_up(AttemptEnd::Requeue(RequeueCause::NeverSubmitted))
             }
-            None => self.leave(AttemptEnd::Requeue(cause)),
+            None => self.give_up(AttemptEnd::Requeue(cause)),
         }
     }
 
     /// Takes the run out of the server's queue, or interrupts it if it is the one running.
-    fn end_early(&mut self, now: UnixMillis, signals: &AttemptSignals, running: bool) -> NextStep {
-        let Some((early, since)) = self.ending else { return NextStep::Wait(self.wait(now, signals)) };
-        if now.since(since) >= self.patience.interrupt_grace {
+    fn stop_run(&mut self, now: UnixMillis, signals: &AttemptSignals, running: bool) -> NextStep {
+        let Some((early, since)) = self.ending else { return NextStep::Wait(self.next_wait(now, signals)) };
+        if now.since(since) >= self.limits.interrupt_grace {
             return NextStep::End(AttemptEnd::Stuck(early));
         }
         if !running {
             return NextStep::Withdraw;
         }
         if self.interrupted_at.is_some_and(|at| now.since(at) < INTERRUPT_AGAIN) {
-            return NextStep::Wait(self.wait(now, signals));
+            return NextStep::Wait(self.next_wait(now, signals));
         }
         self.interrupted_at = Some(now);
         NextStep::Interrupt
     }
 
     /// How long to wait for the next look.
-    fn wait(&self, now: UnixMillis, signals: &AttemptSignals) -> Duration {
-        let poll = self.patience.poll;
+    fn next_wait(&self, now: UnixMillis, signals: &AttemptSignals) -> Duration {
+        let poll = self.limits.poll;
         if signals.end_heard {
             return SETTLING.saturating_mul(1 << self.looks_after_end.min(10)).min(poll);
         }
@@ -522,7 +540,7 @@ impl AttemptMachine {
             return poll / 4;
         }
         let running_since = signals.started_at.or(self.running_since);
-        let overdue_at = running_since.map(|since| since.plus(self.patience.run_timeout));
+        let overdue_at = running_since.map(|since| since.plus(self.limits.run_timeout));
         overdue_at.map_or(poll, |moment| poll.min(moment.since(now)))
     }
 }

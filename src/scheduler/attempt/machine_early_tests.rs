@@ -6,9 +6,9 @@ use super::*;
 fn a_cancel_takes_a_waiting_run_out_of_the_queue() {
     let mut scene = MachineScene::taken();
     scene.signals.cancelled = true;
-    assert!(scene.course.listens_for_cancel());
+    assert!(scene.course.is_open_to_cancel());
     assert_eq!(scene.seen(RunSighting::Pending), NextStep::Withdraw);
-    assert!(!scene.course.listens_for_cancel());
+    assert!(!scene.course.is_open_to_cancel());
     assert_eq!(scene.step(MachineInput::Asked), NextStep::Wait(POLL / 4));
     assert_eq!(scene.seen(RunSighting::Absent), NextStep::Wait(POLL / 4));
     assert_eq!(scene.seen(RunSighting::Absent), NextStep::End(AttemptEnd::Gone(EarlyEnd::Cancel)));

@@ -189,13 +189,13 @@ fn what_a_submit_in_doubt_was_missed_before_it_was_heard_of_does_not_count() {
 #[test]
 fn nothing_hurries_the_looks_for_a_submit_in_doubt() {
     let mut scene = in_doubt();
-    (scene.signals.cancelled, scene.signals.wanted_back) = (true, true);
+    (scene.signals.cancelled, scene.signals.recalled) = (true, true);
     assert_eq!(scene.step(MachineInput::Seen(RunSighting::Absent)), NextStep::Wait(POLL / 2));
-    assert!(!scene.course.listens_for_cancel() && !scene.course.listens_for_recall());
+    assert!(!scene.course.is_open_to_cancel() && !scene.course.is_open_to_recall());
     // Once it is found the cancel has all the time it needs.
     scene.pass(PATIENCE.interrupt_grace);
     assert_eq!(scene.seen(RunSighting::Running), NextStep::Wait(POLL));
-    assert!(scene.course.listens_for_cancel());
+    assert!(scene.course.is_open_to_cancel());
     assert_eq!(scene.seen(RunSighting::Running), NextStep::Interrupt);
 }
 
@@ -314,7 +314,7 @@ fn a_history_that_is_later_than_the_end_is_waited_for() {
         let NextStep::Wait(wait) = scene.step(MachineInput::Seen(RunSighting::Absent)) else {
             panic!("given up")
         };
-        assert!(!scene.course.listens_for_end(), "hearing it again would be no news");
+        assert!(!scene.course.is_waiting_for_end(), "hearing it again would be no news");
         scene.pass(wait);
         waits.push(wait.as_millis());
     }
@@ -414,8 +414,8 @@ mod wanted_back {
     use super::*;
 
     fn wanted(mut scene: MachineScene) -> MachineScene {
-        assert!(scene.course.listens_for_recall());
-        scene.signals.wanted_back = true;
+        assert!(scene.course.is_open_to_recall());
+        scene.signals.recalled = true;
         scene
     }
 
@@ -424,7 +424,7 @@ mod wanted_back {
         let mut scene = wanted(MachineScene::taken());
         assert_eq!(scene.step(MachineInput::Woke), NextStep::Look, "only the queue tells");
         assert_eq!(scene.step(MachineInput::Seen(RunSighting::Pending)), NextStep::Withdraw);
-        assert!(!scene.course.listens_for_recall());
+        assert!(!scene.course.is_open_to_recall());
         assert_eq!(scene.step(MachineInput::Asked), NextStep::Wait(POLL / 4));
         assert_eq!(scene.seen(RunSighting::Absent), NextStep::Wait(POLL / 4));
         assert_eq!(scene.seen(RunSighting::Absent), NextStep::Withdraw);

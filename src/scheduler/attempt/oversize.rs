@@ -39,7 +39,7 @@ fn split(texts: Vec<OutputText>, each: usize, all: usize) -> SplitTexts {
 
 impl AttemptTask {
     /// Takes the texts into `collected`: the large ones as files, with a note of each.
-    pub(super) async fn keep_texts(
+    pub(super) async fn store_texts(
         &self,
         texts: Vec<OutputText>,
         names: &mut StoredNames,
@@ -51,7 +51,7 @@ impl AttemptTask {
         for OutputText { var, node_id, text } in split.as_files {
             let filename = format!("{var}.txt");
             let stored_as = names.take(&filename);
-            let Some(stored) = self.keep(&stored_as, &text, collected).await else { return };
+            let Some(stored) = self.store_text(&stored_as, &text, collected).await else { return };
             let bytes = stored.bytes;
             collected.notes.push(format!("the text of {var} has {bytes} bytes and is in files_by_var"));
             collected.media.push(MediaFile {
@@ -62,7 +62,7 @@ impl AttemptTask {
     }
 
     /// Keeps outputs as a file in `collected` if they are too large for a row, with a note of it.
-    pub(super) async fn keep_outputs(
+    pub(super) async fn store_outputs(
         &self,
         outputs: &str,
         names: &mut StoredNames,
@@ -73,7 +73,7 @@ impl AttemptTask {
         }
         let filename = "outputs.json".to_owned();
         let stored_as = names.take(&filename);
-        let Some(stored) = self.keep(&stored_as, outputs, collected).await else { return };
+        let Some(stored) = self.store_text(&stored_as, outputs, collected).await else { return };
         let bytes = stored.bytes;
         collected.notes.push(format!("ComfyUI's outputs have {bytes} bytes and are at outputs_url"));
         collected.outputs_file = Some(MediaFile {
@@ -84,7 +84,12 @@ impl AttemptTask {
 
     /// Stores a text as a file of the job, however long that takes; `None` if the job is cancelled while the disk is
     /// full.
-    async fn keep(&self, name: &str, text: &str, collected: &mut CollectedOutputs) -> Option<StoredFile> {
+    async fn store_text(
+        &self,
+        name: &str,
+        text: &str,
+        collected: &mut CollectedOutputs,
+    ) -> Option<StoredFile> {
         let extent = SizeBounds::exactly(text.len() as u64);
         loop {
             let pieces = text.as_bytes().chunks(PIECE).map(|piece| Ok(Bytes::copy_from_slice(piece)));
@@ -92,7 +97,7 @@ impl AttemptTask {
             match self.context.core.media.put(self.job.prompt_id, name, source, extent).await {
                 Ok(stored) => return Some(stored),
                 Err(MediaError::DiskFull { needed }) => {
-                    if !self.waits_for_room(needed).await {
+                    if !self.wait_for_room(needed).await {
                         let why = format!("{name:?} could not be stored: the gateway's disk is full");
                         let failure = Failure::new(FailureCode::OutputUnavailable, why);
                         collected.missing.get_or_insert(failure);

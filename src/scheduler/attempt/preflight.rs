@@ -16,27 +16,27 @@ const FRESH: Duration = Duration::from_secs(10);
 
 impl AttemptTask {
     /// Fails when the server is known not to run the job: it goes to another, or fails if there is none.
-    pub(super) async fn suits(&self) -> Result<(), AttemptOutcome> {
+    pub(super) async fn check_backend(&self) -> Result<(), AttemptOutcome> {
         // A job may come before the first answer; a server that gave none does not hold up every job again.
         if self.backend.object_info().is_none() && !self.backend.was_asked() {
-            self.ask_again().await;
+            self.refresh_capabilities().await;
         }
-        let Some(faults) = self.faults_on(&self.backend) else { return Ok(()) };
+        let Some(faults) = self.find_faults(&self.backend) else { return Ok(()) };
         let partial = self.job.partial;
         if !faults.refuses(partial) {
             return Ok(());
         }
         self.turn.pass();
-        self.ask_again().await;
-        let faults = match self.faults_on(&self.backend) {
+        self.refresh_capabilities().await;
+        let faults = match self.find_faults(&self.backend) {
             Some(faults) if faults.refuses(partial) => faults,
             _ => return Ok(()),
         };
         let backends = self.context.core.pool.backends();
         let mut others = backends.iter().filter(|other| other.name() != self.backend.name());
         let somebody_may =
-            others.any(|other| self.faults_on(other).is_none_or(|faults| !faults.refuses(partial)));
-        let reason = in_words(&faults);
+            others.any(|other| self.find_faults(other).is_none_or(|faults| !faults.refuses(partial)));
+        let reason = faults_message(&faults);
         if somebody_may {
             let reason = format!("the backend {} cannot run the workflow: {reason}", self.backend.name());
             return Err(AttemptOutcome::Requeue(RequeueDecision::new(RequeueCause::CannotRun, reason)));
@@ -48,13 +48,13 @@ impl AttemptTask {
         }))
     }
 
-    pub(super) async fn ask_again(&self) {
+    pub(super) async fn refresh_capabilities(&self) {
         if let Err(error) = self.backend.refresh_object_info(FRESH).await {
             tracing::debug!(%error, "the server did not tell what it can run");
         }
     }
 
-    fn faults_on(&self, backend: &Backend) -> Option<GraphFaults> {
+    fn find_faults(&self, backend: &Backend) -> Option<GraphFaults> {
         let workflow = Workflow::parse(self.job.graph.get()).ok()?;
         let is_file = |value: &str| self.job.files.iter().any(|file| value.contains(file.name.as_str()));
         let inputs =
@@ -68,7 +68,7 @@ impl AttemptTask {
 }
 
 /// The first fault, and how many more there are.
-fn in_words(faults: &GraphFaults) -> String {
+fn faults_message(faults: &GraphFaults) -> String {
     let all: Vec<String> = faults
         .nodes
         .iter()

@@ -109,7 +109,9 @@ impl AttemptTask {
         dropped_outputs: &[DroppedOutput],
     ) -> JobEnding {
         match (&entry.status, early) {
-            (HistoryStatus::Success, _) => JobEnding::Completed { msg: dropped::in_words(dropped_outputs) },
+            (HistoryStatus::Success, _) => {
+                JobEnding::Completed { msg: dropped::dropped_message(dropped_outputs) }
+            }
             (HistoryStatus::Error(error), _) => JobEnding::Failed(execution_failure(error)),
             (HistoryStatus::Interrupted, Some(EarlyEnd::Cancel)) => JobEnding::Cancelled,
             (HistoryStatus::Interrupted, Some(EarlyEnd::Timeout)) => {

@@ -57,7 +57,7 @@ impl AttemptTask {
                 let unwanted = !self.job.partial && !trace.refused_nodes.is_empty();
                 return Ok(if unwanted { SubmitOutcome::InPart } else { SubmitOutcome::Accepted });
             }
-            Ok(other) => return Err(self.too_old(&other.prompt_id).await),
+            Ok(other) => return Err(self.abandon_foreign_run(&other.prompt_id).await),
             Err(error) => error,
         };
         log(&error);
@@ -101,7 +101,7 @@ impl AttemptTask {
     }
 
     /// A ComfyUI that runs jobs under ids of its own making cannot be asked for them after a crash.
-    async fn too_old(&self, its_id: &str) -> AttemptOutcome {
+    async fn abandon_foreign_run(&self, its_id: &str) -> AttemptOutcome {
         let client = self.backend.client();
         for withdrawn in [client.delete_queued(its_id).await, client.interrupt(its_id).await] {
             if let Err(error) = withdrawn {

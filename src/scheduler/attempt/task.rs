@@ -59,7 +59,7 @@ impl AttemptTask {
             cancel.cancel();
         }
         let recall = CancellationToken::new();
-        context.core.hub.began(job.prompt_id, cancel.clone(), recall.clone(), feed.clone());
+        context.core.hub.register_attempt(job.prompt_id, cancel.clone(), recall.clone(), feed.clone());
         let turn = backend.take_turn();
         Self { context, backend, job, feed, cancel, recall, turn, names, known_output_nodes }
     }
@@ -69,12 +69,12 @@ impl AttemptTask {
         tokio::select! {
             biased;
             () = stopping.cancelled() => RunObservation::Nothing,
-            run = self.to_its_end(origin) => run,
+            run = self.run_to_end(origin) => run,
         }
     }
 
-    async fn to_its_end(&self, origin: AttemptOrigin) -> RunObservation {
-        self.context.core.hub.job_changed(self.job.prompt_id);
+    async fn run_to_end(&self, origin: AttemptOrigin) -> RunObservation {
+        self.context.core.hub.notify_job(self.job.prompt_id);
         self.clear_leftovers(origin).await;
         let (outcome, trace) = self.drive(origin).await;
         self.backend.report(run_outcome(&outcome));
@@ -84,7 +84,7 @@ impl AttemptTask {
     async fn drive(&self, origin: AttemptOrigin) -> (AttemptOutcome, AttemptTrace) {
         if origin == AttemptOrigin::Adopted {
             self.turn.pass();
-            return self.follow(origin).await;
+            return self.drive_machine(origin).await;
         }
         if self.cancel.is_cancelled() {
             self.turn.pass();
@@ -92,14 +92,14 @@ impl AttemptTask {
         }
         match self.prepare().await {
             Err(outcome) => (outcome, AttemptTrace::default()),
-            Ok(()) => self.follow(origin).await,
+            Ok(()) => self.drive_machine(origin).await,
         }
     }
 
     /// Sees to it that the server can run the job and has its files.
     async fn prepare(&self) -> Result<(), AttemptOutcome> {
-        self.suits().await?;
-        self.bring_files().await
+        self.check_backend().await?;
+        self.upload_inputs().await
     }
 
     /// Removes what an attempt before this one fetched: nothing of it is in any result.
@@ -118,7 +118,7 @@ impl AttemptTask {
             return Cow::Borrowed(&self.known_output_nodes);
         }
         if self.backend.object_info().is_none() {
-            self.ask_again().await;
+            self.refresh_capabilities().await;
         }
         let workflow = Workflow::parse(self.job.graph.get()).ok();
         workflow.map(|workflow| output_nodes(&workflow, &self.backend)).unwrap_or_default().into()
@@ -160,6 +160,6 @@ fn run_outcome(outcome: &AttemptOutcome) -> RunOutcome {
 impl Drop for AttemptTask {
     fn drop(&mut self) {
         self.backend.close_feed(self.job.attempt.id);
-        self.context.core.hub.ended(self.job.prompt_id);
+        self.context.core.hub.remove_attempt(self.job.prompt_id);
     }
 }

@@ -14,10 +14,10 @@ use crate::domain::requeue::RequeueCause;
 
 impl AttemptTask {
     /// Brings every file that the server has not.
-    pub(super) async fn bring_files(&self) -> Result<(), AttemptOutcome> {
+    pub(super) async fn upload_inputs(&self) -> Result<(), AttemptOutcome> {
         for file in &self.job.files {
             tokio::select! {
-                brought = self.bring(file) => brought?,
+                brought = self.upload_input(file) => brought?,
                 () = self.cancel.cancelled() => {
                     self.turn.pass();
                     return Err(AttemptOutcome::Cancelled);
@@ -27,9 +27,9 @@ impl AttemptTask {
         Ok(())
     }
 
-    async fn bring(&self, file: &StoredInput) -> Result<(), AttemptOutcome> {
+    async fn upload_input(&self, file: &StoredInput) -> Result<(), AttemptOutcome> {
         let there = self.backend.client().input_size(&file.name).await;
-        if there.map_err(|error| self.not_brought(file, &error))? == Some(file.bytes) {
+        if there.map_err(|error| self.upload_outcome(file, &error))? == Some(file.bytes) {
             return Ok(());
         }
         // Jobs behind this one need not wait for its bytes.
@@ -55,11 +55,11 @@ impl AttemptTask {
         let upload = InputUpload::stream(&file.name, Some(file.bytes), bytes.map_err(io::Error::other));
         match self.backend.client().upload(upload.overwrite(overwrite)).await {
             Ok(uploaded) => Ok(uploaded.input_value()),
-            Err(error) => Err(self.not_brought(file, &error)),
+            Err(error) => Err(self.upload_outcome(file, &error)),
         }
     }
 
-    fn not_brought(&self, file: &StoredInput, error: &ComfyError) -> AttemptOutcome {
+    fn upload_outcome(&self, file: &StoredInput, error: &ComfyError) -> AttemptOutcome {
         self.turn.pass();
         let backend = self.backend.name();
         tracing::warn!(%error, file = file.name, "a file did not reach the server");

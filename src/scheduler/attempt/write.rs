@@ -49,8 +49,8 @@ impl AttemptTask {
             tracing::info!(reason = decision.log_reason(), "the job was requeued");
         }
         core.metrics.attempt_ended(self.backend.name().as_str(), "requeued");
-        core.hub.job_changed(self.job.prompt_id);
-        core.hub.work_came();
+        core.hub.notify_job(self.job.prompt_id);
+        core.hub.notify_work();
     }
 
     /// The failure of a job that may not run again, and why.

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::group::GroupKey;
-use super::line::WaitingQueue;
-use super::place::BackendQueues;
-use super::server::BackendQueue;
-use super::times::RunEstimates;
+use super::backend_queue::BackendQueue;
+use super::estimates::RunEstimates;
+use super::job_group::GroupKey;
+use super::placement::BackendQueues;
+use super::waiting_queue::WaitingQueue;
 use crate::domain::forecast::{BlockedReason, JobForecast};
 use crate::domain::id::PromptId;
 use crate::domain::time::UnixMillis;
@@ -22,7 +22,7 @@ pub struct QueueForecast {
 impl QueueForecast {
     /// What is expected of a job, waiting or handed out.
     #[must_use]
-    pub fn expectation(&self, id: PromptId) -> Option<JobForecast> {
+    pub fn of_job(&self, id: PromptId) -> Option<JobForecast> {
         if let Some(prospect) = self.waiting.get(&id) {
             return Some(prospect.clone());
         }
@@ -48,24 +48,24 @@ pub(super) fn forecast(
     for server in servers.values() {
         let mut at = Some(now);
         for job in &server.jobs {
-            at = at.zip(job.lasts(now)).map(|(at, lasts)| at.plus(lasts));
+            at = at.zip(job.remaining(now)).map(|(at, lasts)| at.plus(lasts));
             forecast.ends.extend(at.map(|at| (job.id, at)));
         }
         if server.is_open() {
-            lanes.push(BackendLane { server, free_at: at.filter(|_| server.view.foreign == 0) });
+            lanes.push(BackendLane { server, free_at: at.filter(|_| server.snapshot.foreign == 0) });
         }
     }
     let mut blocked: HashMap<*const GroupKey, Option<BlockedReason>> = HashMap::new();
-    for (position, entry) in (0u64..).zip(line.in_order(|needs| times.guess(needs))) {
+    for (position, entry) in (0u64..).zip(line.in_claim_order(|needs| times.estimate_any(needs))) {
         let blocked = blocked
             .entry(std::sync::Arc::as_ptr(&entry.key))
-            .or_insert_with(|| entry.key.blocked(servers.values()))
+            .or_insert_with(|| entry.key.blocked_reason(servers.values()))
             .clone();
         let first_free = lanes
             .iter_mut()
-            .filter(|lane| entry.key.may_run_on(lane.server))
+            .filter(|lane| entry.key.can_run_on(lane.server))
             .min_by_key(|lane| (lane.free_at.is_none(), lane.free_at));
-        let expected = times.expect(&entry.needs, false);
+        let expected = times.estimate(&entry.needs, false);
         let (start, end) = first_free.map_or((None, None), |lane| take(lane, expected, entry.not_before));
         forecast.waiting.insert(entry.id, JobForecast { position: Some(position), start, end, blocked });
     }

@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::backend_queue::{BackendQueue, BackendSnapshot};
+use super::estimates::{RunEstimates, RunObservation};
 use super::forecast::{self, QueueForecast};
-use super::group::GroupKey;
-use super::line::WaitingQueue;
-use super::place::{BackendQueues, PlacementChoice};
+use super::job_group::GroupKey;
+use super::placement::{BackendQueues, PlacementChoice};
 use super::recall;
-use super::server::{BackendQueue, BackendSnapshot};
 use super::settings::DispatchSettings;
-use super::times::{RunEstimates, RunObservation};
+use super::waiting_queue::WaitingQueue;
 use crate::domain::id::{BackendName, PromptId};
 use crate::domain::needs::JobNeeds;
 use crate::domain::time::UnixMillis;
@@ -30,7 +30,7 @@ pub enum DispatchEvent {
     /// These jobs wait no more: cancelled, expired, failed before they ran.
     Left(Vec<PromptId>),
     /// All servers of the pool.
-    Servers(Vec<BackendSnapshot>),
+    Backends(Vec<BackendSnapshot>),
     /// An attempt of an earlier process goes on at that server.
     Adopted {
         /// The job.
@@ -71,9 +71,9 @@ pub enum DispatchAction {
 #[derive(Debug, Clone, Default)]
 pub struct DispatchState {
     settings: DispatchSettings,
-    line: WaitingQueue,
-    servers: BackendQueues,
-    times: RunEstimates,
+    queue: WaitingQueue,
+    backends: BackendQueues,
+    estimates: RunEstimates,
     /// The moment of the last event.
     last: UnixMillis,
 }
@@ -82,25 +82,25 @@ impl DispatchState {
     /// Nothing waits and no server is known yet; `times` is what was learned before.
     #[must_use]
     pub fn new(settings: DispatchSettings, times: RunEstimates) -> Self {
-        Self { settings, times, ..Self::default() }
+        Self { settings, estimates: times, ..Self::default() }
     }
 
     /// Jobs that wait.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.line.len()
+        self.queue.len()
     }
 
     /// Whether that job waits.
     #[must_use]
-    pub fn knows(&self, id: PromptId) -> bool {
-        self.line.get(id).is_some()
+    pub fn is_waiting(&self, id: PromptId) -> bool {
+        self.queue.get(id).is_some()
     }
 
     /// The jobs that a server was given, in the order in which it runs them.
     #[must_use]
-    pub fn given(&self, backend: &BackendName) -> Vec<PromptId> {
-        self.servers
+    pub fn assigned(&self, backend: &BackendName) -> Vec<PromptId> {
+        self.backends
             .get(backend)
             .map(|server| server.jobs.iter().map(|job| job.id).collect())
             .unwrap_or_default()
@@ -109,28 +109,28 @@ impl DispatchState {
     /// The models that a server has loaded, as far as its last run tells.
     #[must_use]
     pub fn loaded(&self, backend: &BackendName) -> Vec<String> {
-        self.servers.get(backend).map(|server| server.loaded.clone()).unwrap_or_default()
+        self.backends.get(backend).map(|server| server.loaded.clone()).unwrap_or_default()
     }
 
     /// What runs took that was learned since the last call, to be kept.
     #[must_use]
-    pub fn take_learned(&mut self) -> Vec<crate::store::ShapeRecord> {
-        self.times.take_changed()
+    pub fn take_new_estimates(&mut self) -> Vec<crate::store::ShapeRecord> {
+        self.estimates.take_changed()
     }
 
     /// When [`DispatchEvent::Tick`] is due at the latest; `None` while only other events can change anything.
     #[must_use]
     pub fn next_wake(&self, now: UnixMillis) -> Option<UnixMillis> {
-        let rooms = self.servers.values().filter_map(|server| server.room_at(now));
+        let rooms = self.backends.values().filter_map(|server| server.room_at(now));
         let patience = self
-            .line
+            .queue
             .levels()
             .flat_map(|level| level.groups.values())
             .filter_map(|group| group.passed_since.into_iter().chain(group.held_since).min())
             .map(|since| since.plus(self.settings.patience))
             .filter(|moment| *moment > now);
-        let due = self.line.next_release().into_iter().chain(rooms).chain(patience);
-        let next = due.chain(recall::next(&self.servers, now)).min();
+        let due = self.queue.next_release().into_iter().chain(rooms).chain(patience);
+        let next = due.chain(recall::next(&self.backends, now)).min();
         // Moments are whole milliseconds, expectations are not: what is due now may be so only a little later.
         next.map(|due| due.max(now.plus(Duration::from_millis(1))))
     }
@@ -138,10 +138,10 @@ impl DispatchState {
     /// When all waiting jobs are expected to be run, and what stands in their way.
     #[must_use]
     pub fn forecast(&self, now: UnixMillis) -> QueueForecast {
-        forecast::forecast(&self.line, &self.servers, &self.times, now)
+        forecast::forecast(&self.queue, &self.backends, &self.estimates, now)
     }
 
-    fn give(
+    fn assign(
         &mut self,
         id: PromptId,
         backend: &BackendName,
@@ -149,30 +149,30 @@ impl DispatchState {
         needs: Arc<JobNeeds>,
         now: UnixMillis,
     ) {
-        let server = self.servers.entry(backend.clone()).or_insert_with(|| {
+        let server = self.backends.entry(backend.clone()).or_insert_with(|| {
             // An attempt may be taken over before the pool has told of its server.
             let mut server = BackendQueue::new(BackendSnapshot::absent(backend.clone()));
-            server.gone = true;
+            server.is_removed = true;
             server
         });
-        server.give(id, key, needs, &self.times, now);
+        server.assign(id, key, needs, &self.estimates, now);
     }
 
-    fn take_back(&mut self, id: PromptId, backend: &BackendName, run: RunObservation, now: UnixMillis) {
-        let Some(server) = self.servers.get_mut(backend) else { return };
-        let Some(job) = server.take_back(id, now) else { return };
+    fn release(&mut self, id: PromptId, backend: &BackendName, run: RunObservation, now: UnixMillis) {
+        let Some(server) = self.backends.get_mut(backend) else { return };
+        let Some(job) = server.release(id, now) else { return };
         match run {
             RunObservation::Took(took) => {
-                self.times.ran(&job.needs, job.cold, took, now);
+                self.estimates.record_run(&job.needs, job.cold, took, now);
                 if !job.needs.models.is_empty() {
                     server.loaded.clone_from(&job.needs.models);
                 }
             }
             RunObservation::OutOfMemory => {
                 server.loaded.clear();
-                let vram = server.view.vram;
-                if vram.is_some_and(|vram| self.times.ran_out(&job.needs, vram, now)) {
-                    self.line.regroup(now, |entry| {
+                let vram = server.snapshot.vram;
+                if vram.is_some_and(|vram| self.estimates.record_out_of_memory(&job.needs, vram, now)) {
+                    self.queue.regroup(now, |entry| {
                         let same = entry.needs.shape == job.needs.shape;
                         same.then(|| GroupKey { outgrown: vram, ..(*entry.key).clone() })
                     });
@@ -180,49 +180,54 @@ impl DispatchState {
             }
             RunObservation::Nothing => {}
         }
-        if server.gone && server.jobs.is_empty() {
-            self.servers.remove(backend);
+        if server.is_removed && server.jobs.is_empty() {
+            self.backends.remove(backend);
         }
     }
 
     /// After the clock was set back nothing of before is later than now.
-    fn forget_the_future(&mut self, now: UnixMillis) {
-        for group in self.line.levels_mut().flat_map(|(_, level)| level.groups.values_mut()) {
+    fn clamp_moments(&mut self, now: UnixMillis) {
+        for group in self.queue.levels_mut().flat_map(|(_, level)| level.groups.values_mut()) {
             for moment in [&mut group.passed_since, &mut group.held_since] {
                 *moment = moment.map(|moment| moment.min(now));
             }
         }
-        for job in self.servers.values_mut().flat_map(|server| &mut server.jobs) {
+        for job in self.backends.values_mut().flat_map(|server| &mut server.jobs) {
             job.first_since = job.first_since.map(|since| since.min(now));
         }
     }
 
-    fn set_servers(&mut self, views: Vec<BackendSnapshot>) {
+    fn set_backends(&mut self, views: Vec<BackendSnapshot>) {
         let mut views: BTreeMap<_, _> = views.into_iter().map(|view| (view.name.clone(), view)).collect();
-        self.servers.retain(|name, server| {
+        self.backends.retain(|name, server| {
             if let Some(view) = views.remove(name) {
                 server.update(view);
                 return true;
             }
-            server.gone = true;
+            server.is_removed = true;
             !server.jobs.is_empty()
         });
-        self.servers.extend(views.into_iter().map(|(name, view)| (name, BackendQueue::new(view))));
+        self.backends.extend(views.into_iter().map(|(name, view)| (name, BackendQueue::new(view))));
     }
 
     fn claims(&mut self, now: UnixMillis) -> Vec<(PromptId, BackendName)> {
         let mut claims = Vec::new();
         loop {
-            let choice =
-                PlacementChoice { servers: &self.servers, times: &self.times, settings: self.settings, now };
-            let Some((id, backend)) = choice.next(&self.line) else {
-                choice.note_held(&mut self.line);
+            let choice = PlacementChoice {
+                backends: &self.backends,
+                estimates: &self.estimates,
+                settings: self.settings,
+                now,
+            };
+            let Some((id, backend)) = choice.next(&self.queue) else {
+                choice.note_held(&mut self.queue);
                 return claims;
             };
-            choice.note_passed(&mut self.line, id, &backend);
-            let cost = self.line.get(id).map(|entry| self.times.guess(&entry.needs)).unwrap_or_default();
-            let Some(entry) = self.line.serve(id, cost) else { return claims };
-            self.give(id, &backend, entry.key, entry.needs, now);
+            choice.note_passed(&mut self.queue, id, &backend);
+            let cost =
+                self.queue.get(id).map(|entry| self.estimates.estimate_any(&entry.needs)).unwrap_or_default();
+            let Some(entry) = self.queue.take_next(id, cost) else { return claims };
+            self.assign(id, &backend, entry.key, entry.needs, now);
             claims.push((id, backend));
         }
     }
@@ -231,41 +236,41 @@ impl DispatchState {
 /// Takes one event in, at the moment `now`, and says what to do.
 pub fn handle(state: &mut DispatchState, now: UnixMillis, event: DispatchEvent) -> Vec<DispatchAction> {
     if now < state.last {
-        state.forget_the_future(now);
+        state.clamp_moments(now);
     }
     state.last = now;
     match event {
         DispatchEvent::Queued(jobs) => {
             for job in jobs {
-                let outgrown = state.times.outgrown(&job.needs);
-                state.line.put(&job, outgrown, now);
+                let outgrown = state.estimates.insufficient_vram(&job.needs);
+                state.queue.upsert(&job, outgrown, now);
             }
         }
-        DispatchEvent::Left(ids) => ids.into_iter().for_each(|id| drop(state.line.remove(id))),
-        DispatchEvent::Servers(views) => state.set_servers(views),
+        DispatchEvent::Left(ids) => ids.into_iter().for_each(|id| drop(state.queue.remove(id))),
+        DispatchEvent::Backends(views) => state.set_backends(views),
         DispatchEvent::Adopted { id, backend, needs } => {
-            state.give(id, &backend, Arc::default(), Arc::new(needs), now);
+            state.assign(id, &backend, Arc::default(), Arc::new(needs), now);
         }
         DispatchEvent::Claimed(answers) => {
             for (id, backend, _) in answers.into_iter().filter(|(.., begun)| !begun) {
-                state.take_back(id, &backend, RunObservation::Nothing, now);
+                state.release(id, &backend, RunObservation::Nothing, now);
             }
         }
-        DispatchEvent::Ended { id, backend, run } => state.take_back(id, &backend, run, now),
-        DispatchEvent::CapabilitiesChanged => state.line.regroup(now, |entry| {
+        DispatchEvent::Ended { id, backend, run } => state.release(id, &backend, run, now),
+        DispatchEvent::CapabilitiesChanged => state.queue.regroup(now, |entry| {
             let excluded = !entry.key.not_on.is_empty();
             excluded.then(|| GroupKey { not_on: Vec::new(), ..(*entry.key).clone() })
         }),
         DispatchEvent::Tick => {}
     }
-    state.line.release(now);
+    state.queue.release_due(now);
     let claims = state.claims(now);
     let mut actions = Vec::new();
     if !claims.is_empty() {
         actions.push(DispatchAction::Claim(claims));
     }
     actions.extend(
-        recall::recalls(&mut state.servers, &state.times, now).into_iter().map(DispatchAction::Recall),
+        recall::recalls(&mut state.backends, &state.estimates, now).into_iter().map(DispatchAction::Recall),
     );
     actions
 }

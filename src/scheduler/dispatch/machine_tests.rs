@@ -78,7 +78,7 @@ fn recalls(state: &mut DispatchState, now: UnixMillis, event: DispatchEvent) -> 
 }
 
 fn servers(state: &mut DispatchState, names: &[&str]) -> Vec<(PromptId, String)> {
-    claims(state, START, DispatchEvent::Servers(names.iter().map(|name| server(name)).collect()))
+    claims(state, START, DispatchEvent::Backends(names.iter().map(|name| server(name)).collect()))
 }
 
 fn took(n: u16, on: &str, millis: u64) -> DispatchEvent {
@@ -114,7 +114,7 @@ fn every_server_gets_one_before_any_gets_two() {
 fn jobs_of_others_count_as_load_and_leave_room_for_one_of_ours() {
     let mut state = state();
     let busy = BackendSnapshot { foreign: 5, ..server("a") };
-    claims(&mut state, START, DispatchEvent::Servers(vec![busy, server("b")]));
+    claims(&mut state, START, DispatchEvent::Backends(vec![busy, server("b")]));
     let claimed = claims(&mut state, START, DispatchEvent::Queued((1..=5).map(job).collect()));
     assert_eq!(given(&claimed), [(1, "b"), (2, "b"), (3, "a")]);
 }
@@ -134,14 +134,14 @@ fn the_first_job_of_one_does_not_wait_for_ten_thousand_of_another() {
 fn shares_are_of_run_time_and_not_of_jobs() {
     let mut times = RunEstimates::default();
     let needs = |shape: &str| JobNeeds { shape: shape.to_owned(), ..JobNeeds::default() };
-    times.ran(&needs("long"), false, Duration::from_secs(9), START);
-    times.ran(&needs("short"), false, Duration::from_secs(3), START);
+    times.record_run(&needs("long"), false, Duration::from_secs(9), START);
+    times.record_run(&needs("short"), false, Duration::from_secs(3), START);
     let mut state = DispatchState::new(DispatchSettings::default(), times);
     let of_shape = |n, caller: &str| WaitingJob { needs: needs(caller), ..of(n, caller) };
     let jobs = (1..=40).map(|n| of_shape(n, if n <= 20 { "long" } else { "short" })).collect();
     claims(&mut state, START, DispatchEvent::Queued(jobs));
     let one = BackendSnapshot { slots: 1, ..server("a") };
-    let mut order = given(&claims(&mut state, START, DispatchEvent::Servers(vec![one])))
+    let mut order = given(&claims(&mut state, START, DispatchEvent::Backends(vec![one])))
         .iter()
         .map(|(n, _)| *n)
         .collect::<Vec<_>>();
@@ -202,7 +202,7 @@ fn a_server_that_has_the_models_is_preferred() {
 #[test]
 fn nobody_waits_for_loaded_models_longer_than_the_patience() {
     let mut state = state();
-    let one = || DispatchEvent::Servers(vec![BackendSnapshot { slots: 1, ..server("a") }]);
+    let one = || DispatchEvent::Backends(vec![BackendSnapshot { slots: 1, ..server("a") }]);
     claims(&mut state, START, one());
     claims(&mut state, START, DispatchEvent::Queued(vec![with_model(1, "x"), with_model(2, "y")]));
     let more = (3..=200).map(|n| with_model(n, "x")).collect();
@@ -229,7 +229,7 @@ fn a_restart_forgets_what_was_loaded() {
     claims(&mut state, START, DispatchEvent::Queued(vec![with_model(1, "x")]));
     claims(&mut state, START, took(1, "a", 1_000));
     assert_eq!(state.loaded(&name("a")), ["x"]);
-    claims(&mut state, START, DispatchEvent::Servers(vec![BackendSnapshot { restarts: 1, ..server("a") }]));
+    claims(&mut state, START, DispatchEvent::Backends(vec![BackendSnapshot { restarts: 1, ..server("a") }]));
     assert!(state.loaded(&name("a")).is_empty());
 }
 
@@ -237,14 +237,14 @@ fn a_restart_forgets_what_was_loaded() {
 fn a_job_waits_for_its_models_only_where_that_is_sooner() {
     let mut times = RunEstimates::default();
     let needs = with_model(1, "x").needs;
-    times.ran(&needs, true, Duration::from_secs(6), START);
-    times.ran(&needs, false, Duration::from_secs(1), START);
+    times.record_run(&needs, true, Duration::from_secs(6), START);
+    times.record_run(&needs, false, Duration::from_secs(1), START);
     let mut state = DispatchState::new(DispatchSettings::default(), times);
-    claims(&mut state, START, DispatchEvent::Servers(vec![BackendSnapshot { slots: 1, ..server("a") }]));
+    claims(&mut state, START, DispatchEvent::Backends(vec![BackendSnapshot { slots: 1, ..server("a") }]));
     claims(&mut state, START, DispatchEvent::Queued(vec![with_model(1, "x")]));
     // The one server that will have it loaded is through in six seconds, another could have it loaded in five.
     let both = ["a", "b"].map(|n| BackendSnapshot { slots: 1, ..server(n) });
-    claims(&mut state, START, DispatchEvent::Servers(both.to_vec()));
+    claims(&mut state, START, DispatchEvent::Backends(both.to_vec()));
     assert_eq!(
         given(&claims(&mut state, START, DispatchEvent::Queued(vec![with_model(2, "x")]))),
         [(2, "b")]
@@ -264,7 +264,7 @@ fn a_job_waits_for_its_models_only_where_that_is_sooner() {
 #[test]
 fn a_server_of_long_jobs_gets_its_next_one_shortly_before_it_is_needed() {
     let mut times = RunEstimates::default();
-    times.ran(&job(1).needs, false, Duration::from_mins(1), START);
+    times.record_run(&job(1).needs, false, Duration::from_mins(1), START);
     let mut state = DispatchState::new(DispatchSettings::default(), times);
     servers(&mut state, &["a"]);
     assert_eq!(given(&claims(&mut state, START, DispatchEvent::Queued(vec![job(1), job(2)]))), [(1, "a")]);
@@ -277,16 +277,16 @@ fn a_server_of_long_jobs_gets_its_next_one_shortly_before_it_is_needed() {
 #[test]
 fn a_server_of_tiny_jobs_gets_several() {
     let mut times = RunEstimates::default();
-    times.ran(&job(1).needs, false, Duration::from_millis(60), START);
+    times.record_run(&job(1).needs, false, Duration::from_millis(60), START);
     let mut state = DispatchState::new(DispatchSettings::default(), times);
     let wide = BackendSnapshot { slots: 8, ..server("a") };
-    claims(&mut state, START, DispatchEvent::Servers(vec![wide]));
+    claims(&mut state, START, DispatchEvent::Backends(vec![wide]));
     let claimed = claims(&mut state, START, DispatchEvent::Queued((1..=9).map(job).collect()));
     assert_eq!(claimed.len(), 5, "as many as last a quarter of a second, and one");
     // Of jobs that are not known to be short there are two.
     let unknown = |n| WaitingJob { needs: JobNeeds::default(), ..job(n) };
     let mut state = super::tests::state();
-    claims(&mut state, START, DispatchEvent::Servers(vec![BackendSnapshot { slots: 8, ..server("a") }]));
+    claims(&mut state, START, DispatchEvent::Backends(vec![BackendSnapshot { slots: 8, ..server("a") }]));
     assert_eq!(claims(&mut state, START, DispatchEvent::Queued((1..=9).map(unknown).collect())).len(), 2);
 }
 
@@ -313,7 +313,7 @@ fn a_job_goes_elsewhere_than_where_it_failed_while_there_is_elsewhere() {
 fn what_has_outgrown_a_server_goes_to_a_larger_one_from_the_first_on() {
     let mut state = state();
     let with = |n, vram| BackendSnapshot { vram: Some(vram), slots: 1, ..server(n) };
-    claims(&mut state, START, DispatchEvent::Servers(vec![with("small", 8), with("tall", 24)]));
+    claims(&mut state, START, DispatchEvent::Backends(vec![with("small", 8), with("tall", 24)]));
     claims(&mut state, START, DispatchEvent::Queued(vec![job(9)]));
     claims(&mut state, START, DispatchEvent::Queued(vec![of(1, "x"), of(2, "x")]));
     let oom = DispatchEvent::Ended { id: id(9), backend: name("small"), run: RunObservation::OutOfMemory };
@@ -321,16 +321,16 @@ fn what_has_outgrown_a_server_goes_to_a_larger_one_from_the_first_on() {
     assert_eq!(given(&claims(&mut state, START, took(1, "tall", 10))), [(2, "tall")]);
     assert!(claims(&mut state, START, DispatchEvent::Queued(vec![job(3)])).is_empty());
     // Where there is no larger one, it is tried again.
-    claims(&mut state, START, DispatchEvent::Servers(vec![with("small", 8)]));
+    claims(&mut state, START, DispatchEvent::Backends(vec![with("small", 8)]));
     assert_eq!(given(&claims(&mut state, START, DispatchEvent::Tick)), []);
-    assert_eq!(state.given(&name("small")), [id(3)]);
+    assert_eq!(state.assigned(&name("small")), [id(3)]);
 }
 
 #[test]
 fn labels_and_a_named_server_are_kept_to() {
     let mut state = state();
     let big = BackendSnapshot { labels: vec!["big".to_owned()], ..server("b") };
-    claims(&mut state, START, DispatchEvent::Servers(vec![server("a"), big]));
+    claims(&mut state, START, DispatchEvent::Backends(vec![server("a"), big]));
     let needs = |labels: &[&str], backend: Option<&str>| JobNeeds {
         labels: labels.iter().map(|label| (*label).to_owned()).collect(),
         backend: backend.map(name),
@@ -345,17 +345,17 @@ fn labels_and_a_named_server_are_kept_to() {
     ];
     let claimed = claims(&mut state, START, DispatchEvent::Queued(jobs.to_vec()));
     assert_eq!(given(&claimed), [(2, "a"), (1, "b")]);
-    let blocked = |state: &DispatchState, n| state.forecast(START).expectation(id(n)).unwrap().blocked;
+    let blocked = |state: &DispatchState, n| state.forecast(START).of_job(id(n)).unwrap().blocked;
     assert_eq!(blocked(&state, 3), Some(BlockedReason::NoSuchLabels(vec!["huge".to_owned()])));
     assert_eq!(blocked(&state, 4), Some(BlockedReason::NoSuchBackend(name("z"))));
     assert_eq!(blocked(&state, 5), Some(BlockedReason::Unable(vec![name("a"), name("b")])));
     // A change of what servers can run lets it be tried again.
     assert_eq!(given(&claims(&mut state, START, DispatchEvent::CapabilitiesChanged)), [(5, "a")]);
     let down = |n| BackendSnapshot { slots: 0, ..server(n) };
-    claims(&mut state, START, DispatchEvent::Servers(vec![down("a")]));
+    claims(&mut state, START, DispatchEvent::Backends(vec![down("a")]));
     claims(&mut state, START, DispatchEvent::Queued(vec![job(6)]));
     assert_eq!(blocked(&state, 6), Some(BlockedReason::Away(vec![name("a")])));
-    claims(&mut state, START, DispatchEvent::Servers(Vec::new()));
+    claims(&mut state, START, DispatchEvent::Backends(Vec::new()));
     assert_eq!(blocked(&state, 6), Some(BlockedReason::NoServers));
 }
 
@@ -364,7 +364,7 @@ fn a_waiting_job_is_asked_back_when_another_server_has_nothing_to_do() {
     let mut state = state();
     servers(&mut state, &["a"]);
     claims(&mut state, START, DispatchEvent::Queued(vec![job(1), job(2)]));
-    let both = || DispatchEvent::Servers(vec![server("a"), server("b")]);
+    let both = || DispatchEvent::Backends(vec![server("a"), server("b")]);
     assert!(recalls(&mut state, START, both()).is_empty(), "the first may end any moment");
     assert_eq!(state.next_wake(START), Some(after(2_000)));
     assert_eq!(recalls(&mut state, after(2_000), DispatchEvent::Tick), [id(2)]);
@@ -380,25 +380,25 @@ fn a_waiting_job_is_asked_back_when_another_server_has_nothing_to_do() {
 fn a_job_behind_somebody_elses_is_asked_back_too() {
     let mut state = state();
     let shared = || BackendSnapshot { foreign: 1, ..server("a") };
-    claims(&mut state, START, DispatchEvent::Servers(vec![shared()]));
+    claims(&mut state, START, DispatchEvent::Backends(vec![shared()]));
     assert_eq!(given(&claims(&mut state, START, DispatchEvent::Queued(vec![job(1)]))), [(1, "a")]);
-    assert!(recalls(&mut state, START, DispatchEvent::Servers(vec![shared(), server("b")])).is_empty());
+    assert!(recalls(&mut state, START, DispatchEvent::Backends(vec![shared(), server("b")])).is_empty());
     assert_eq!(recalls(&mut state, after(2_000), DispatchEvent::Tick), [id(1)]);
 }
 
 #[test]
 fn a_forecast_goes_by_what_earlier_runs_took() {
     let mut times = RunEstimates::default();
-    times.ran(&job(1).needs, false, Duration::from_secs(20), START);
+    times.record_run(&job(1).needs, false, Duration::from_secs(20), START);
     let mut state = DispatchState::new(DispatchSettings::default(), times);
     servers(&mut state, &["a", "b"]);
     claims(&mut state, START, DispatchEvent::Queued((1..=6).map(job).collect()));
     let told = state.forecast(after(5_000));
-    let of = |n| told.expectation(id(n)).unwrap();
+    let of = |n| told.of_job(id(n)).unwrap();
     assert_eq!((of(1).position, of(1).end), (None, Some(after(20_000))));
     assert_eq!((of(3).position, of(3).start, of(3).end), (Some(0), Some(after(20_000)), Some(after(40_000))));
     assert_eq!((of(6).position, of(6).start, of(6).end), (Some(3), Some(after(40_000)), Some(after(60_000))));
-    assert!(told.expectation(id(7)).is_none());
+    assert!(told.of_job(id(7)).is_none());
 }
 
 #[test]
@@ -422,8 +422,8 @@ fn a_job_that_could_not_be_claimed_gives_its_slot_back() {
     servers(&mut state, &["a"]);
     claims(&mut state, START, DispatchEvent::Queued(vec![job(1)]));
     claims(&mut state, START, DispatchEvent::Claimed(vec![(id(1), name("a"), false)]));
-    assert!(state.given(&name("a")).is_empty());
-    assert!(!state.knows(id(1)));
+    assert!(state.assigned(&name("a")).is_empty());
+    assert!(!state.is_waiting(id(1)));
 }
 
 #[test]
@@ -431,10 +431,10 @@ fn a_server_that_leaves_the_pool_keeps_its_jobs_until_they_end() {
     let mut state = state();
     servers(&mut state, &["a"]);
     claims(&mut state, START, DispatchEvent::Queued(vec![job(1)]));
-    assert!(claims(&mut state, START, DispatchEvent::Servers(Vec::new())).is_empty());
-    assert_eq!(state.given(&name("a")), [id(1)]);
+    assert!(claims(&mut state, START, DispatchEvent::Backends(Vec::new())).is_empty());
+    assert_eq!(state.assigned(&name("a")), [id(1)]);
     claims(&mut state, START, took(1, "a", 1));
-    assert!(state.servers.is_empty());
+    assert!(state.backends.is_empty());
     // Taken over before the pool has told of the server: known by name alone.
     let adopted = DispatchEvent::Adopted { id: id(2), backend: name("b"), needs: JobNeeds::default() };
     claims(&mut state, START, adopted);
@@ -461,7 +461,7 @@ proptest! {
                 2 => {
                     open[which] = !open[which];
                     let view = |(at, name): (usize, &&str)| BackendSnapshot { slots: if open[at] { 2 } else { 0 }, ..server(name) };
-                    DispatchEvent::Servers(names.iter().enumerate().map(view).collect())
+                    DispatchEvent::Backends(names.iter().enumerate().map(view).collect())
                 }
                 3 if !running.is_empty() => {
                     let (id, backend) = running.swap_remove(which % running.len());
@@ -474,7 +474,7 @@ proptest! {
             running.extend(claimed);
             prop_assert_eq!(state.waiting(), waiting);
             for (at, server) in names.iter().enumerate() {
-                let given = state.given(&name(server)).len();
+                let given = state.assigned(&name(server)).len();
                 prop_assert_eq!(given, running.iter().filter(|(_, on)| on == server).count());
                 prop_assert!(given <= 2);
                 prop_assert!(!(open[at] && given == 0 && waiting > 0), "{} idles", server);

@@ -1,19 +1,19 @@
 //! Dispatching: a pure machine decides which job goes to which backend ([`machine`]), and one task runs it ([`task`]).
 
+mod backend_queue;
+mod estimates;
 mod forecast;
-mod group;
-mod line;
+mod job_group;
 mod machine;
-mod place;
+mod placement;
 mod recall;
-mod server;
 mod settings;
 mod task;
-mod times;
+mod waiting_queue;
 
+pub use backend_queue::BackendSnapshot;
+pub use estimates::{KEPT_SHAPES, RunEstimates, RunObservation};
 pub use forecast::QueueForecast;
 pub use machine::{DispatchAction, DispatchEvent, DispatchState, handle};
-pub use server::BackendSnapshot;
 pub use settings::DispatchSettings;
 pub use task::DispatcherTask;
-pub use times::{KEPT_SHAPES, RunEstimates, RunObservation};

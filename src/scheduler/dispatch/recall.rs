@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use super::place::BackendQueues;
-use super::server::{AssignedJob, BackendQueue};
-use super::times::RunEstimates;
+use super::backend_queue::{AssignedJob, BackendQueue};
+use super::estimates::RunEstimates;
+use super::placement::BackendQueues;
 use crate::domain::id::PromptId;
 use crate::domain::time::UnixMillis;
 
@@ -20,8 +20,8 @@ pub(super) fn recalls(servers: &mut BackendQueues, times: &RunEstimates, now: Un
         let found = servers.values().filter_map(|donor| last_waiting(donor).map(|job| (donor, job))).find(
             |(donor, job)| {
                 let key = &job.key;
-                let suits = key.may_run_on(server) && key.fits(server) && !key.failed_there(server);
-                suits && !recalled.contains(&job.id) && pays(server, donor, job, times, now)
+                let suits = key.can_run_on(server) && key.is_allowed_on(server) && !key.has_failed_on(server);
+                suits && !recalled.contains(&job.id) && is_worthwhile(server, donor, job, times, now)
             },
         );
         recalled.extend(found.map(|(_, job)| job.id));
@@ -54,15 +54,15 @@ fn last_waiting(donor: &BackendQueue) -> Option<&AssignedJob> {
 
 /// Whether the last job of `donor` would start so much sooner on `server`, the loading of its models included, that
 /// asking it back is worth the while. It would be placed by the same measure, and so not come back to where it was.
-fn pays(
+fn is_worthwhile(
     server: &BackendQueue,
     donor: &BackendQueue,
     job: &AssignedJob,
     times: &RunEstimates,
     now: UnixMillis,
 ) -> bool {
-    let wait = donor.wait(donor.jobs.len() - 1, now);
+    let wait = donor.wait_ahead(donor.jobs.len() - 1, now);
     let warm = server.is_warm_for(&job.needs.models);
-    let load = if warm { Some(Duration::ZERO) } else { times.load(&job.needs) };
+    let load = if warm { Some(Duration::ZERO) } else { times.load_time(&job.needs) };
     load.is_some_and(|load| wait >= load + WORTHWHILE)
 }

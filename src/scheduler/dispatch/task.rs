@@ -44,11 +44,11 @@ pub struct DispatcherTask {
     ended: mpsc::Sender<EndedAttempt>,
     state: DispatchState,
     /// The last place in the queue that was read.
-    read: Option<QueuePlace>,
+    last_read: Option<QueuePlace>,
     /// When the whole queue is read again.
     reread_at: UnixMillis,
     /// What was last told of the waiting jobs, and when.
-    told: Option<(UnixMillis, QueueForecast)>,
+    cached_forecast: Option<(UnixMillis, QueueForecast)>,
 }
 
 impl DispatcherTask {
@@ -62,52 +62,61 @@ impl DispatcherTask {
         tasks.spawn("fetching of inputs", fetching);
         let reread_at = context.core.clock.now();
         let (state, told) = (DispatchState::default(), None);
-        let scheduler = Self { context, tasks: tasks.clone(), ended, state, read: None, reread_at, told };
+        let scheduler = Self {
+            context,
+            tasks: tasks.clone(),
+            ended,
+            state,
+            last_read: None,
+            reread_at,
+            cached_forecast: told,
+        };
         tasks.spawn("dispatcher", async move { scheduler.run(endings).await });
     }
 
     async fn run(mut self, mut endings: mpsc::Receiver<EndedAttempt>) -> Result<(), StoreError> {
         let stopping = self.tasks.stopping();
         // Nobody asks a second dispatcher.
-        let mut questions = self.context.core.hub.take_questions().unwrap_or_else(|| mpsc::channel(1).1);
+        let mut questions =
+            self.context.core.hub.take_forecast_requests().unwrap_or_else(|| mpsc::channel(1).1);
         let context = self.context.clone();
         let times = RunEstimates::from_records(context.core.store.shapes(KEPT_SHAPES).await?);
         self.state = DispatchState::new(context.settings.dispatch, times);
-        self.take_over(AdoptScope::All).await?;
+        self.adopt_jobs(AdoptScope::All).await?;
         let mut changes = context.core.pool.changes();
         let mut capabilities = context.core.pool.capability_changes();
         // What changed before this start has not been told of.
         capabilities.mark_changed();
-        self.learn_servers().await;
+        self.refresh_backends().await;
         let period = context.settings.lease / 3;
         let mut takeover = context.core.clock.now().plus(period);
         loop {
-            self.read_on().await;
+            self.read_queue().await;
             tokio::select! {
                 // First of all: at a stop attempts end too, and their slots must not be filled again.
                 biased;
                 () = stopping.cancelled() => {
-                    self.keep_learned().await;
+                    self.save_estimates().await;
                     return Ok(());
                 }
                 () = context.core.clock.sleep_until(takeover) => {
                     let now = context.core.clock.now();
                     takeover = now.plus(period);
-                    if let Err(error) = self.take_over(AdoptScope::ExpiredAt(now)).await {
+                    if let Err(error) = self.adopt_jobs(AdoptScope::ExpiredAt(now)).await {
                         tracing::error!(%error, "expired leases could not be looked for; trying again");
                     }
-                    self.keep_learned().await;
+                    self.save_estimates().await;
                 }
                 Some((id, backend, run)) = endings.recv() => {
-                    self.happen(DispatchEvent::Ended { id, backend: backend.clone(), run }).await;
-                    self.tell_loaded(&backend);
+                    self.apply(DispatchEvent::Ended { id, backend: backend.clone(), run }).await;
+                    self.publish_loaded_models(&backend);
                 }
-                Some(question) = questions.recv() => self.answer(question).await,
+                Some(question) = questions.recv() => self.answer_forecast(question).await,
                 // Before the work that a claim for a server which has gone makes by being put back: or it is claimed again.
-                Ok(()) = changes.changed() => self.learn_servers().await,
-                () = context.core.hub.work() => {}
-                Ok(()) = capabilities.changed() => self.let_all_run_everywhere().await,
-                () = self.until_due() => self.happen(DispatchEvent::Tick).await,
+                Ok(()) = changes.changed() => self.refresh_backends().await,
+                () = context.core.hub.wait_for_work() => {}
+                Ok(()) = capabilities.changed() => self.clear_exclusions().await,
+                () = self.until_due() => self.apply(DispatchEvent::Tick).await,
             }
         }
     }
@@ -121,12 +130,12 @@ impl DispatcherTask {
     }
 
     /// Lets an event happen and does what follows from it.
-    async fn happen(&mut self, event: DispatchEvent) {
+    async fn apply(&mut self, event: DispatchEvent) {
         let mut events = vec![event];
         while let Some(event) = events.pop() {
             let now = self.context.core.clock.now();
             if self.state.waiting() <= FEW {
-                self.told = None;
+                self.cached_forecast = None;
             }
             for action in handle(&mut self.state, now, event) {
                 match action {
@@ -138,23 +147,23 @@ impl DispatcherTask {
     }
 
     /// Reads what has come to wait, and hears what has left.
-    async fn read_on(&mut self) {
+    async fn read_queue(&mut self) {
         let now = self.context.core.clock.now();
         if now >= self.reread_at {
-            (self.read, self.reread_at) = (None, now.plus(WHOLE));
+            (self.last_read, self.reread_at) = (None, now.plus(WHOLE));
         }
         loop {
             // Before the jobs are read: one that leaves in between is heard of next time.
             let left = self.context.core.hub.take_left();
-            match self.context.core.store.queued_jobs(self.read, PAGE).await {
+            match self.context.core.store.queued_jobs(self.last_read, PAGE).await {
                 Ok(jobs) => {
-                    self.read = jobs.last().map(|job| job.place).or(self.read);
+                    self.last_read = jobs.last().map(|job| job.place).or(self.last_read);
                     let whole = jobs.len() < PAGE as usize;
                     if !jobs.is_empty() {
-                        self.happen(DispatchEvent::Queued(jobs)).await;
+                        self.apply(DispatchEvent::Queued(jobs)).await;
                     }
                     if !left.is_empty() {
-                        self.happen(DispatchEvent::Left(left)).await;
+                        self.apply(DispatchEvent::Left(left)).await;
                     }
                     if whole {
                         return;
@@ -162,29 +171,29 @@ impl DispatcherTask {
                 }
                 Err(error) => {
                     tracing::error!(%error, "the queue could not be read; trying again");
-                    self.context.core.hub.put_left(left);
+                    self.context.core.hub.return_left(left);
                     return;
                 }
             }
         }
     }
 
-    async fn learn_servers(&mut self) {
-        let views = self.context.core.pool.backends().iter().map(|backend| view(backend)).collect();
-        self.happen(DispatchEvent::Servers(views)).await;
+    async fn refresh_backends(&mut self) {
+        let views = self.context.core.pool.backends().iter().map(|backend| snapshot(backend)).collect();
+        self.apply(DispatchEvent::Backends(views)).await;
     }
 
     /// What a server could not run it may be able to run now; if not, that will show again.
-    async fn let_all_run_everywhere(&mut self) {
+    async fn clear_exclusions(&mut self) {
         if let Err(error) = self.context.core.store.clear_not_on().await {
             tracing::error!(%error, "queued jobs could not be offered to all servers again");
         }
-        self.happen(DispatchEvent::CapabilitiesChanged).await;
+        self.apply(DispatchEvent::CapabilitiesChanged).await;
     }
 
     /// Keeps what was learned of run times; what cannot be kept is learned again.
-    async fn keep_learned(&mut self) {
-        let learned = self.state.take_learned();
+    async fn save_estimates(&mut self) {
+        let learned = self.state.take_new_estimates();
         if learned.is_empty() {
             return;
         }
@@ -193,26 +202,26 @@ impl DispatcherTask {
         }
     }
 
-    async fn answer(&mut self, question: ForecastRequest) {
-        let unknown = |id: &PromptId| !self.state.knows(*id);
+    async fn answer_forecast(&mut self, question: ForecastRequest) {
+        let unknown = |id: &PromptId| !self.state.is_waiting(*id);
         if question.ids.iter().any(unknown) {
-            self.read_on().await;
+            self.read_queue().await;
         }
         let now = self.context.core.clock.now();
         let waiting = self.state.waiting();
         let (age, jobs) = STALE;
         let age = age.saturating_mul(u32::try_from(1 + waiting / jobs).unwrap_or(u32::MAX));
         let fresh = |(at, _): &(UnixMillis, QueueForecast)| waiting > FEW && now.since(*at) < age;
-        if !self.told.as_ref().is_some_and(fresh) {
-            self.told = Some((now, self.state.forecast(now)));
+        if !self.cached_forecast.as_ref().is_some_and(fresh) {
+            self.cached_forecast = Some((now, self.state.forecast(now)));
         }
-        let told = self.told.as_ref().map(|(_, forecast)| forecast);
-        let answers = question.ids.iter().map(|id| told.and_then(|told| told.expectation(*id))).collect();
+        let told = self.cached_forecast.as_ref().map(|(_, forecast)| forecast);
+        let answers = question.ids.iter().map(|id| told.and_then(|told| told.of_job(*id))).collect();
         // Whoever asked may have left.
         let _: Result<(), _> = question.answer.send(answers);
     }
 
-    fn tell_loaded(&self, backend: &BackendName) {
+    fn publish_loaded_models(&self, backend: &BackendName) {
         if let Some(server) = self.context.core.pool.find(backend) {
             server.set_loaded(self.state.loaded(backend));
         }
@@ -242,7 +251,7 @@ impl DispatcherTask {
         for (id, backend) in asked {
             let job = claimed.iter().position(|job| job.prompt_id == id).map(|at| claimed.swap_remove(at));
             let begun = match job {
-                Some(job) => self.begin(job, AttemptOrigin::Fresh).await,
+                Some(job) => self.start_attempt(job, AttemptOrigin::Fresh).await,
                 None => false,
             };
             answers.push((id, backend, begun));
@@ -251,13 +260,14 @@ impl DispatcherTask {
     }
 
     /// Starts an attempt, unless there is nobody to run it.
-    async fn begin(&self, job: ClaimedJob, origin: AttemptOrigin) -> bool {
+    async fn start_attempt(&self, job: ClaimedJob, origin: AttemptOrigin) -> bool {
         if self.tasks.stopping().is_cancelled() {
-            self.put_back(&job, RequeueCause::GatewayStopped, "the gateway was stopped".to_owned()).await;
+            self.return_to_queue(&job, RequeueCause::GatewayStopped, "the gateway was stopped".to_owned())
+                .await;
             return false;
         }
         let Some(backend) = self.context.core.pool.find(&job.attempt.backend) else {
-            self.put_back(
+            self.return_to_queue(
                 &job,
                 RequeueCause::BackendRemoved,
                 format!("the backend {} was removed", job.attempt.backend),
@@ -286,21 +296,21 @@ impl DispatcherTask {
 
     /// Takes over running jobs of processes that are gone. One on a server that is not there any more cannot be asked
     /// for and goes back to the queue.
-    async fn take_over(&mut self, which: AdoptScope) -> Result<(), StoreError> {
+    async fn adopt_jobs(&mut self, which: AdoptScope) -> Result<(), StoreError> {
         for job in
             self.context.core.store.adopt(which, self.context.lease(), self.context.core.clock.now()).await?
         {
             let (id, backend, needs) = (job.prompt_id, job.attempt.backend.clone(), job.needs.clone());
             tracing::info!(prompt_id = %id, %backend, "a running job is taken over");
-            if self.begin(job, AttemptOrigin::Adopted).await {
-                self.happen(DispatchEvent::Adopted { id, backend, needs }).await;
+            if self.start_attempt(job, AttemptOrigin::Adopted).await {
+                self.apply(DispatchEvent::Adopted { id, backend, needs }).await;
             }
         }
         Ok(())
     }
 
     /// Puts a job back that nobody watches.
-    async fn put_back(&self, job: &ClaimedJob, cause: RequeueCause, reason: String) {
+    async fn return_to_queue(&self, job: &ClaimedJob, cause: RequeueCause, reason: String) {
         let now = self.context.core.clock.now();
         let deadline = job.queue_timeout.map(|timeout| now.plus(timeout));
         let requeue = Requeue { deadline, ..Requeue::immediate(cause, reason, now) };
@@ -310,7 +320,7 @@ impl DispatcherTask {
     }
 }
 
-fn view(backend: &Backend) -> BackendSnapshot {
+fn snapshot(backend: &Backend) -> BackendSnapshot {
     BackendSnapshot {
         name: backend.name().clone(),
         slots: backend.slots_now(),

@@ -188,8 +188,8 @@ pub(in crate::scheduler) async fn give_back(
         }
         other => {
             other?;
-            context.core.hub.job_changed(job.prompt_id);
-            context.core.hub.work_came();
+            context.core.hub.notify_job(job.prompt_id);
+            context.core.hub.notify_work();
         }
     }
     Ok(())

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::group::GroupKey;
+use super::job_group::GroupKey;
 use crate::domain::id::PromptId;
 use crate::domain::needs::JobNeeds;
 use crate::domain::retry::is_due;
@@ -110,14 +110,14 @@ pub(super) struct WaitingQueue {
 
 impl WaitingQueue {
     /// A job waits, or waits otherwise than before.
-    pub fn put(&mut self, job: &WaitingJob, outgrown: Option<u64>, now: UnixMillis) {
+    pub fn upsert(&mut self, job: &WaitingJob, outgrown: Option<u64>, now: UnixMillis) {
         let entry = QueueEntry {
             id: job.prompt_id,
             seq: job.place.seq,
             priority: job.priority,
-            caller: shared(&mut self.callers, Arc::from(job.caller.as_str())),
+            caller: interned(&mut self.callers, Arc::from(job.caller.as_str())),
             needs: Arc::new(job.needs.clone()),
-            key: shared(&mut self.keys, Arc::new(GroupKey::of(job, outgrown))),
+            key: interned(&mut self.keys, Arc::new(GroupKey::of(job, outgrown))),
             not_before: job.not_before,
             awaits_inputs: job.awaits_inputs,
         };
@@ -147,15 +147,15 @@ impl WaitingQueue {
         if !self.delayed.remove(&(entry.not_before, id)) && !entry.awaits_inputs {
             self.take_from_level(&entry, None);
         }
-        self.tidy();
+        self.drop_unused();
         Some(entry)
     }
 
     /// A job is handed out: its caller is charged `cost`.
-    pub fn serve(&mut self, id: PromptId, cost: Duration) -> Option<QueueEntry> {
+    pub fn take_next(&mut self, id: PromptId, cost: Duration) -> Option<QueueEntry> {
         let entry = self.entries.remove(&id)?;
         self.take_from_level(&entry, Some(cost));
-        self.tidy();
+        self.drop_unused();
         Some(entry)
     }
 
@@ -168,7 +168,7 @@ impl WaitingQueue {
     }
 
     /// Forgets keys and callers that only this table still holds, once they are many.
-    fn tidy(&mut self) {
+    fn drop_unused(&mut self) {
         if self.keys.len() + self.callers.len() > 256 + 4 * self.entries.len() {
             self.keys.retain(|key| Arc::strong_count(key) > 1);
             self.callers.retain(|caller| Arc::strong_count(caller) > 1);
@@ -176,7 +176,7 @@ impl WaitingQueue {
     }
 
     /// Lets jobs be claimed whose moment has come.
-    pub fn release(&mut self, now: UnixMillis) {
+    pub fn release_due(&mut self, now: UnixMillis) {
         let due = |(moment, _): &&(UnixMillis, PromptId)| is_due(*moment, now);
         while let Some((moment, id)) =
             self.delayed.first().filter(due).or(self.delayed.last().filter(due)).copied()
@@ -200,7 +200,7 @@ impl WaitingQueue {
         for (id, key) in changed {
             let passed_since = self.group_of(id).and_then(|group| group.passed_since);
             if let Some(entry) = self.remove(id) {
-                let key = shared(&mut self.keys, Arc::new(key));
+                let key = interned(&mut self.keys, Arc::new(key));
                 self.insert(QueueEntry { key, ..entry }, now);
             }
             // It was passed over all the same.
@@ -236,7 +236,7 @@ impl WaitingQueue {
 
     /// All jobs in the order in which they would be served one after the other, those that wait for files or for their
     /// moment included.
-    pub fn in_order(&self, cost: impl Fn(&JobNeeds) -> Duration) -> Vec<&QueueEntry> {
+    pub fn in_claim_order(&self, cost: impl Fn(&JobNeeds) -> Duration) -> Vec<&QueueEntry> {
         let mut by_share: BTreeMap<(Reverse<i32>, &CallerName), Vec<&QueueEntry>> = BTreeMap::new();
         for entry in self.entries.values() {
             by_share.entry((Reverse(entry.priority), &entry.caller)).or_default().push(entry);
@@ -315,11 +315,11 @@ impl PriorityLevel {
                 self.groups.remove(&key);
             }
         }
-        self.forget_shares();
+        self.drop_idle_shares();
     }
 
     /// A caller without jobs whose time has been reached has nothing left to be remembered for.
-    fn forget_shares(&mut self) {
+    fn drop_idle_shares(&mut self) {
         let nobody_waits = self.groups.is_empty();
         if nobody_waits || self.shares.len() > REMEMBERED {
             let clock = self.clock;
@@ -330,7 +330,7 @@ impl PriorityLevel {
 }
 
 /// The one reference that stands for all values equal to `value`.
-fn shared<T: ?Sized + Ord>(known: &mut BTreeSet<Arc<T>>, value: Arc<T>) -> Arc<T> {
+fn interned<T: ?Sized + Ord>(known: &mut BTreeSet<Arc<T>>, value: Arc<T>) -> Arc<T> {
     if let Some(same) = known.get(&value) {
         return same.clone();
     }

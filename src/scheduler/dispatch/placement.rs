@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::group::GroupKey;
-use super::line::{FairTag, JobGroup, WaitingQueue};
-use super::server::BackendQueue;
+use super::backend_queue::BackendQueue;
+use super::estimates::RunEstimates;
+use super::job_group::GroupKey;
 use super::settings::DispatchSettings;
-use super::times::RunEstimates;
+use super::waiting_queue::{FairTag, JobGroup, WaitingQueue};
 use crate::domain::id::{BackendName, PromptId};
 use crate::domain::time::UnixMillis;
 
@@ -18,8 +18,8 @@ pub(super) type BackendQueues = BTreeMap<BackendName, BackendQueue>;
 
 /// What a choice is made by.
 pub(super) struct PlacementChoice<'a> {
-    pub servers: &'a BackendQueues,
-    pub times: &'a RunEstimates,
+    pub backends: &'a BackendQueues,
+    pub estimates: &'a RunEstimates,
     pub settings: DispatchSettings,
     pub now: UnixMillis,
 }
@@ -36,11 +36,13 @@ impl PlacementChoice<'_> {
     /// The next job to hand out and its server, if a server has room for one that it may run.
     pub fn next(&self, line: &WaitingQueue) -> Option<(PromptId, BackendName)> {
         let mut free: Vec<&BackendQueue> =
-            self.servers.values().filter(|server| server.has_room(self.now)).collect();
+            self.backends.values().filter(|server| server.has_room(self.now)).collect();
         if free.is_empty() {
             return None;
         }
-        free.sort_by_key(|server| (server.load(), server.view.degraded, server.lasts(self.now)));
+        free.sort_by_key(|server| {
+            (server.load(), server.snapshot.degraded, server.remaining_total(self.now))
+        });
         for level in line.levels() {
             let groups = &level.groups;
             let found = self.without_loading(&free, groups).or_else(|| self.with_loading(&free, groups));
@@ -54,14 +56,14 @@ impl PlacementChoice<'_> {
     /// Notes which groups are passed over when the first job of the group `chosen` is given to a server: those with a
     /// higher priority or an earlier job that could have had it.
     pub fn note_passed(&self, line: &mut WaitingQueue, chosen: PromptId, backend: &BackendName) {
-        let (Some(entry), Some(server)) = (line.get(chosen).cloned(), self.servers.get(backend)) else {
+        let (Some(entry), Some(server)) = (line.get(chosen).cloned(), self.backends.get(backend)) else {
             return;
         };
         for (priority, level) in line.levels_mut() {
             let tag = level.groups.get(&entry.key).and_then(JobGroup::head).map(|(tag, _)| tag);
             for (key, group) in &mut level.groups {
                 let before = priority > entry.priority || group.head().map(|(tag, _)| tag) < tag;
-                if before && key.may_run_on(server) {
+                if before && key.can_run_on(server) {
                     group.passed_since.get_or_insert(self.now);
                 }
             }
@@ -74,9 +76,9 @@ impl PlacementChoice<'_> {
     /// Notes which groups are kept from a server that has room, and that the others are not.
     pub fn note_held(&self, line: &mut WaitingQueue) {
         let free: Vec<&BackendQueue> =
-            self.servers.values().filter(|server| server.has_room(self.now)).collect();
+            self.backends.values().filter(|server| server.has_room(self.now)).collect();
         for (key, group) in line.levels_mut().flat_map(|(_, level)| &mut level.groups) {
-            if free.iter().any(|server| key.may_run_on(server)) {
+            if free.iter().any(|server| key.can_run_on(server)) {
                 group.held_since.get_or_insert(self.now);
             } else {
                 group.held_since = None;
@@ -98,7 +100,7 @@ impl PlacementChoice<'_> {
                 let since = group.passed_since.into_iter().chain(group.held_since).min();
                 let waited = since.map(|since| self.now.since(since));
                 let overdue = patience.is_zero() || waited.is_some_and(|waited| waited >= patience);
-                self.may_take(server, key, overdue).then_some(PlacementCandidate { tag, id, key, overdue })
+                self.can_take(server, key, overdue).then_some(PlacementCandidate { tag, id, key, overdue })
             })
             .collect();
         candidates.sort_unstable_by_key(|candidate| candidate.tag);
@@ -106,15 +108,15 @@ impl PlacementChoice<'_> {
     }
 
     /// Whether a job may go to a server now: one that failed there, or has outgrown it, goes elsewhere if it can.
-    fn may_take(&self, server: &BackendQueue, key: &GroupKey, overdue: bool) -> bool {
-        if !key.may_run_on(server) {
+    fn can_take(&self, server: &BackendQueue, key: &GroupKey, overdue: bool) -> bool {
+        if !key.can_run_on(server) {
             return false;
         }
         let better = |good: &dyn Fn(&BackendQueue) -> bool| {
-            self.servers.values().any(|other| other.is_open() && key.may_run_on(other) && good(other))
+            self.backends.values().any(|other| other.is_open() && key.can_run_on(other) && good(other))
         };
-        let outgrown = !key.fits(server) && better(&|other| key.fits(other));
-        let failed = !overdue && key.failed_there(server) && better(&|other| !key.failed_there(other));
+        let outgrown = !key.is_allowed_on(server) && better(&|other| key.is_allowed_on(other));
+        let failed = !overdue && key.has_failed_on(server) && better(&|other| !key.has_failed_on(other));
         !outgrown && !failed
     }
 
@@ -128,11 +130,11 @@ impl PlacementChoice<'_> {
             let candidates = self.candidates(server, groups);
             let Some(first) = candidates.first() else { continue };
             if first.overdue {
-                return Some((first.id, server.view.name.clone()));
+                return Some((first.id, server.snapshot.name.clone()));
             }
             let near = candidates.iter().position(|candidate| self.is_near(server, candidate.key, groups));
             if let Some(at) = near {
-                return Some((candidates[at].id, server.view.name.clone()));
+                return Some((candidates[at].id, server.snapshot.name.clone()));
             }
         }
         None
@@ -146,14 +148,14 @@ impl PlacementChoice<'_> {
     ) -> Option<(PromptId, BackendName)> {
         let mut free = free.to_vec();
         // Nothing is lost on a server that has nothing loaded, and least where nobody waits for what it has.
-        free.sort_by_key(|server| (server.load(), server.view.degraded, wanted(server, groups)));
+        free.sort_by_key(|server| (server.load(), server.snapshot.degraded, wanted(server, groups)));
         for server in free {
             let mut candidates = self.candidates(server, groups).into_iter();
             let here = |candidate: &PlacementCandidate<'_>| {
-                candidate.overdue || !self.starts_sooner_elsewhere(server, candidate.key, groups)
+                candidate.overdue || !self.is_sooner_elsewhere(server, candidate.key, groups)
             };
             if let Some(chosen) = candidates.find(here) {
-                return Some((chosen.id, server.view.name.clone()));
+                return Some((chosen.id, server.snapshot.name.clone()));
             }
         }
         None
@@ -169,44 +171,44 @@ impl PlacementChoice<'_> {
         if !server.is_warm_for(&key.models) {
             return false;
         }
-        let wait = server.wait(server.jobs.len(), self.now);
+        let wait = server.wait_ahead(server.jobs.len(), self.now);
         let idle_takes_it = |other: &BackendQueue| {
-            other.is_open() && other.load() == 0 && self.may_take(other, key, false) && {
+            other.is_open() && other.load() == 0 && self.can_take(other, key, false) && {
                 let load = self.loading(key, groups);
                 load.is_some_and(|load| load < wait)
             }
         };
-        key.models.is_empty() || wait.is_zero() || !self.servers.values().any(idle_takes_it)
+        key.models.is_empty() || wait.is_zero() || !self.backends.values().any(idle_takes_it)
     }
 
     /// How long loading takes what a group needs.
     fn loading(&self, key: &Arc<GroupKey>, groups: &BTreeMap<Arc<GroupKey>, JobGroup>) -> Option<Duration> {
-        self.times.load(groups.get(key)?.sample.as_ref()?)
+        self.estimates.load_time(groups.get(key)?.sample.as_ref()?)
     }
 
     /// Whether a server that has the models loaded will be ready for the job before `server` has loaded them.
-    fn starts_sooner_elsewhere(
+    fn is_sooner_elsewhere(
         &self,
         server: &BackendQueue,
         key: &Arc<GroupKey>,
         groups: &BTreeMap<Arc<GroupKey>, JobGroup>,
     ) -> bool {
         let Some(load) = self.loading(key, groups) else { return false };
-        let here = server.wait(server.jobs.len(), self.now) + load;
-        self.servers.values().any(|other| {
-            other.view.name != server.view.name
+        let here = server.wait_ahead(server.jobs.len(), self.now) + load;
+        self.backends.values().any(|other| {
+            other.snapshot.name != server.snapshot.name
                 && other.is_open()
-                && self.may_take(other, key, false)
+                && self.can_take(other, key, false)
                 && other.is_warm_for(&key.models)
                 && other.is_foreseeable()
-                && other.wait(other.jobs.len(), self.now) < here
+                && other.wait_ahead(other.jobs.len(), self.now) < here
         })
     }
 }
 
 /// How many groups wait for what a server has loaded, with one more for having anything loaded.
 fn wanted(server: &BackendQueue, groups: &BTreeMap<Arc<GroupKey>, JobGroup>) -> usize {
-    let has = server.will_have();
+    let has = server.models_after_jobs();
     if has.is_empty() {
         return 0;
     }

@@ -60,7 +60,7 @@ impl RunEstimates {
 
     /// How long a run is expected to execute, with its models loaded before or not; `None` if nothing like it ran yet.
     #[must_use]
-    pub fn expect(&self, needs: &JobNeeds, cold: bool) -> Option<Duration> {
+    pub fn estimate(&self, needs: &JobNeeds, cold: bool) -> Option<Duration> {
         let known = self.nearest(needs, |known| known.warm.is_some() || known.cold.is_some())?;
         let millis = if cold { known.cold.or(known.warm) } else { known.warm.or(known.cold) };
         millis.map(to_duration)
@@ -68,14 +68,14 @@ impl RunEstimates {
 
     /// What a run costs of which nothing is known: as much as the average.
     #[must_use]
-    pub fn guess(&self, needs: &JobNeeds) -> Duration {
+    pub fn estimate_any(&self, needs: &JobNeeds) -> Duration {
         let millis = self.overall.unwrap_or(1_000.0);
-        self.expect(needs, false).unwrap_or_else(|| to_duration(millis))
+        self.estimate(needs, false).unwrap_or_else(|| to_duration(millis))
     }
 
     /// How much longer a run takes whose models must be loaded first; `None` until both were seen.
     #[must_use]
-    pub fn load(&self, needs: &JobNeeds) -> Option<Duration> {
+    pub fn load_time(&self, needs: &JobNeeds) -> Option<Duration> {
         if needs.models.is_empty() {
             return Some(Duration::ZERO);
         }
@@ -85,27 +85,27 @@ impl RunEstimates {
 
     /// The memory of the largest device on which such a run ran out of memory: one with more is wanted.
     #[must_use]
-    pub fn outgrown(&self, needs: &JobNeeds) -> Option<u64> {
+    pub fn insufficient_vram(&self, needs: &JobNeeds) -> Option<u64> {
         self.known.get(&needs.shape)?.oom_vram
     }
 
     /// A run ended well.
-    pub fn ran(&mut self, needs: &JobNeeds, cold: bool, took: Duration, now: UnixMillis) {
+    pub fn record_run(&mut self, needs: &JobNeeds, cold: bool, took: Duration, now: UnixMillis) {
         let millis = took.as_secs_f64() * 1_000.0;
         self.overall = Some(blend(self.overall, millis));
-        self.change(needs, now, |known| {
+        self.update_all(needs, now, |known| {
             let kind = if cold { &mut known.cold } else { &mut known.warm };
             *kind = Some(blend(*kind, millis));
         });
     }
 
     /// A run ran out of memory on a device with `vram` bytes. Whether that says more than was known.
-    pub fn ran_out(&mut self, needs: &JobNeeds, vram: u64, now: UnixMillis) -> bool {
-        let before = self.outgrown(needs);
+    pub fn record_out_of_memory(&mut self, needs: &JobNeeds, vram: u64, now: UnixMillis) -> bool {
+        let before = self.insufficient_vram(needs);
         if before >= Some(vram) {
             return false;
         }
-        self.note(&needs.shape, now, |known| known.oom_vram = Some(vram));
+        self.update(&needs.shape, now, |known| known.oom_vram = Some(vram));
         true
     }
 
@@ -132,14 +132,14 @@ impl RunEstimates {
             .find_map(|key| self.known.get(key).filter(|known| good(known)))
     }
 
-    fn change(&mut self, needs: &JobNeeds, now: UnixMillis, change: impl Fn(&mut ShapeEstimate)) {
-        self.note(&needs.shape, now, &change);
+    fn update_all(&mut self, needs: &JobNeeds, now: UnixMillis, change: impl Fn(&mut ShapeEstimate)) {
+        self.update(&needs.shape, now, &change);
         if needs.family != needs.shape {
-            self.note(&needs.family, now, &change);
+            self.update(&needs.family, now, &change);
         }
     }
 
-    fn note(&mut self, key: &str, now: UnixMillis, change: impl FnOnce(&mut ShapeEstimate)) {
+    fn update(&mut self, key: &str, now: UnixMillis, change: impl FnOnce(&mut ShapeEstimate)) {
         // Jobs of versions that kept no shape are no shape.
         if key.is_empty() {
             return;
@@ -149,12 +149,12 @@ impl RunEstimates {
         known.used_at = Some(now);
         self.changed.insert(key.to_owned());
         if self.known.len() > KEPT_SHAPES as usize {
-            self.forget();
+            self.evict_oldest();
         }
     }
 
     /// Forgets the eighth that was not used for longest, so that this is done seldom.
-    fn forget(&mut self) {
+    fn evict_oldest(&mut self) {
         let mut ages: Vec<_> = self.known.values().filter_map(|known| known.used_at).collect();
         ages.sort_unstable();
         let Some(&oldest) = ages.get(ages.len() / 8) else { return };
@@ -203,61 +203,61 @@ mod tests {
     #[test]
     fn the_shape_is_gone_by_first_then_its_family_then_nothing() {
         let mut times = RunEstimates::default();
-        times.ran(&needs("a", "f"), false, SECOND, at(1));
-        times.ran(&needs("b", "f"), false, 3 * SECOND, at(2));
-        assert_eq!(times.expect(&needs("a", "f"), false), Some(SECOND));
-        let family = times.expect(&needs("c", "f"), false).unwrap();
+        times.record_run(&needs("a", "f"), false, SECOND, at(1));
+        times.record_run(&needs("b", "f"), false, 3 * SECOND, at(2));
+        assert_eq!(times.estimate(&needs("a", "f"), false), Some(SECOND));
+        let family = times.estimate(&needs("c", "f"), false).unwrap();
         assert!(family > SECOND && family < 3 * SECOND, "{family:?}");
-        assert_eq!(times.expect(&needs("c", "g"), false), None);
-        assert!(times.guess(&needs("c", "g")) > SECOND);
+        assert_eq!(times.estimate(&needs("c", "g"), false), None);
+        assert!(times.estimate_any(&needs("c", "g")) > SECOND);
     }
 
     #[test]
     fn loading_is_what_cold_runs_take_longer() {
         let mut times = RunEstimates::default();
         let job = needs("a", "f");
-        times.ran(&job, true, 6 * SECOND, at(1));
-        assert_eq!((times.load(&job), times.expect(&job, false)), (None, Some(6 * SECOND)));
-        times.ran(&job, false, SECOND, at(2));
-        assert_eq!((times.load(&job), times.expect(&job, true)), (Some(5 * SECOND), Some(6 * SECOND)));
+        times.record_run(&job, true, 6 * SECOND, at(1));
+        assert_eq!((times.load_time(&job), times.estimate(&job, false)), (None, Some(6 * SECOND)));
+        times.record_run(&job, false, SECOND, at(2));
+        assert_eq!((times.load_time(&job), times.estimate(&job, true)), (Some(5 * SECOND), Some(6 * SECOND)));
         let without_models = JobNeeds { models: vec![], ..needs("z", "z") };
-        assert_eq!(times.load(&without_models), Some(Duration::ZERO));
+        assert_eq!(times.load_time(&without_models), Some(Duration::ZERO));
     }
 
     #[test]
     fn only_more_memory_than_was_too_little_is_news() {
         let mut times = RunEstimates::default();
         let job = needs("a", "f");
-        assert!(times.ran_out(&job, 8, at(1)));
-        assert!(!times.ran_out(&job, 6, at(2)));
-        assert!(times.ran_out(&job, 12, at(3)));
-        assert_eq!(times.outgrown(&job), Some(12));
-        assert_eq!(times.outgrown(&needs("b", "f")), None);
+        assert!(times.record_out_of_memory(&job, 8, at(1)));
+        assert!(!times.record_out_of_memory(&job, 6, at(2)));
+        assert!(times.record_out_of_memory(&job, 12, at(3)));
+        assert_eq!(times.insufficient_vram(&job), Some(12));
+        assert_eq!(times.insufficient_vram(&needs("b", "f")), None);
     }
 
     #[test]
     fn what_was_learned_is_told_once_and_known_again_after_a_restart() {
         let mut times = RunEstimates::default();
-        times.ran(&needs("a", "f"), false, SECOND, at(1));
-        times.ran_out(&needs("a", "f"), 8, at(2));
+        times.record_run(&needs("a", "f"), false, SECOND, at(1));
+        times.record_out_of_memory(&needs("a", "f"), 8, at(2));
         let kept = times.take_changed();
         assert_eq!(kept.len(), 2);
         assert!(times.take_changed().is_empty());
         let again = RunEstimates::from_records(kept);
-        assert_eq!(again.expect(&needs("a", "f"), false), Some(SECOND));
-        assert_eq!(again.outgrown(&needs("a", "f")), Some(8));
+        assert_eq!(again.estimate(&needs("a", "f"), false), Some(SECOND));
+        assert_eq!(again.insufficient_vram(&needs("a", "f")), Some(8));
     }
 
     #[test]
     fn no_more_shapes_are_kept_than_there_is_room_for() {
         let mut times = RunEstimates::default();
         for n in 0..6_000 {
-            times.ran(&needs(&n.to_string(), "f"), false, SECOND, at(n));
+            times.record_run(&needs(&n.to_string(), "f"), false, SECOND, at(n));
         }
         assert!(times.known.len() <= KEPT_SHAPES as usize);
-        assert!(times.expect(&needs("5999", "x"), false).is_some());
-        assert!(times.expect(&needs("0", "x"), false).is_none());
-        times.ran(&needs("", ""), false, SECOND, at(9_000));
+        assert!(times.estimate(&needs("5999", "x"), false).is_some());
+        assert!(times.estimate(&needs("0", "x"), false).is_none());
+        times.record_run(&needs("", ""), false, SECOND, at(9_000));
         assert!(!times.known.contains_key(""));
     }
 }

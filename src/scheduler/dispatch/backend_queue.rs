@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::group::GroupKey;
-use super::times::RunEstimates;
+use super::estimates::RunEstimates;
+use super::job_group::GroupKey;
 use crate::domain::id::{BackendName, PromptId};
 use crate::domain::time::UnixMillis;
 
@@ -58,7 +58,7 @@ pub(super) struct AssignedJob {
 impl AssignedJob {
     /// How much longer it is expected to take once those before it are done; what takes longer than expected may end
     /// any moment.
-    pub fn lasts(&self, now: UnixMillis) -> Option<Duration> {
+    pub fn remaining(&self, now: UnixMillis) -> Option<Duration> {
         let gone = self.first_since.map_or(Duration::ZERO, |since| now.since(since));
         self.expected.map(|expected| expected.saturating_sub(gone))
     }
@@ -67,37 +67,37 @@ impl AssignedJob {
 /// A server and what it was given.
 #[derive(Debug, Clone)]
 pub(super) struct BackendQueue {
-    pub view: BackendSnapshot,
+    pub snapshot: BackendSnapshot,
     /// In the order in which it runs them.
     pub jobs: Vec<AssignedJob>,
     /// The models of its last run.
     pub loaded: Vec<String>,
     /// Whether it has left the pool.
-    pub gone: bool,
+    pub is_removed: bool,
 }
 
 impl BackendQueue {
     pub fn new(view: BackendSnapshot) -> Self {
-        Self { view, jobs: Vec::new(), loaded: Vec::new(), gone: false }
+        Self { snapshot: view, jobs: Vec::new(), loaded: Vec::new(), is_removed: false }
     }
 
     /// Takes in what the pool says.
     pub fn update(&mut self, view: BackendSnapshot) {
-        if view.restarts != self.view.restarts {
+        if view.restarts != self.snapshot.restarts {
             self.loaded.clear();
         }
-        self.gone = false;
-        self.view = view;
+        self.is_removed = false;
+        self.snapshot = view;
     }
 
     /// Whether it takes work at all.
     pub const fn is_open(&self) -> bool {
-        self.view.slots > 0 && !self.gone
+        self.snapshot.slots > 0 && !self.is_removed
     }
 
     /// Everything in its queue, as far as is known.
     pub fn load(&self) -> u64 {
-        self.view.foreign + self.jobs.len() as u64
+        self.snapshot.foreign + self.jobs.len() as u64
     }
 
     /// Whether it may be given one more job now.
@@ -107,35 +107,35 @@ impl BackendQueue {
         }
         match self.jobs.len() {
             0 => true,
-            count if count as u64 + self.view.foreign >= self.view.slots as u64 => false,
-            1 => self.lasts(now) <= AHEAD,
-            _ => self.jobs.iter().all(|job| job.expected.is_some()) && self.lasts(now) <= SHORT,
+            count if count as u64 + self.snapshot.foreign >= self.snapshot.slots as u64 => false,
+            1 => self.remaining_total(now) <= AHEAD,
+            _ => self.jobs.iter().all(|job| job.expected.is_some()) && self.remaining_total(now) <= SHORT,
         }
     }
 
     /// When it may have room again although none of its jobs ends.
     pub fn room_at(&self, now: UnixMillis) -> Option<UnixMillis> {
-        let room = self.jobs.len() as u64 + self.view.foreign < self.view.slots as u64;
+        let room = self.jobs.len() as u64 + self.snapshot.foreign < self.snapshot.slots as u64;
         let [only] = self.jobs.as_slice() else { return None };
         let end = only.first_since?.plus(only.expected?);
         (room && self.is_open() && !self.has_room(now)).then(|| end.minus(AHEAD))
     }
 
     /// How long its jobs are expected to keep it busy; those of which nothing is known count for nothing.
-    pub fn lasts(&self, now: UnixMillis) -> Duration {
-        self.jobs.iter().filter_map(|job| job.lasts(now)).sum()
+    pub fn remaining_total(&self, now: UnixMillis) -> Duration {
+        self.jobs.iter().filter_map(|job| job.remaining(now)).sum()
     }
 
     /// Whether it is known how long its jobs will keep it busy.
     pub fn is_foreseeable(&self) -> bool {
-        self.view.foreign == 0 && self.jobs.iter().all(|job| job.expected.is_some())
+        self.snapshot.foreign == 0 && self.jobs.iter().all(|job| job.expected.is_some())
     }
 
     /// How long a job would have to wait behind the first `ahead` of its jobs: what has lasted longer than was expected,
     /// or was not expected at all, may last as long again.
-    pub fn wait(&self, ahead: usize, now: UnixMillis) -> Duration {
+    pub fn wait_ahead(&self, ahead: usize, now: UnixMillis) -> Duration {
         let jobs = &self.jobs[..ahead.min(self.jobs.len())];
-        if jobs.is_empty() && self.view.foreign == 0 {
+        if jobs.is_empty() && self.snapshot.foreign == 0 {
             return Duration::ZERO;
         }
         let since = self.jobs.first().and_then(|first| first.first_since);
@@ -148,18 +148,18 @@ impl BackendQueue {
     }
 
     /// What will be loaded when the jobs it has are done.
-    pub fn will_have(&self) -> &[String] {
+    pub fn models_after_jobs(&self) -> &[String] {
         let last = self.jobs.iter().rev().find(|job| !job.needs.models.is_empty());
         last.map_or(&self.loaded, |job| &job.needs.models)
     }
 
     /// Whether a job would find its models loaded.
     pub fn is_warm_for(&self, models: &[String]) -> bool {
-        let has = self.will_have();
+        let has = self.models_after_jobs();
         models.iter().all(|model| has.contains(model))
     }
 
-    pub fn give(
+    pub fn assign(
         &mut self,
         id: PromptId,
         key: Arc<GroupKey>,
@@ -169,12 +169,12 @@ impl BackendQueue {
     ) {
         let cold = !self.is_warm_for(&needs.models);
         let first_since = self.jobs.is_empty().then_some(now);
-        let expected = times.expect(&needs, cold);
+        let expected = times.estimate(&needs, cold);
         self.jobs.push(AssignedJob { id, key, needs, expected, cold, first_since, recalled: false });
     }
 
     /// A job is not here any more.
-    pub fn take_back(&mut self, id: PromptId, now: UnixMillis) -> Option<AssignedJob> {
+    pub fn release(&mut self, id: PromptId, now: UnixMillis) -> Option<AssignedJob> {
         let at = self.jobs.iter().position(|job| job.id == id)?;
         let job = self.jobs.remove(at);
         if let Some(first) = self.jobs.first_mut() {

@@ -1,6 +1,6 @@
 //! Jobs that any server treats alike: what they may run on, and what they need loaded.
 
-use super::server::BackendQueue;
+use super::backend_queue::BackendQueue;
 use crate::domain::forecast::BlockedReason;
 use crate::domain::id::BackendName;
 use crate::store::WaitingJob;
@@ -37,38 +37,38 @@ impl GroupKey {
     }
 
     /// Whether a server may run them at all.
-    pub fn may_run_on(&self, server: &BackendQueue) -> bool {
-        self.is_asked_for(server) && !self.not_on.contains(&server.view.name)
+    pub fn can_run_on(&self, server: &BackendQueue) -> bool {
+        self.is_asked_for(server) && !self.not_on.contains(&server.snapshot.name)
     }
 
     fn is_asked_for(&self, server: &BackendQueue) -> bool {
-        self.backend.as_ref().is_none_or(|name| *name == server.view.name) && self.has_labels(server)
+        self.backend.as_ref().is_none_or(|name| *name == server.snapshot.name) && self.has_labels(server)
     }
 
     fn has_labels(&self, server: &BackendQueue) -> bool {
-        self.labels.iter().all(|label| server.view.labels.contains(label))
+        self.labels.iter().all(|label| server.snapshot.labels.contains(label))
     }
 
     /// Whether it has the memory they need, as far as is known.
-    pub fn fits(&self, server: &BackendQueue) -> bool {
-        self.outgrown.is_none_or(|outgrown| server.view.vram.is_none_or(|vram| vram > outgrown))
+    pub fn is_allowed_on(&self, server: &BackendQueue) -> bool {
+        self.outgrown.is_none_or(|outgrown| server.snapshot.vram.is_none_or(|vram| vram > outgrown))
     }
 
     /// Whether their last attempt failed there.
-    pub fn failed_there(&self, server: &BackendQueue) -> bool {
-        self.failed_on.as_ref() == Some(&server.view.name)
+    pub fn has_failed_on(&self, server: &BackendQueue) -> bool {
+        self.failed_on.as_ref() == Some(&server.snapshot.name)
     }
 
     /// Why none of `servers` may run them now; `None` if one may.
-    pub fn blocked<'s>(
+    pub fn blocked_reason<'s>(
         &self,
         servers: impl Iterator<Item = &'s BackendQueue> + Clone,
     ) -> Option<BlockedReason> {
-        let servers = servers.filter(|server| !server.gone);
+        let servers = servers.filter(|server| !server.is_removed);
         let names = |servers: Vec<&BackendQueue>| {
-            servers.into_iter().map(|server| server.view.name.clone()).collect()
+            servers.into_iter().map(|server| server.snapshot.name.clone()).collect()
         };
-        let able: Vec<&BackendQueue> = servers.clone().filter(|server| self.may_run_on(server)).collect();
+        let able: Vec<&BackendQueue> = servers.clone().filter(|server| self.can_run_on(server)).collect();
         if able.iter().any(|server| server.is_open()) {
             return None;
         }
@@ -84,7 +84,7 @@ impl GroupKey {
             return Some(BlockedReason::Unable(names(asked_for)));
         }
         let backend = self.backend.clone();
-        let absent = backend.filter(|name| servers.clone().all(|server| server.view.name != *name));
+        let absent = backend.filter(|name| servers.clone().all(|server| server.snapshot.name != *name));
         Some(
             absent.map_or_else(
                 || BlockedReason::NoSuchLabels(self.labels.clone()),
