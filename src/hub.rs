@@ -1,5 +1,7 @@
-//! Who waits for what: callers for jobs, the dispatcher for work, attempts for cancels. All of it hints: the
-//! store is the truth, and whoever waits registers first and asks the store second.
+//! Wakeups between tasks: callers wait for jobs, the dispatcher for work, attempts for cancels.
+//!
+//! A wakeup is a hint and the store is the truth. Every waiter registers first and reads the store second, so
+//! that no change is missed.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +14,7 @@ use crate::domain::id::PromptId;
 use crate::domain::progress::Progress;
 use crate::pool::AttemptFeed;
 
-/// Questions that may wait for the dispatcher; more of them wait outside.
+/// Forecast requests that may wait for the dispatcher; further callers wait for a place.
 const QUESTIONS: usize = 64;
 
 /// The gateway's wakeups.
@@ -21,18 +23,18 @@ pub struct JobHub {
     work: Notify,
     inputs: Notify,
     jobs: Mutex<TrackedJobs>,
-    /// Jobs that left the queue without being claimed, until the dispatcher has heard of them.
+    /// Jobs that left the queue unclaimed and that the dispatcher has not removed yet.
     left: Mutex<Vec<PromptId>>,
     asking: mpsc::Sender<ForecastRequest>,
     asked: Mutex<Option<mpsc::Receiver<ForecastRequest>>>,
 }
 
-/// What is expected of some jobs.
+/// A request for the forecasts of some jobs.
 #[derive(Debug)]
 pub struct ForecastRequest {
     /// The jobs.
     pub ids: Vec<PromptId>,
-    /// In the order of `ids`.
+    /// One answer per job, in the order of `ids`.
     pub answer: oneshot::Sender<Vec<Option<JobForecast>>>,
 }
 
@@ -54,7 +56,7 @@ impl Default for JobHub {
 struct TrackedJobs {
     waiting: HashMap<PromptId, watch::Sender<()>>,
     running: HashMap<PromptId, RunningJob>,
-    /// Cancels that came between a job's claim and its registration here.
+    /// Cancels that arrived between a job's claim and the registration of its attempt.
     early_cancels: HashSet<PromptId>,
 }
 
@@ -70,17 +72,17 @@ impl JobHub {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// There may be a job to claim.
+    /// Wakes the dispatcher, because there may be a job to claim.
     pub fn notify_work(&self) {
         self.work.notify_one();
     }
 
-    /// Returns when there may be a job to claim.
+    /// Waits until there may be a job to claim.
     pub async fn wait_for_work(&self) {
         self.work.notified().await;
     }
 
-    /// A job left the queue without being claimed.
+    /// Records that a job left the queue unclaimed, and wakes the dispatcher.
     pub fn push_left(&self, id: PromptId) {
         self.left.lock().unwrap_or_else(PoisonError::into_inner).push(id);
         self.notify_work();
@@ -91,12 +93,13 @@ impl JobHub {
         std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What was taken could not be told of.
+    /// Gives back jobs that [`Self::take_left`] returned, after the dispatcher failed to remove them.
     pub fn return_left(&self, mut left: Vec<PromptId>) {
         self.left.lock().unwrap_or_else(PoisonError::into_inner).append(&mut left);
     }
 
-    /// What is expected of each of these jobs; nothing of those that have ended, or if the dispatcher is gone.
+    /// The forecast of each job. A job that has ended has none, and no job has one once the dispatcher is
+    /// gone.
     pub async fn forecasts(&self, ids: Vec<PromptId>) -> Vec<Option<JobForecast>> {
         let nothing = vec![None; ids.len()];
         let (answer, answered) = oneshot::channel();
@@ -106,36 +109,37 @@ impl JobHub {
         answered.await.unwrap_or(nothing)
     }
 
-    /// The questions, for the dispatcher: once it drops them, nothing is expected of any job.
+    /// The receiving end of the forecast requests. Only the first call gets it; when it is dropped, no job
+    /// has a forecast.
     pub fn take_forecast_requests(&self) -> Option<mpsc::Receiver<ForecastRequest>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// A job is wanted back from its server, unless it runs.
+    /// Asks a running job back from its backend. A job that already runs there stays.
     pub fn recall(&self, id: PromptId) {
         if let Some(running) = self.jobs().running.get(&id) {
             running.recall.cancel();
         }
     }
 
-    /// There may be a job with files to fetch.
+    /// Wakes the fetch task, because there may be a job with inputs to fetch.
     pub fn notify_inputs(&self) {
         self.inputs.notify_one();
     }
 
-    /// Returns when there may be a job with files to fetch.
+    /// Waits until there may be a job with inputs to fetch.
     pub async fn wait_for_inputs(&self) {
         self.inputs.notified().await;
     }
 
-    /// Registers for changes of a job's status.
+    /// Subscribes to the changes of a job's status.
     #[must_use]
     pub fn subscribe(self: &Arc<Self>, id: PromptId) -> JobSubscription {
         let changes = self.jobs().waiting.entry(id).or_default().subscribe();
         JobSubscription { hub: self.clone(), id, changes: Some(changes) }
     }
 
-    /// A job's status changed.
+    /// Wakes everyone who waits for a change of the job.
     pub fn notify_job(&self, id: PromptId) {
         if let Some(waiting) = self.jobs().waiting.get(&id) {
             waiting.send_replace(());
@@ -152,7 +156,8 @@ impl JobHub {
         self.notify_job(id);
     }
 
-    /// A running job was asked to be cancelled.
+    /// Asks the attempt of a job to cancel it. A cancel that arrives before the attempt is registered is kept
+    /// for it.
     pub fn cancel_attempt(&self, id: PromptId) {
         let mut jobs = self.jobs();
         match jobs.running.get(&id) {
@@ -163,12 +168,12 @@ impl JobHub {
         }
     }
 
-    /// The job has ended: a cancel that came too late for its attempt is not kept for another.
+    /// Drops a cancel that was kept for the attempt of a job, because the job has ended.
     pub fn forget_cancel(&self, id: PromptId) {
         self.jobs().early_cancels.remove(&id);
     }
 
-    /// How far a running job has come, if it runs in this process.
+    /// The progress of a job that runs in this process.
     #[must_use]
     pub fn progress(&self, id: PromptId) -> Option<Progress> {
         let feed = self.jobs().running.get(&id)?.feed.clone();
@@ -198,20 +203,20 @@ impl JobHub {
     }
 }
 
-/// A place among those who wait for a job.
+/// A subscription to one job's changes. Dropping it ends the subscription.
 #[derive(Debug)]
 pub struct JobSubscription {
     hub: Arc<JobHub>,
     id: PromptId,
-    /// Taken only by `drop`.
+    /// `None` only while `drop` runs.
     changes: Option<watch::Receiver<()>>,
 }
 
 impl JobSubscription {
-    /// Returns when the job's status changed since the last call, or since the subscription.
+    /// Waits for a change of the job's status since the last call, or since the subscription.
     pub async fn wait_for_change(&mut self) {
         if let Some(changes) = &mut self.changes {
-            // The sender is removed only when nobody waits.
+            // The sender is removed only when nobody waits for the job.
             let _changed: Result<(), _> = changes.changed().await;
         }
     }

@@ -1,32 +1,32 @@
-//! When a waiting job is expected to run, and what keeps it from running.
+//! The forecast of a job: when it is expected to start and end, and what keeps it waiting.
 
 use super::id::BackendName;
 use super::time::UnixMillis;
 
-/// What a job may expect.
+/// What is expected of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobForecast {
-    /// Jobs that are due before it, while it waits.
+    /// The number of jobs ahead of it, while it waits.
     pub position: Option<u64>,
-    /// When it is expected to start; `None` while runs like those before it were never seen.
+    /// When it is expected to start; `None` while no similar run has been seen.
     pub start: Option<UnixMillis>,
     /// When it is expected to end.
     pub end: Option<UnixMillis>,
-    /// Why no server takes it now.
+    /// Why no backend takes it now.
     pub blocked: Option<BlockedReason>,
 }
 
-/// Why no server may run a job.
+/// Why no backend can run a job now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BlockedReason {
-    /// There is no server.
+    /// There is no backend.
     NoServers,
-    /// The caller asked for a server that there is not.
+    /// There is no backend of the name that the caller asked for.
     NoSuchBackend(BackendName),
-    /// No server is called all that the caller asked for.
+    /// No backend has all the labels that the caller asked for.
     NoSuchLabels(Vec<String>),
-    /// None of those that are there has what the workflow needs.
+    /// Every remaining backend lacks something that the workflow needs.
     Unable(Vec<BackendName>),
-    /// Those that could do not take work now.
+    /// The backends that could run it take no work now.
     Away(Vec<BackendName>),
 }

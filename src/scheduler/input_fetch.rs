@@ -1,4 +1,4 @@
-//! Fetching the files that queued jobs wait for, so that no slot waits with them. It must not know of servers.
+//! Fetches the inputs that queued jobs name by URL, so that no backend's slot waits for a download.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -21,12 +21,12 @@ use crate::fetch::FetchError;
 use crate::media::{IncomingFile, MediaError, StoredFile};
 use crate::store::{AwaitingJob, StoreError};
 
-/// Jobs whose files are fetched at the same time.
+/// Jobs whose inputs are fetched at the same time.
 const AT_ONCE: u32 = 32;
 /// Between two looks that no wakeup asked for.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// Fetches until `stopping`; what is under way then is begun anew by the next start.
+/// Fetches until `stopping`. A fetch that is under way then is started again by the next process.
 pub(super) async fn run(
     context: Arc<SchedulerContext>,
     stopping: CancellationToken,
@@ -41,7 +41,7 @@ pub(super) async fn run(
                 }
             }
             Err(error) => {
-                tracing::error!(%error, "jobs that wait for files could not be looked for; trying again");
+                tracing::error!(%error, "the jobs that wait for inputs could not be read; trying again");
             }
         }
         tokio::select! {
@@ -50,7 +50,7 @@ pub(super) async fn run(
             Some(ended) = under_way.join_next() => match ended {
                 Ok(id) => { known.remove(&id); }
                 Err(error) => {
-                    tracing::error!(%error, "a fetch crashed; the job's files are fetched anew");
+                    tracing::error!(%error, "a fetch crashed; the inputs are fetched again");
                     known.clear();
                     under_way.abort_all();
                 }
@@ -61,10 +61,10 @@ pub(super) async fn run(
     }
 }
 
-/// Why what came of a fetch is not on disk: it is begun anew.
+/// Why the result of a fetch could not be written to the store. The fetch is repeated.
 type NotNoted = Box<dyn std::error::Error + Send + Sync>;
 
-/// Fetches one job's files and says so, unless it leaves the queue meanwhile.
+/// Fetches one job's inputs and records the result, unless the job leaves the queue meanwhile.
 async fn fetch_job(context: Arc<SchedulerContext>, job: AwaitingJob) -> PromptId {
     let id = job.prompt_id;
     let mut changes = context.core.hub.subscribe(id);
@@ -82,13 +82,13 @@ async fn fetch_job(context: Arc<SchedulerContext>, job: AwaitingJob) -> PromptId
         Err(failure) => fail_job(&context, id, failure).await,
     };
     if let Err(error) = told {
-        tracing::error!(prompt_id = %id, %error, "fetched files could not be noted; they are fetched anew");
+        tracing::error!(prompt_id = %id, %error, "the fetched inputs could not be recorded; they are fetched again");
         context.core.clock.sleep(LOOK).await;
     }
     id
 }
 
-/// Keeps what was fetched and lets the job be run.
+/// Stores the fetched inputs and makes the job claimable.
 async fn ready(
     context: &SchedulerContext,
     job: &AwaitingJob,
@@ -123,8 +123,7 @@ async fn fail_job(context: &SchedulerContext, id: PromptId, failure: Failure) ->
     Ok(())
 }
 
-/// The files of a job that are not here yet, each URL once, in the order in which they are named first. None is kept
-/// until all are there.
+/// The inputs that are still to be fetched: each URL once, in the order in which the job names them.
 fn urls(files: &[JobInput]) -> IndexMap<&str, &RemoteInput> {
     let mut urls = IndexMap::new();
     for file in files {
@@ -143,7 +142,8 @@ async fn fetch_all(context: &SchedulerContext, files: &[JobInput]) -> Result<Vec
     Ok(fetched)
 }
 
-/// All files of a job, each with the placeholder that stands for its name, or with none.
+/// All inputs of a job, each with the placeholder that stands for its name in the graph, or with an empty
+/// one.
 async fn keep(
     context: &SchedulerContext,
     job: &AwaitingJob,
@@ -176,7 +176,7 @@ async fn fetch(context: &SchedulerContext, file: &RemoteInput) -> Result<Incomin
             Err(error) => error,
         };
         if let Some(needed) = error.lacks_room {
-            // The disk's trouble is not the file's: it does not count against the tries.
+            // A full disk is not the host's fault, so it does not count against the retries.
             context.until_room(needed).await;
             continue;
         }
@@ -185,7 +185,7 @@ async fn fetch(context: &SchedulerContext, file: &RemoteInput) -> Result<Incomin
             let times = if failures > 1 { format!(" ({failures} times)") } else { String::new() };
             return Err(unavailable(&format!("{}{times}", error.reason)));
         }
-        tracing::warn!(param = file.param, reason = error.reason, "fetching a file again");
+        tracing::warn!(param = file.param, reason = error.reason, "a fetch failed; trying again");
         context
             .core
             .clock
@@ -194,12 +194,12 @@ async fn fetch(context: &SchedulerContext, file: &RemoteInput) -> Result<Incomin
     }
 }
 
-/// Why one fetch came to nothing.
+/// Why one try to fetch failed.
 struct FetchMiss {
     reason: String,
-    /// Whether another try may end better.
+    /// Whether another try may succeed.
     may_pass: bool,
-    /// The bytes that the disk must have room for before another try; `None` if room is not what lacks.
+    /// The bytes of free disk that another try needs; `None` if the disk was not the reason.
     lacks_room: Option<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! Runs queued jobs on the pool's servers and brings each to its one end. It must not know of HTTP clients of ours.
+//! Runs queued jobs on the pool's backends and brings each to exactly one end.
 //!
 //! ```text
 //!            claim (row and attempt on disk)      POST /prompt            /history has it
@@ -7,31 +7,34 @@
 //!     └──────────────────────────────────────┴─ not accepted ──────┴ nor in /history: lost      ▼ be fetched: failed
 //! ```
 //!
-//! A job some of whose files are still to be fetched stays queued, and takes no slot, until all of them are here. They
-//! are brought to the server that runs it just before it is submitted.
+//! A job whose inputs are still being fetched stays queued and takes no slot. Its inputs are uploaded to its
+//! backend just before it is submitted.
 //!
-//! What holds at every moment:
-//! * The attempt (server and id) is on disk before anything is sent to the server.
-//! * An attempt ends its job only under its fence; a late one gets [`StoreError::LeaseLost`](crate::store::StoreError)
-//!   and is dropped.
-//! * A job goes back to the queue only when its server surely does not have it, or has been unreachable for
+//! Invariants:
+//! * The attempt, with its backend and id, is on disk before anything is sent to the backend.
+//! * An attempt ends its job only under its fence. A late attempt gets
+//!   [`StoreError::LeaseLost`](crate::store::StoreError) and its result is dropped.
+//! * A job is requeued only when its backend is known not to have it, or did not answer for
 //!   [`SchedulerSettings::lost_after`].
-//! * A stop leaves running jobs as they are: the next start adopts them.
+//! * A stop leaves running jobs as they are, and the next start adopts them.
 //!
-//! | what happens | what follows |
+//! | event | consequence |
 //! |---|---|
-//! | a file of the job cannot be fetched | failed: `input_unavailable`, before any server hears of it |
-//! | server refuses the connection at submit | back to the queue at once, not counted; the server is down |
-//! | submit without a clear answer | `/queue` and `/history` decide: watch, or back to the queue, counted |
-//! | ComfyUI refuses the workflow | failed: `invalid_workflow` |
-//! | ComfyUI accepts a part of the workflow, and the job is not `partial` | the run is ended; failed: `invalid_workflow` |
-//! | 500 or 403 at submit from a server that judges other submissions | back to the queue, counted; the second time failed: `invalid_workflow` |
-//! | server refuses connections in mid-run for [`SchedulerSettings::refused_for`] | back to the queue, counted |
-//! | run vanished from queue and history | back to the queue, counted; when spent, failed: `backend_lost` |
-//! | out of memory | back to the queue, counted; when spent, failed: `out_of_memory` |
-//! | node error | failed: `node_error`, outputs so far kept |
-//! | websocket silent | `/history` and `/queue` are asked every second |
-//! | database not available | the ending is kept in memory and tried again until it is on disk |
+//! | an input cannot be fetched | failed with `input_unavailable`, before the job is sent to a backend |
+//! | the backend refuses the connection at submit | requeued at once, not counted; the backend is marked down |
+//! | the submit gets no clear answer | `/queue` and `/history` decide: watched, or requeued and counted |
+//! | ComfyUI rejects the workflow | failed with `invalid_workflow` |
+//! | ComfyUI accepts a part of the workflow, and the job is not `partial` | the run is ended; failed with `invalid_workflow` |
+//! | 500 or 403 at submit from a backend that judges other submissions | requeued, counted; the second time failed with `invalid_workflow` |
+//! | the backend refuses connections during the run for [`SchedulerSettings::refused_for`] | requeued, counted |
+//! | the run is in neither queue nor history | requeued, counted; failed with `backend_lost` when the budget is spent |
+//! | out of memory | requeued, counted; failed with `out_of_memory` when the budget is spent |
+//! | a node raises an exception | failed with `node_error`; outputs made so far are kept |
+//! | the websocket is silent | `/history` and `/queue` are polled every [`SchedulerSettings::poll`] |
+//! | the database is not available | the end is kept in memory and retried until it is on disk |
+//!
+//! What returns a job to the queue is a [`RequeueCause`](crate::domain::requeue::RequeueCause); [`attempt`] has the table
+//! of who turns what into what.
 
 pub mod attempt;
 mod context;

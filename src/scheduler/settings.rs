@@ -6,35 +6,36 @@ use super::dispatch::DispatchSettings;
 use crate::domain::retry::RetryPolicy;
 use crate::fetch::FetchLimits;
 
-/// How the scheduler behaves.
+/// How attempts, retries and leases behave.
 #[derive(Debug, Clone)]
 pub struct SchedulerSettings {
-    /// Attempts and the waits between them.
+    /// The retry budget, and the back-off between attempts.
     pub retry: RetryPolicy,
-    /// Between two looks at a run of which nothing is heard.
+    /// Between two looks at a run while the websocket reports nothing.
     pub poll: Duration,
-    /// A run whose server gives no answer for that long is lost.
+    /// A run is lost when its backend has not answered for this long.
     pub lost_after: Duration,
-    /// A run whose server refuses connections for that long is lost: nothing listens there, so the server's memory is
-    /// gone, unless it is only a proxy before it that was restarted.
+    /// A run is lost when its backend has refused connections for this long. The backend's memory is then
+    /// gone, unless only a proxy in front of it was restarted.
     pub refused_for: Duration,
-    /// A cancelled or overdue run that its server does not give up within that time is left to it.
+    /// A cancelled or overdue run that its backend does not end within this time is left running there.
     pub interrupt_grace: Duration,
-    /// A run that shows no progress for that long, although it could be heard, is ended and tried again.
+    /// A run that reports no progress for this long, although its websocket is open, is interrupted and
+    /// requeued.
     pub stall: Duration,
-    /// How long a lease lasts unless it is renewed.
+    /// The length of a lease, which is renewed every third of it.
     pub lease: Duration,
-    /// Files of one job fetched at the same time.
+    /// Output files of one job downloaded at the same time.
     pub downloads: usize,
     /// The most bytes of one output file.
     pub max_output_file: u64,
-    /// A text of more bytes is kept as a file.
+    /// A text output with more bytes becomes a file.
     pub inline_text: usize,
-    /// ComfyUI's outputs of more bytes are kept as a file, and so are texts of more bytes together.
+    /// ComfyUI's `outputs` with more bytes become a file, and so do texts that exceed this together.
     pub inline_outputs: usize,
-    /// What one file that a URL points at may take.
+    /// The limits of one input fetched from a URL.
     pub inputs: FetchLimits,
-    /// How jobs are placed.
+    /// How jobs are placed on backends.
     pub dispatch: DispatchSettings,
 }
 

@@ -339,7 +339,7 @@ async fn with_no_server_known_everything_is_accepted_and_waits() {
         "{result:#}"
     );
     let message = result["msg"].as_str().unwrap();
-    assert!(message.starts_with("no server can run the workflow: Unheard (node 1)"), "{message}");
+    assert!(message.starts_with("no backend can run the workflow: Unheard (node 1)"), "{message}");
     assert_eq!(handed(&comfy), 0, "a server was handed what it said it cannot run");
     gateway.finish().await;
 }

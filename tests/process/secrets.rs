@@ -43,7 +43,7 @@ async fn no_signature_of_a_url_and_no_value_of_a_parameter_is_logged() {
         assert!(!answer.to_string().contains("signature-"), "{answer:#}");
     }
     let log = gateway.stopped().await;
-    assert!(log.contains("job accepted") && log.contains("fetching a file again"), "{log}");
+    assert!(log.contains("job accepted") && log.contains("a fetch failed; trying again"), "{log}");
     let told: Vec<&str> = log.lines().filter(|line| line.contains("signature")).collect();
     assert!(told.is_empty(), "{told:#?}");
 }
@@ -116,7 +116,10 @@ async fn no_value_of_a_job_that_fails_is_logged_and_a_callers_mistake_is_no_warn
         http.get(format!("{}/backends", gateway.base)).send().await.unwrap().json().await.unwrap();
     assert!(!answers.to_string().contains("signature"), "{answers:#}");
     let log = gateway.stopped().await;
-    assert!(log.contains("the server refused the workflow") && log.contains("the job was requeued"), "{log}");
+    assert!(
+        log.contains("the backend rejected the workflow") && log.contains("the job was requeued"),
+        "{log}"
+    );
     let told: Vec<&str> = log.lines().filter(|line| line.contains("signature")).collect();
     assert!(told.is_empty(), "{told:#?}");
     let is_alarm = |line: &&str| line.contains(r#""level":"WARN""#) || line.contains(r#""level":"ERROR""#);

@@ -1,4 +1,4 @@
-//! Fetching a run's files from its server into the media store, streamed.
+//! Downloads a run's files from its backend into the media store, as streams.
 
 use std::collections::HashMap;
 
@@ -12,43 +12,43 @@ use crate::domain::media::{MediaFile, StoredNames};
 use crate::domain::outputs::{FileRef, OutputFile, RunOutputs, read_outputs};
 use crate::media::{MediaError, SizeBounds, StoredFile};
 
-/// Tries to fetch one file.
+/// Tries to download one file.
 const TRIES: u32 = 3;
 
-/// What was brought home of a run.
+/// The outputs of a run, as far as they could be collected.
 #[derive(Debug, Default)]
 pub(super) struct CollectedOutputs {
     pub texts: Vec<NamedText>,
     pub media: Vec<MediaFile>,
-    /// The outputs themselves, if they are too large for the job's row.
+    /// ComfyUI's `outputs`, if they are too large for the job's row.
     pub outputs_file: Option<MediaFile>,
-    /// What the caller should know of where things are, in words.
+    /// Sentences for the caller about outputs that are kept elsewhere.
     pub notes: Vec<String>,
-    /// The first file that could not be had.
+    /// The first file that could not be downloaded.
     pub missing: Option<Failure>,
-    /// Whether a file is gone from the server: nothing but another run brings it.
+    /// Whether the backend no longer has a file, so that only another run can make it.
     pub gone: bool,
-    /// Whether the server itself is gone.
+    /// Whether the backend itself is gone.
     pub away: bool,
 }
 
-/// Why a file could not be had.
+/// Why a file could not be downloaded.
 enum MissingCause {
-    /// The server does not have it.
+    /// The backend does not have the file.
     NotThere,
-    /// It did not arrive whole.
+    /// The transfer broke off.
     Broken(String),
-    /// The server could not be reached.
+    /// The backend could not be reached.
     Away(String),
-    /// It has more bytes than an output file may have.
+    /// The file exceeds `max_output_file`.
     TooLarge(String),
-    /// The media store has no room for that many bytes.
+    /// The media store lacks room for this many bytes.
     NoRoom(u64),
-    /// The media store cannot take it.
+    /// The media store failed.
     Storage(std::io::Error),
 }
 
-/// A file that could not be had.
+/// A file that could not be downloaded.
 struct MissingFile {
     failure: Failure,
     gone: bool,
@@ -56,10 +56,11 @@ struct MissingFile {
 }
 
 impl AttemptTask {
-    /// Fetches every file of the run. Files that cannot be had are left out and the first one is named.
+    /// Downloads every file of the run. Files that cannot be downloaded are left out, and the first of them
+    /// is reported.
     pub(super) async fn collect(&self, entry: &HistoryEntry) -> CollectedOutputs {
         let RunOutputs { files, texts } = read_outputs(entry.outputs.raw(), &self.names);
-        // The same file may stand in several places; it is fetched once.
+        // One file may appear in several outputs; it is downloaded once.
         let mut names = StoredNames::default();
         let mut stored_as: HashMap<&FileRef, String> = HashMap::new();
         let mut wanted: Vec<(&FileRef, String)> = Vec::new();
@@ -108,7 +109,7 @@ impl AttemptTask {
             let (why, away) = match self.fetch_once(file, name).await {
                 Ok(stored) => return Ok(stored),
                 Err(MissingCause::NotThere) => {
-                    let failure = self.unavailable(file, "the server no longer has it");
+                    let failure = self.unavailable(file, "the backend no longer has it");
                     return Err(MissingFile { failure, gone: true, away: false });
                 }
                 Err(MissingCause::TooLarge(reason)) => {
@@ -117,7 +118,7 @@ impl AttemptTask {
                 }
                 Err(MissingCause::Broken(reason)) => (reason, false),
                 Err(MissingCause::Away(reason)) => (reason, true),
-                // A full disk is ours to mend, not the job's fault: its files wait on the server meanwhile.
+                // A full disk is not the job's fault. Its files wait on the backend meanwhile.
                 Err(MissingCause::NoRoom(bytes)) => {
                     if self.wait_for_room(bytes).await {
                         continue;
@@ -126,7 +127,7 @@ impl AttemptTask {
                     return Err(MissingFile { failure, gone: false, away: false });
                 }
                 Err(MissingCause::Storage(error)) => {
-                    tracing::error!(%error, "the media store does not take files; trying again");
+                    tracing::error!(%error, "the media store failed; trying again");
                     self.pause(3).await;
                     continue;
                 }
@@ -135,7 +136,7 @@ impl AttemptTask {
             if failures >= TRIES {
                 return Err(MissingFile { failure: self.unavailable(file, &why), gone: false, away });
             }
-            tracing::warn!(reason = why, "fetching an output file again");
+            tracing::warn!(reason = why, "downloading an output file failed; trying again");
             self.pause(failures).await;
         }
     }
@@ -150,7 +151,7 @@ impl AttemptTask {
         Failure::new(FailureCode::OutputUnavailable, message)
     }
 
-    /// Waits until the disk has room for `bytes` more; `false` if the job is cancelled before.
+    /// Waits until the disk has room for `bytes` more. Returns `false` if the job is cancelled first.
     pub(super) async fn wait_for_room(&self, bytes: u64) -> bool {
         tracing::error!(bytes, "the disk of the media files is full; waiting for room");
         tokio::select! {

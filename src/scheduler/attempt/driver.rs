@@ -1,4 +1,5 @@
-//! Doing what an attempt's [`AttemptMachine`] says: one request or one wait after the other, each answer told to it.
+//! Carries out what the [`AttemptMachine`] asks for: one request or one wait after the other, and feeds it
+//! the answers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,21 +15,21 @@ use crate::comfy::{ComfyError, HistoryEntry, NodeErrors};
 use crate::domain::requeue::RequeueCause;
 use crate::domain::time::UnixMillis;
 
-/// What a machine leaves behind besides its end.
+/// What is learned on the way to an attempt's end.
 #[derive(Debug, Default)]
 pub(super) struct AttemptTrace {
     /// When ComfyUI accepted the job; `None` for an adopted run.
     pub submitted_at: Option<UnixMillis>,
     /// The nodes for which ComfyUI refused a part of the workflow.
     pub refused_nodes: NodeErrors,
-    /// What the server said when it did not take the job.
+    /// The backend's answer, if it did not accept the job.
     pub refusal: Option<SubmitRefusal>,
-    /// The history's entry, if there is one.
+    /// The entry of the history, once it is there.
     entry: Option<Box<HistoryEntry>>,
 }
 
 impl AttemptTask {
-    /// Follows the machine from the hand-over to the proof of its end.
+    /// Drives the machine until it reports an end.
     pub(super) async fn drive_machine(&self, origin: AttemptOrigin) -> (AttemptOutcome, AttemptTrace) {
         let mut machine = AttemptMachine::new(self.limits(), origin == AttemptOrigin::Adopted, self.now());
         let mut trace = AttemptTrace::default();
@@ -84,7 +85,7 @@ impl AttemptTask {
         }
     }
 
-    /// Whether no run that the server has, of ours or of others, is known to be before this one.
+    /// Whether no other run, ours or foreign, is known to be ahead of this one on the backend.
     fn is_at_front(&self) -> bool {
         let first = self.backend.open_feeds().into_iter().next();
         self.backend.foreign() == 0 && first.is_some_and(|first| Arc::ptr_eq(&first, &self.feed))
@@ -120,7 +121,7 @@ impl AttemptTask {
         }
     }
 
-    /// What the end of the attempt means for the job.
+    /// What the machine's end means for the job.
     fn outcome(
         &self,
         end: AttemptEnd,
@@ -209,7 +210,7 @@ impl AttemptTask {
 
 fn asked_input(answer: Result<(), ComfyError>) -> MachineInput {
     if let Err(error) = answer {
-        tracing::debug!(%error, "a run could not be ended early yet");
+        tracing::debug!(%error, "the request that ends a run failed; trying again");
     }
     MachineInput::Asked
 }
@@ -218,6 +219,6 @@ fn sighting_of(error: &ComfyError) -> RunSighting {
     if error.is_refused() {
         return RunSighting::Refused;
     }
-    tracing::debug!(%error, "no answer about a run");
+    tracing::debug!(%error, "the backend did not answer about a run");
     RunSighting::Unreachable
 }

@@ -1,7 +1,7 @@
-//! Which outputs of a workflow a completed run did not make, and why.
+//! Finds the outputs of a workflow that a completed run did not make, and the reasons.
 //!
-//! Three sources tell it: `node_errors` in the answer to the submit, with reasons; the history entry's list of accepted
-//! outputs, which outlives a restart of the gateway; and the websocket's messages of blocked nodes.
+//! Three sources report them: `node_errors` in the answer to the submit; the history entry's list of accepted
+//! outputs, which survives a restart of the gateway; and the websocket's messages about blocked nodes.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,13 +13,13 @@ use crate::comfy::{HistoryEntry, NodeErrors};
 use crate::domain::job::DroppedOutput;
 use crate::domain::workflow::Workflow;
 
-/// What is said of a named output that was accepted and not made, where no message says more.
+/// The reason of an accepted, named output that was not made, if no message says more.
 const NOTHING_MADE: &str = "the node made no output; a node before it may have blocked it";
-/// Outputs that are named in the job's `msg`.
+/// The most outputs that the job's `msg` names.
 const NAMED: usize = 5;
 
 impl AttemptTask {
-    /// The outputs that ComfyUI refused when it accepted the rest, in its order.
+    /// The outputs that ComfyUI refused when it accepted the others, in its order.
     pub(super) fn refused_outputs(
         &self,
         refused: &NodeErrors,
@@ -42,8 +42,8 @@ impl AttemptTask {
         reasons.into_iter().map(|(node_id, reason)| self.dropped(node_id, reason)).collect()
     }
 
-    /// The outputs that were accepted and not made: those that depend on a node which was blocked with a message, and
-    /// those that have a name. Other output nodes may have nothing to show.
+    /// The outputs that were accepted and not made. An output node without a name and without a blocked node
+    /// before it may simply have nothing to show, so it does not count.
     pub(super) fn missing_outputs(
         &self,
         refused: &[DroppedOutput],
@@ -51,7 +51,7 @@ impl AttemptTask {
         entry: &HistoryEntry,
     ) -> Vec<DroppedOutput> {
         let outputs = entry.outputs.nodes();
-        // What a node was expanded to has ids of its own (`5.0.0.2`).
+        // Nodes of an expansion have ids that begin with the id of the expanded node (`5.0.0.2`).
         let made: HashSet<&str> =
             outputs.iter().flat_map(|(id, _)| [&**id, id.split('.').next().unwrap_or(id)]).collect();
         let is_missing = |id: &&str| !made.contains(id) && refused.iter().all(|output| output.node_id != *id);
@@ -73,8 +73,8 @@ impl AttemptTask {
     }
 }
 
-/// For each node that depends on a blocked one, and the blocked ones themselves, the message. Nodes that a blocked node
-/// was expanded to have ids of their own (`5.0.0.2`): the node they came from counts.
+/// The message of each blocked node, for the node itself and for all nodes that depend on it. A blocked node
+/// of an expansion (`5.0.0.2`) counts as the node that was expanded.
 fn reasons_downstream<'w>(
     workflow: &'w Workflow<'_>,
     blocked: &'w [(String, String)],
@@ -102,7 +102,7 @@ fn reasons_downstream<'w>(
     reasons
 }
 
-/// What a completed job says of outputs that were not made; `None` when all were.
+/// The `msg` of a completed job about outputs that were not made; `None` if there are none.
 pub(super) fn dropped_message(dropped: &[DroppedOutput]) -> Option<String> {
     let first = dropped.first()?;
     let mut names: Vec<&str> = dropped.iter().take(NAMED).map(|output| output.var.as_str()).collect();

@@ -1,10 +1,10 @@
-//! What ComfyUI says of a workflow or a node, as the failure of a job.
+//! Failures of jobs, made from what ComfyUI reports about a workflow or a node.
 
 use crate::comfy::{ExecutionError, NodeError, NodeErrors, PromptRejection};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::job::DroppedOutput;
 
-/// ComfyUI's refusal as the job's failure.
+/// The failure of a job whose workflow ComfyUI rejected.
 pub(super) fn rejection_failure(rejection: &PromptRejection) -> Failure {
     let node = rejection.node_errors.nodes.first();
     let first = node.and_then(|node| node.errors.first());
@@ -42,7 +42,7 @@ fn sentence(message: &str, details: &str) -> String {
     }
 }
 
-/// A node's exception as the job's failure.
+/// The failure of a job in which a node raised an exception.
 pub(super) fn execution_failure(error: &ExecutionError) -> Failure {
     let class = error.node_type.as_deref().unwrap_or("a node");
     let node = error.node_id.as_deref().map(|id| format!(" (node {id})")).unwrap_or_default();
@@ -61,7 +61,7 @@ pub(super) fn execution_failure(error: &ExecutionError) -> Failure {
     }
 }
 
-/// The failure of a job whose backend accepted only a part of its workflow, which it does not want.
+/// The failure of a job whose backend accepted only a part of its workflow, and that is not `partial`.
 pub(super) fn partial_refusal_failure(refused: &NodeErrors, dropped: &[DroppedOutput]) -> Failure {
     let node = refused.nodes.first();
     let reason = node.map(node_refusal).or_else(|| dropped.first().map(|output| output.reason.clone()));
@@ -77,7 +77,7 @@ pub(super) fn partial_refusal_failure(refused: &NodeErrors, dropped: &[DroppedOu
     }
 }
 
-/// The first thing that ComfyUI has against a node.
+/// The first error that ComfyUI reports for a node.
 pub(super) fn node_refusal(node: &NodeError) -> String {
     let class = node.class_type.as_deref().unwrap_or("node");
     let why = node.errors.first().map(|error| sentence(&error.message, &error.details)).unwrap_or_default();

@@ -1,75 +1,78 @@
-//! The course of one attempt as a pure machine, from the hand-over to the proof of its end: what was asked of the server
-//! next, and what the answers mean. No I/O, no clock, no randomness.
+//! One attempt as a pure machine, from the submit to the proof of its end: it decides what to ask the backend
+//! next, and what the answers mean. It does no I/O, reads no clock and draws no random numbers.
 //!
 //! ```text
-//!  fresh ──▶ Submit ──accepted──▶ watching ◀──────────── adopted (doubtful: the server may never have had it)
+//!  fresh ──▶ Submit ──accepted──▶ watching ◀──────────── adopted (the backend may never have had the run)
 //!               │ unclear            │ Wait, Look, Glance
 //!               ▼                    ▼
-//!            doubting ──found──▶  ended · cancelled · overdue · stalled · wanted back · lost
+//!            doubting ──found──▶  in history · gone · stuck · requeue
 //! ```
-//! The websocket says when to look ([`AttemptSignals`]); only HTTP says what is ([`RunSighting`]).
+//!
+//! The websocket says when to look ([`AttemptSignals`]); only HTTP answers say what is the case
+//! ([`RunSighting`]).
 
 use std::time::Duration;
 
 use crate::domain::requeue::RequeueCause;
 use crate::domain::time::UnixMillis;
 
-/// Silence of the websocket after which the server's queue is asked too.
+/// A websocket that is silent for this long makes a look ask the backend's queue, too.
 const SILENCE: Duration = Duration::from_millis(1_500);
-/// The first wait when the end was heard but the history has no entry yet; it doubles.
+/// The first wait when the end was reported but the history has no entry yet. It doubles with each look.
 const SETTLING: Duration = Duration::from_millis(5);
 /// Looks in a row that must miss a run before it counts as lost.
 const MISSES: u32 = 2;
-/// The same when it is not known that the server ever had it: a request that broke off may still be at work there.
+/// The same for a run that the backend may never have had: a request that broke off may still be at work
+/// there.
 const DOUBTFUL_MISSES: u32 = 3;
-/// Between two interrupts of a run that goes on.
+/// Between two interrupts of a run that continues.
 const INTERRUPT_AGAIN: Duration = Duration::from_secs(2);
 
-/// How long a course waits for what.
+/// The time limits of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AttemptLimits {
-    /// Between two looks at a run of which nothing is heard.
+    /// Between two looks at a run while the websocket reports nothing.
     pub poll: Duration,
-    /// A run whose server gives no answer for that long is lost.
+    /// A run is lost when its backend has not answered for this long.
     pub lost_after: Duration,
-    /// A run whose server refuses connections for that long is lost.
+    /// A run is lost when its backend has refused connections for this long.
     pub refused_for: Duration,
-    /// A run that is to end early and is not given up within that time is left to its server.
+    /// A run that is to be stopped and does not end within this time is left to its backend.
     pub interrupt_grace: Duration,
-    /// How long it may run.
+    /// How long the run may execute.
     pub run_timeout: Duration,
-    /// How long it may run without any sign of progress.
+    /// How long the run may execute without progress.
     pub stall: Duration,
 }
 
-/// What is heard and wanted besides the server's answers.
+/// What is reported and requested besides the backend's answers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "facts of one moment that have nothing to do with each other"
 )]
 pub struct AttemptSignals {
-    /// A caller wants it cancelled.
+    /// A caller requested a cancel.
     pub cancelled: bool,
-    /// It is wanted back unless it runs: its server is drained, or another has nothing to do.
+    /// The job is wanted back unless it runs, because its backend is drained or another one is idle.
     pub recalled: bool,
-    /// The websocket told its end.
+    /// The websocket reported the end of the run.
     pub end_heard: bool,
-    /// When the websocket told its start.
+    /// When the websocket reported the start of the run.
     pub started_at: Option<UnixMillis>,
-    /// When the websocket last told anything of it.
+    /// When the websocket last reported anything about the run.
     pub heard_at: Option<UnixMillis>,
-    /// No other run is known to be before it on its server.
+    /// No other run is known to be ahead of this one on its backend.
     pub at_front: bool,
-    /// Since when there is a websocket that could tell.
+    /// Since when a websocket is open that could report.
     pub listening_since: Option<UnixMillis>,
 }
 
 impl AttemptSignals {
-    /// The same, with nothing later than `now`: the clock may have been set back since.
+    /// The same signals with no moment after `now`, because the clock may have been set back.
     fn until(&self, now: UnixMillis) -> Self {
         let until = |moment: Option<UnixMillis>| moment.map(|moment| moment.min(now));
-        // What was heard at a moment that is yet to come was heard nobody knows when.
+        // A report with a moment in the future has an unknown age.
         let heard_at = self.heard_at.map(|at| if at > now { UnixMillis::from_millis(0) } else { at });
         Self {
             heard_at,
@@ -80,96 +83,97 @@ impl AttemptSignals {
     }
 }
 
-/// What one look at the server showed.
+/// What one look at the backend showed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunSighting {
-    /// It ended: the history has it.
+    /// The run ended: the history has it.
     Ended,
-    /// It runs.
+    /// The run executes.
     Running,
-    /// It waits in the server's queue.
+    /// The run waits in the backend's queue.
     Pending,
-    /// Neither the queue nor the history has it; or the history alone was asked and has it not.
+    /// Neither the queue nor the history has the run; or the history alone was asked and lacks it.
     Absent,
-    /// Nothing listens: if that stays so, whatever the server had is gone with it.
+    /// Nothing listens. If that stays so, the backend's memory is gone.
     Refused,
     /// There was no clear answer.
     Unreachable,
 }
 
-/// What came of a submit.
+/// The outcome of a submit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SubmitOutcome {
-    /// The server has it.
+    /// The backend accepted the job.
     Accepted,
-    /// The server has it, but runs only a part of it, which is not wanted.
+    /// The backend accepted only a part of the job, and the job is not `partial`.
     InPart,
-    /// Nothing listens: the server never heard of it.
+    /// Nothing listens, so the backend never received the job.
     NotDelivered,
-    /// The server did not take it.
+    /// The backend did not accept the job.
     TurnedAway,
-    /// There was no clear answer: it may have it.
+    /// There was no clear answer: the backend may have the job.
     Unclear,
 }
 
-/// What the course learns.
+/// What the machine is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MachineInput {
-    /// It begins.
+    /// The attempt begins.
     Begin,
-    /// The submit was answered, or not.
+    /// The submit ended.
     Submitted(SubmitOutcome),
-    /// The look was answered, or not.
+    /// The look ended.
     Seen(RunSighting),
-    /// A request that ends the run was answered, or not: only a look tells what came of it.
+    /// A request that stops the run ended. Only a look tells whether it had an effect.
     Asked,
-    /// The wait is over, or something was heard or wanted.
+    /// The wait is over, or a signal changed.
     Woke,
 }
 
-/// What to do next.
+/// What the driver does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum NextStep {
-    /// Hand it to the server.
+    /// Submit the job.
     Submit,
-    /// Ask the queue first and the history second: a run that moves from one to the other in between is seen.
+    /// Ask the queue first and the history second, so that a run that moves from one to the other in between
+    /// is seen.
     Look,
     /// Ask the history alone.
     Glance,
-    /// Wait, at most that long, for something to be heard or wanted.
+    /// Wait at most this long for a signal to change.
     Wait(Duration),
-    /// Interrupt the run, if it is the one that runs.
+    /// Interrupt the run, if it is the one that executes.
     Interrupt,
-    /// Take it out of the server's queue.
+    /// Remove the run from the backend's queue.
     Withdraw,
-    /// Nothing was heard for long: open another websocket.
+    /// Nothing was reported for long: open a new websocket.
     Relisten,
-    /// It is over.
+    /// The attempt is over.
     End(AttemptEnd),
 }
 
-/// Why a run is ended before its time.
+/// Why a run is stopped before its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EarlyEnd {
-    /// A caller asked for it.
+    /// A caller requested it.
     Cancel,
-    /// It ran longer than it may.
+    /// The run exceeded its `timeout`.
     Timeout,
-    /// It showed no progress for too long.
+    /// The run showed no progress for too long.
     Stall,
-    /// The server accepted only a part of it.
+    /// The backend accepted only a part of the workflow.
     InPart,
 }
 
-/// How a course ended.
+/// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttemptEnd {
-    /// The history has it; perhaps because it was interrupted.
+    /// The history has the run, which may have been interrupted.
     InHistory(Option<EarlyEnd>),
-    /// It was ended early and is gone without a trace.
+    /// The run was stopped and left no trace.
     Gone(EarlyEnd),
-    /// It was to end early and its server does not give it up.
+    /// The run was to be stopped, and its backend does not end it.
     Stuck(EarlyEnd),
     /// The backend does not have the run. The job returns to the queue.
     Requeue(RequeueCause),
@@ -181,24 +185,24 @@ enum AttemptPhase {
     /// The submit had no clear answer.
     Doubting,
     Watching,
-    /// Given up: it was withdrawn, so that it cannot start later, and is looked for once more.
+    /// The run was given up and withdrawn, so that it cannot start later. One last look follows.
     Leaving(AttemptEnd),
 }
 
-/// How a server is silent for too long.
+/// How a backend has been silent for too long.
 enum BackendSilence {
     Refusing,
     Unreachable,
 }
 
-/// One attempt under way.
+/// The state of one attempt.
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "facts that do not exclude each other, all its own")]
 pub struct AttemptMachine {
     limits: AttemptLimits,
     phase: AttemptPhase,
     began: UnixMillis,
-    /// The server has or had the run.
+    /// The backend is known to have, or to have had, the run.
     sighted: bool,
     /// The last look asked the queue, too.
     asked_queue: bool,
@@ -207,22 +211,22 @@ pub struct AttemptMachine {
     unreachable_since: Option<UnixMillis>,
     looks_after_end: u32,
     running_since: Option<UnixMillis>,
-    /// Whether it ran when it was last seen.
+    /// Whether the run executed when it was last seen.
     runs: bool,
-    /// Whether no other run was before it when the server last answered.
+    /// Whether no other run was ahead of this one when the backend last answered.
     at_front: bool,
     ending: Option<(EarlyEnd, UnixMillis)>,
     interrupted_at: Option<UnixMillis>,
-    /// It was heard that it is wanted back.
+    /// A recall was noticed.
     recall_heard: bool,
-    /// It was wanted back, but runs.
+    /// A recall came, but the run already executes.
     too_late_to_recall: bool,
     withdrawn: bool,
     relistened_at: Option<UnixMillis>,
 }
 
 impl AttemptMachine {
-    /// One that begins `now`: to be submitted, or, if `adopted`, perhaps submitted by another process.
+    /// An attempt that begins at `now`. An `adopted` one may have been submitted by another process.
     #[must_use]
     pub const fn new(patience: AttemptLimits, adopted: bool, now: UnixMillis) -> Self {
         Self {
@@ -247,30 +251,30 @@ impl AttemptMachine {
         }
     }
 
-    /// Whether a caller's cancel is news.
+    /// Whether a cancel would change anything now.
     #[must_use]
     pub const fn is_open_to_cancel(&self) -> bool {
-        // While it is not known whether the server has it, there is nothing to be ended yet.
+        // While it is unknown whether the backend has the run, there is nothing to stop.
         matches!(self.phase, AttemptPhase::Watching) && self.ending.is_none()
     }
 
-    /// Whether being wanted back is news.
+    /// Whether a recall would change anything now.
     #[must_use]
     pub const fn is_open_to_recall(&self) -> bool {
         matches!(self.phase, AttemptPhase::Watching) && self.ending.is_none() && !self.recall_heard
     }
 
-    /// Whether hearing the end changes anything: once it was heard, only the history is waited for.
+    /// Whether a report of the end would change anything. After the first one, only the history is awaited.
     #[must_use]
     pub const fn is_waiting_for_end(&self) -> bool {
         self.looks_after_end == 0
     }
 
-    /// Takes in what was learned and says what is to be done next.
+    /// Takes one input at `now` and returns the next step.
     pub fn step(&mut self, now: UnixMillis, signals: &AttemptSignals, input: MachineInput) -> NextStep {
         self.clamp_moments(now);
         let signals = &signals.until(now);
-        // Once the server gives no answer, who was before it may be given up first.
+        // A backend that does not answer may give up the runs ahead first, so the last known place counts.
         if self.misses == 0 && self.unreachable_since.is_none() {
             self.at_front = signals.at_front;
         }
@@ -292,14 +296,14 @@ impl AttemptMachine {
             (AttemptPhase::Watching, MachineInput::Submitted(_) | MachineInput::Asked) => {
                 NextStep::Wait(self.next_wait(now, signals))
             }
-            // One that was taken over may be anywhere: it is looked for at once.
+            // An adopted run may be anywhere, so it is looked for at once.
             (AttemptPhase::Watching, MachineInput::Begin | MachineInput::Woke) => {
                 self.choose_look(now, signals)
             }
         }
     }
 
-    /// After the clock was set back nothing of before is later than now: what was waited for is waited for anew.
+    /// After the clock was set back, no recorded moment is later than now. Waits begin again.
     fn clamp_moments(&mut self, now: UnixMillis) {
         self.began = self.began.min(now);
         self.ending = self.ending.map(|(early, since)| (early, since.min(now)));
@@ -352,7 +356,7 @@ impl AttemptMachine {
         NextStep::Wait(self.limits.poll / 2)
     }
 
-    /// Whether a server that gives no answer has given none for too long.
+    /// Whether a backend that does not answer has been silent for too long.
     fn note_silence(&mut self, now: UnixMillis, sighting: RunSighting) -> Option<BackendSilence> {
         let refused = sighting == RunSighting::Refused;
         let silent = refused || sighting == RunSighting::Unreachable;
@@ -372,13 +376,14 @@ impl AttemptMachine {
         }))
     }
 
-    /// Makes sure that a run given up cannot start later: a request that broke off may still be under way there.
+    /// Withdraws a run that is given up, because a request that broke off may still be under way and start it
+    /// later.
     const fn give_up(&mut self, end: AttemptEnd) -> NextStep {
         self.phase = AttemptPhase::Leaving(end);
         NextStep::Withdraw
     }
 
-    /// A server that comes back at the last moment, with the run, has not lost it.
+    /// A backend that comes back at the last moment, with the run, has not lost it.
     fn judge_last_look(
         &mut self,
         now: UnixMillis,
@@ -409,7 +414,7 @@ impl AttemptMachine {
         if self.asked_queue { NextStep::Look } else { NextStep::Glance }
     }
 
-    /// Decides whether the run is to be ended early from now on.
+    /// Decides whether the run is to be stopped from now on.
     fn note_early_end(&mut self, now: UnixMillis, signals: &AttemptSignals) {
         if self.ending.is_some() {
             return;
@@ -429,17 +434,17 @@ impl AttemptMachine {
         self.ending = Some((early, now));
     }
 
-    /// Since when a running job that could be heard was not; `None` if it cannot be heard at all.
+    /// Since when an executing run has reported nothing; `None` if no websocket could report.
     fn silent_since(&self, signals: &AttemptSignals) -> Option<UnixMillis> {
         let listening = signals.listening_since?;
-        // A websocket that was opened anew because nothing was heard is no progress.
+        // A websocket that was reopened because nothing was reported is no progress.
         let in_vain = self.relistened_at.is_some_and(|at| signals.heard_at.is_none_or(|heard| heard <= at));
         let listening = if in_vain { self.began } else { listening };
         let running = self.running_since?;
         Some(listening.max(running).max(signals.heard_at.unwrap_or(running)))
     }
 
-    /// Half of the time for a stall has gone in silence: perhaps only the websocket is deaf.
+    /// Half of the time for a stall has passed in silence, so perhaps only the websocket is deaf.
     fn is_deaf(&self, now: UnixMillis, signals: &AttemptSignals) -> bool {
         let silence = self.silent_since(signals).map_or(Duration::ZERO, |since| now.since(since));
         let again = self.relistened_at.is_none_or(|at| signals.heard_at.is_some_and(|heard| heard > at));
@@ -465,7 +470,7 @@ impl AttemptMachine {
         }
         match sighting {
             RunSighting::Ended => return self.ended(),
-            // The history alone was asked: as far as is known, it runs.
+            // Only the history was asked, so as far as is known the run executes.
             RunSighting::Absent if !self.asked_queue => {}
             RunSighting::Running | RunSighting::Pending => {
                 let running = sighting == RunSighting::Running;
@@ -496,17 +501,17 @@ impl AttemptMachine {
         NextStep::Wait(self.next_wait(now, signals))
     }
 
-    /// Whether it was the run that the server worked on when it was last heard of.
+    /// Whether the backend worked on this run when it was last heard of.
     fn was_running(&self, signals: &AttemptSignals) -> bool {
         (self.runs || signals.started_at.is_some() || self.at_front) && !signals.end_heard
     }
 
-    /// The server does not have the run any more.
+    /// The backend no longer has the run.
     fn lose_run(&mut self, cause: RequeueCause) -> NextStep {
         match self.ending {
             Some((early, _)) => NextStep::End(AttemptEnd::Gone(early)),
             None if self.withdrawn => self.give_up(AttemptEnd::Requeue(RequeueCause::Recalled)),
-            // One that was taken over before it was sent has cost the server nothing.
+            // An adopted run that was never submitted has cost the backend nothing.
             None if !self.sighted && cause != RequeueCause::OutOfReach => {
                 self.give_up(AttemptEnd::Requeue(RequeueCause::NeverSubmitted))
             }
@@ -514,7 +519,7 @@ impl AttemptMachine {
         }
     }
 
-    /// Takes the run out of the server's queue, or interrupts it if it is the one running.
+    /// Removes the run from the backend's queue, or interrupts it if it executes.
     fn stop_run(&mut self, now: UnixMillis, signals: &AttemptSignals, running: bool) -> NextStep {
         let Some((early, since)) = self.ending else { return NextStep::Wait(self.next_wait(now, signals)) };
         if now.since(since) >= self.limits.interrupt_grace {

@@ -1,4 +1,4 @@
-//! Texts and outputs that are too large for a job's row: kept as files of the job.
+//! Stores texts and outputs that are too large for a job's row as files of the job.
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -11,17 +11,17 @@ use crate::domain::media::{MediaFile, MediaKind, StoredNames};
 use crate::domain::outputs::OutputText;
 use crate::media::{MediaError, SizeBounds, StoredFile};
 
-/// Bytes that are handed to the media store at once.
+/// Bytes handed to the media store at once.
 const PIECE: usize = 64 * 1024;
 
-/// Texts by where they are kept.
+/// Texts by the place where they are stored.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct SplitTexts {
     inline: Vec<NamedText>,
     as_files: Vec<OutputText>,
 }
 
-/// Texts stay in the result up to `each` bytes, and up to `all` bytes together.
+/// Keeps texts inline up to `each` bytes, and up to `all` bytes together. The others become files.
 fn split(texts: Vec<OutputText>, each: usize, all: usize) -> SplitTexts {
     let mut split = SplitTexts::default();
     let mut left = all;
@@ -38,7 +38,7 @@ fn split(texts: Vec<OutputText>, each: usize, all: usize) -> SplitTexts {
 }
 
 impl AttemptTask {
-    /// Takes the texts into `collected`: the large ones as files, with a note of each.
+    /// Adds the texts to `collected`: large ones as files, each with a note.
     pub(super) async fn store_texts(
         &self,
         texts: Vec<OutputText>,
@@ -61,7 +61,7 @@ impl AttemptTask {
         }
     }
 
-    /// Keeps outputs as a file in `collected` if they are too large for a row, with a note of it.
+    /// Adds `outputs` to `collected` as a file with a note, if they are too large for a row.
     pub(super) async fn store_outputs(
         &self,
         outputs: &str,
@@ -82,8 +82,8 @@ impl AttemptTask {
         });
     }
 
-    /// Stores a text as a file of the job, however long that takes; `None` if the job is cancelled while the disk is
-    /// full.
+    /// Stores a text as a file of the job, and retries until it is stored. Returns `None` if the job is
+    /// cancelled while the disk is full.
     async fn store_text(
         &self,
         name: &str,
@@ -105,7 +105,7 @@ impl AttemptTask {
                     }
                 }
                 Err(error) => {
-                    tracing::error!(%error, "the media store does not take files; trying again");
+                    tracing::error!(%error, "the media store failed; trying again");
                     self.pause(3).await;
                 }
             }

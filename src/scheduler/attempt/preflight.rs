@@ -1,5 +1,5 @@
-//! Holding a job against its server before it is handed over: a job may have been accepted before anything was known of
-//! what the servers can run.
+//! Checks before the submit that the backend can run the job, because a job may be accepted before any
+//! backend's node classes are known.
 
 use std::time::Duration;
 
@@ -11,13 +11,15 @@ use crate::domain::validation::GraphFaults;
 use crate::domain::workflow::Workflow;
 use crate::pool::Backend;
 
-/// Before a job is turned away its server is asked anew what it has, unless it was asked within that time.
+/// A backend's capabilities are refreshed before a job is turned away, unless they are younger than this.
 const FRESH: Duration = Duration::from_secs(10);
 
 impl AttemptTask {
-    /// Fails when the server is known not to run the job: it goes to another, or fails if there is none.
+    /// Fails when the backend is known to be unable to run the job. The job goes to another backend, or fails
+    /// if there is none.
     pub(super) async fn check_backend(&self) -> Result<(), AttemptOutcome> {
-        // A job may come before the first answer; a server that gave none does not hold up every job again.
+        // A job may arrive before the first answer. A backend that never answers does not delay every job
+        // again.
         if self.backend.object_info().is_none() && !self.backend.was_asked() {
             self.refresh_capabilities().await;
         }
@@ -44,13 +46,13 @@ impl AttemptTask {
         Err(AttemptOutcome::Failed(Failure {
             node_id: faults.nodes.first().map(|node| node.node_id.clone()),
             node_type: faults.nodes.first().map(|node| node.class_type.clone()),
-            ..Failure::new(FailureCode::InvalidWorkflow, format!("no server can run the workflow: {reason}"))
+            ..Failure::new(FailureCode::InvalidWorkflow, format!("no backend can run the workflow: {reason}"))
         }))
     }
 
     pub(super) async fn refresh_capabilities(&self) {
         if let Err(error) = self.backend.refresh_object_info(FRESH).await {
-            tracing::debug!(%error, "the server did not tell what it can run");
+            tracing::debug!(%error, "the backend did not answer which node classes it has");
         }
     }
 
@@ -67,7 +69,7 @@ impl AttemptTask {
     }
 }
 
-/// The first fault, and how many more there are.
+/// The first fault, and the number of further ones.
 fn faults_message(faults: &GraphFaults) -> String {
     let all: Vec<String> = faults
         .nodes
@@ -76,7 +78,7 @@ fn faults_message(faults: &GraphFaults) -> String {
         .map(|(node, fault)| format!("{} (node {}): {}", node.class_type, node.node_id, fault.message))
         .collect();
     match all.as_slice() {
-        [] => "it has no output".to_owned(),
+        [] => "the workflow has no output node".to_owned(),
         [one] => one.clone(),
         [first, more @ ..] => format!("{first} (and {} more)", more.len()),
     }

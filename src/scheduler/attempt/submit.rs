@@ -1,4 +1,4 @@
-//! Handing a job to its server, and what the answer tells.
+//! Submits a job to its backend and interprets the answer.
 
 use std::borrow::Cow;
 
@@ -13,23 +13,24 @@ use crate::comfy::{CallFault, PromptError};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::rerun::defeat_cache;
 
-/// How a server answered that did not take a job.
+/// The answer of a backend that did not accept a job.
 #[derive(Debug)]
 pub(super) struct SubmitRefusal {
-    /// What it did.
+    /// What the backend did, as the verb of a sentence.
     pub how: &'static str,
-    /// Its answer.
+    /// The answer.
     pub fault: CallFault,
-    /// Whether the server judges other submissions, so that this job is suspected.
+    /// Whether the backend judges other submissions, so that this job is suspected.
     pub is_of_job: bool,
 }
 
-/// A refused workflow is its author's matter; the server's words quote its values.
+/// Logs a failed submit. A rejected workflow is its author's matter, and the answer quotes parameters, so it
+/// is only a debug line without them.
 fn log(error: &PromptError) {
     match error {
         PromptError::Rejected(rejection) => {
             let node_id = rejection.node_errors.nodes.first().map(|node| &node.node_id);
-            tracing::debug!(node_id, "the server refused the workflow");
+            tracing::debug!(node_id, "the backend rejected the workflow");
         }
         PromptError::NotDelivered(error)
         | PromptError::Denied(error)
@@ -46,7 +47,7 @@ impl AttemptTask {
     pub(super) async fn submit(&self, trace: &mut AttemptTrace) -> Result<SubmitOutcome, AttemptOutcome> {
         let id = self.id();
         let client = self.backend.client();
-        // Jobs that were claimed together reach the server as they were claimed, and not as their tasks are run.
+        // Jobs that were claimed together are submitted in the order of their claims.
         self.turn.comes(&*self.context.core.clock).await;
         let answer = client.submit(&id, self.backend.client_id(), self.graph(&id).as_ref()).await;
         self.turn.pass();
@@ -70,7 +71,7 @@ impl AttemptTask {
             PromptError::Denied(error) if error.status() == Some(413) => {
                 Err(AttemptOutcome::Failed(Failure::new(
                     FailureCode::InvalidWorkflow,
-                    format!("the workflow is larger than the server {} takes", self.backend.name()),
+                    format!("the workflow is larger than the backend {} accepts", self.backend.name()),
                 )))
             }
             PromptError::Denied(error) => {
@@ -82,34 +83,35 @@ impl AttemptTask {
             PromptError::ServerError(error) => {
                 let is_of_job = client.judges_submissions().await;
                 trace.refusal =
-                    Some(SubmitRefusal { how: "did not take the job", fault: error.fault, is_of_job });
+                    Some(SubmitRefusal { how: "did not accept the job", fault: error.fault, is_of_job });
                 Ok(SubmitOutcome::Unclear)
             }
             PromptError::Ambiguous(error) => {
                 let is_of_job = false;
                 trace.refusal =
-                    Some(SubmitRefusal { how: "did not take the job", fault: error.fault, is_of_job });
+                    Some(SubmitRefusal { how: "did not accept the job", fault: error.fault, is_of_job });
                 Ok(SubmitOutcome::Unclear)
             }
         }
     }
 
-    /// The graph to hand over.
+    /// The graph to submit.
     fn graph(&self, id: &str) -> Cow<'_, RawValue> {
         let fresh = self.job.defeats_cache.then(|| defeat_cache(self.job.graph.get(), id)).flatten();
         fresh.map_or(Cow::Borrowed(&*self.job.graph), Cow::Owned)
     }
 
-    /// A ComfyUI that runs jobs under ids of its own making cannot be asked for them after a crash.
+    /// Ends the run of a ComfyUI that ignores the `prompt_id`: after a crash the gateway could not find the
+    /// run.
     async fn abandon_foreign_run(&self, its_id: &str) -> AttemptOutcome {
         let client = self.backend.client();
         for withdrawn in [client.delete_queued(its_id).await, client.interrupt(its_id).await] {
             if let Err(error) = withdrawn {
-                tracing::warn!(%error, "a run under a foreign id goes on");
+                tracing::warn!(%error, "a run under a foreign id could not be ended");
             }
         }
         let message = format!(
-            "the server {} is too old: it does not take the job's prompt_id; update its ComfyUI",
+            "the backend {} is too old: it ignores the prompt_id of a job; update its ComfyUI",
             self.backend.name()
         );
         AttemptOutcome::Failed(Failure::new(FailureCode::BackendLost, message))

@@ -1,4 +1,4 @@
-//! One attempt from its claim to its end: prepare → follow its course → collect → settle, under its lease.
+//! One attempt from its claim to its end: prepare, submit, watch, collect, record.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -18,12 +18,12 @@ use crate::scheduler::context::SchedulerContext;
 use crate::scheduler::dispatch::RunObservation;
 use crate::store::ClaimedJob;
 
-/// How an attempt comes into this process.
+/// How an attempt came into this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::scheduler) enum AttemptOrigin {
-    /// Claimed by it: to be submitted.
+    /// This process claimed the job, which is still to be submitted.
     Fresh,
-    /// Taken over from an earlier process: perhaps submitted, perhaps ended.
+    /// Another process claimed the job. It may be submitted or ended already.
     Adopted,
 }
 
@@ -35,19 +35,20 @@ pub(in crate::scheduler) struct AttemptTask {
     pub job: ClaimedJob,
     pub feed: Arc<AttemptFeed>,
     pub cancel: CancellationToken,
-    /// It is wanted back while it only waits in its server's queue.
+    /// Cancelled when the job is wanted back while it only waits in the backend's own queue.
     pub recall: CancellationToken,
-    /// Its place among the jobs that its server is to be given.
+    /// The place among the jobs that are to be submitted to the backend, in the order of their claims.
     pub turn: SubmitTurn,
     pub names: OutputNames,
-    /// As [`AttemptTask::output_nodes`], if the classes were known when it began.
+    /// What [`AttemptTask::output_nodes`] returns, if the node classes were known when the attempt began.
     known_output_nodes: Vec<String>,
 }
 
 impl AttemptTask {
-    /// Makes it known to whoever waits for it.
+    /// Registers the attempt with the hub and its backend.
     pub fn begin(context: Arc<SchedulerContext>, backend: Arc<Backend>, job: ClaimedJob) -> Self {
-        // The graph was checked when it was accepted; one that is not readable any more only loses its names.
+        // The graph was validated on submission. If it no longer parses, only the names of its outputs are
+        // lost.
         let workflow = Workflow::parse(job.graph.get()).ok();
         let names = workflow.as_ref().map(OutputNames::of).unwrap_or_default();
         let tracker = workflow.as_ref().map(ProgressTracker::new).unwrap_or_default();
@@ -64,7 +65,7 @@ impl AttemptTask {
         Self { context, backend, job, feed, cancel, recall, turn, names, known_output_nodes }
     }
 
-    /// Runs it to its end, or until `stopping`: then the job stays as it is for the next start.
+    /// Runs the attempt to its end, or until `stopping`, which leaves the job to the next process.
     pub async fn run(self, origin: AttemptOrigin, stopping: CancellationToken) -> RunObservation {
         tokio::select! {
             biased;
@@ -96,23 +97,23 @@ impl AttemptTask {
         }
     }
 
-    /// Sees to it that the server can run the job and has its files.
+    /// Checks that the backend can run the job, and uploads the job's inputs.
     async fn prepare(&self) -> Result<(), AttemptOutcome> {
         self.check_backend().await?;
         self.upload_inputs().await
     }
 
-    /// Removes what an attempt before this one fetched: nothing of it is in any result.
+    /// Removes output files that an earlier attempt of the job collected, because no result refers to them.
     async fn clear_leftovers(&self, origin: AttemptOrigin) {
         if (origin == AttemptOrigin::Adopted || self.job.attempt.number > 1)
             && let Err(error) = self.context.core.media.remove(self.job.prompt_id).await
         {
-            tracing::warn!(%error, "files of an earlier attempt stay behind");
+            tracing::warn!(%error, "the files of an earlier attempt could not be removed");
         }
     }
 
-    /// The nodes, by id, whose classes are outputs on its server, in the workflow's order; empty if the server does not
-    /// tell its classes. An attempt that was adopted at a start may have begun before they were known.
+    /// The ids of the nodes whose classes are output nodes on this backend, in the workflow's order. Empty if
+    /// the backend's classes are unknown, which is possible for an attempt adopted at a start.
     pub async fn output_nodes(&self) -> Cow<'_, [String]> {
         if !self.known_output_nodes.is_empty() {
             return Cow::Borrowed(&self.known_output_nodes);
@@ -124,7 +125,7 @@ impl AttemptTask {
         workflow.map(|workflow| output_nodes(&workflow, &self.backend)).unwrap_or_default().into()
     }
 
-    /// What ComfyUI knows the run as.
+    /// The `prompt_id` of the run at ComfyUI.
     pub fn id(&self) -> String {
         self.job.attempt.id.to_string()
     }
@@ -141,7 +142,7 @@ fn output_nodes(workflow: &Workflow<'_>, backend: &Backend) -> Vec<String> {
     outputs.map(|node| node.id.clone()).collect()
 }
 
-/// What an outcome says of the backend.
+/// What an outcome says of the backend, for its circuit breaker.
 fn run_outcome(outcome: &AttemptOutcome) -> RunOutcome {
     match outcome {
         AttemptOutcome::Ended { entry, .. } if entry.status == HistoryStatus::Success => {

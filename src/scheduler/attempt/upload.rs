@@ -1,5 +1,5 @@
-//! Bringing a job's files to its server. Their names are made from their bytes: one that is there already is the right
-//! one, and a retry on another server finds its files under the same names.
+//! Uploads a job's inputs to its backend. Their names are derived from their bytes, so a file of the right
+//! name and length is the right file, on every backend.
 
 use std::io;
 
@@ -13,7 +13,7 @@ use crate::domain::input::StoredInput;
 use crate::domain::requeue::RequeueCause;
 
 impl AttemptTask {
-    /// Brings every file that the server has not.
+    /// Uploads every input that the backend lacks.
     pub(super) async fn upload_inputs(&self) -> Result<(), AttemptOutcome> {
         for file in &self.job.files {
             tokio::select! {
@@ -32,10 +32,11 @@ impl AttemptTask {
         if there.map_err(|error| self.upload_outcome(file, &error))? == Some(file.bytes) {
             return Ok(());
         }
-        // Jobs behind this one need not wait for its bytes.
+        // Jobs behind this one do not wait for its upload.
         self.turn.pass();
         let name = self.upload(file, false).await?;
-        // Another name: one of ours was there with other bytes, as a crash leaves them.
+        // Another name means that a file of ours with other bytes was there, which an interrupted upload
+        // leaves behind.
         if name != file.name && self.upload(file, true).await? != file.name {
             let reason = format!("the backend {} stores files under other names", self.backend.name());
             return Err(AttemptOutcome::Requeue(RequeueDecision::new(RequeueCause::NotAccepted, reason)));
@@ -43,7 +44,7 @@ impl AttemptTask {
         Ok(())
     }
 
-    /// The name under which the server has it.
+    /// Returns the name under which the backend stored the file.
     async fn upload(&self, file: &StoredInput, overwrite: bool) -> Result<String, AttemptOutcome> {
         let lost = |why: String| {
             let message = format!("the gateway has lost the file {}: {why}; submit the job again", file.name);
@@ -62,7 +63,7 @@ impl AttemptTask {
     fn upload_outcome(&self, file: &StoredInput, error: &ComfyError) -> AttemptOutcome {
         self.turn.pass();
         let backend = self.backend.name();
-        tracing::warn!(%error, file = file.name, "a file did not reach the server");
+        tracing::warn!(%error, file = file.name, "an input could not be uploaded");
         if error.is_unreachable() {
             self.backend.found_down(error);
             let reason = format!("the backend {backend} could not be reached");

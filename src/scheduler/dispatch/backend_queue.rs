@@ -1,4 +1,4 @@
-//! One server as the dispatcher sees it: the jobs it was given, when it will have done them, and what it has loaded.
+//! One backend as the dispatcher sees it: its assigned jobs, when they will be done, and its loaded models.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,63 +8,63 @@ use super::job_group::GroupKey;
 use crate::domain::id::{BackendName, PromptId};
 use crate::domain::time::UnixMillis;
 
-/// A server is given its next job when the one it runs is expected to last no longer than that.
+/// A backend gets its next job when the running one is expected to last no longer than this.
 const AHEAD: Duration = Duration::from_secs(10);
-/// A third job and more are given only if those before are known to last no longer than that, taken together.
+/// A backend gets a third job and more only if those before are known to last no longer than this together.
 const SHORT: Duration = Duration::from_millis(250);
 
-/// What the pool says of a server.
+/// What the pool reports about a backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackendSnapshot {
     /// Its name.
     pub name: BackendName,
-    /// The most jobs it may have of us; 0 while it takes none.
+    /// The most jobs of ours that it may have; 0 while it takes none.
     pub slots: usize,
-    /// What it is called besides.
+    /// Its labels.
     pub labels: Vec<String>,
-    /// The bytes of memory of its device, where it tells.
+    /// The memory of its first device in bytes, if it reports it.
     pub vram: Option<u64>,
-    /// Jobs of others in its queue.
+    /// Foreign jobs in its queue.
     pub foreign: u64,
-    /// Whether something is wrong with it: others are preferred.
+    /// Whether it has a problem, so that others are preferred.
     pub degraded: bool,
-    /// Changes when it was restarted: what it had loaded is gone.
+    /// Grows with each restart, which unloads all models.
     pub restarts: u64,
 }
 
 impl BackendSnapshot {
-    /// A server of which nothing is known but its name.
+    /// A backend of which only the name is known.
     pub(super) const fn absent(name: BackendName) -> Self {
         Self { name, slots: 0, labels: Vec::new(), vram: None, foreign: 0, degraded: false, restarts: 0 }
     }
 }
 
-/// A job that a server was given.
+/// A job assigned to a backend.
 #[derive(Debug, Clone)]
 pub(super) struct AssignedJob {
     pub id: PromptId,
     pub key: Arc<GroupKey>,
     pub needs: Arc<crate::domain::needs::JobNeeds>,
-    /// How long it is expected to execute.
+    /// Its estimated execution time.
     pub expected: Option<Duration>,
     /// Whether its models had to be loaded.
     pub cold: bool,
-    /// When it was the first of those here.
+    /// Since when it is the first of the backend's jobs.
     pub first_since: Option<UnixMillis>,
     /// Whether it was asked back already.
     pub recalled: bool,
 }
 
 impl AssignedJob {
-    /// How much longer it is expected to take once those before it are done; what takes longer than expected may end
-    /// any moment.
+    /// The estimated time until it ends, once the jobs before it are done. A job that exceeds its estimate
+    /// may end at any moment.
     pub fn remaining(&self, now: UnixMillis) -> Option<Duration> {
         let gone = self.first_since.map_or(Duration::ZERO, |since| now.since(since));
         self.expected.map(|expected| expected.saturating_sub(gone))
     }
 }
 
-/// A server and what it was given.
+/// A backend and its assigned jobs.
 #[derive(Debug, Clone)]
 pub(super) struct BackendQueue {
     pub snapshot: BackendSnapshot,
@@ -81,7 +81,7 @@ impl BackendQueue {
         Self { snapshot: view, jobs: Vec::new(), loaded: Vec::new(), is_removed: false }
     }
 
-    /// Takes in what the pool says.
+    /// Takes over what the pool reports.
     pub fn update(&mut self, view: BackendSnapshot) {
         if view.restarts != self.snapshot.restarts {
             self.loaded.clear();
@@ -95,12 +95,12 @@ impl BackendQueue {
         self.snapshot.slots > 0 && !self.is_removed
     }
 
-    /// Everything in its queue, as far as is known.
+    /// All jobs in its queue, foreign ones included, as far as is known.
     pub fn load(&self) -> u64 {
         self.snapshot.foreign + self.jobs.len() as u64
     }
 
-    /// Whether it may be given one more job now.
+    /// Whether it can be given one more job now.
     pub fn has_room(&self, now: UnixMillis) -> bool {
         if !self.is_open() {
             return false;
@@ -121,18 +121,18 @@ impl BackendQueue {
         (room && self.is_open() && !self.has_room(now)).then(|| end.minus(AHEAD))
     }
 
-    /// How long its jobs are expected to keep it busy; those of which nothing is known count for nothing.
+    /// The estimated time until its jobs are done; jobs without an estimate count as zero.
     pub fn remaining_total(&self, now: UnixMillis) -> Duration {
         self.jobs.iter().filter_map(|job| job.remaining(now)).sum()
     }
 
-    /// Whether it is known how long its jobs will keep it busy.
+    /// Whether all its jobs have estimates.
     pub fn is_foreseeable(&self) -> bool {
         self.snapshot.foreign == 0 && self.jobs.iter().all(|job| job.expected.is_some())
     }
 
-    /// How long a job would have to wait behind the first `ahead` of its jobs: what has lasted longer than was expected,
-    /// or was not expected at all, may last as long again.
+    /// How long a job would wait behind the first `ahead` of its jobs. A job that exceeds its estimate, or
+    /// has none, may last as long again.
     pub fn wait_ahead(&self, ahead: usize, now: UnixMillis) -> Duration {
         let jobs = &self.jobs[..ahead.min(self.jobs.len())];
         if jobs.is_empty() && self.snapshot.foreign == 0 {
@@ -147,7 +147,7 @@ impl BackendQueue {
         }
     }
 
-    /// What will be loaded when the jobs it has are done.
+    /// The models that will be loaded when its jobs are done.
     pub fn models_after_jobs(&self) -> &[String] {
         let last = self.jobs.iter().rev().find(|job| !job.needs.models.is_empty());
         last.map_or(&self.loaded, |job| &job.needs.models)
@@ -173,7 +173,7 @@ impl BackendQueue {
         self.jobs.push(AssignedJob { id, key, needs, expected, cold, first_since, recalled: false });
     }
 
-    /// A job is not here any more.
+    /// Removes a job.
     pub fn release(&mut self, id: PromptId, now: UnixMillis) -> Option<AssignedJob> {
         let at = self.jobs.iter().position(|job| job.id == id)?;
         let job = self.jobs.remove(at);

@@ -1,5 +1,4 @@
-//! What earlier runs took, by the shape of their workflow, and what may be expected of the next. It must not know
-//! where that is kept.
+//! Run times of earlier runs by the shape of their workflow, and estimates for the next runs.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -8,23 +7,23 @@ use crate::domain::needs::JobNeeds;
 use crate::domain::time::UnixMillis;
 use crate::store::ShapeRecord;
 
-/// What is to be learned from an attempt.
+/// What an attempt teaches about run times and memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunObservation {
-    /// It was executed to its end within that time.
+    /// The run executed to its end within this time.
     Took(Duration),
-    /// It ran out of memory.
+    /// The run ran out of memory.
     OutOfMemory,
     /// Nothing.
     Nothing,
 }
 
-/// Shapes that are remembered; those that were not used for longest go first.
+/// The most shapes remembered; the least recently used are evicted first.
 pub const KEPT_SHAPES: u32 = 4_096;
-/// How much the latest run weighs against all before it.
+/// The weight of the latest run against all before it.
 const WEIGHT: f64 = 0.3;
 
-/// What is known of the runs of one shape.
+/// The estimates for one shape.
 #[derive(Debug, Clone, Default)]
 struct ShapeEstimate {
     warm: Option<f64>,
@@ -33,7 +32,7 @@ struct ShapeEstimate {
     used_at: Option<UnixMillis>,
 }
 
-/// What runs took, in milliseconds of execution.
+/// Estimates by shape and by model family, in milliseconds of execution.
 #[derive(Debug, Clone, Default)]
 pub struct RunEstimates {
     known: HashMap<String, ShapeEstimate>,
@@ -42,7 +41,7 @@ pub struct RunEstimates {
 }
 
 impl RunEstimates {
-    /// What was kept of earlier runs.
+    /// Estimates from the records of earlier processes.
     #[must_use]
     pub fn from_records(records: Vec<ShapeRecord>) -> Self {
         let mut times = Self::default();
@@ -58,7 +57,7 @@ impl RunEstimates {
         times
     }
 
-    /// How long a run is expected to execute, with its models loaded before or not; `None` if nothing like it ran yet.
+    /// The estimated execution time, with the models loaded before or not; `None` if nothing like it has run.
     #[must_use]
     pub fn estimate(&self, needs: &JobNeeds, cold: bool) -> Option<Duration> {
         let known = self.nearest(needs, |known| known.warm.is_some() || known.cold.is_some())?;
@@ -66,14 +65,14 @@ impl RunEstimates {
         millis.map(to_duration)
     }
 
-    /// What a run costs of which nothing is known: as much as the average.
+    /// The cost of a run, which is the average if nothing like it has run.
     #[must_use]
     pub fn estimate_any(&self, needs: &JobNeeds) -> Duration {
         let millis = self.overall.unwrap_or(1_000.0);
         self.estimate(needs, false).unwrap_or_else(|| to_duration(millis))
     }
 
-    /// How much longer a run takes whose models must be loaded first; `None` until both were seen.
+    /// How much longer a run takes that loads its models first; `None` until both kinds were seen.
     #[must_use]
     pub fn load_time(&self, needs: &JobNeeds) -> Option<Duration> {
         if needs.models.is_empty() {
@@ -83,13 +82,13 @@ impl RunEstimates {
         Some(to_duration((known.cold? - known.warm?).max(0.0)))
     }
 
-    /// The memory of the largest device on which such a run ran out of memory: one with more is wanted.
+    /// The largest device memory, in bytes, on which such a run ran out of memory.
     #[must_use]
     pub fn insufficient_vram(&self, needs: &JobNeeds) -> Option<u64> {
         self.known.get(&needs.shape)?.oom_vram
     }
 
-    /// A run ended well.
+    /// Records a run that completed.
     pub fn record_run(&mut self, needs: &JobNeeds, cold: bool, took: Duration, now: UnixMillis) {
         let millis = took.as_secs_f64() * 1_000.0;
         self.overall = Some(blend(self.overall, millis));
@@ -99,7 +98,7 @@ impl RunEstimates {
         });
     }
 
-    /// A run ran out of memory on a device with `vram` bytes. Whether that says more than was known.
+    /// Records a run that ran out of memory on a device with `vram` bytes. Returns whether that is news.
     pub fn record_out_of_memory(&mut self, needs: &JobNeeds, vram: u64, now: UnixMillis) -> bool {
         let before = self.insufficient_vram(needs);
         if before >= Some(vram) {
@@ -109,7 +108,7 @@ impl RunEstimates {
         true
     }
 
-    /// What has changed since the last call, to be kept.
+    /// The estimates that changed since the last call.
     #[must_use]
     pub fn take_changed(&mut self) -> Vec<ShapeRecord> {
         let changed = std::mem::take(&mut self.changed);
@@ -140,7 +139,7 @@ impl RunEstimates {
     }
 
     fn update(&mut self, key: &str, now: UnixMillis, change: impl FnOnce(&mut ShapeEstimate)) {
-        // Jobs of versions that kept no shape are no shape.
+        // Jobs of versions that recorded no shape have none.
         if key.is_empty() {
             return;
         }
@@ -153,7 +152,7 @@ impl RunEstimates {
         }
     }
 
-    /// Forgets the eighth that was not used for longest, so that this is done seldom.
+    /// Evicts the least recently used eighth, so that eviction is rare.
     fn evict_oldest(&mut self) {
         let mut ages: Vec<_> = self.known.values().filter_map(|known| known.used_at).collect();
         ages.sort_unstable();

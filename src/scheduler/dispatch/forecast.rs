@@ -1,4 +1,4 @@
-//! When each waiting job is expected to be run, as far as earlier runs tell. It must not decide anything.
+//! Estimates when each waiting job starts and ends.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::domain::forecast::{BlockedReason, JobForecast};
 use crate::domain::id::PromptId;
 use crate::domain::time::UnixMillis;
 
-/// What every waiting job, and every one that was handed out, may expect.
+/// The forecast of every waiting and every assigned job.
 #[derive(Debug, Clone, Default)]
 pub struct QueueForecast {
     waiting: HashMap<PromptId, JobForecast>,
@@ -20,7 +20,7 @@ pub struct QueueForecast {
 }
 
 impl QueueForecast {
-    /// What is expected of a job, waiting or handed out.
+    /// The forecast of a waiting or assigned job.
     #[must_use]
     pub fn of_job(&self, id: PromptId) -> Option<JobForecast> {
         if let Some(prospect) = self.waiting.get(&id) {
@@ -31,7 +31,7 @@ impl QueueForecast {
     }
 }
 
-/// A server, and when it will be through with what it has; unknown if it is not known how long that takes.
+/// A backend and when its assigned jobs are done; `None` if that cannot be estimated.
 struct BackendLane<'s> {
     server: &'s BackendQueue,
     free_at: Option<UnixMillis>,
@@ -72,7 +72,7 @@ pub(super) fn forecast(
     forecast
 }
 
-/// Puts a job at the end of a lane.
+/// Appends a job to a lane.
 fn take(
     lane: &mut BackendLane<'_>,
     expected: Option<Duration>,

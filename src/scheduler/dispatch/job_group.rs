@@ -1,24 +1,24 @@
-//! Jobs that any server treats alike: what they may run on, and what they need loaded.
+//! Groups of jobs that every backend treats alike: where they can run, and which models they load.
 
 use super::backend_queue::BackendQueue;
 use crate::domain::forecast::BlockedReason;
 use crate::domain::id::BackendName;
 use crate::store::WaitingJob;
 
-/// What is the same for all jobs of a group.
+/// The properties that all jobs of a group share.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct GroupKey {
-    /// Servers that cannot run them; sorted.
+    /// Backends that cannot run them, sorted.
     pub not_on: Vec<BackendName>,
-    /// The one server that may.
+    /// The only backend allowed, if the caller named one.
     pub backend: Option<BackendName>,
-    /// What the server must be called besides.
+    /// Labels that the backend must have.
     pub labels: Vec<String>,
     /// The models they load.
     pub models: Vec<String>,
-    /// Where their last attempt failed.
+    /// The backend of their last failed attempt.
     pub failed_on: Option<BackendName>,
-    /// Memory that is known not to be enough.
+    /// A device memory in bytes that is known to be too small.
     pub outgrown: Option<u64>,
 }
 
@@ -36,7 +36,7 @@ impl GroupKey {
         }
     }
 
-    /// Whether a server may run them at all.
+    /// Whether a backend can run them at all.
     pub fn can_run_on(&self, server: &BackendQueue) -> bool {
         self.is_asked_for(server) && !self.not_on.contains(&server.snapshot.name)
     }
@@ -49,17 +49,17 @@ impl GroupKey {
         self.labels.iter().all(|label| server.snapshot.labels.contains(label))
     }
 
-    /// Whether it has the memory they need, as far as is known.
+    /// Whether a backend has enough memory, as far as is known.
     pub fn is_allowed_on(&self, server: &BackendQueue) -> bool {
         self.outgrown.is_none_or(|outgrown| server.snapshot.vram.is_none_or(|vram| vram > outgrown))
     }
 
-    /// Whether their last attempt failed there.
+    /// Whether their last attempt failed on this backend.
     pub fn has_failed_on(&self, server: &BackendQueue) -> bool {
         self.failed_on.as_ref() == Some(&server.snapshot.name)
     }
 
-    /// Why none of `servers` may run them now; `None` if one may.
+    /// Why none of `servers` can run them now; `None` if one can.
     pub fn blocked_reason<'s>(
         &self,
         servers: impl Iterator<Item = &'s BackendQueue> + Clone,

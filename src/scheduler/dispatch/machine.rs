@@ -1,9 +1,10 @@
-//! The dispatcher as a pure machine: what it learns goes in as an [`DispatchEvent`], what it does comes out as [`DispatchAction`]s.
-//! No I/O, no clock, no randomness: the same events at the same moments give the same actions.
+//! The dispatcher as a pure machine: [`DispatchEvent`]s go in and [`DispatchAction`]s come out. It does no
+//! I/O, reads no clock and draws no random numbers, so the same events at the same moments give the same
+//! actions.
 //!
-//! It keeps the waiting jobs in memory, in the order in which they are due ([`line`]), what each server was given
-//! ([`super::server`]), and what runs took ([`super::times`]). The store stays the truth: the machine hands out jobs of which the store
-//! has told, and a claim that the store refuses puts nothing at stake.
+//! It keeps the waiting jobs in claim order ([`super::waiting_queue`]), the jobs assigned to each backend
+//! ([`super::backend_queue`]), and estimates of run times ([`super::estimates`]). The store is the truth: a
+//! claim that the store refuses does no harm.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,36 +23,36 @@ use crate::domain::needs::JobNeeds;
 use crate::domain::time::UnixMillis;
 use crate::store::WaitingJob;
 
-/// What the dispatcher learns.
+/// What the dispatcher is told.
 #[derive(Debug, Clone)]
 pub enum DispatchEvent {
-    /// These jobs wait, or wait otherwise than before.
+    /// These jobs are queued, or changed while they are queued.
     Queued(Vec<WaitingJob>),
-    /// These jobs wait no more: cancelled, expired, failed before they ran.
+    /// These jobs left the queue unclaimed: cancelled, expired or failed.
     Left(Vec<PromptId>),
-    /// All servers of the pool.
+    /// All backends of the pool.
     Backends(Vec<BackendSnapshot>),
-    /// An attempt of an earlier process goes on at that server.
+    /// An attempt of an earlier process continues on this backend.
     Adopted {
         /// The job.
         id: PromptId,
-        /// Its server.
+        /// The backend.
         backend: BackendName,
-        /// What it asks of a server.
+        /// What the job needs of a backend.
         needs: JobNeeds,
     },
-    /// What came of a claim: each job that was asked for, and whether its attempt has begun.
+    /// The result of a claim: for each requested job, whether its attempt has begun.
     Claimed(Vec<(PromptId, BackendName, bool)>),
     /// An attempt ended.
     Ended {
         /// The job.
         id: PromptId,
-        /// Its server.
+        /// The backend.
         backend: BackendName,
-        /// What is to be learned from it.
+        /// What the run teaches about run times and memory.
         run: RunObservation,
     },
-    /// What servers can run has changed: any may be asked again.
+    /// The capabilities of backends changed, so exclusions no longer hold.
     CapabilitiesChanged,
     /// Time has passed.
     Tick,
@@ -61,13 +62,13 @@ pub enum DispatchEvent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum DispatchAction {
-    /// Claim each of these jobs for that server, in this order.
+    /// Claim each of these jobs for its backend, in this order.
     Claim(Vec<(PromptId, BackendName)>),
-    /// Ask a job back that waits in its server's queue: another server has nothing to do.
+    /// Ask a job back that waits in its backend's own queue, because another backend is idle.
     Recall(PromptId),
 }
 
-/// What the dispatcher knows.
+/// The state of the dispatcher.
 #[derive(Debug, Clone, Default)]
 pub struct DispatchState {
     settings: DispatchSettings,
@@ -79,25 +80,25 @@ pub struct DispatchState {
 }
 
 impl DispatchState {
-    /// Nothing waits and no server is known yet; `times` is what was learned before.
+    /// A state without jobs and backends. `estimates` were learned by earlier processes.
     #[must_use]
     pub fn new(settings: DispatchSettings, times: RunEstimates) -> Self {
         Self { settings, estimates: times, ..Self::default() }
     }
 
-    /// Jobs that wait.
+    /// The number of waiting jobs.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.queue.len()
     }
 
-    /// Whether that job waits.
+    /// Whether the job waits.
     #[must_use]
     pub fn is_waiting(&self, id: PromptId) -> bool {
         self.queue.get(id).is_some()
     }
 
-    /// The jobs that a server was given, in the order in which it runs them.
+    /// The jobs assigned to a backend, in the order in which it runs them.
     #[must_use]
     pub fn assigned(&self, backend: &BackendName) -> Vec<PromptId> {
         self.backends
@@ -106,19 +107,20 @@ impl DispatchState {
             .unwrap_or_default()
     }
 
-    /// The models that a server has loaded, as far as its last run tells.
+    /// The models that a backend has loaded, according to its last run.
     #[must_use]
     pub fn loaded(&self, backend: &BackendName) -> Vec<String> {
         self.backends.get(backend).map(|server| server.loaded.clone()).unwrap_or_default()
     }
 
-    /// What runs took that was learned since the last call, to be kept.
+    /// The estimates that changed since the last call, to be written to the store.
     #[must_use]
     pub fn take_new_estimates(&mut self) -> Vec<crate::store::ShapeRecord> {
         self.estimates.take_changed()
     }
 
-    /// When [`DispatchEvent::Tick`] is due at the latest; `None` while only other events can change anything.
+    /// The latest moment at which [`DispatchEvent::Tick`] is due; `None` while only other events can change
+    /// anything.
     #[must_use]
     pub fn next_wake(&self, now: UnixMillis) -> Option<UnixMillis> {
         let rooms = self.backends.values().filter_map(|server| server.room_at(now));
@@ -131,11 +133,11 @@ impl DispatchState {
             .filter(|moment| *moment > now);
         let due = self.queue.next_release().into_iter().chain(rooms).chain(patience);
         let next = due.chain(recall::next(&self.backends, now)).min();
-        // Moments are whole milliseconds, expectations are not: what is due now may be so only a little later.
+        // Moments are whole milliseconds and estimates are not, so a due moment may lie a fraction later.
         next.map(|due| due.max(now.plus(Duration::from_millis(1))))
     }
 
-    /// When all waiting jobs are expected to be run, and what stands in their way.
+    /// The forecast of every waiting job.
     #[must_use]
     pub fn forecast(&self, now: UnixMillis) -> QueueForecast {
         forecast::forecast(&self.queue, &self.backends, &self.estimates, now)
@@ -150,7 +152,7 @@ impl DispatchState {
         now: UnixMillis,
     ) {
         let server = self.backends.entry(backend.clone()).or_insert_with(|| {
-            // An attempt may be taken over before the pool has told of its server.
+            // An attempt may be adopted before the pool has reported its backend.
             let mut server = BackendQueue::new(BackendSnapshot::absent(backend.clone()));
             server.is_removed = true;
             server
@@ -185,7 +187,7 @@ impl DispatchState {
         }
     }
 
-    /// After the clock was set back nothing of before is later than now.
+    /// After the clock was set back, no recorded moment is later than now.
     fn clamp_moments(&mut self, now: UnixMillis) {
         for group in self.queue.levels_mut().flat_map(|(_, level)| level.groups.values_mut()) {
             for moment in [&mut group.passed_since, &mut group.held_since] {
@@ -233,7 +235,7 @@ impl DispatchState {
     }
 }
 
-/// Takes one event in, at the moment `now`, and says what to do.
+/// Takes one event at `now` and returns the actions that follow.
 pub fn handle(state: &mut DispatchState, now: UnixMillis, event: DispatchEvent) -> Vec<DispatchAction> {
     if now < state.last {
         state.clamp_moments(now);

@@ -1,5 +1,5 @@
-//! Which waiting job goes to which free server: first to servers that have its models loaded, but no job waits for that
-//! longer than [`DispatchSettings::patience`](super::settings::DispatchSettings). It must not hand anything out itself.
+//! Chooses which waiting job goes to which free backend. Backends with the models loaded come first, but no
+//! job waits for that longer than [`DispatchSettings::patience`](super::settings::DispatchSettings).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use super::waiting_queue::{FairTag, JobGroup, WaitingQueue};
 use crate::domain::id::{BackendName, PromptId};
 use crate::domain::time::UnixMillis;
 
-/// The servers by name.
+/// The backends by name.
 pub(super) type BackendQueues = BTreeMap<BackendName, BackendQueue>;
 
-/// What a choice is made by.
+/// What a choice depends on.
 pub(super) struct PlacementChoice<'a> {
     pub backends: &'a BackendQueues,
     pub estimates: &'a RunEstimates,
@@ -24,7 +24,7 @@ pub(super) struct PlacementChoice<'a> {
     pub now: UnixMillis,
 }
 
-/// A group whose first job a server could take.
+/// A group whose first job a backend could take.
 struct PlacementCandidate<'l> {
     tag: FairTag,
     id: PromptId,
@@ -33,7 +33,7 @@ struct PlacementCandidate<'l> {
 }
 
 impl PlacementChoice<'_> {
-    /// The next job to hand out and its server, if a server has room for one that it may run.
+    /// The next job to assign and its backend, if a backend with room can run one.
     pub fn next(&self, line: &WaitingQueue) -> Option<(PromptId, BackendName)> {
         let mut free: Vec<&BackendQueue> =
             self.backends.values().filter(|server| server.has_room(self.now)).collect();
@@ -53,7 +53,8 @@ impl PlacementChoice<'_> {
         None
     }
 
-    /// Notes which groups are passed over when the first job of the group `chosen` is given to a server: those with a
+    /// Notes which groups are passed over when the job `chosen` goes to a backend: those with a higher
+    /// priority or an earlier job that could have had it.
     /// higher priority or an earlier job that could have had it.
     pub fn note_passed(&self, line: &mut WaitingQueue, chosen: PromptId, backend: &BackendName) {
         let (Some(entry), Some(server)) = (line.get(chosen).cloned(), self.backends.get(backend)) else {
@@ -73,7 +74,7 @@ impl PlacementChoice<'_> {
         }
     }
 
-    /// Notes which groups are kept from a server that has room, and that the others are not.
+    /// Notes which groups are kept from a backend with room, and clears the note of the others.
     pub fn note_held(&self, line: &mut WaitingQueue) {
         let free: Vec<&BackendQueue> =
             self.backends.values().filter(|server| server.has_room(self.now)).collect();
@@ -86,7 +87,7 @@ impl PlacementChoice<'_> {
         }
     }
 
-    /// The jobs that a server could take, in their order.
+    /// The groups whose first job a backend could take, in claim order.
     fn candidates<'l>(
         &self,
         server: &BackendQueue,
@@ -107,7 +108,8 @@ impl PlacementChoice<'_> {
         candidates
     }
 
-    /// Whether a job may go to a server now: one that failed there, or has outgrown it, goes elsewhere if it can.
+    /// Whether a job may go to a backend now. A job that failed there, or needs more memory, goes elsewhere
+    /// if it can.
     fn can_take(&self, server: &BackendQueue, key: &GroupKey, overdue: bool) -> bool {
         if !key.can_run_on(server) {
             return false;
@@ -120,7 +122,7 @@ impl PlacementChoice<'_> {
         !outgrown && !failed
     }
 
-    /// A job whose models are loaded where it goes, or that needs none; or one that has waited long enough.
+    /// The first job that finds its models loaded, needs none, or has waited long enough.
     fn without_loading(
         &self,
         free: &[&BackendQueue],
@@ -140,14 +142,14 @@ impl PlacementChoice<'_> {
         None
     }
 
-    /// A job for which its server must load models, unless it starts sooner where they are loaded.
+    /// The first job for which a backend must load models, unless it starts sooner where they are loaded.
     fn with_loading(
         &self,
         free: &[&BackendQueue],
         groups: &BTreeMap<Arc<GroupKey>, JobGroup>,
     ) -> Option<(PromptId, BackendName)> {
         let mut free = free.to_vec();
-        // Nothing is lost on a server that has nothing loaded, and least where nobody waits for what it has.
+        // Loading costs least on a backend with nothing loaded, or with models that few jobs wait for.
         free.sort_by_key(|server| (server.load(), server.snapshot.degraded, wanted(server, groups)));
         for server in free {
             let mut candidates = self.candidates(server, groups).into_iter();
@@ -161,7 +163,7 @@ impl PlacementChoice<'_> {
         None
     }
 
-    /// Whether a server has what a group needs loaded, and no idle one would have loaded it before this one is ready.
+    /// Whether a backend will have a group's models loaded before an idle one could load them.
     fn is_near(
         &self,
         server: &BackendQueue,
@@ -181,12 +183,12 @@ impl PlacementChoice<'_> {
         key.models.is_empty() || wait.is_zero() || !self.backends.values().any(idle_takes_it)
     }
 
-    /// How long loading takes what a group needs.
+    /// How long loading a group's models takes.
     fn loading(&self, key: &Arc<GroupKey>, groups: &BTreeMap<Arc<GroupKey>, JobGroup>) -> Option<Duration> {
         self.estimates.load_time(groups.get(key)?.sample.as_ref()?)
     }
 
-    /// Whether a server that has the models loaded will be ready for the job before `server` has loaded them.
+    /// Whether a backend with the models loaded will be free before `server` has loaded them.
     fn is_sooner_elsewhere(
         &self,
         server: &BackendQueue,
@@ -206,7 +208,7 @@ impl PlacementChoice<'_> {
     }
 }
 
-/// How many groups wait for what a server has loaded, with one more for having anything loaded.
+/// How many groups wait for a backend's loaded models, plus one if it has any loaded.
 fn wanted(server: &BackendQueue, groups: &BTreeMap<Arc<GroupKey>, JobGroup>) -> usize {
     let has = server.models_after_jobs();
     if has.is_empty() {

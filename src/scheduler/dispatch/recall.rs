@@ -1,5 +1,5 @@
-//! Jobs to ask back from a server's own queue because another server has nothing to do. It must not take a job that
-//! runs: whoever watches the attempt sees to that.
+//! Chooses jobs to ask back from a backend's own queue because another backend is idle. The attempt makes
+//! sure that a job that already runs stays.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use super::placement::BackendQueues;
 use crate::domain::id::PromptId;
 use crate::domain::time::UnixMillis;
 
-/// A job is asked back only if it would wait longer than that where it is.
+/// A job is asked back only if it would wait longer than this where it is.
 const WORTHWHILE: Duration = Duration::from_secs(2);
 
-/// Jobs to ask back now: at most one for each server that has nothing to do.
+/// The jobs to ask back now: at most one for each idle backend.
 pub(super) fn recalls(servers: &mut BackendQueues, times: &RunEstimates, now: UnixMillis) -> Vec<PromptId> {
     let idle: Vec<&BackendQueue> = servers.values().filter(|server| is_idle(server)).collect();
     let mut recalled = Vec::new();
@@ -32,7 +32,7 @@ pub(super) fn recalls(servers: &mut BackendQueues, times: &RunEstimates, now: Un
     recalled
 }
 
-/// When a job may become worth asking back although nothing else happens.
+/// When asking a job back may become worthwhile although nothing else happens.
 pub(super) fn next(servers: &BackendQueues, now: UnixMillis) -> Option<UnixMillis> {
     if !servers.values().any(is_idle) {
         return None;
@@ -46,14 +46,14 @@ fn is_idle(server: &BackendQueue) -> bool {
     server.is_open() && server.load() == 0
 }
 
-/// The last job of a server, if another is before it.
+/// The last job of a backend, if another is ahead of it.
 fn last_waiting(donor: &BackendQueue) -> Option<&AssignedJob> {
     let has_another = donor.load() >= 2;
     donor.jobs.last().filter(|job| has_another && !job.recalled)
 }
 
-/// Whether the last job of `donor` would start so much sooner on `server`, the loading of its models included, that
-/// asking it back is worth the while. It would be placed by the same measure, and so not come back to where it was.
+/// Whether the last job of `donor` would start so much sooner on `server`, loading its models included, that
+/// asking it back is worthwhile. Placement uses the same measure, so the job does not return to `donor`.
 fn is_worthwhile(
     server: &BackendQueue,
     donor: &BackendQueue,

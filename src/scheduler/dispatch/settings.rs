@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// How the dispatcher decides.
+/// How the dispatcher places jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DispatchSettings {
-    /// How long the first job in line may be passed over by jobs whose models are loaded; zero for never.
+    /// How long jobs with loaded models may be preferred to the first job of the queue; zero for never.
     pub patience: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! The dispatcher's task: turns wakeups into events, asks the pure machine, and does what it says.
+//! The dispatcher's task: turns wakeups into events for the pure machine, and carries out its actions.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,39 +20,40 @@ use crate::scheduler::attempt::{AttemptOrigin, AttemptTask};
 use crate::scheduler::{SchedulerContext, input_fetch, maintenance};
 use crate::store::{AdoptScope, ClaimedJob, JobClaim, QueuePlace, Requeue, StoreError};
 
-/// Between two looks at the queue that no wakeup asked for; half of it again as jitter.
+/// Between two looks at the queue that no wakeup asked for; up to half of it is added as jitter.
 const POLL: Duration = Duration::from_secs(1);
-/// Between two looks at the whole queue, however sure the dispatcher is of what it knows: nothing is handed out while a
-/// long one is read.
+/// Between two reads of the whole queue, which correct any drift of the memory. No job is claimed while a
+/// long queue is read.
 const WHOLE: Duration = Duration::from_mins(10);
 /// Jobs read at once.
 const PAGE: u32 = 512;
-/// Ended attempts the dispatcher has not heard of yet; more of them wait.
+/// Ended attempts that the dispatcher has not processed yet; further ones wait.
 const ENDINGS: usize = 256;
-/// What is told of more jobs than this may be so old for every so many of them: to foretell them all takes time.
+/// Queues longer than this reuse a cached forecast, up to 250 ms old per 10,000 jobs: recomputing it walks
+/// the whole queue.
 const FEW: usize = 256;
 const STALE: (Duration, usize) = (Duration::from_millis(250), 10_000);
 
-/// An attempt that ended: its job, its server, and what is to be learned from it.
+/// An ended attempt: its job, its backend, and what the run teaches.
 pub(super) type EndedAttempt = (PromptId, BackendName, RunObservation);
 
-/// The scheduler of one process.
+/// The dispatcher's task of one process.
 #[derive(Debug)]
 pub struct DispatcherTask {
     context: Arc<SchedulerContext>,
     tasks: TaskOwner,
     ended: mpsc::Sender<EndedAttempt>,
     state: DispatchState,
-    /// The last place in the queue that was read.
+    /// The place in the queue up to which it was read.
     last_read: Option<QueuePlace>,
     /// When the whole queue is read again.
     reread_at: UnixMillis,
-    /// What was last told of the waiting jobs, and when.
+    /// The last forecast, and when it was computed.
     cached_forecast: Option<(UnixMillis, QueueForecast)>,
 }
 
 impl DispatcherTask {
-    /// Takes over what an earlier process left running, then claims and runs jobs until `tasks` stop.
+    /// Adopts the running jobs of earlier processes, then claims and runs jobs until `tasks` stop.
     pub fn start(context: Arc<SchedulerContext>, tasks: &TaskOwner) {
         let (ended, endings) = mpsc::channel(ENDINGS);
         for (name, reaper) in maintenance::tasks(&context, &tasks.stopping()) {
@@ -76,7 +77,7 @@ impl DispatcherTask {
 
     async fn run(mut self, mut endings: mpsc::Receiver<EndedAttempt>) -> Result<(), StoreError> {
         let stopping = self.tasks.stopping();
-        // Nobody asks a second dispatcher.
+        // Only one dispatcher answers requests; another one gets none.
         let mut questions =
             self.context.core.hub.take_forecast_requests().unwrap_or_else(|| mpsc::channel(1).1);
         let context = self.context.clone();
@@ -85,7 +86,7 @@ impl DispatcherTask {
         self.adopt_jobs(AdoptScope::All).await?;
         let mut changes = context.core.pool.changes();
         let mut capabilities = context.core.pool.capability_changes();
-        // What changed before this start has not been told of.
+        // Changes before this start were not processed yet.
         capabilities.mark_changed();
         self.refresh_backends().await;
         let period = context.settings.lease / 3;
@@ -93,7 +94,7 @@ impl DispatcherTask {
         loop {
             self.read_queue().await;
             tokio::select! {
-                // First of all: at a stop attempts end too, and their slots must not be filled again.
+                // The stop comes first: attempts end at a stop, and their slots must not be filled again.
                 biased;
                 () = stopping.cancelled() => {
                     self.save_estimates().await;
@@ -103,7 +104,7 @@ impl DispatcherTask {
                     let now = context.core.clock.now();
                     takeover = now.plus(period);
                     if let Err(error) = self.adopt_jobs(AdoptScope::ExpiredAt(now)).await {
-                        tracing::error!(%error, "expired leases could not be looked for; trying again");
+                        tracing::error!(%error, "expired leases could not be read; trying again");
                     }
                     self.save_estimates().await;
                 }
@@ -112,7 +113,8 @@ impl DispatcherTask {
                     self.publish_loaded_models(&backend);
                 }
                 Some(question) = questions.recv() => self.answer_forecast(question).await,
-                // Before the work that a claim for a server which has gone makes by being put back: or it is claimed again.
+                // Handle pool changes before new work. Otherwise a job requeued because its backend left is
+                // claimed for that backend again.
                 Ok(()) = changes.changed() => self.refresh_backends().await,
                 () = context.core.hub.wait_for_work() => {}
                 Ok(()) = capabilities.changed() => self.clear_exclusions().await,
@@ -121,7 +123,7 @@ impl DispatcherTask {
         }
     }
 
-    /// Until time alone changes something, or a wakeup may have been missed.
+    /// Sleeps until time alone changes something, or a wakeup may have been missed.
     async fn until_due(&self) {
         let now = self.context.core.clock.now();
         let poll = now.plus(POLL.mul_f64(1.0 + self.context.core.random.fraction() / 2.0));
@@ -129,7 +131,7 @@ impl DispatcherTask {
         self.context.core.clock.sleep_until(due).await;
     }
 
-    /// Lets an event happen and does what follows from it.
+    /// Applies an event and carries out the actions that follow.
     async fn apply(&mut self, event: DispatchEvent) {
         let mut events = vec![event];
         while let Some(event) = events.pop() {
@@ -146,14 +148,15 @@ impl DispatcherTask {
         }
     }
 
-    /// Reads what has come to wait, and hears what has left.
+    /// Reads the jobs that were queued since the last read, and removes those that left the queue.
     async fn read_queue(&mut self) {
         let now = self.context.core.clock.now();
         if now >= self.reread_at {
             (self.last_read, self.reread_at) = (None, now.plus(WHOLE));
         }
         loop {
-            // Before the jobs are read: one that leaves in between is heard of next time.
+            // Taken before the jobs are read, so that a job that leaves in between is removed at the next
+            // read.
             let left = self.context.core.hub.take_left();
             match self.context.core.store.queued_jobs(self.last_read, PAGE).await {
                 Ok(jobs) => {
@@ -183,22 +186,22 @@ impl DispatcherTask {
         self.apply(DispatchEvent::Backends(views)).await;
     }
 
-    /// What a server could not run it may be able to run now; if not, that will show again.
+    /// Offers all jobs to all backends again. A backend that still cannot run a job excludes itself again.
     async fn clear_exclusions(&mut self) {
         if let Err(error) = self.context.core.store.clear_not_on().await {
-            tracing::error!(%error, "queued jobs could not be offered to all servers again");
+            tracing::error!(%error, "queued jobs could not be offered to all backends again");
         }
         self.apply(DispatchEvent::CapabilitiesChanged).await;
     }
 
-    /// Keeps what was learned of run times; what cannot be kept is learned again.
+    /// Writes changed estimates to the store. Estimates that are lost are learned again.
     async fn save_estimates(&mut self) {
         let learned = self.state.take_new_estimates();
         if learned.is_empty() {
             return;
         }
         if let Err(error) = self.context.core.store.learn(learned, KEPT_SHAPES).await {
-            tracing::warn!(%error, "what runs took could not be kept");
+            tracing::warn!(%error, "the run time estimates could not be saved");
         }
     }
 
@@ -217,7 +220,7 @@ impl DispatcherTask {
         }
         let told = self.cached_forecast.as_ref().map(|(_, forecast)| forecast);
         let answers = question.ids.iter().map(|id| told.and_then(|told| told.of_job(*id))).collect();
-        // Whoever asked may have left.
+        // The caller may have gone.
         let _: Result<(), _> = question.answer.send(answers);
     }
 
@@ -227,7 +230,7 @@ impl DispatcherTask {
         }
     }
 
-    /// Claims jobs and starts their attempts; what came of it.
+    /// Claims jobs and starts their attempts. Returns the result as an event.
     async fn claim(&mut self, asked: Vec<(PromptId, BackendName)>, now: UnixMillis) -> DispatchEvent {
         let lease = self.context.lease();
         let claims = asked.iter().map(|(id, backend)| JobClaim {
@@ -244,7 +247,8 @@ impl DispatcherTask {
             }
         };
         if claimed.len() < asked.len() {
-            // Most often somebody cancelled; a job that still waits is found when the whole queue is read again.
+            // Most often a caller cancelled. A job that still waits is found when the whole queue is read
+            // again.
             self.reread_at = self.reread_at.min(now.plus(POLL));
         }
         let mut answers = Vec::with_capacity(asked.len());
@@ -259,7 +263,7 @@ impl DispatcherTask {
         DispatchEvent::Claimed(answers)
     }
 
-    /// Starts an attempt, unless there is nobody to run it.
+    /// Starts an attempt, unless the process stops or the backend was removed. Returns whether it started.
     async fn start_attempt(&self, job: ClaimedJob, origin: AttemptOrigin) -> bool {
         if self.tasks.stopping().is_cancelled() {
             self.return_to_queue(&job, RequeueCause::GatewayStopped, "the gateway was stopped".to_owned())
@@ -277,7 +281,7 @@ impl DispatcherTask {
         };
         let (id, stopping, ended) = (job.prompt_id, self.tasks.stopping(), self.ended.clone());
         let attempt = AttemptTask::begin(self.context.clone(), backend, job);
-        // At the highest level, so that its fields stand in the lines of every log filter.
+        // The span has the highest level, so that its fields appear under every log filter.
         let span = tracing::error_span!(
             "attempt",
             prompt_id = %id,
@@ -294,14 +298,14 @@ impl DispatcherTask {
         true
     }
 
-    /// Takes over running jobs of processes that are gone. One on a server that is not there any more cannot be asked
-    /// for and goes back to the queue.
+    /// Adopts the running jobs of processes that are gone. A job whose backend was removed returns to the
+    /// queue.
     async fn adopt_jobs(&mut self, which: AdoptScope) -> Result<(), StoreError> {
         for job in
             self.context.core.store.adopt(which, self.context.lease(), self.context.core.clock.now()).await?
         {
             let (id, backend, needs) = (job.prompt_id, job.attempt.backend.clone(), job.needs.clone());
-            tracing::info!(prompt_id = %id, %backend, "a running job is taken over");
+            tracing::info!(prompt_id = %id, %backend, "a running job was adopted");
             if self.start_attempt(job, AttemptOrigin::Adopted).await {
                 self.apply(DispatchEvent::Adopted { id, backend, needs }).await;
             }
@@ -309,7 +313,7 @@ impl DispatcherTask {
         Ok(())
     }
 
-    /// Puts a job back that nobody watches.
+    /// Returns a claimed job without an attempt to the queue.
     async fn return_to_queue(&self, job: &ClaimedJob, cause: RequeueCause, reason: String) {
         let now = self.context.core.clock.now();
         let deadline = job.queue_timeout.map(|timeout| now.plus(timeout));

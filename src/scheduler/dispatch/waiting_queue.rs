@@ -1,9 +1,9 @@
-//! The waiting jobs in their order: by priority, then fairly between callers, then first come first served.
-//! It must not know of servers; jobs that every server treats alike stand together in a group.
+//! The waiting jobs in claim order: by priority, then fairly between callers, then first come, first served.
+//! Jobs that every backend treats alike share a group, and only the first of each group is looked at.
 //!
-//! Fairness is start-time fair queueing: each caller has a virtual time, the run time that its jobs were expected to
-//! take so far; the caller with the least is next. One who comes (back) starts at the time of whoever was served last,
-//! so that nobody saves up for a rush, and nobody waits behind another's backlog.
+//! Fairness is start-time fair queueing. Each caller has a virtual time: the estimated run time of its jobs
+//! so far. The caller with the least is next. A caller that (re)appears starts at the time of the last one
+//! served, so nobody saves up for a burst and nobody waits behind another's backlog.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -17,10 +17,11 @@ use crate::domain::retry::is_due;
 use crate::domain::time::UnixMillis;
 use crate::store::WaitingJob;
 
-/// A caller, as one reference for all its jobs.
+/// A caller's name, shared by all its jobs.
 pub(super) type CallerName = Arc<str>;
 
-/// What orders the jobs of one priority: the caller's virtual time in microseconds, then their acceptance.
+/// The order of jobs of one priority: the caller's virtual time in microseconds, then the order of
+/// acceptance.
 pub(super) type FairTag = (u64, i64);
 
 /// Callers of one priority that are remembered although none of their jobs waits.
@@ -45,16 +46,16 @@ pub(super) struct JobGroup {
     jobs: HashMap<CallerName, BTreeSet<(i64, PromptId)>>,
     /// Each caller's virtual time and first job.
     heads: BTreeSet<(u64, i64, PromptId, CallerName)>,
-    /// Since when its first job is passed over in favour of later ones.
+    /// Since when later jobs are preferred to the group's first job.
     pub passed_since: Option<UnixMillis>,
-    /// Since when its first job is kept from a free server that could take it.
+    /// Since when the group's first job is kept from a free backend that could run it.
     pub held_since: Option<UnixMillis>,
-    /// What one of its jobs needs.
+    /// The needs of one of the group's jobs.
     pub sample: Option<Arc<JobNeeds>>,
 }
 
 impl JobGroup {
-    /// Its first job and what orders it among the other groups'.
+    /// The group's first job and its place among the other groups' first jobs.
     pub fn head(&self) -> Option<(FairTag, PromptId)> {
         self.heads.first().map(|(virtual_time, seq, id, _)| ((*virtual_time, *seq), *id))
     }
@@ -63,7 +64,7 @@ impl JobGroup {
         self.jobs.get(caller)?.first().copied()
     }
 
-    /// Lets `change` happen to a caller's jobs or time while its head is out of the order.
+    /// Applies `change` to a caller's jobs or virtual time while the caller's head is out of the order.
     fn reorder(
         &mut self,
         caller: &CallerName,
@@ -82,7 +83,7 @@ impl JobGroup {
 
 #[derive(Debug, Clone, Default)]
 struct CallerShare {
-    /// Microseconds.
+    /// In microseconds.
     virtual_time: u64,
     /// The groups in which jobs of the caller wait.
     groups: BTreeSet<Arc<GroupKey>>,
@@ -93,7 +94,7 @@ struct CallerShare {
 pub(super) struct PriorityLevel {
     pub groups: BTreeMap<Arc<GroupKey>, JobGroup>,
     shares: HashMap<CallerName, CallerShare>,
-    /// The virtual time of whoever was served last.
+    /// The virtual time of the caller served last.
     clock: u64,
 }
 
@@ -102,14 +103,14 @@ pub(super) struct PriorityLevel {
 pub(super) struct WaitingQueue {
     entries: HashMap<PromptId, QueueEntry>,
     levels: BTreeMap<Reverse<i32>, PriorityLevel>,
-    /// Jobs whose moment has not come.
+    /// Jobs that are not due yet.
     delayed: BTreeSet<(UnixMillis, PromptId)>,
     keys: BTreeSet<Arc<GroupKey>>,
     callers: BTreeSet<CallerName>,
 }
 
 impl WaitingQueue {
-    /// A job waits, or waits otherwise than before.
+    /// Adds a job, or updates it.
     pub fn upsert(&mut self, job: &WaitingJob, outgrown: Option<u64>, now: UnixMillis) {
         let entry = QueueEntry {
             id: job.prompt_id,
@@ -121,7 +122,8 @@ impl WaitingQueue {
             not_before: job.not_before,
             awaits_inputs: job.awaits_inputs,
         };
-        // The whole queue is read again now and then: what is known keeps its place, and how long it was passed over.
+        // The whole queue is read again from time to time. A known job keeps its place, and how long it was
+        // passed over.
         if self.entries.get(&entry.id) != Some(&entry) {
             self.remove(entry.id);
             self.insert(entry, now);
@@ -141,7 +143,7 @@ impl WaitingQueue {
         self.levels.entry(Reverse(priority)).or_default()
     }
 
-    /// A job does not wait any more.
+    /// Removes a job.
     pub fn remove(&mut self, id: PromptId) -> Option<QueueEntry> {
         let entry = self.entries.remove(&id)?;
         if !self.delayed.remove(&(entry.not_before, id)) && !entry.awaits_inputs {
@@ -151,7 +153,7 @@ impl WaitingQueue {
         Some(entry)
     }
 
-    /// A job is handed out: its caller is charged `cost`.
+    /// Removes a job that is claimed, and charges its caller `cost`.
     pub fn take_next(&mut self, id: PromptId, cost: Duration) -> Option<QueueEntry> {
         let entry = self.entries.remove(&id)?;
         self.take_from_level(&entry, Some(cost));
@@ -167,7 +169,7 @@ impl WaitingQueue {
         }
     }
 
-    /// Forgets keys and callers that only this table still holds, once they are many.
+    /// Drops keys and callers that only this table still refers to, once there are many.
     fn drop_unused(&mut self) {
         if self.keys.len() + self.callers.len() > 256 + 4 * self.entries.len() {
             self.keys.retain(|key| Arc::strong_count(key) > 1);
@@ -175,7 +177,7 @@ impl WaitingQueue {
         }
     }
 
-    /// Lets jobs be claimed whose moment has come.
+    /// Makes jobs claimable that are due.
     pub fn release_due(&mut self, now: UnixMillis) {
         let due = |(moment, _): &&(UnixMillis, PromptId)| is_due(*moment, now);
         while let Some((moment, id)) =
@@ -188,12 +190,12 @@ impl WaitingQueue {
         }
     }
 
-    /// When the next moment comes.
+    /// When the next job is due.
     pub fn next_release(&self) -> Option<UnixMillis> {
         self.delayed.first().map(|(moment, _)| *moment)
     }
 
-    /// Puts every job for which `change` makes another group into that.
+    /// Moves every job for which `change` returns another group to that group.
     pub fn regroup(&mut self, now: UnixMillis, change: impl Fn(&QueueEntry) -> Option<GroupKey>) {
         let changed: Vec<_> =
             self.entries.values().filter_map(|entry| Some((entry.id, change(entry)?))).collect();
@@ -203,25 +205,25 @@ impl WaitingQueue {
                 let key = interned(&mut self.keys, Arc::new(key));
                 self.insert(QueueEntry { key, ..entry }, now);
             }
-            // It was passed over all the same.
+            // The group keeps how long it was passed over.
             if let (Some(since), Some(group)) = (passed_since, self.group_of(id)) {
                 group.passed_since.get_or_insert(since);
             }
         }
     }
 
-    /// The group in which a job stands, if it could be claimed.
+    /// The group of a job that could be claimed.
     fn group_of(&mut self, id: PromptId) -> Option<&mut JobGroup> {
         let entry = self.entries.get(&id)?;
         self.levels.get_mut(&Reverse(entry.priority))?.groups.get_mut(&entry.key)
     }
 
-    /// The jobs that could be claimed, the highest priority first.
+    /// The priority levels with claimable jobs, highest first.
     pub fn levels_mut(&mut self) -> impl Iterator<Item = (i32, &mut PriorityLevel)> {
         self.levels.iter_mut().map(|(priority, level)| (priority.0, level))
     }
 
-    /// The same, to look at.
+    /// The same, read-only.
     pub fn levels(&self) -> impl Iterator<Item = &PriorityLevel> {
         self.levels.values()
     }
@@ -234,8 +236,7 @@ impl WaitingQueue {
         self.entries.len()
     }
 
-    /// All jobs in the order in which they would be served one after the other, those that wait for files or for their
-    /// moment included.
+    /// All jobs in claim order, including those that wait for inputs or are not due.
     pub fn in_claim_order(&self, cost: impl Fn(&JobNeeds) -> Duration) -> Vec<&QueueEntry> {
         let mut by_share: BTreeMap<(Reverse<i32>, &CallerName), Vec<&QueueEntry>> = BTreeMap::new();
         for entry in self.entries.values() {
@@ -276,7 +277,7 @@ impl PriorityLevel {
         });
     }
 
-    /// Takes a job out; its caller's virtual time goes on by `cost`, if it is served.
+    /// Removes a job; a claim advances its caller's virtual time by `cost`.
     fn take(&mut self, entry: &QueueEntry, cost: Option<u64>) {
         let Some(share) = self.shares.get_mut(&entry.caller) else { return };
         let before = share.virtual_time;
@@ -285,8 +286,8 @@ impl PriorityLevel {
         if cost.is_some() {
             self.clock = self.clock.max(before);
         }
-        // The next of its group finds the models loaded where this one goes. Those that shun a server wait no longer than
-        // the first of them.
+        // The next job of the group finds its models loaded on the same backend. Jobs that avoid a backend
+        // have waited no longer than the first of them.
         let finds_its_models = !entry.key.models.is_empty() && entry.key.failed_on.is_none();
         if cost.is_some()
             && finds_its_models
@@ -318,7 +319,7 @@ impl PriorityLevel {
         self.drop_idle_shares();
     }
 
-    /// A caller without jobs whose time has been reached has nothing left to be remembered for.
+    /// Drops callers without jobs whose virtual time has been reached, because nothing is left to remember.
     fn drop_idle_shares(&mut self) {
         let nobody_waits = self.groups.is_empty();
         if nobody_waits || self.shares.len() > REMEMBERED {
@@ -329,7 +330,7 @@ impl PriorityLevel {
     }
 }
 
-/// The one reference that stands for all values equal to `value`.
+/// The one shared reference for all values equal to `value`.
 fn interned<T: ?Sized + Ord>(known: &mut BTreeSet<Arc<T>>, value: Arc<T>) -> Arc<T> {
     if let Some(same) = known.get(&value) {
         return same.clone();

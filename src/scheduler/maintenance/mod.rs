@@ -1,4 +1,4 @@
-//! Periodic work besides running jobs: leases, deadlines, retention, and files that nobody needs.
+//! Periodic work beside running jobs: lease renewal, queue deadlines, retention, and unused files.
 
 mod orphans;
 mod reaper;

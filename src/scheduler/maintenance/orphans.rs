@@ -1,10 +1,11 @@
-//! Files that belong to no job: left by a process that was killed between forgetting a job and its files.
+//! Removes files that belong to no job. A process that is killed between purging a job and deleting its files
+//! leaves them.
 
 use crate::core::GatewayCore;
 use crate::media::MediaError;
 use crate::store::StoreError;
 
-/// Removes files of jobs that the store does not know.
+/// Removes the files of jobs that the store does not know. Returns how many jobs they were of.
 ///
 /// # Errors
 /// The media store cannot be listed, or the store cannot be asked.
@@ -19,10 +20,10 @@ pub async fn sweep_orphans(core: &GatewayCore) -> Result<usize, SweepError> {
     Ok(swept)
 }
 
-/// Why orphaned files could not be swept.
+/// Why the sweep failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SweepError {
-    /// The store could not be asked.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The media store failed.

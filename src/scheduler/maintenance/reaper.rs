@@ -1,4 +1,4 @@
-//! What comes due by itself: leases to renew, waits that end, results to forget.
+//! The periodic tasks: they renew leases, expire queued jobs, purge old results, and remove unused inputs.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,22 +14,22 @@ use crate::domain::job::{JobEnding, JobFinish, PhaseTimings};
 use crate::scheduler::context::SchedulerContext;
 use crate::store::{ClaimedJob, Requeue, StoreError};
 
-/// Between two looks for queued jobs whose deadline has come.
+/// Between two looks for queued jobs whose deadline has passed.
 const DEADLINES: Duration = Duration::from_millis(500);
-/// Between two looks for results to forget.
+/// Between two looks for results whose retention has ended.
 const RETENTION: Duration = Duration::from_mins(1);
-/// An input younger than this is not swept.
+/// An input younger than this is kept, because the request that stored it may not have committed its job yet.
 const YOUNG_INPUTS: Duration = Duration::from_mins(15);
-/// Results forgotten in one transaction.
+/// Jobs purged in one transaction.
 const PURGE: u32 = 200;
-/// Parts of the database that are given back to the disk in a row, so that a stop does not wait for all of them.
+/// Steps in which free pages return to the disk before the task checks for a stop again.
 const SHRINK: usize = 64;
-/// How long the id of a forgotten job is told from an unknown one.
+/// How long the id of a purged job answers 410 instead of 404.
 const TOMBSTONES: Duration = Duration::from_hours(30 * 24);
 
 type PeriodicTask = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
 
-/// The periodic tasks, by name.
+/// The periodic tasks with their names.
 pub(in crate::scheduler) fn tasks(
     context: &Arc<SchedulerContext>,
     stopping: &CancellationToken,
@@ -76,7 +76,7 @@ fn every(
                 () = context.core.clock.sleep(period) => {}
             }
             if let Err(error) = step(context.clone()).await {
-                tracing::error!(%error, "a periodic task failed; it comes again");
+                tracing::error!(%error, "a periodic task failed; it runs again");
             }
         }
     })
@@ -88,24 +88,25 @@ async fn renew(context: &SchedulerContext) -> Result<(), StoreError> {
 
 async fn expire(context: &SchedulerContext) -> Result<(), StoreError> {
     let now = context.core.clock.now();
-    let failure = Failure::new(FailureCode::QueueTimeout, "no server took the job within its queue_timeout");
+    let failure =
+        Failure::new(FailureCode::QueueTimeout, "no backend accepted the job within its queue_timeout");
     for id in context.core.store.expire_queued(now, failure, context.core.expiry(now)).await? {
         context.core.announce_end(JobEnd::failed(id, FailureCode::QueueTimeout.as_str(), None));
     }
     Ok(())
 }
 
-/// The retention may be shorter than when earlier jobs ended. If this fails, the next start does it.
+/// Applies a retention that was shortened since earlier jobs ended. If this fails, the next start repeats it.
 async fn shorten_retention(context: Arc<SchedulerContext>) -> Result<(), StoreError> {
     if let Some(retention) = context.core.retention
         && let Err(error) = context.core.store.shorten_retention(retention).await
     {
-        tracing::error!(%error, "the retention could not be applied to jobs that ended before");
+        tracing::error!(%error, "the shorter retention could not be applied to jobs that ended before");
     }
     Ok(())
 }
 
-/// Lets the database's file shrink after deletions.
+/// Returns free pages of the database file to the disk.
 async fn shrink(context: &SchedulerContext) -> Result<(), StoreError> {
     for _ in 0..SHRINK {
         if !context.core.store.shrink().await? {
@@ -129,7 +130,7 @@ async fn purge(context: &SchedulerContext) -> Result<(), StoreError> {
     }
 }
 
-/// Removes inputs that nobody needs. A young one may belong to a request that is not on disk yet.
+/// Removes inputs that no waiting or running job and no uploaded file needs.
 async fn sweep_inputs(context: &SchedulerContext) -> Result<(), StoreError> {
     let now = context.core.clock.now();
     context.core.store.release_inputs(now).await?;
@@ -148,7 +149,7 @@ async fn sweep_inputs(context: &SchedulerContext) -> Result<(), StoreError> {
     match swept.await {
         Err(SweepError::Store(error)) => Err(error),
         Err(SweepError::Media(error)) => {
-            tracing::error!(%error, "inputs that nobody needs stay until the next look");
+            tracing::error!(%error, "unused inputs could not be removed; trying again");
             Ok(())
         }
         Ok(()) => Ok(()),
@@ -157,11 +158,12 @@ async fn sweep_inputs(context: &SchedulerContext) -> Result<(), StoreError> {
 
 async fn forget_files(context: &SchedulerContext, id: PromptId) {
     if let Err(error) = context.core.media.remove(id).await {
-        tracing::error!(prompt_id = %id, %error, "files of a forgotten job stay behind until the next start");
+        tracing::error!(prompt_id = %id, %error, "the files of a purged job could not be removed; the next start removes them");
     }
 }
 
-/// Puts a job back that nobody watches; if a cancel came for it, it is thereby cancelled.
+/// Returns a claimed job without an attempt to the queue. If a cancel came for it, the job ends as cancelled
+/// instead.
 pub(in crate::scheduler) async fn give_back(
     context: &SchedulerContext,
     job: &ClaimedJob,
