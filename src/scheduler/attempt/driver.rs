@@ -9,24 +9,10 @@ use super::machine::{
     AttemptEnd, AttemptLimits, AttemptMachine, AttemptSignals, EarlyEnd, MachineInput, NextStep, RunSighting,
 };
 use super::outcome::{AttemptOutcome, RequeueDecision};
-use super::submit::SubmitRefusal;
 use super::task::{AttemptOrigin, AttemptTask};
-use crate::comfy::{ComfyError, HistoryEntry, NodeErrors};
+use super::trace::{AttemptTrace, SubmitRefusal};
+use crate::comfy::{ComfyError, HistoryEntry};
 use crate::domain::requeue::RequeueCause;
-use crate::domain::time::UnixMillis;
-
-/// What is learned on the way to an attempt's end.
-#[derive(Debug, Default)]
-pub(super) struct AttemptTrace {
-    /// When ComfyUI accepted the job; `None` for an adopted run.
-    pub submitted_at: Option<UnixMillis>,
-    /// The nodes for which ComfyUI refused a part of the workflow.
-    pub refused_nodes: NodeErrors,
-    /// The backend's answer, if it did not accept the job.
-    pub refusal: Option<SubmitRefusal>,
-    /// The entry of the history, once it is there.
-    entry: Option<Box<HistoryEntry>>,
-}
 
 impl AttemptTask {
     /// Drives the machine until it reports an end.

@@ -27,6 +27,7 @@ mod preflight;
 mod record;
 mod submit;
 mod task;
+mod trace;
 mod upload;
 mod write;
 

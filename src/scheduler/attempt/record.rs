@@ -6,12 +6,12 @@
 use std::time::Duration;
 
 use super::collect::CollectedOutputs;
-use super::driver::AttemptTrace;
 use super::dropped;
 use super::failures::{execution_failure, partial_refusal_failure};
 use super::machine::EarlyEnd;
 use super::outcome::{AttemptOutcome, RequeueDecision};
 use super::task::AttemptTask;
+use super::trace::AttemptTrace;
 use crate::comfy::{HistoryEntry, HistoryStatus};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::job::{DroppedOutput, JobEnding, JobFinish};

@@ -4,25 +4,14 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::driver::AttemptTrace;
 use super::failures::rejection_failure;
 use super::machine::SubmitOutcome;
 use super::outcome::AttemptOutcome;
 use super::task::AttemptTask;
-use crate::comfy::{CallFault, PromptError};
+use super::trace::{AttemptTrace, SubmitRefusal};
+use crate::comfy::PromptError;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::rerun::defeat_cache;
-
-/// The answer of a backend that did not accept a job.
-#[derive(Debug)]
-pub(super) struct SubmitRefusal {
-    /// What the backend did, as the verb of a sentence.
-    pub how: &'static str,
-    /// The answer.
-    pub fault: CallFault,
-    /// Whether the backend judges other submissions, so that this job is suspected.
-    pub is_of_job: bool,
-}
 
 /// Logs a failed submit. A rejected workflow is its author's matter, and the answer quotes parameters, so it
 /// is only a debug line without them.

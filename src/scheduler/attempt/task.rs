@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::driver::AttemptTrace;
 use super::machine::EarlyEnd;
 use super::outcome::AttemptOutcome;
+use super::trace::AttemptTrace;
 use crate::comfy::HistoryStatus;
 use crate::domain::outputs::OutputNames;
 use crate::domain::progress::ProgressTracker;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::driver::AttemptTrace;
 use super::outcome::RequeueDecision;
 use super::record::millis;
 use super::task::AttemptTask;
+use super::trace::AttemptTrace;
 use crate::core::JobEnd;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::BackendName;
