@@ -16,7 +16,8 @@ use tokio_util::io::ReaderStream;
 
 use super::content_type::{HEAD, content_type, extension};
 use super::inputs::{self, InputFolder};
-use super::{ByteSource, IncomingFile, MediaError, MediaStore, SizeBounds, StoredFile};
+use super::store::{ByteSource, IncomingFile, MediaError, MediaStore, SizeBounds, StoredFile};
+use super::unfinished::UnfinishedFile;
 use crate::disk::Disk;
 use crate::domain::id::PromptId;
 use crate::domain::time::UnixMillis;
@@ -108,28 +109,6 @@ impl FsMediaStore {
             hash.finalize().iter().fold(String::with_capacity(64), |hex, byte| hex + &format!("{byte:02x}"));
         let (content_type, extension) = (content_type(&head, name), extension(&head, name));
         Ok(IncomingFile { stored: StoredFile { bytes, sha256, content_type, extension }, file: unfinished })
-    }
-}
-
-/// Removes an unfinished file when its writing fails or is given up.
-#[derive(Debug)]
-pub(super) struct UnfinishedFile(Option<PathBuf>);
-
-impl UnfinishedFile {
-    /// Where it is.
-    fn path(&self) -> PathBuf {
-        self.0.clone().unwrap_or_default()
-    }
-}
-
-impl Drop for UnfinishedFile {
-    fn drop(&mut self) {
-        if let Some(path) = self.0.take()
-            && let Err(error) = std::fs::remove_file(&path)
-            && error.kind() != ErrorKind::NotFound
-        {
-            tracing::warn!(path = %path.display(), %error, "an unfinished media file stays behind until the next start");
-        }
     }
 }
 

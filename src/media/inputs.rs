@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::MediaError;
+use super::store::MediaError;
 use crate::domain::time::UnixMillis;
 
 /// The folder of inputs.

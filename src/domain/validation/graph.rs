@@ -3,36 +3,16 @@
 //! A class that is missing anywhere refuses the workflow. Of all else ComfyUI sees only what output nodes depend on,
 //! through inputs that their classes have; and it runs what is left when faulty outputs are taken away.
 
-use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
+use super::context::GraphContext;
 use super::nearest::NearestNames;
 use super::node::NodeCheck;
 use super::{FaultKind, GraphFaults, NodeFault, NodeFaults, SuppliedInputs};
 use crate::domain::capped::MOST_TOLD;
-use crate::domain::object_info::{NodeClass, ObjectInfo};
+use crate::domain::object_info::ObjectInfo;
 use crate::domain::text::brief;
-use crate::domain::workflow::{Workflow, WorkflowNode};
-
-/// What every node is held against.
-pub(super) struct GraphContext<'a> {
-    pub workflow: &'a Workflow<'a>,
-    pub info: &'a ObjectInfo,
-    pub expands: bool,
-    /// Places of nodes by their ids.
-    pub places: HashMap<&'a str, usize>,
-    pub supplied: HashSet<(&'a str, &'a str)>,
-}
-
-impl<'a> GraphContext<'a> {
-    pub fn node(&self, place: usize) -> &'a WorkflowNode {
-        &self.workflow.nodes()[place]
-    }
-
-    pub fn class(&self, place: usize) -> Option<&'a NodeClass> {
-        self.info.class(&self.node(place).class_type)
-    }
-}
+use crate::domain::workflow::Workflow;
 
 pub(super) fn check(workflow: &Workflow<'_>, info: &ObjectInfo, given: SuppliedInputs<'_>) -> GraphFaults {
     let nodes = workflow.nodes();

@@ -4,6 +4,7 @@
 //! Source: how ComfyUI 0.3.64 and 0.24.0 validate a prompt. What ComfyUI accepts is never [`GraphFaults::refused`]
 //! here: where `/object_info` does not tell enough, a fault is told but not counted (see [`NodeFault::certain`]).
 
+mod context;
 mod graph;
 mod link;
 mod nearest;

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::graph::GraphContext;
+use super::context::GraphContext;
 use super::nearest::NearestNames;
 use super::own::{self, ClassOwnChecks};
 use super::value::shown;
