@@ -1,5 +1,4 @@
-//! The composition root: puts all parts together, runs them, and takes them apart in the right order.
-//! Nothing else may know of all of them.
+//! The composition root: assembles the gateway's parts, runs them, and stops them in the right order.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -31,34 +30,34 @@ use crate::service::{BackendError, Service, SubmissionLimits, WorkflowFolder, re
 use crate::store::sqlite::{BatchObserver, SqliteStore};
 use crate::store::{JobStore, StoreError};
 
-/// All that a gateway needs to know.
+/// The settings of one gateway process.
 #[derive(Debug, Clone)]
 pub struct AppSettings {
-    /// Where the database and the media lie.
+    /// The directory of the database and the media files.
     pub data_dir: PathBuf,
-    /// Bytes that must stay free on the disks of the database and of the media.
+    /// Bytes that stay free on the disks of the database and the media files.
     pub disk_reserve: u64,
-    /// Where clients find the gateway, if not where their request says.
+    /// The gateway's address as clients see it; `None` takes the request's own host.
     pub public_url: Option<Url>,
-    /// The ComfyUI servers.
+    /// The configured ComfyUI backends.
     pub backends: Vec<BackendSettings>,
-    /// A folder of workflow files to register and follow.
+    /// A folder of workflow files to register and to follow.
     pub workflows: Option<PathBuf>,
-    /// How jobs are run.
+    /// How attempts, retries and leases behave.
     pub scheduler: SchedulerSettings,
     /// How long ended jobs are kept; `None` keeps them until they are deleted.
     pub retention: Option<Duration>,
-    /// What callers may ask for.
+    /// The limits of submissions.
     pub service: SubmissionLimits,
-    /// What may be fetched although it is not on the public internet.
+    /// Hosts and networks that inputs may be fetched from although they are not public.
     pub fetch_allow: AllowList,
-    /// What requests may ask for.
+    /// The limits of requests.
     pub api: ApiLimits,
     /// How connections are served.
     pub server: ServerSettings,
 }
 
-/// The longest a JSON body may take to arrive; files may take as long as they keep coming.
+/// The longest that a JSON body may take to arrive. Files may take as long as they keep coming.
 const BODY_TIMEOUT: Duration = Duration::from_mins(10);
 
 impl From<GatewayConfig> for AppSettings {
@@ -108,7 +107,7 @@ impl From<GatewayConfig> for AppSettings {
     }
 }
 
-/// Why a gateway does not start or did not end well.
+/// Why a gateway did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
     /// The data directory cannot be used.
@@ -120,24 +119,24 @@ pub enum AppError {
     /// The media store cannot be used.
     #[error(transparent)]
     Media(#[from] MediaError),
-    /// A server's address or credentials cannot be used.
+    /// A backend's address or credentials cannot be used.
     #[error(transparent)]
     Backend(#[from] EndpointError),
-    /// URLs cannot be fetched.
+    /// The HTTP client for inputs cannot be built.
     #[error(transparent)]
     Fetcher(#[from] FetcherError),
-    /// Files that belong to no job could not be removed.
+    /// Orphaned files could not be removed.
     #[error(transparent)]
     Sweep(#[from] SweepError),
-    /// The listener does not tell its address.
+    /// The listener's address is unknown.
     #[error("the listener cannot be used: {0}")]
     Listener(#[from] std::io::Error),
-    /// A part of the gateway crashed while it ran.
+    /// A task of the gateway crashed while it ran.
     #[error(transparent)]
     Crash(#[from] TaskCrash),
 }
 
-/// The configured servers of a running gateway.
+/// Changes the configured backends of a running gateway.
 #[derive(Debug)]
 pub struct ConfiguredBackends {
     service: Arc<Service>,
@@ -145,10 +144,11 @@ pub struct ConfiguredBackends {
 }
 
 impl ConfiguredBackends {
-    /// Makes them those of `backends`. One that has to go and has jobs is drained first, in the background.
+    /// Replaces the configured backends. A backend that is removed and has jobs is drained first, in the
+    /// background.
     ///
     /// # Errors
-    /// A server clashes with one that was added at run time; nothing was changed.
+    /// A backend clashes with one that was added at run time; nothing was changed.
     pub fn configure(&self, backends: Vec<BackendSettings>) -> Result<(), BackendError> {
         self.service.configure_servers(backends)?;
         let service = self.service.clone();
@@ -163,11 +163,11 @@ pub struct App {
     address: SocketAddr,
     service: Arc<Service>,
     store: Arc<SqliteStore>,
-    /// Everything that uses the store.
+    /// The tasks that use the store.
     workers: TaskOwner,
-    /// The store's own task: it ends last.
+    /// The store's own task, which ends last.
     store_tasks: TaskOwner,
-    /// Held as long as the process uses the directory.
+    /// The lock on the data directory, held while the process uses it.
     _data_dir: DataDir,
 }
 
@@ -175,7 +175,7 @@ impl App {
     /// Starts a gateway that answers on `listener`.
     ///
     /// # Errors
-    /// See [`AppError`]; nothing runs then.
+    /// See [`AppError`]. No task is left running then.
     pub async fn start(
         settings: AppSettings,
         listener: TcpListener,
@@ -238,23 +238,23 @@ impl App {
         Ok(Self { address, service, store, workers, store_tasks, _data_dir: data_dir })
     }
 
-    /// The address it listens on.
+    /// The address that the gateway listens on.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The means to change the running gateway's servers.
+    /// The handle that changes the configured backends.
     #[must_use]
     pub fn servers(&self) -> ConfiguredBackends {
         ConfiguredBackends { service: self.service.clone(), workers: self.workers.clone() }
     }
 
-    /// Runs until `shutdown` or until a part of it crashes, then stops: claims nothing more, finishes answering,
-    /// leaves running jobs to the next start, and closes the database.
+    /// Runs until `shutdown`, or until a task crashes. Then it stops: it claims no more jobs, finishes the
+    /// answers under way, leaves running jobs to the next start, and closes the database.
     ///
     /// # Errors
-    /// The crash, if there was one.
+    /// The crash of a task, if there was one.
     pub async fn run_until_stopped(self, shutdown: impl Future<Output = ()>) -> Result<(), AppError> {
         tokio::select! {
             () = shutdown => tracing::info!("stopping"),

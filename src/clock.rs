@@ -1,5 +1,4 @@
-//! The clock everything reads: the system's in production, one turned by hand in tests.
-//! It must not know what the time is used for.
+//! The clock that every module reads: the system's in production, a manual one in tests.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use crate::domain::time::UnixMillis;
 /// A source of wall-clock time and of sleeping.
 #[async_trait]
 pub trait Clock: Send + Sync + std::fmt::Debug {
-    /// The present moment, in whole milliseconds since the Unix epoch.
+    /// The current moment, in whole milliseconds since the Unix epoch.
     fn now(&self) -> UnixMillis;
 
     /// Returns once `duration` has passed on this clock.
@@ -51,18 +50,18 @@ pub struct ManualClock {
 }
 
 impl ManualClock {
-    /// A clock standing at `start`.
+    /// A clock that shows `start`.
     #[must_use]
     pub fn new(start: UnixMillis) -> Self {
         Self { now: watch::Sender::new(start), sleepers: Mutex::new(0) }
     }
 
-    /// Moves the clock forward and wakes every sleeper whose moment has come.
+    /// Moves the clock forward and wakes every sleeper that is due.
     pub fn advance(&self, duration: Duration) {
         self.now.send_modify(|now| *now = now.plus(duration));
     }
 
-    /// How many tasks sleep on this clock at the moment.
+    /// The number of tasks that sleep on this clock now.
     #[must_use]
     pub fn sleepers(&self) -> usize {
         *self.sleepers.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -73,7 +72,7 @@ impl ManualClock {
     }
 }
 
-/// Keeps the count of sleepers right when a sleeping future is dropped.
+/// Counts a sleeper, also when its future is dropped.
 struct SleeperGuard<'a>(&'a ManualClock);
 
 impl Drop for SleeperGuard<'_> {
@@ -93,7 +92,7 @@ impl Clock for ManualClock {
         self.count_sleepers(|count| *count += 1);
         let _sleeping = SleeperGuard(self);
         let mut now = self.now.subscribe();
-        // The sender lives as long as `self`, so waiting can only end with the deadline.
+        // The sender lives as long as `self`, so the wait can only end with the deadline.
         let _ended = now.wait_for(|now| *now >= deadline).await;
     }
 }

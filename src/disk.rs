@@ -1,11 +1,11 @@
-//! How much room a folder's disk has left, and a part of it that is set aside.
+//! The free space of a folder's disk, and a part of it that is held in reserve.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The disk of a folder, and how much of it must stay free.
+/// The disk of a folder, and the bytes of it that must stay free.
 #[derive(Debug, Clone)]
 pub struct Disk {
     folder: PathBuf,
@@ -13,20 +13,20 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// The disk that `folder` lies on, of which `reserve` bytes must stay free.
+    /// The disk of `folder`, of which `reserve` bytes must stay free.
     #[must_use]
     pub fn new(folder: &Path, reserve: u64) -> Self {
         Self { folder: folder.to_owned(), reserve }
     }
 
-    /// Whether `bytes` more leave the reserve untouched. A disk that does not tell counts as having room: the write
-    /// itself fails if there is none.
+    /// Whether `bytes` more leave the reserve untouched. A disk whose free space is unknown counts as having
+    /// room, because the write itself fails if there is none.
     #[must_use]
     pub fn has_room_for(&self, bytes: u64) -> bool {
         self.free().is_none_or(|free| free >= self.reserve.saturating_add(bytes))
     }
 
-    /// The free bytes that this process may use, where the system tells.
+    /// The free bytes that this process may use, if the system reports them.
     #[must_use]
     pub fn free(&self) -> Option<u64> {
         #[cfg(unix)]
@@ -45,8 +45,8 @@ pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
-/// A file without content that keeps some of a disk occupied, so that giving it up makes room for what must still be
-/// written when everything else is full.
+/// A file without content that occupies a part of a disk. Giving it up makes room for the writes that must
+/// succeed when the disk is full.
 #[derive(Debug)]
 pub struct Ballast {
     path: PathBuf,
@@ -55,7 +55,7 @@ pub struct Ballast {
 }
 
 impl Ballast {
-    /// A ballast of `bytes` bytes in the file at `path`, which may be left from an earlier process.
+    /// A ballast of `bytes` bytes in the file at `path`, which an earlier process may have left.
     #[must_use]
     pub fn new(path: PathBuf, bytes: u64) -> Self {
         let held = bytes > 0 && std::fs::metadata(&path).is_ok_and(|file| file.len() == bytes);
@@ -68,7 +68,7 @@ impl Ballast {
         self.bytes
     }
 
-    /// Occupies its room unless it has it. Returns `false` if the disk is too full for that.
+    /// Allocates the ballast, unless it is allocated. Returns `false` if the disk is too full.
     pub fn hold(&self) -> bool {
         let mut held = self.lock();
         if *held || self.bytes == 0 {
@@ -77,7 +77,7 @@ impl Ballast {
         match self.occupy() {
             Ok(()) => *held = true,
             Err(error) => {
-                // A part of it is of no use, and a file that is not there is no failure.
+                // A partial ballast is useless, and a missing file is no failure.
                 let _: io::Result<()> = std::fs::remove_file(&self.path);
                 if is_full(&error) {
                     return false;
@@ -88,7 +88,7 @@ impl Ballast {
         true
     }
 
-    /// Gives its room up; whether it had any.
+    /// Frees the ballast. Returns whether it was allocated.
     pub fn release(&self) -> bool {
         let mut held = self.lock();
         let had = std::mem::take(&mut *held);
@@ -109,7 +109,7 @@ impl Ballast {
         if rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, self.bytes).is_ok() {
             return Ok(());
         }
-        // Where room cannot be asked for it is taken.
+        // On systems that cannot allocate space, the ballast is written.
         io::copy(&mut io::Read::take(io::repeat(0), self.bytes), &mut &file)?;
         file.sync_all()
     }

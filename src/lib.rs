@@ -1,20 +1,21 @@
 //! comfy-gateway: a durable REST gateway in front of ComfyUI.
 //!
 //! # The map
-//! Dependencies go one way: `domain` ← {`store`, `comfy`, `media`, `inputs`, `convert`} ← `pool` ← `scheduler` ←
-//! `service` ← `api` ← `app`. sqlx appears only in `store`, reqwest only in `comfy` and `inputs`, tungstenite only in
+//! Dependencies go one way: `domain` ← {`store`, `comfy`, `media`, `fetch`, `convert`} ← `pool` ← `core` ← {`scheduler`,
+//! `service`} ← `api` ← `app`. sqlx appears only in `store`, reqwest only in `comfy` and `fetch`, tungstenite only in
 //! `comfy`, axum only in `api` and `simulator`; `tests/architecture.rs` holds this.
 //!
-//! * [`domain`]: jobs, workflows, markers, outputs and progress as pure values. No I/O.
-//! * [`convert`]: the editor's files turned into graphs. Pure as well.
-//! * [`store`]: where jobs live. [`media`]: where their files lie. [`comfy`]: one ComfyUI server's protocol.
-//!   [`fetch`]: what callers' URLs point at, fetched safely.
-//! * [`pool`]: the servers and their health. [`scheduler`]: brings each job to its one end.
-//! * [`service`]: the use cases. [`api`]: the same over HTTP. `app`: puts all of it together.
+//! * [`domain`]: jobs, workflows, markers, outputs and progress as pure values, without I/O.
+//! * [`convert`]: turns the editor's files into graphs, as pure functions.
+//! * [`store`]: jobs on disk. [`media`]: their files. [`comfy`]: the protocol of one ComfyUI. [`fetch`]:
+//!   files that callers name by URL.
+//! * [`pool`]: the backends and their health. [`core`] and [`hub`]: the parts and wakeups that the next two
+//!   share. [`scheduler`]: runs each job to its end.
+//! * [`service`]: the use cases. [`api`]: the use cases over HTTP. [`app`]: assembles everything.
 //! * [`simulator`]: a ComfyUI without a GPU, for the demo, for tests, and for web developers.
-//! * [`clock`], [`random`], [`lifecycle`], [`metrics`]: the time, randomness, tasks and measurements, handed in to
-//!   all. [`disk`]: how much room there is. `config`, `cli`, `check`, `demo`, `health`, `telemetry`, `data_dir`, `signals`,
-//!   `reload`: around it.
+//! * [`clock`], [`random`], [`lifecycle`], [`metrics`]: passed to every module. [`disk`]: free space. The
+//!   rest is the command line: [`config`], [`cli`], [`check`], [`demo`], [`health`], [`telemetry`],
+//!   [`data_dir`], [`signals`], [`reload`].
 
 pub mod api;
 pub mod app;

@@ -1,5 +1,4 @@
-//! Starting and stopping: who may spawn tasks, how they learn of the stop, and what a crash of one means.
-//! It must not know what any task does.
+//! Background tasks of the process: how they start, learn of the stop, and what a crash of one means.
 
 use std::future::Future;
 
@@ -9,8 +8,8 @@ use tokio_util::task::TaskTracker;
 
 /// The owner of every background task of the process.
 ///
-/// A task that panics or returns an error stops the whole process with a failing exit code: a gateway that
-/// lost a part of itself must be restarted, not limp on.
+/// A task that panics or returns an error stops the whole process with a failing exit code, because a
+/// supervisor then restarts a complete gateway.
 #[derive(Debug, Clone)]
 pub struct TaskOwner {
     tracker: TaskTracker,
@@ -18,7 +17,7 @@ pub struct TaskOwner {
     crash: watch::Sender<Option<TaskCrash>>,
 }
 
-/// The internal task whose end was not asked for.
+/// A task that ended although no stop was requested.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the internal task `{task}` crashed: {reason}")]
 pub struct TaskCrash {
@@ -35,7 +34,7 @@ impl Default for TaskOwner {
 }
 
 impl TaskOwner {
-    /// Runs `future` in the background. Its panic or error counts as a crash of the process.
+    /// Runs `future` in the background. A panic or an error counts as a crash of the process.
     pub fn spawn<F, E>(&self, task: &'static str, future: F)
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
@@ -55,7 +54,7 @@ impl TaskOwner {
         });
     }
 
-    /// The token that is cancelled when the process should stop: claim nothing new, finish what is being answered.
+    /// The token that is cancelled when the process stops.
     #[must_use]
     pub fn stopping(&self) -> CancellationToken {
         self.soft.clone()
@@ -66,7 +65,7 @@ impl TaskOwner {
         self.soft.cancel();
     }
 
-    /// Returns when all tasks have ended. Call [`TaskOwner::stop`] first.
+    /// Waits until all tasks have ended. Call [`TaskOwner::stop`] first.
     ///
     /// # Errors
     /// The first crash, if a task crashed.
@@ -76,7 +75,7 @@ impl TaskOwner {
         self.crash.borrow().clone().map_or(Ok(()), Err)
     }
 
-    /// The crash that happened, if one did.
+    /// The first crash, if there was one.
     #[must_use]
     pub fn crashed(&self) -> Option<TaskCrash> {
         self.crash.borrow().clone()

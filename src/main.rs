@@ -53,7 +53,7 @@ fn system_clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock)
 }
 
-/// Runs `work` on a runtime of its own. What is left when it ends is not waited for.
+/// Runs `work` on a runtime of its own. Tasks that are left when it ends are not awaited.
 fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(work);
@@ -90,7 +90,7 @@ fn serve(flags: &ConfigFlags) -> Outcome {
 
 fn demonstrate(once: bool, flags: &ConfigFlags) -> Outcome {
     let config = configuration(flags)?;
-    // Its own lines are what the demo shows; log lines come between them only when they are asked for.
+    // The demo shows its own lines; log lines appear between them only on request.
     if config.is_given("log") || config.is_given("log_format") {
         telemetry::init(&config.settings)?;
     }

@@ -1,4 +1,4 @@
-//! Every metric the gateway tells, named in this one place. It must not know who measures.
+//! Every metric of the gateway, named in this one place.
 //!
 //! # To add a metric
 //! Add a field, register it in [`Metrics::new`] with a help text, and name it in the test below.
@@ -37,19 +37,19 @@ pub struct AttemptLabel {
     outcome: &'static str,
 }
 
-/// A part of a job's time.
+/// A phase of a job's time.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct PhaseLabel {
     phase: &'static str,
 }
 
-/// One server.
+/// The label of a backend.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct BackendLabel {
     backend: String,
 }
 
-/// One kind of HTTP request.
+/// The labels of an HTTP request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RequestLabel {
     method: String,
@@ -57,7 +57,7 @@ pub struct RequestLabel {
     status: u16,
 }
 
-/// One route.
+/// The label of a route.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RouteLabel {
     method: String,
@@ -84,16 +84,16 @@ pub struct Metrics {
     faults: Family<BackendLabel, Counter>,
 }
 
-/// How a server stands.
+/// The state of one backend.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BackendFigures {
-    /// Whether its health lets it have work.
+    /// Whether its health allows it work.
     pub up: bool,
-    /// Jobs it may have from us at once now.
+    /// The jobs of ours that it may run at once now.
     pub slots: usize,
-    /// Jobs it has from us.
+    /// The jobs of ours that it has.
     pub running: usize,
-    /// Jobs of others in its queue.
+    /// Foreign jobs in its queue.
     pub foreign: u64,
     /// Runs that it failed since the start.
     pub faults: u64,
@@ -110,7 +110,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Metrics that count from zero.
+    /// Metrics with all counts at zero.
     #[must_use]
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("comfy_gateway");
@@ -166,33 +166,33 @@ impl Metrics {
         Self { registry, ..this }
     }
 
-    /// A job was accepted.
+    /// Counts an accepted job.
     pub fn job_accepted(&self) {
         self.accepted.inc();
     }
 
-    /// A job ended.
+    /// Counts an ended job.
     pub fn job_finished(&self, status: JobStatus) {
         self.finished.get_or_create(&StatusLabel { status: StatusValue(status) }).inc();
     }
 
-    /// An attempt ended.
+    /// Counts an ended attempt.
     pub fn attempt_ended(&self, backend: &str, outcome: &'static str) {
         self.attempts.get_or_create(&AttemptLabel { backend: backend.to_owned(), outcome }).inc();
     }
 
-    /// A job spent that long in `phase`.
+    /// Records the time that a job spent in `phase`.
     pub fn phase(&self, phase: &'static str, took: Duration) {
         self.phases.get_or_create(&PhaseLabel { phase }).observe(took.as_secs_f64());
     }
 
-    /// That many writes were committed together.
+    /// Records the number of writes committed together.
     #[expect(clippy::cast_precision_loss, reason = "batches are small")]
     pub fn batch(&self, writes: usize) {
         self.batch.observe(writes as f64);
     }
 
-    /// A request was answered.
+    /// Counts an answered request and records how long it took.
     pub fn request(&self, method: &str, route: &str, status: u16, took: Duration) {
         let (method, route) = (method.to_owned(), route.to_owned());
         self.requests
@@ -201,19 +201,19 @@ impl Metrics {
         self.request_time.get_or_create(&RouteLabel { method, route }).observe(took.as_secs_f64());
     }
 
-    /// That many jobs of `status` are in the store now.
+    /// Sets the number of jobs of `status` in the store.
     pub fn set_jobs(&self, status: JobStatus, jobs: u64) {
         self.jobs
             .get_or_create(&StatusLabel { status: StatusValue(status) })
             .set(i64::try_from(jobs).unwrap_or(i64::MAX));
     }
 
-    /// The oldest queued job is that old now.
+    /// Sets the age of the oldest queued job.
     pub fn set_oldest_queued(&self, age: Duration) {
         self.oldest.set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
     }
 
-    /// How the servers stand now; those that are not among them are told of no longer.
+    /// Sets the state of every backend, and drops the metrics of backends that are gone.
     pub fn set_backends<'a>(&self, backends: impl Iterator<Item = (&'a str, BackendFigures)>) {
         let families = [&self.up, &self.slots, &self.running, &self.foreign];
         families.into_iter().for_each(Family::clear);

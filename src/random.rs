@@ -1,4 +1,4 @@
-//! The one source of randomness: ids, seeds and jitter. It must not know what they are for.
+//! The one source of randomness: ids, seeds and jitter.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -19,7 +19,7 @@ impl Random {
         Self(Mutex::new(rand::make_rng()))
     }
 
-    /// Repeats the same values for the same `seed`.
+    /// A source that repeats the same values for the same `seed`.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         Self(Mutex::new(StdRng::seed_from_u64(seed)))
@@ -43,13 +43,13 @@ impl Random {
         AttemptId::from_random(self.bytes())
     }
 
-    /// An uploaded file's id: whoever knows it may use the file.
+    /// An uploaded file's id. It is unguessable, because knowing it is enough to use the file.
     #[must_use]
     pub fn file_id(&self) -> FileId {
         FileId::from_random(self.bytes())
     }
 
-    /// A process's id as owner of leases.
+    /// This process's id as an owner of leases.
     #[must_use]
     pub fn lease_owner(&self) -> LeaseOwner {
         LeaseOwner::from_random(self.bytes())

@@ -1,10 +1,10 @@
-//! The operating system's wishes: that the process stops, or reads its configuration again.
+//! The operating system's signals: to stop, and to read the configuration again.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
-/// A future that ends with the first SIGTERM or SIGINT; the second one ends the process at once.
+/// Returns a future that ends with the first SIGTERM or SIGINT. The second signal ends the process at once.
 ///
 /// # Errors
 /// The handlers cannot be installed.
@@ -12,7 +12,7 @@ pub fn shutdown() -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (told, first) = oneshot::channel();
-    // Nobody waits for this task: it ends with the process.
+    // This task ends with the process.
     TaskTracker::new().spawn(async move {
         let mut next = async || tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} };
         next().await;
@@ -22,12 +22,12 @@ pub fn shutdown() -> std::io::Result<impl Future<Output = ()>> {
         std::process::exit(130);
     });
     Ok(async {
-        // The task lives as long as the process.
+        // This task lives as long as the process.
         let _: Result<(), _> = first.await;
     })
 }
 
-/// The wishes that the configuration be read again (SIGHUP), which would else end the process.
+/// Returns a stream of SIGHUPs, each of which asks to read the configuration again.
 ///
 /// # Errors
 /// The handler cannot be installed.

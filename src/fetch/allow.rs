@@ -1,20 +1,20 @@
-//! The hosts and networks that may be reached although they are not public. It must not resolve a name.
+//! The hosts and networks that may be fetched from although they are not public.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use url::Host;
 
-/// What an operator allows. Empty by default: only the public internet.
+/// An operator's allow list. It is empty by default: only the public internet is allowed.
 ///
-/// List only names whose DNS is in good hands: an allowed name may lead to any address.
+/// List only names whose DNS you trust, because an allowed name may resolve to any address.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AllowList(Vec<AllowedPlace>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct AllowedPlace {
     place: HostOrNetwork,
-    /// Any port if none is named.
+    /// Any port, if none is named.
     port: Option<u16>,
 }
 
@@ -27,23 +27,24 @@ enum HostOrNetwork {
 }
 
 impl AllowList {
-    /// Reads entries that are separated by commas: a name (`media.corp`), the names below one (`*.corp`), a network
-    /// (`10.0.0.0/8`) or an address, and a name or an address with a port (`media.corp:8080`, `[fd00::1]:80`).
+    /// Parses entries separated by commas: a name (`media.corp`), all names below one (`*.corp`), a network
+    /// (`10.0.0.0/8`) or an address, and a name or an address with a port (`media.corp:8080`,
+    /// `[fd00::1]:80`).
     ///
-    /// An address with a port allows URLs that name it; one without also allows names that lead to it. `None` if an
-    /// entry is none of these.
+    /// An address with a port allows URLs that contain it; an address without a port also allows names that
+    /// resolve to it. Returns `None` if an entry has another form.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
         entries.map(AllowedPlace::parse).collect::<Option<_>>().map(Self)
     }
 
-    /// Whether a URL that names `host` and `port` is allowed as it stands, wherever it leads.
+    /// Whether a URL with this `host` and `port` is allowed, whatever the host resolves to.
     pub(super) fn names(&self, host: &Host<&str>, port: Option<u16>) -> bool {
         self.0.iter().any(|entry| (entry.port.is_none() || entry.port == port) && entry.place.is(host))
     }
 
-    /// Whether a name may lead to `address`.
+    /// Whether a name may resolve to `address`.
     pub(super) fn holds(&self, address: IpAddr) -> bool {
         self.0.iter().any(|entry| entry.port.is_none() && entry.place.contains(address))
     }
@@ -93,7 +94,7 @@ impl HostOrNetwork {
     }
 }
 
-/// A name without the dot that may end it.
+/// The name without its final dot, if it has one.
 fn plain(name: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }

@@ -1,4 +1,4 @@
-//! A file on its way, counted as it comes. It must not know where its bytes go.
+//! A download under way, counted as it arrives.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use super::patience::TimeBudget;
 /// The longest header value that is passed on, in bytes.
 const LONGEST_VALUE: usize = 1024;
 
-/// A file whose head has come. Dropping it ends the transfer.
+/// A file whose response head has arrived. Dropping it ends the transfer.
 pub struct OpenDownload {
     url: Url,
     response: Response,
@@ -25,7 +25,7 @@ pub struct OpenDownload {
 }
 
 impl OpenDownload {
-    /// Takes the body of `response`, which `url` gave, up to `limit` bytes.
+    /// Takes the body of `response` from `url`, up to `limit` bytes.
     pub(super) fn new(
         url: Url,
         response: Response,
@@ -42,25 +42,25 @@ impl OpenDownload {
         Ok(Self { url, response, patience, limit, left: limit })
     }
 
-    /// The length in bytes, if it was announced. Never above the limit; a body that ends before it is an error.
+    /// The announced length in bytes, if any. It never exceeds the limit, and a shorter body is an error.
     #[must_use]
     pub fn content_length(&self) -> Option<u64> {
         self.response.content_length()
     }
 
-    /// The media type that the host claims.
+    /// The media type that the host announced.
     #[must_use]
     pub fn content_type(&self) -> Option<&str> {
         self.header(&CONTENT_TYPE)
     }
 
-    /// What tells this version of the file from others, to be given to [`super::UrlFetcher::open_if_none_match`].
+    /// The `ETag` of the file, for [`super::UrlFetcher::open_if_none_match`].
     #[must_use]
     pub fn etag(&self) -> Option<&str> {
         self.header(&ETAG)
     }
 
-    /// What the file may be called, by its header or by its URL; safe in a path, and `file` if nothing tells.
+    /// A file name from the response's headers or the URL; safe in a path, and `file` if there is none.
     #[must_use]
     pub fn file_name(&self) -> String {
         file_name::of(self.header(&CONTENT_DISPOSITION), &self.url)
@@ -71,10 +71,10 @@ impl OpenDownload {
         std::str::from_utf8(value.as_bytes()).ok().filter(|value| value.len() <= LONGEST_VALUE)
     }
 
-    /// The next piece; `None` at the end, when all that was announced has come.
+    /// The next piece; `None` after the last announced byte.
     ///
     /// # Errors
-    /// A limit is reached, or the transfer broke. Nothing more comes then.
+    /// A limit is reached, or the transfer broke. No further piece follows.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, FetchError> {
         self.next().await.map_err(|fault| FetchError::new(&self.url, fault))
     }

@@ -1,4 +1,4 @@
-//! What can go wrong when a URL is fetched, and whether trying again may help. It must not decide whether to.
+//! Errors of fetching a URL, and whether another try may help.
 
 use std::error::Error;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use url::Url;
 use super::guard::GuardRefusal;
 use super::lookup::UnresolvedName;
 
-/// A fetch that failed: at which host, and how. Safe to show: of the URL it holds only the host, for paths and
+/// A failed fetch: the host and the cause. It is safe to show, because it holds only the host: paths and
 /// queries of signed URLs are secrets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{host}: {fault}")]
 pub struct FetchError {
-    /// The host that was asked; after a redirect, the one it led to.
+    /// The host that was contacted, which is the last one after redirects.
     pub host: String,
     /// What went wrong.
     pub fault: FetchFault,
@@ -25,7 +25,7 @@ impl FetchError {
         Self { host: url.host_str().unwrap_or("a URL without a host").to_owned(), fault }
     }
 
-    /// Whether the same URL may be had at another time.
+    /// Whether another try may succeed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self.fault {
@@ -46,79 +46,80 @@ impl FetchError {
     }
 }
 
-/// How a fetch failed.
+/// The cause of a failed fetch.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FetchFault {
-    /// The guard lets nobody go there.
+    /// The guard refused the URL or its address.
     #[error("refused: {0}")]
     Refused(#[from] GuardRefusal),
     /// The name has no address.
     #[error("its name cannot be resolved: {reason}")]
     Unresolved {
-        /// What the resolver said.
+        /// The resolver's message.
         reason: String,
     },
-    /// No connection.
+    /// No connection could be opened.
     #[error("no connection: {reason}")]
     Unreachable {
-        /// What the connection attempt ended with.
+        /// The error of the connection attempt.
         reason: String,
     },
-    /// The host cannot prove that it is the one.
+    /// The host's TLS certificate is not valid.
     #[error("its certificate is not trusted: {reason}")]
     Untrusted {
-        /// What is wrong with it.
+        /// The TLS error.
         reason: String,
     },
-    /// Nothing came for too long.
+    /// No byte arrived for too long.
     #[error("nothing came for {} s", after.as_secs_f32())]
     Stalled {
         /// [`super::FetchLimits::idle`].
         after: Duration,
     },
-    /// All of it took too long.
+    /// The whole transfer took too long.
     #[error("took longer than the limit of {} s (fetch_timeout)", after.as_secs_f32())]
     Late {
         /// [`super::FetchLimits::total`].
         after: Duration,
     },
-    /// An answer that is no file.
+    /// The answer is not a file.
     #[error("answered {code}")]
     Status {
         /// The HTTP status.
         code: u16,
     },
-    /// One redirect led to the next.
+    /// There were too many redirects.
     #[error("redirects more than {limit} times")]
     Redirects {
-        /// How many are followed.
+        /// The most redirects that are followed.
         limit: usize,
     },
-    /// A redirect that leads nowhere.
+    /// A redirect without a valid target.
     #[error("redirects without a URL")]
     Location,
-    /// A redirect that gives up what `https` promised.
+    /// A redirect from `https` to `http`.
     #[error("redirects from https:// to http://")]
     Downgrade,
-    /// The body is compressed although that was not asked for; it is never unpacked, so that it cannot burst.
+    /// The body is compressed although that was not requested. It is never unpacked, so it cannot be a
+    /// decompression bomb.
     #[error("answered with a compressed body, which was not asked for")]
     Encoded,
-    /// More bytes than allowed, announced or come.
+    /// The file has more bytes than allowed, announced or received.
     #[error("is larger than the limit of {} (fetch_max_bytes)", ByteSize(*limit).display().iec())]
     TooLarge {
         /// [`super::FetchLimits::bytes`].
         limit: u64,
     },
-    /// The exchange broke, or the body ended before its announced end.
+    /// The exchange broke off, or the body ended before its announced end.
     #[error("the transfer broke: {reason}")]
     Broken {
-        /// What it broke with.
+        /// The error.
         reason: String,
     },
 }
 
 impl FetchFault {
-    /// What a failed exchange amounts to.
+    /// Classifies the error of a failed exchange.
     pub(super) fn of_exchange(error: &reqwest::Error) -> Self {
         if let Some(refused) = find::<GuardRefusal>(error) {
             return Self::Refused(*refused);
@@ -129,13 +130,13 @@ impl FetchFault {
         if let Some(reason @ rustls::Error::InvalidCertificate(_)) = tls(error) {
             return Self::Untrusted { reason: reason.to_string() };
         }
-        // The innermost message: the outer ones may show the URL.
+        // The innermost message, because the outer ones may show the URL.
         let reason = causes(error).last().map(ToString::to_string).unwrap_or_default();
         if error.is_connect() { Self::Unreachable { reason } } else { Self::Broken { reason } }
     }
 }
 
-/// The TLS error, which travels inside an I/O error that does not show it as its source.
+/// The TLS error, which is inside an I/O error that does not name it as its source.
 fn tls<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     let inner = || causes(error).filter_map(|cause| cause.downcast_ref::<std::io::Error>()?.get_ref());
     find(error).or_else(|| inner().find_map(|cause| cause.downcast_ref()))

@@ -1,4 +1,4 @@
-//! Opening a URL: the connections, and the way from one redirect to the next. It must not read a body.
+//! Opens URLs: connections, and the way from one redirect to the next.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,21 +15,22 @@ use super::lookup::{GuardedLookup, NameLookup, SystemLookup};
 use super::patience::{FetchLimits, TimeBudget};
 use crate::clock::Clock;
 
-/// How many redirects are followed.
+/// The most redirects that are followed.
 const MOST_REDIRECTS: usize = 5;
 
-/// Until one connection stands. Several addresses of a name share it, so that a dead one leaves time for the next.
+/// The time to open one connection. Several addresses of a name share it, so that a dead one leaves time for
+/// the next.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// How this program names itself: some hosts answer nobody who does not.
+/// The `User-Agent`, because some hosts answer no client without one.
 const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 
-/// Fetches what URLs point at. Cheap to clone.
+/// Fetches URLs. Cheap to clone.
 ///
-/// Each request goes over a connection of its own to an address that was checked for it, directly: no proxy from
-/// the environment, no cookies, no credentials, no referrer. Redirects are followed by hand, [`MOST_REDIRECTS`] at
-/// most, each checked like the first URL; never from `https` to `http`, for what was to be authentic would not be.
-/// Bodies are asked for as they are and refused when compressed: there is nothing that could burst.
+/// Each request uses a connection of its own to an address that was checked for it. It ignores proxies of the
+/// environment, and sends no cookies, credentials or referrer. Redirects are followed by hand, at most
+/// [`MOST_REDIRECTS`], each checked like the first URL and never from `https` to `http`. Compressed bodies
+/// are refused, because they may be decompression bombs.
 #[derive(Clone)]
 pub struct UrlFetcher(Arc<FetcherInner>);
 
@@ -37,12 +38,12 @@ struct FetcherInner {
     guard: Arc<AddressGuard>,
     /// Checks every address of a name.
     guarded: Client,
-    /// For hosts that are allowed wherever their names lead.
+    /// For hosts that are allowed whatever they resolve to.
     allowed: Client,
     clock: Arc<dyn Clock>,
 }
 
-/// The connections cannot be prepared, for lack of the system's certificates or the like.
+/// The HTTP client could not be built, for example because the system has no certificates.
 #[derive(Debug, thiserror::Error)]
 #[error("the client that fetches URLs cannot be made: {0}")]
 pub struct FetcherError(#[from] reqwest::Error);
@@ -51,7 +52,7 @@ impl UrlFetcher {
     /// A fetcher that resolves names as the operating system does.
     ///
     /// # Errors
-    /// The connections cannot be prepared.
+    /// The HTTP client could not be built.
     pub fn new(guard: AddressGuard, clock: Arc<dyn Clock>) -> Result<Self, FetcherError> {
         Self::with_lookup(guard, Arc::new(SystemLookup), clock)
     }
@@ -59,7 +60,7 @@ impl UrlFetcher {
     /// A fetcher that resolves names with `lookup`. `clock` times its limits.
     ///
     /// # Errors
-    /// The connections cannot be prepared.
+    /// The HTTP client could not be built.
     pub fn with_lookup(
         guard: AddressGuard,
         lookup: Arc<dyn NameLookup>,
@@ -71,25 +72,25 @@ impl UrlFetcher {
         Ok(Self(Arc::new(FetcherInner { guard, guarded, allowed, clock })))
     }
 
-    /// What decides where it may go.
+    /// The guard that checks URLs and addresses.
     #[must_use]
     pub fn guard(&self) -> &AddressGuard {
         &self.0.guard
     }
 
-    /// Opens `url`. Nothing is tried twice: after an error that [`FetchError::is_retryable`], begin anew.
+    /// Opens `url`. It does not retry: after an error that [`FetchError::is_retryable`], call it again.
     ///
     /// # Errors
-    /// The guard refuses it, nobody answers, the answer is no file, or a limit is reached.
+    /// The guard refuses the URL, no host answers, the answer is not a file, or a limit is reached.
     pub async fn open(&self, url: &Url, limits: FetchLimits) -> Result<OpenDownload, FetchError> {
         let download = self.fetch(url, None, limits).await?;
         download.ok_or_else(|| FetchError::new(url, FetchFault::Status { code: 304 }))
     }
 
-    /// Opens `url`; `None` if it still is the version that `etag` names.
+    /// Opens `url`, unless it still is the version with `etag`, for which it returns `None`.
     ///
     /// # Errors
-    /// As [`UrlFetcher::open`].
+    /// As for [`UrlFetcher::open`].
     pub async fn open_if_none_match(
         &self,
         url: &Url,
@@ -128,7 +129,7 @@ impl UrlFetcher {
         Err(FetchError::new(&url, FetchFault::Redirects { limit: MOST_REDIRECTS }))
     }
 
-    /// One request, up to the head of its answer.
+    /// One request, up to the head of its response.
     async fn ask(
         &self,
         url: &Url,
@@ -153,7 +154,7 @@ impl fmt::Debug for UrlFetcher {
     }
 }
 
-/// Where a redirect leads; not yet checked.
+/// The target of a redirect, not checked yet.
 fn next(url: &Url, location: Option<&HeaderValue>) -> Result<Url, FetchFault> {
     let location = location.and_then(|value| std::str::from_utf8(value.as_bytes()).ok());
     let next = url.join(location.ok_or(FetchFault::Location)?).map_err(|_| FetchFault::Location)?;
@@ -164,7 +165,7 @@ fn next(url: &Url, location: Option<&HeaderValue>) -> Result<Url, FetchFault> {
 }
 
 fn client(lookup: GuardedLookup) -> Result<Client, reqwest::Error> {
-    // Everything that speaks TLS must use one and the same cryptography: whichever is installed first.
+    // All TLS users of the process share one crypto provider, the first one that is installed.
     let _already_installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
     Client::builder()
         .dns_resolver(lookup)
@@ -176,7 +177,7 @@ fn client(lookup: GuardedLookup) -> Result<Client, reqwest::Error> {
         .no_brotli()
         .no_deflate()
         .no_zstd()
-        // One request a connection, so that none goes where an earlier answer of the resolver led.
+        // One request per connection, so that none reuses an address of an earlier resolution.
         .pool_max_idle_per_host(0)
         .http1_only()
         .connect_timeout(CONNECT)

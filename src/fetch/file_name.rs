@@ -1,11 +1,11 @@
-//! What a fetched file may be called. It must not touch any file.
+//! The file name of a download.
 
 use percent_encoding::percent_decode_str;
 use url::Url;
 
 use crate::domain::media::safe_name;
 
-/// The name that the `Content-Disposition` header gives, else the last part of the URL's path; safe in a path.
+/// The name in the `Content-Disposition` header, or else the last part of the URL's path; safe in a path.
 pub(super) fn of(disposition: Option<&str>, url: &Url) -> String {
     let named = disposition.and_then(of_disposition).filter(|name| !name.is_empty());
     let last =
@@ -13,7 +13,7 @@ pub(super) fn of(disposition: Option<&str>, url: &Url) -> String {
     safe_name(&named.unwrap_or_else(last))
 }
 
-/// RFC 6266: `filename*`, which may be in any script, comes before `filename`.
+/// RFC 6266: `filename*`, which allows any script, takes precedence over `filename`.
 fn of_disposition(header: &str) -> Option<String> {
     let mut plain = None;
     for (name, value) in parameters(header) {
@@ -29,7 +29,7 @@ fn of_disposition(header: &str) -> Option<String> {
     plain
 }
 
-/// The parameters after the disposition's type; a semicolon in a quoted value ends nothing.
+/// The parameters after the disposition's type. A semicolon in a quoted value ends nothing.
 fn parameters(header: &str) -> impl Iterator<Item = (&str, String)> {
     let mut rest = header.split_once(';').map_or("", |(_, rest)| rest);
     std::iter::from_fn(move || {

@@ -1,4 +1,4 @@
-//! The guard: which URLs and which addresses may be reached. It must not resolve a name nor open a connection.
+//! The guard against server-side request forgery: which URLs and which addresses may be reached.
 
 use std::net::IpAddr;
 
@@ -7,61 +7,61 @@ use url::{Host, Url};
 use super::allow::AllowList;
 use super::ranges;
 
-/// The longest URL, in bytes; signed ones have some thousands.
+/// The longest URL in bytes; signed URLs have a few thousand.
 const LONGEST_URL: usize = 16 << 10;
 
-/// Why something may not be reached. It shows neither the URL nor the address.
+/// Why a URL or an address is refused. It shows neither of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum GuardRefusal {
-    /// The text is no absolute URL.
+    /// The text is not an absolute URL.
     #[error("it is no URL")]
     NoUrl,
-    /// The URL is longer than any that is meant to be fetched.
+    /// The URL is too long.
     #[error("it is longer than {LONGEST_URL} bytes")]
     TooLong,
-    /// Neither `http` nor `https`.
+    /// The scheme is neither `http` nor `https`.
     #[error("only http:// and https:// URLs are fetched")]
     Scheme,
-    /// A user or a password in the URL.
+    /// The URL contains a user or a password.
     #[error("a URL with a user or a password is not fetched")]
     Credentials,
-    /// No host.
+    /// The URL has no host.
     #[error("it names no host")]
     NoHost,
-    /// A name that only local networks know.
+    /// The name exists only in local networks.
     #[error("its host is a name of local networks; an operator can allow it with `fetch_allow`")]
     LocalName,
-    /// The host is an address that is not public, or a name that leads to such a one.
+    /// The host is an address that is not public, or resolves to one.
     #[error("its host is {0}; an operator can allow it with `fetch_allow`")]
     Address(&'static str),
 }
 
-/// How a URL passed.
+/// How a URL was cleared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UrlClearance {
-    /// Its host may be public: each address its name leads to must still pass [`AddressGuard::check_addr`].
+    /// The host may be public. Each address that it resolves to must still pass [`AddressGuard::check_addr`].
     Public,
-    /// An operator allows its host, wherever its name leads.
+    /// An operator allows the host, whatever it resolves to.
     Allowed,
 }
 
-/// Holds URLs and addresses against the public internet and what an operator allows besides.
+/// Checks URLs and addresses against the public internet and an operator's allow list.
 #[derive(Debug, Clone, Default)]
 pub struct AddressGuard {
     allow: AllowList,
 }
 
 impl AddressGuard {
-    /// A guard that lets through what is public, and what `allow` holds.
+    /// A guard that admits public addresses and those in `allow`.
     #[must_use]
     pub fn new(allow: AllowList) -> Self {
         Self { allow }
     }
 
-    /// Reads a caller's text and checks it as [`AddressGuard::check_url`] does.
+    /// Parses a caller's text and checks it as [`AddressGuard::check_url`] does.
     ///
     /// # Errors
-    /// It is no URL, or one that may not be fetched.
+    /// The text is not a URL, or the URL is refused.
     pub fn parse(&self, text: &str) -> Result<Url, GuardRefusal> {
         if text.len() > LONGEST_URL {
             return Err(GuardRefusal::TooLong);
@@ -71,11 +71,11 @@ impl AddressGuard {
         Ok(url)
     }
 
-    /// Checks all of a URL that can be checked without resolving its name: scheme, credentials, and the host in any
-    /// form, of which addresses are the ones that no resolver will ever see.
+    /// Checks everything about a URL that needs no name resolution: the scheme, credentials, and the host.
+    /// Addresses in any notation are checked here, because no resolver sees them.
     ///
     /// # Errors
-    /// Why it may not be fetched.
+    /// Why the URL is refused.
     pub fn check_url(&self, url: &Url) -> Result<UrlClearance, GuardRefusal> {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(GuardRefusal::Scheme);
@@ -98,10 +98,10 @@ impl AddressGuard {
         }
     }
 
-    /// Checks an address that is to be connected to.
+    /// Checks an address before a connection to it.
     ///
     /// # Errors
-    /// What it is, if neither public nor allowed.
+    /// The kind of address, if it is neither public nor allowed.
     pub fn check_addr(&self, address: IpAddr) -> Result<(), GuardRefusal> {
         let Some(what) = ranges::not_public(address) else { return Ok(()) };
         let inner = match address {
@@ -113,8 +113,8 @@ impl AddressGuard {
     }
 }
 
-/// The ends of names that no public server has: RFC 6761, 6762, 8375 and 9476, ICANN's choice of `internal`, and
-/// what networks, containers and clouds have taken on their own.
+/// Suffixes of names that no public host has: RFC 6761, 6762, 8375 and 9476, ICANN's choice of `internal`,
+/// and suffixes that networks, containers and clouds use.
 static LOCAL_ENDS: [&str; 17] = [
     "cluster",
     "consul",
@@ -139,7 +139,7 @@ fn is_local(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     let ends_with =
         |end: &&str| name.strip_suffix(*end).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-    // A name without a dot is completed by the resolver, with the network's own domain.
+    // The resolver completes a name without a dot with the local network's domain.
     !name.contains('.') || LOCAL_ENDS.iter().any(ends_with)
 }
 

@@ -1,4 +1,4 @@
-//! Names to addresses, each of which is checked before anyone may connect to it. It must not know of URLs.
+//! Resolves names to addresses, and checks each address before a connection to it.
 
 use std::fmt;
 use std::io;
@@ -10,13 +10,13 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::guard::AddressGuard;
 
-/// Finds the addresses of names.
+/// Resolves host names.
 #[async_trait]
 pub trait NameLookup: fmt::Debug + Send + Sync {
-    /// The addresses of `name`, in the order in which they are to be tried.
+    /// The addresses of `name`, in the order in which they are tried.
     ///
     /// # Errors
-    /// The name is not known, or nobody could be asked.
+    /// The name is unknown, or no resolver answered.
     async fn lookup(&self, name: &str) -> io::Result<Vec<IpAddr>>;
 }
 
@@ -31,25 +31,26 @@ impl NameLookup for SystemLookup {
     }
 }
 
-/// A resolver for an HTTP client that gives it only addresses that may be connected to. The client connects to
-/// exactly these, so that a name cannot change between check and connection.
+/// A resolver for an HTTP client that returns only addresses that passed the guard. The client connects to
+/// exactly these, so a name cannot resolve differently between check and connection.
 ///
-/// A name of which any address is refused is refused as a whole: no public name has a private address by accident.
+/// A name with any refused address is refused as a whole, because no public name has a private address by
+/// accident.
 #[derive(Debug, Clone)]
 pub struct GuardedLookup {
     lookup: Arc<dyn NameLookup>,
-    /// `None` for names that are allowed wherever they lead.
+    /// `None` for names that are allowed whatever they resolve to.
     guard: Option<Arc<AddressGuard>>,
 }
 
 impl GuardedLookup {
-    /// Asks `lookup` and checks its answers with `guard`.
+    /// Resolves with `lookup` and checks the answers with `guard`.
     #[must_use]
     pub fn new(lookup: Arc<dyn NameLookup>, guard: Arc<AddressGuard>) -> Self {
         Self { lookup, guard: Some(guard) }
     }
 
-    /// Asks `lookup` for names of [`super::UrlClearance::Allowed`].
+    /// Resolves names of [`super::UrlClearance::Allowed`] with `lookup`.
     pub(super) fn unguarded(lookup: Arc<dyn NameLookup>) -> Self {
         Self { lookup, guard: None }
     }
@@ -66,7 +67,7 @@ impl Resolve for GuardedLookup {
             if let Some(guard) = guard {
                 found.iter().try_for_each(|address| guard.check_addr(*address))?;
             }
-            // The client puts the URL's port in the place of 0.
+            // The client replaces port 0 with the URL's port.
             let addresses: Addrs = Box::new(found.into_iter().map(|address| SocketAddr::new(address, 0)));
             Ok(addresses)
         })

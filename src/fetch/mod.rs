@@ -1,9 +1,9 @@
-//! What a caller's URL points at: whether it may be fetched, and the bytes of it, as they come. It must not know
-//! what they are for, where they are kept, or who fetches again after a failure.
+//! Fetches the files that callers name by URL, safely and as streams.
 //!
-//! Whoever may post a job could make the gateway ask addresses that only the gateway can reach: the cloud's
-//! metadata service, a database without a password, its own ComfyUI. So every host is held against the [`AddressGuard`], the
-//! addresses that were checked are the ones connected to, and each redirect is a new URL to check.
+//! A caller who may submit jobs could make the gateway reach addresses that only the gateway can reach: a
+//! cloud's metadata service, a database without a password, its own ComfyUI. So the [`AddressGuard`] checks
+//! every host, connections go only to the addresses that were checked, and each redirect is checked as a new
+//! URL.
 
 mod allow;
 mod download;
@@ -23,11 +23,11 @@ pub use guard::{AddressGuard, GuardRefusal, UrlClearance};
 pub use lookup::{GuardedLookup, NameLookup, SystemLookup};
 pub use patience::FetchLimits;
 
-/// What may be fetched, and how much of it.
+/// The settings of fetching.
 #[derive(Debug, Clone, Default)]
 pub struct FetchSettings {
-    /// What may be fetched although it is not on the public internet.
+    /// Hosts and networks that are allowed although they are not public.
     pub allow: AllowList,
-    /// What one file may take.
+    /// The limits of one file.
     pub limits: FetchLimits,
 }

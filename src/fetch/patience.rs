@@ -1,4 +1,4 @@
-//! How much is borne from one URL, in bytes and in time. It must not know what is waited for.
+//! The limits of one fetch, in bytes and in time.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -8,14 +8,14 @@ use super::error::FetchFault;
 use crate::clock::Clock;
 use crate::domain::time::UnixMillis;
 
-/// What one file may take.
+/// The limits of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FetchLimits {
     /// Its length in bytes.
     pub bytes: u64,
-    /// From the first question for its name to its last byte.
+    /// From the start of name resolution to the last byte.
     pub total: Duration,
-    /// Until the head of each answer, and between two pieces of the body.
+    /// Until the head of each response, and between two pieces of the body.
     pub idle: Duration,
 }
 
@@ -34,14 +34,13 @@ pub(super) struct TimeBudget {
 }
 
 impl TimeBudget {
-    /// Begins to count.
+    /// Starts the timer.
     pub fn new(clock: Arc<dyn Clock>, limits: FetchLimits) -> Self {
         let deadline = clock.now().plus(limits.total);
         Self { clock, deadline, limits }
     }
 
-    /// Waits for `work`, but not beyond either limit on time. A file that keeps coming, however slowly, ends with
-    /// the limit on all of it.
+    /// Waits for `work` within both time limits. A file that keeps arriving slowly ends at the total limit.
     pub async fn wait<T>(&self, work: impl Future<Output = T>) -> Result<T, FetchFault> {
         let FetchLimits { total, idle, .. } = self.limits;
         let left = self.deadline.since(self.clock.now());

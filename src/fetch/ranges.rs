@@ -1,4 +1,4 @@
-//! Which addresses are on the public internet. It must not know of names or of what an operator allows.
+//! Which addresses are on the public internet.
 //!
 //! Source: IANA's special-purpose address registries for IPv4 and IPv6; the addresses of metadata services are
 //! those their clouds document.
@@ -7,18 +7,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
-/// What `address` is, if it is not on the public internet; completes "is …".
+/// The kind of `address`, if it is not public; completes "is …".
 pub(super) fn not_public(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(address) => not_public_v4(address),
         IpAddr::V6(address) => {
-            // A cloud's metadata range is public in name only, so every form of it must be seen.
+            // A cloud's metadata address is checked first, because some clouds use public ranges for it.
             translated(address).map_or_else(|| not_public_v6(address), not_public_v4)
         }
     }
 }
 
-/// The IPv4 address that is reached through `address`: mapped into IPv6, or by way of NAT64.
+/// The IPv4 address that `address` leads to: mapped into IPv6, or through NAT64.
 pub(super) fn translated(address: Ipv6Addr) -> Option<Ipv4Addr> {
     address.to_ipv4_mapped().or_else(|| NAT64.contains(&address).then(|| last_four(address)))
 }
@@ -37,7 +37,7 @@ fn not_public_v6(address: Ipv6Addr) -> Option<&'static str> {
     is_isatap(address).then(|| not_public_v4(last_four(address))).flatten()
 }
 
-/// ISATAP (RFC 5214) hides an IPv4 address in the interface's identifier of any network.
+/// ISATAP (RFC 5214) embeds an IPv4 address in the interface identifier of any network.
 fn is_isatap(address: Ipv6Addr) -> bool {
     let segments = address.segments();
     segments[4] & !0x0200 == 0 && segments[5] == 0x5efe
@@ -58,10 +58,10 @@ const fn v6(first: [u16; 3], length: u8) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0), length)
 }
 
-/// The one range from which public IPv6 addresses are given out.
+/// The only range from which public IPv6 addresses are assigned.
 const GLOBAL: Ipv6Net = v6([0x2000, 0, 0], 3);
 
-/// RFC 6052's prefix, with which a network of IPv6 alone reaches IPv4.
+/// The prefix of RFC 6052, with which an IPv6-only network reaches IPv4.
 const NAT64: Ipv6Net = v6([0x64, 0xff9b, 0], 96);
 
 const RESERVED: &str = "a reserved address";

@@ -1,6 +1,6 @@
-//! A file's media type, by its content before its name. It must not read files itself.
+//! The media type of a file, by its content first and its name second.
 
-/// Bytes of a file's beginning that are enough to tell its type.
+/// The bytes at a file's beginning that suffice to detect its type.
 pub const HEAD: usize = 512;
 
 /// The media type of a file that begins with `head` and is called `name`.
@@ -11,7 +11,7 @@ pub fn content_type(head: &[u8], name: &str) -> String {
     }
     let guess = mime_guess::from_path(name).first();
     match guess {
-        // Binary types have magic bytes: a name alone that claims one is not believed.
+        // Binary types have magic bytes, so a name that claims such a type without them is not trusted.
         Some(mime) if mime.type_() == "text" => format!("{mime}; charset=utf-8"),
         Some(mime) if mime.subtype() == "json" || mime.suffix().is_some() => mime.to_string(),
         Some(mime) if std::str::from_utf8(head).is_err() => mime.to_string(),
@@ -19,7 +19,7 @@ pub fn content_type(head: &[u8], name: &str) -> String {
     }
 }
 
-/// The extension, without its dot, of a file that begins with `head` and is called `name`; empty if none is known.
+/// The extension, without its dot, of a file that begins with `head` and is called `name`; empty if unknown.
 #[must_use]
 pub fn extension(head: &[u8], name: &str) -> String {
     if let Some(kind) = infer::get(head) {

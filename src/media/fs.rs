@@ -1,6 +1,6 @@
 //! The media store on a file system: stream → temporary file → fsync → rename → fsync of the folders.
-//! Layout: `<root>/<last two digits of the id>/<id>/<name>`; unfinished files stand in `<root>/incoming`, inputs in
-//! `<root>/inputs`.
+//! Layout: `<root>/<last two digits of the id>/<id>/<name>`. Unfinished files are in `<root>/incoming`,
+//! inputs in `<root>/inputs`.
 
 use std::io::{ErrorKind, SeekFrom};
 use std::ops::Range;
@@ -25,10 +25,10 @@ use crate::domain::time::UnixMillis;
 /// Bytes read from disk at once.
 const READ_CHUNK: usize = 64 * 1024;
 
-/// Bytes written between two looks at the disk's free space.
+/// Bytes written between two checks of the disk's free space.
 const LOOK: u64 = 1 << 20;
 
-/// The [`MediaStore`] below one folder.
+/// A [`MediaStore`] in one folder.
 #[derive(Debug)]
 pub struct FsMediaStore {
     root: PathBuf,
@@ -38,8 +38,9 @@ pub struct FsMediaStore {
 }
 
 impl FsMediaStore {
-    /// Opens the store below `root`, making it if need be; removes what an earlier process left unfinished. Files are
-    /// refused while less than `reserve` bytes of its disk are free, because the database may need them.
+    /// Opens the store in `root`, creates the folder if necessary, and removes files that an earlier process
+    /// left unfinished. Files are refused while less than `reserve` bytes of the disk are free, because the
+    /// database may need them.
     ///
     /// # Errors
     /// Any I/O error.
@@ -142,7 +143,7 @@ impl MediaStore for FsMediaStore {
         unfinished.0 = None;
         File::open(&folder).await?.sync_all().await?;
         if is_new {
-            // A folder is as durable as its entry in the one above it.
+            // A folder is durable once the entry in its parent is.
             for above in folder.ancestors().skip(1).take_while(|above| above.starts_with(&self.root)) {
                 File::open(above).await?.sync_all().await?;
             }

@@ -1,5 +1,5 @@
-//! Files on their way to a server, each stored once under the SHA-256 of its bytes: `<root>/inputs/<two digits>/<hash>`.
-//! It must not know who needs a file; its age is all it has to tell one that was just brought.
+//! Input files, each stored once under the SHA-256 of its bytes: `<root>/inputs/<two digits>/<hash>`. A
+//! file's modification time is the last moment at which it was used.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::domain::time::UnixMillis;
 #[derive(Debug)]
 pub(super) struct InputFolder {
     root: PathBuf,
-    /// Held where a file's age and its place must not change between two steps.
+    /// Held while a file's age and its place must not change between two steps.
     places: Mutex<()>,
 }
 
@@ -22,13 +22,13 @@ impl InputFolder {
         Self { root: root.join("inputs"), places: Mutex::new(()) }
     }
 
-    /// Where the file of that hash lies; `None` for what is no hash.
+    /// The path of the file with that hash; `None` if the text is not a hash.
     pub fn path(&self, sha256: &str) -> Option<PathBuf> {
         let is_hash = sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
         is_hash.then(|| self.root.join(&sha256[..2]).join(sha256))
     }
 
-    /// Gives the file at `from` its place, by `place`, and the age `at`.
+    /// Moves or links the file at `from` to its place with `place`, and sets its age to `at`.
     pub async fn take(
         &self,
         from: PathBuf,
@@ -50,7 +50,7 @@ impl InputFolder {
         Ok(())
     }
 
-    /// The hashes of files that were taken before `cutoff`.
+    /// The hashes of files last used before `cutoff`.
     pub async fn before(&self, cutoff: UnixMillis) -> Result<Vec<String>, MediaError> {
         let mut found = Vec::new();
         let mut shards = match tokio::fs::read_dir(&self.root).await {
@@ -68,7 +68,7 @@ impl InputFolder {
         Ok(found)
     }
 
-    /// Gives a file the age `at`; whether it is there.
+    /// Sets a file's age to `at`. Returns whether the file exists.
     pub fn renew(&self, sha256: &str, at: UnixMillis) -> Result<bool, MediaError> {
         let Some(path) = self.path(sha256) else { return Ok(false) };
         let _places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
@@ -79,7 +79,7 @@ impl InputFolder {
         }
     }
 
-    /// Removes a file, unless it was taken again since `cutoff`.
+    /// Removes a file, unless it was used since `cutoff`.
     pub fn remove(&self, sha256: &str, cutoff: UnixMillis) -> Result<bool, MediaError> {
         let Some(path) = self.path(sha256) else { return Ok(false) };
         let _places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
@@ -92,7 +92,7 @@ impl InputFolder {
     }
 }
 
-/// A second name for a file's bytes, which are never written again; where it has one already, that one stays.
+/// Links the file to a second name. A file that is there already stays, because its bytes are the same.
 pub(super) fn link(from: &Path, to: &Path) -> std::io::Result<()> {
     match std::fs::hard_link(from, to) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),

@@ -3,12 +3,12 @@
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-/// Removes an unfinished file when its writing fails or is given up.
+/// Removes a file when its writing fails or is abandoned.
 #[derive(Debug)]
 pub(super) struct UnfinishedFile(pub Option<PathBuf>);
 
 impl UnfinishedFile {
-    /// Where it is.
+    /// The path of the file.
     pub fn path(&self) -> PathBuf {
         self.0.clone().unwrap_or_default()
     }
