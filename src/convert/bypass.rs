@@ -1,4 +1,4 @@
-//! Which of its inputs a bypassed node hands on. It must not follow any link.
+//! Which of its inputs a bypassed node hands on.
 //!
 //! Source: observed from the official frontend 1.45.15 / 1.58.1.
 

@@ -1,5 +1,4 @@
 //! Writes the API graph: every node that runs, with the values of its fields and its links.
-//! It must not know how links are followed.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};

@@ -1,4 +1,4 @@
-//! What the editor adds to some classes and no server tells. It must not know any workflow.
+//! What the editor adds to some classes and no server tells.
 //!
 //! Source: observed from the official frontend 1.45.15 / 1.58.1.
 

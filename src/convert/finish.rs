@@ -1,5 +1,5 @@
-//! The values of a node's fields the way the editor hands them over: lists wrapped, prompts drawn, prefixes filled in.
-//! It must not know how values are found.
+//! The values of a node's fields the way the editor hands them over: lists wrapped, prompts drawn, prefixes
+//! filled in.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

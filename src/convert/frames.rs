@@ -1,5 +1,4 @@
 //! The subgraph instances of a file, one frame each, with the values their callers give them.
-//! It must not follow links between nodes.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! One graph of an editor file, and finding things in it. It must not follow links from node to node.
+//! One graph of an editor file, and finding things in it.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

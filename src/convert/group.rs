@@ -1,4 +1,4 @@
-//! Group nodes of old files (`workflow>name`), rewritten as subgraphs. It must not know how subgraphs are unfolded.
+//! Group nodes of old files (`workflow>name`), rewritten as subgraphs.
 //!
 //! Source: observed from the official frontend 1.58.1, which rewrites them on loading.
 

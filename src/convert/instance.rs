@@ -1,5 +1,4 @@
-//! The values that an instance of a subgraph gives to its inside: to its inputs, and to fields of its nodes. It must not
-//! know how far instances lie in each other.
+//! The values that an instance of a subgraph gives to its inside: to its inputs, and to fields of its nodes.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! The inputs of a node that are linked, put over the values of its fields. It must not know how links are followed.
+//! The inputs of a node that are linked, put over the values of its fields.
 
 use std::collections::HashSet;
 

@@ -1,6 +1,5 @@
-//! Turns the file that the ComfyUI editor saves (`nodes`, `links`, `widgets_values`, subgraphs) into the graph that
-//! ComfyUI's `/prompt` takes. Pure: no I/O, no clock, no randomness of its own.
-//! It must not know the gateway's markers and parameters, nor any server but through its node classes.
+//! Turns the file that the ComfyUI editor saves (`nodes`, `links`, `widgets_values`, subgraphs) into the
+//! graph that ComfyUI's `/prompt` takes. Pure: no I/O, no clock, no randomness of its own.
 //!
 //! Source of the rules: what the official frontends 1.45.15 and 1.58.1 make of several hundred files; where the two
 //! disagree, `docs/CONVERSION.md` says which way was taken.

@@ -1,4 +1,4 @@
-//! A workflow file as the editor saves it, as far as converting it needs. It must not know any node class.
+//! A workflow file as the editor saves it, as far as converting it needs.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

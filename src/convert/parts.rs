@@ -1,4 +1,4 @@
-//! Reads the parts of an editor file: nodes, links, and the edges of subgraphs. It must not judge what they mean.
+//! Reads the parts of an editor file: nodes, links, and the edges of subgraphs.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! Filling in the prefix of a file's name, as the editor does it when it hands a graph over. It must not know nodes.
+//! Filling in the prefix of a file's name, as the editor does it when it hands a graph over.
 //!
 //! Source: observed from the official frontend 1.45.15 / 1.58.1.
 

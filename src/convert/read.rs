@@ -1,4 +1,4 @@
-//! Reads an editor file from its text. It must not judge what the file means.
+//! Reads an editor file from its text.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};

@@ -1,5 +1,4 @@
-//! Gives nodes inside subgraphs the ids the editor gives them when it loads a file. It must not change how they are
-//! linked.
+//! Gives nodes inside subgraphs the ids the editor gives them when it loads a file.
 
 use std::collections::HashSet;
 

@@ -1,5 +1,4 @@
 //! What is told to the caller: faults, which stop a conversion, and warnings, which do not.
-//! It must not know what is converted.
 
 use crate::domain::text::brief;
 

@@ -1,5 +1,5 @@
-//! Follows links: through reroutes, bypassed nodes and in and out of subgraphs, to the node or value they come from.
-//! It must not write anything out.
+//! Follows links: through reroutes, bypassed nodes and in and out of subgraphs, to the node or value they
+//! come from.
 
 use std::borrow::Cow;
 use std::cell::Cell;

@@ -1,5 +1,5 @@
-//! What a saved value means to one field: what stands behind it, what is stale, and what replaces a missing one.
-//! It must not know the order of fields.
+//! What a saved value means to one field: what stands behind it, what is stale, and what replaces a missing
+//! one.
 //!
 //! Source: observed from the official frontend 1.45.15 / 1.58.1.
 

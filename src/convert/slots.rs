@@ -1,4 +1,4 @@
-//! The inputs of a node in the order that slots count them. It must not follow any link.
+//! The inputs of a node in the order that slots count them.
 
 use std::borrow::Cow;
 

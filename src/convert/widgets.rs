@@ -1,5 +1,4 @@
 //! Which fields a node has in the editor, in their order, and which of its saved values belongs to which.
-//! It must not know links or other nodes.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

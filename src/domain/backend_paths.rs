@@ -23,7 +23,7 @@ pub struct BackendPath {
     pub node_id: String,
     /// The input with the name.
     pub input: String,
-    /// What is wrong and what to send instead; goes on after the name of the parameter or input.
+    /// What is wrong and what to send instead; follows the name of the parameter or input.
     pub message: String,
 }
 

@@ -1,5 +1,4 @@
 //! Putting a caller's values into a workflow's text without touching any other byte.
-//! It must not fetch what values point at: it says which files there are, and is told their names.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
@@ -25,7 +24,7 @@ pub enum GivenValue<'v> {
 }
 
 impl fmt::Debug for GivenValue<'_> {
-    /// Without what was given: it is the caller's, and a URL in it may carry a signature.
+    /// Leaves the value out, because a URL in it may carry a signature.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Json(_) => "Json(..)",
@@ -42,12 +41,12 @@ pub struct MediaItem<'v> {
     pub param: String,
     /// Its place, where the value is a list of files.
     pub place: Option<usize>,
-    /// What was given.
+    /// The value.
     pub value: MediaValue<'v>,
 }
 
 impl MediaItem<'_> {
-    /// What is wrong with it, as a fault below `params`; `message` goes on after the parameter's name.
+    /// The fault of the value, below `params`; `message` follows the parameter's name.
     #[must_use]
     pub fn fault(&self, message: &str) -> WorkflowFault {
         item_fault(&self.param, self.place, message)
@@ -69,7 +68,7 @@ enum AssignedValue<'v> {
     Files(std::ops::Range<usize>, ListForm),
 }
 
-/// What came of binding.
+/// A graph with all values in place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BoundGraph {
     /// The graph's text with the values in place.
@@ -156,7 +155,7 @@ impl<'p, 'v> BindingPlan<'p, 'v> {
         self.media.iter().map(name).collect()
     }
 
-    /// The inputs whose values are files that are not on any server yet, as node id and name.
+    /// The inputs, by node id and name, whose files are not on any backend yet.
     pub fn files_to_come(&self) -> impl Iterator<Item = (&str, &str)> {
         let comes = |place: usize| !matches!(self.media[place].value, MediaValue::OnServer(_));
         let files = self.assigned.iter().filter(move |(_, _, value)| match value {
@@ -237,7 +236,7 @@ impl<'p, 'v> BindingPlan<'p, 'v> {
         None
     }
 
-    /// What a target takes and where it is.
+    /// What a target accepts, and where it is.
     fn wanted(&self, target: &ParamTarget) -> String {
         let node = &self.params.workflow.nodes()[target.node];
         format!(

@@ -5,7 +5,7 @@ use std::ops::Deref;
 /// Entries that are kept.
 pub const MOST_TOLD: usize = 100;
 
-/// A list of at most [`MOST_TOLD`] entries that knows how many more there were.
+/// A list that keeps at most [`MOST_TOLD`] entries and counts the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CappedList<T> {
     told: Vec<T>,
@@ -27,7 +27,7 @@ impl<T> CappedList<T> {
         }
     }
 
-    /// Adds all entries of another list, and what it only counted.
+    /// Adds all entries of another list, and its count of others.
     pub fn append(&mut self, other: Self) {
         let more = other.more;
         other.told.into_iter().for_each(|entry| self.push(entry));
@@ -39,13 +39,13 @@ impl<T> CappedList<T> {
         self.more += more;
     }
 
-    /// How many entries were only counted.
+    /// The number of entries that were only counted.
     #[must_use]
     pub const fn more(&self) -> usize {
         self.more
     }
 
-    /// How many entries there were in all.
+    /// The number of all entries.
     #[must_use]
     pub const fn total(&self) -> usize {
         self.told.len() + self.more

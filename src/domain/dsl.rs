@@ -1,9 +1,9 @@
 //! The markers in node titles: `$output.NAME` names outputs, `$name…` declares parameters (`ComfyKit`'s DSL).
-//! It reads titles only; what the markers mean for a graph stands in `params` and `outputs`.
+//! It reads titles only. `params` and `outputs` give the markers their meaning for a graph.
 
 use super::text::brief;
 
-/// What a node's title declares.
+/// The declarations in a node's title.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TitleMarker<'a> {
     /// The node's outputs go by this name.
@@ -19,7 +19,7 @@ pub struct ParamMarker<'a> {
     pub name: &'a str,
     /// The input it sets.
     pub field: &'a str,
-    /// `~`: the value is media and must be on the ComfyUI server.
+    /// `~`: the value is a media file that must be on the backend.
     pub media: bool,
     /// `!`: the caller must give it.
     pub required: bool,

@@ -1,4 +1,4 @@
-//! Why a job failed, in words and codes that clients may rely on. It must not know of HTTP.
+//! Why a job failed, in words and codes that clients may rely on.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,15 +16,15 @@ pub enum FailureCode {
     Timeout,
     /// The job waited longer than its `queue_timeout`.
     QueueTimeout,
-    /// The ComfyUI server went away with the job.
+    /// The backend went away with the job.
     BackendLost,
-    /// Two servers went down while they ran the job.
+    /// Two backends crashed while they ran the job.
     Poison,
-    /// A file that a parameter points at could not be had.
+    /// A file that a parameter names could not be read or fetched.
     InputUnavailable,
     /// A file that ComfyUI made could not be fetched.
     OutputUnavailable,
-    /// Somebody interrupted the job at its ComfyUI server.
+    /// Someone interrupted the job at its backend.
     Interrupted,
     /// The gateway itself is at fault.
     Internal,
@@ -64,19 +64,19 @@ impl FailureCode {
         }
     }
 
-    /// Whether another attempt, perhaps on another server, may end better.
+    /// Whether another attempt, perhaps on another backend, may succeed.
     #[must_use]
     pub const fn is_retryable(self) -> bool {
         matches!(self, Self::BackendLost | Self::OutOfMemory)
     }
 }
 
-/// Why a job failed, as its result tells it.
+/// Why a job failed, as its result reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// The stable code.
     pub code: FailureCode,
-    /// What happened, for a web developer to act on; an exception's own text may have several lines.
+    /// A sentence that a web developer can act on. An exception's own text may have several lines.
     pub message: String,
     /// The node at fault, where one is.
     #[serde(default, skip_serializing_if = "Option::is_none")]

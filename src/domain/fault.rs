@@ -1,4 +1,4 @@
-//! What is wrong with a request's workflow or parameters, and where.
+//! Faults of a request's workflow or parameters, and their places.
 
 use super::capped::CappedList;
 use super::text::{brief, cut};
@@ -38,7 +38,7 @@ impl WorkflowFault {
         Self { node_id: None, ..Self::at_node(name, &[], message) }
     }
 
-    /// A fault of a node, or of what is `below` it.
+    /// A fault of a node, or of the place `below` it.
     #[must_use]
     pub fn at_node(node_id: &str, below: &[&str], message: impl Into<String>) -> Self {
         let steps = std::iter::once(node_id).chain(below.iter().copied());

@@ -1,5 +1,4 @@
-//! The fields of a JSON object that somebody else wrote: any may be missing or of another type.
-//! It must not know which fields there are.
+//! The fields of a JSON object from outside: any may be missing or of another type.
 //!
 //! Values stay borrowed text until they are asked for, so what nobody asks for is skipped, not built.
 
@@ -59,7 +58,7 @@ impl<'a> JsonFields<'a> {
         self.raw(key).map(list).unwrap_or_default()
     }
 
-    /// Whether the value of `key` counts as true: anything but `false`, `0`, `""` and what is absent.
+    /// Whether the value of `key` is truthy: anything but `false`, `0`, `""` and a missing value.
     #[must_use]
     pub fn truth(&self, key: &str) -> bool {
         self.raw(key).is_some_and(|raw| !matches!(raw, "false" | "0" | "\"\""))

@@ -1,5 +1,4 @@
 //! Identifiers as types of their own, so that one can never be taken for another.
-//! It must not make randomness itself: whoever makes an id hands the bits in.
 
 use std::fmt;
 
@@ -52,12 +51,12 @@ macro_rules! uuid_id {
 }
 
 uuid_id!(
-    /// A job's public id: what `POST /execute` answers and `/results/{prompt_id}` takes.
+    /// A job's public id, which `POST /execute` returns and `/results/{prompt_id}` takes.
     PromptId,
     "a prompt id"
 );
 uuid_id!(
-    /// One attempt's id: what ComfyUI knows the run as. The first attempt carries the job's own id.
+    /// One attempt's id, which is the run's `prompt_id` at ComfyUI. The first attempt has the job's own id.
     AttemptId,
     "an attempt id"
 );
@@ -93,7 +92,7 @@ impl PromptId {
     }
 }
 
-/// The name of a ComfyUI server, as given in the configuration.
+/// The name of a backend, as the configuration gives it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct BackendName(std::sync::Arc<str>);
 

@@ -1,5 +1,4 @@
-//! Files that a job's parameters point at: what a caller may write for one, and what a job keeps of it.
-//! It must not fetch, store or upload anything.
+//! Input files of a job: the forms in which a caller may give one, and what a job keeps of it.
 
 use std::fmt;
 
@@ -9,10 +8,10 @@ use serde_json::value::RawValue;
 use super::id::{FileId, PromptId};
 use super::workflow::ObjectEntries;
 
-/// What a caller gives for a media parameter, or for one item of a list of them.
+/// A caller's value for a media parameter, or for one item of a list of them.
 #[derive(Clone, PartialEq, Eq)]
 pub enum MediaValue<'a> {
-    /// A file that is on the ComfyUI server already, by its name in the input folder.
+    /// A file in the input folder of the backend already, by its name.
     OnServer(String),
     /// A file to fetch from there, or a media URL of the gateway itself.
     Url(String),
@@ -25,7 +24,7 @@ pub enum MediaValue<'a> {
     },
     /// A file of an earlier `POST /files`.
     File(FileId),
-    /// What an earlier job made.
+    /// An output file of an earlier job.
     Result {
         /// The job.
         prompt_id: PromptId,
@@ -39,7 +38,7 @@ pub enum MediaValue<'a> {
 }
 
 impl fmt::Debug for MediaValue<'_> {
-    /// Without what may be secret (a URL may carry a signature) or long.
+    /// Shows neither secrets (a URL may carry a signature) nor long values.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OnServer(name) => f.debug_tuple("OnServer").field(name).finish(),
@@ -52,7 +51,7 @@ impl fmt::Debug for MediaValue<'_> {
     }
 }
 
-/// What a media parameter takes; ends the sentence "must be …".
+/// The allowed forms; ends the sentence "must be …".
 const TAKES: &str = "a URL, a data URL, {\"base64\": …}, {\"file\": …}, {\"result\": …, \"var\": …} or the name of a file on the ComfyUI server";
 
 impl<'a> MediaValue<'a> {
@@ -146,14 +145,14 @@ fn read_data_url(text: &str) -> Result<MediaValue<'static>, String> {
     Ok(MediaValue::Inline { base64: data.to_owned().into(), filename: None })
 }
 
-/// A file that is in the media store and goes to whichever server runs the job.
+/// A file in the media store. It is uploaded to the backend that runs the job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredInput {
     /// The lowercase hexadecimal SHA-256 of its bytes, by which the media store has it.
     pub sha256: String,
     /// Its length in bytes.
     pub bytes: u64,
-    /// Its name on every server.
+    /// Its name on every backend.
     pub name: String,
 }
 
@@ -172,7 +171,7 @@ pub enum JobInput {
 pub struct RemoteInput {
     /// Where it is. It may carry a signature: it must not reach logs, results or errors.
     pub url: String,
-    /// The text that stands in the graph for its name until that is known.
+    /// The placeholder in the graph until the file's name is known.
     pub placeholder: String,
     /// The parameter it was given for.
     pub param: String,
@@ -191,8 +190,8 @@ pub fn placeholder(job: PromptId, at: usize) -> String {
     format!("comfy-gateway-input-{job}-{at}")
 }
 
-/// A file's name on every server: made from its bytes, so that names never collide and the same file is one file.
-/// `extension` is without its dot, empty for none.
+/// The name of a file on every backend. It is made from the file's bytes, so that names never collide and
+/// equal files are one file. `extension` has no dot and may be empty.
 #[must_use]
 pub fn server_name(sha256: &str, extension: &str) -> String {
     if extension.is_empty() { format!("cg-{sha256}") } else { format!("cg-{sha256}.{extension}") }

@@ -1,4 +1,4 @@
-//! A job and its states as data. What may follow what stands in `transition`; how it is kept, in the store.
+//! A job and its states as data. `transition` specifies which state may follow which.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,23 +21,23 @@ pub struct Lease {
     pub until: UnixMillis,
 }
 
-/// One try to run a job on one server.
+/// One try to run a job on one backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
     /// 1 for the first; grows with every attempt of the job and never repeats.
     pub number: u32,
-    /// What ComfyUI knows this run as (`prompt_id`).
+    /// The `prompt_id` of the run at ComfyUI.
     pub id: AttemptId,
-    /// The server it runs on.
+    /// The backend that runs it.
     pub backend: BackendName,
-    /// Who watches it.
+    /// The lease of the process that watches it.
     pub lease: Lease,
     /// When it was claimed.
     pub started_at: UnixMillis,
 }
 
 impl Attempt {
-    /// What a change of the running job must match to be allowed.
+    /// What a change of the running job must match to be applied.
     #[must_use]
     pub fn fence(&self, prompt_id: PromptId) -> Fence {
         Fence { prompt_id, attempt: self.number, owner: self.lease.owner }
@@ -55,38 +55,38 @@ pub struct Fence {
     pub owner: LeaseOwner,
 }
 
-/// Where a job stands, with what belongs to that state alone.
+/// The state of a job, with the data of that state alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobState {
-    /// On disk, waiting for a server.
+    /// On disk, waiting for a backend.
     Queued {
         /// Not to be claimed before this moment (back-off).
         not_before: UnixMillis,
         /// Fails with `queue_timeout` when it still waits then.
         deadline: Option<UnixMillis>,
     },
-    /// Handed to a server.
+    /// Assigned to a backend.
     Running {
         /// The attempt under way.
         attempt: Attempt,
-        /// A caller asked to cancel it; the server has not confirmed yet.
+        /// A caller requested a cancel that the backend has not confirmed yet.
         cancel_requested: bool,
     },
-    /// Ended well.
+    /// Ended successfully.
     Completed {
-        /// When.
+        /// When it ended.
         finished_at: UnixMillis,
     },
-    /// Ended badly.
+    /// Ended with a failure.
     Failed {
-        /// When.
+        /// When it ended.
         finished_at: UnixMillis,
-        /// Why.
+        /// The failure.
         failure: Failure,
     },
     /// Ended because a caller asked for it.
     Cancelled {
-        /// When.
+        /// When it ended.
         finished_at: UnixMillis,
     },
 }
@@ -94,13 +94,13 @@ pub enum JobState {
 /// A state's name, without its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum JobStatus {
-    /// Waiting for a server.
+    /// Waiting for a backend.
     Queued,
-    /// Handed to a server.
+    /// Assigned to a backend.
     Running,
-    /// Ended well.
+    /// Ended successfully.
     Completed,
-    /// Ended badly.
+    /// Ended with a failure.
     Failed,
     /// Ended on request.
     Cancelled,
@@ -122,13 +122,13 @@ impl JobStatus {
         }
     }
 
-    /// The status of that name.
+    /// The status of that name; `None` for any other text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == text)
     }
 
-    /// Whether nothing can follow.
+    /// Whether the state is final.
     #[must_use]
     pub const fn is_terminal(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
@@ -156,50 +156,50 @@ pub struct NewJob {
     pub prompt_id: PromptId,
     /// The API-format graph with all parameters bound: the exact text that ComfyUI gets.
     pub graph: Arc<str>,
-    /// Higher runs first.
+    /// Jobs of higher priority run first.
     pub priority: i32,
-    /// How long it may run.
+    /// The longest execution time.
     pub run_timeout: Duration,
-    /// How long it may wait for a server, each time it waits.
+    /// The longest wait in the queue, counted anew after each requeue; `None` for no limit.
     pub queue_timeout: Option<Duration>,
-    /// The caller's own data as JSON, given back verbatim.
+    /// The caller's own data as JSON, returned verbatim.
     pub metadata: Option<Box<RawValue>>,
     /// Seeds the gateway drew, by node id, in the graph's order.
     pub seeds: Vec<(String, u64)>,
-    /// Files for it; while one is still to be fetched the job is not claimed.
+    /// Its input files. The job is not claimed while one of them is still to be fetched.
     pub files: Vec<JobInput>,
     /// The registered workflow it runs, as `name@version`.
     pub workflow: Option<String>,
-    /// Servers that cannot run its graph.
+    /// Backends that cannot run its graph.
     pub not_on: Vec<BackendName>,
-    /// Whose it is: the jobs of one priority are shared out between callers. Empty unless told.
+    /// The caller's name, which may be empty. Jobs of one priority are shared fairly between callers.
     pub caller: String,
-    /// What it asks of its server.
+    /// What it needs of a backend.
     pub needs: JobNeeds,
-    /// How many of its attempts may fail; as many as the gateway's setting says, if `None`.
+    /// How many of its attempts may fail; `None` takes the gateway's setting.
     pub max_attempts: Option<u32>,
-    /// Whether it may run although some of its outputs cannot.
+    /// Whether it may run although some of its outputs cannot be made.
     pub partial: bool,
-    /// What its result says while it waits, if there is something to say.
+    /// The `msg` of its result while it waits, if any.
     pub msg: Option<String>,
     /// When it was accepted.
     pub created_at: UnixMillis,
 }
 
 impl NewJob {
-    /// Whether a file is still to be fetched.
+    /// Whether an input is still to be fetched.
     #[must_use]
     pub fn awaits_inputs(&self) -> bool {
         self.files.iter().any(|file| matches!(file, JobInput::Remote(_)))
     }
 }
 
-/// Seconds by phase of the attempt that ended the job, in milliseconds.
+/// Milliseconds per phase of the attempt that ended the job.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PhaseTimings {
     /// From the job's acceptance to the attempt's start.
     pub queued_ms: Option<i64>,
-    /// From the attempt's start until ComfyUI had accepted it.
+    /// From the attempt's start until ComfyUI accepted the job.
     pub preparing_ms: Option<i64>,
     /// ComfyUI's own execution time; the result's `duration`.
     pub executing_ms: Option<i64>,
@@ -210,19 +210,19 @@ pub struct PhaseTimings {
 /// How a running job ended.
 #[derive(Debug, Clone)]
 pub enum JobEnding {
-    /// All went well; `msg` tells of dropped outputs, where there were any.
+    /// All went well.
     Completed {
-        /// What the caller should know besides.
+        /// A sentence for the caller, for example about dropped outputs.
         msg: Option<String>,
     },
-    /// It failed for good.
+    /// The job failed for good.
     Failed(Failure),
-    /// A requested cancel was confirmed.
+    /// The backend confirmed a requested cancel.
     Cancelled,
 }
 
 impl JobEnding {
-    /// The status this ending leads to.
+    /// The status that follows.
     #[must_use]
     pub const fn status(&self) -> JobStatus {
         match self {
@@ -233,10 +233,10 @@ impl JobEnding {
     }
 }
 
-/// All that is written when a job ends.
+/// Everything that is written when a job ends.
 #[derive(Debug, Clone)]
 pub struct JobFinish {
-    /// How it ended.
+    /// How the job ended.
     pub ending: JobEnding,
     /// ComfyUI's `outputs`, verbatim JSON; `None` if there are none or they are a file.
     pub outputs: Option<Box<RawValue>>,
@@ -250,7 +250,7 @@ pub struct JobFinish {
     pub dropped_outputs: Vec<DroppedOutput>,
     /// Where the time went.
     pub timings: PhaseTimings,
-    /// When.
+    /// When it ended.
     pub finished_at: UnixMillis,
     /// When the job may be forgotten; never, if `None`.
     pub expires_at: Option<UnixMillis>,

@@ -1,4 +1,4 @@
-//! Kinds of media and names that are safe in a path and in a URL. It must not touch any file.
+//! Kinds of media and names that are safe in a path and in a URL.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! What an operator wants of a server. It must not know how the server is.
+//! What an operator wants of a server.
 
 /// Whether an operator lets a server have work.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

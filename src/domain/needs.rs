@@ -1,4 +1,4 @@
-//! What a job asks of a server, and what tells jobs apart that take as long as each other. It must not know any server.
+//! What a job asks of a server, and what tells jobs apart that take as long as each other.
 
 use std::fmt::{self, Write};
 

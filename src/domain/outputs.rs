@@ -1,5 +1,4 @@
-//! What a run made: files and texts found in ComfyUI's `outputs`, with the names they go by.
-//! It must not fetch anything; any shape of `outputs` is taken, none is an error.
+//! The files and texts that a run made, found in ComfyUI's `outputs`, with their names.
 
 use indexmap::IndexMap;
 use serde_json::Value;
@@ -56,7 +55,7 @@ pub struct OutputFile {
     pub var: String,
     /// The node that made it.
     pub node_id: String,
-    /// What it is.
+    /// The kind of media.
     pub kind: MediaKind,
     /// Where to fetch it.
     pub file: FileRef,

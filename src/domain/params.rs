@@ -1,5 +1,5 @@
-//! The parameters a workflow declares in its titles, and the types of their values. What becomes of a caller's values stands in `binding`.
-//! It must not know where values come from.
+//! The parameters that a workflow declares in its titles, and the types of their values. `binding` puts
+//! values into the workflow.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -30,12 +30,12 @@ pub enum ParamType {
     Number,
     /// A text.
     String,
-    /// Neither the class nor a literal tells the type: any text, number or boolean.
+    /// Neither the class nor a literal gives the type: any text, number or boolean.
     Untyped,
 }
 
 impl ParamType {
-    /// The type by the node class, where a backend tells one, else by the literal that the workflow has there.
+    /// The type by the node class, if a backend reports it, and otherwise by the workflow's literal.
     fn of(spec: Option<&InputSpec>, literal: Option<&str>) -> Self {
         spec.and_then(Self::of_spec).or_else(|| literal.map(Self::of_literal)).unwrap_or(Self::Untyped)
     }
@@ -129,7 +129,7 @@ pub struct ParamTarget {
     pub node: usize,
     /// The input's name.
     pub field: String,
-    /// What the field takes.
+    /// The type of its values.
     pub kind: ParamType,
     /// Whether it takes a list, and how that is written.
     pub list: Option<ListForm>,
@@ -164,7 +164,7 @@ pub struct Param {
     pub required: bool,
     /// Whether its value names a media file.
     pub media: bool,
-    /// What it is for, in the author's words.
+    /// The author's description.
     pub description: Option<String>,
 }
 
@@ -176,7 +176,8 @@ pub struct Params<'w, 'a> {
 }
 
 impl<'w, 'a> Params<'w, 'a> {
-    /// Reads the markers of all titles; `classes` are the node classes that the backends have told, perhaps none.
+    /// Reads the markers of all titles. `classes` are the node classes that backends have reported so far,
+    /// perhaps none.
     ///
     /// # Errors
     /// A fault for each broken marker and each optional parameter without a default.

@@ -1,4 +1,4 @@
-//! How far a run has come, folded from what ComfyUI tells. It must not know how the telling arrives.
+//! The progress of a run, folded from ComfyUI's messages.
 
 use std::collections::{HashMap, HashSet};
 
@@ -19,17 +19,18 @@ pub struct Progress {
     pub current_node: Option<String>,
     /// That node's class.
     pub current_node_class: Option<String>,
-    /// The step within that node, where it tells.
+    /// The step within that node, if it reports steps.
     pub step: Option<u64>,
-    /// The steps of that node, where it tells.
+    /// The steps of that node, if it reports them.
     pub steps: Option<u64>,
 }
 
-/// What matters here of a node of the graph.
+/// The part of a graph's node that progress needs.
 #[derive(Debug, Clone)]
 struct ProgressNode {
     class: String,
-    /// Its share of the work: samplers take about as long as their steps, all else about as long as one.
+    /// Its share of the work: a sampler takes about as long as its steps, any other node about as long as one
+    /// step.
     weight: f64,
 }
 
@@ -63,7 +64,7 @@ impl ProgressTracker {
         self.started = true;
     }
 
-    /// Whether ComfyUI was heard to have begun the run.
+    /// Whether ComfyUI reported the start of the run.
     #[must_use]
     pub fn has_started(&self) -> bool {
         self.started

@@ -1,4 +1,4 @@
-//! What callers are told of a failure: without the paths and tracebacks of the machine that ComfyUI runs on.
+//! Removes the paths and tracebacks of ComfyUI's machine from what callers see of a failure.
 
 use serde_json::Value;
 

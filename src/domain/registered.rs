@@ -1,4 +1,4 @@
-//! The names of registered workflows and of their versions. It must not know where they are kept.
+//! The names of registered workflows and of their versions.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! A graph that does the same, but finds nothing of it in ComfyUI's cache. It must not know when that is wanted.
+//! A graph that does the same, but finds nothing of it in ComfyUI's cache.
 
 use serde_json::value::RawValue;
 

@@ -1,4 +1,4 @@
-//! How often and how soon a job is tried again. It must not draw the jitter itself.
+//! How often and how soon a job is tried again.
 
 use std::time::Duration;
 

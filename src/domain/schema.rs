@@ -1,5 +1,5 @@
-//! What a workflow's parameters take, as a JSON Schema (draft 2020-12), from its markers and the servers' node classes.
-//! It must not know which server tells what, nor how the schema is served.
+//! What a workflow's parameters take, as a JSON Schema (draft 2020-12), from its markers and the servers'
+//! node classes.
 
 use serde_json::{Map, Value, json};
 
@@ -65,7 +65,7 @@ fn of_param(params: &Params<'_, '_>, param: &Param, classes: &dyn NodeClasses, m
     schema
 }
 
-/// What the class of a parameter's node says of its input.
+/// The input that the class of a parameter's node declares.
 fn spec<'c>(
     params: &Params<'_, '_>,
     target: &ParamTarget,
@@ -137,7 +137,7 @@ fn of_value<'c>(param: &Param, specs: impl Iterator<Item = &'c InputSpec>) -> Va
     Value::Object(schema)
 }
 
-/// Several fields of one parameter: what all of them take.
+/// What several fields of one parameter accept together.
 fn narrow(schema: &mut Map<String, Value>, range: &NumberRange) {
     let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
     for (key, limit, is_tighter) in [
@@ -150,7 +150,7 @@ fn narrow(schema: &mut Map<String, Value>, range: &NumberRange) {
         }
     }
     if let Some(step) = &range.step {
-        // A hint for a slider: servers take values between, so it is no `multipleOf`.
+        // A hint for a slider. Backends accept values in between, so it is not a `multipleOf`.
         schema.entry("x-step").or_insert_with(|| Value::Number(step.clone()));
     }
 }

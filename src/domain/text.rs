@@ -1,4 +1,4 @@
-//! Cutting what callers sent, before it stands in messages: a name may be megabytes long.
+//! Shortens callers' texts before they appear in messages, because a name may be megabytes long.
 
 use std::borrow::Cow;
 

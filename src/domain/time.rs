@@ -1,4 +1,4 @@
-//! Moments as the store keeps them and as clients read them. It must not read any clock.
+//! Moments as the store keeps them and as clients read them.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The executable specification of a job's states: which event may follow which state, and what comes of it.
+//! The executable specification of a job's states: which event may follow which state, and with what result.
 //! Production does not call it. The store's guarded statements implement the same edges, and the conformance suite
 //! (`tests/store_conformance`) drives both side by side. No I/O here.
 
@@ -8,17 +8,17 @@ use super::job::{Attempt, JobEnding, JobState, Lease};
 use super::retry::is_due;
 use super::time::UnixMillis;
 
-/// What can happen to a job.
+/// An event in the life of a job.
 #[derive(Debug, Clone)]
 pub enum JobEvent {
-    /// A server has a free slot and takes the job.
+    /// The dispatcher claims the job for a backend.
     Claim {
         /// The attempt that begins; its number must be the next.
         attempt: Attempt,
         /// The moment of the claim.
         now: UnixMillis,
     },
-    /// The attempt came to nothing and the job waits again.
+    /// The attempt ended without ending the job, which waits again.
     Requeue {
         /// The attempt that ended.
         by: AttemptHolder,
@@ -31,12 +31,12 @@ pub enum JobEvent {
     Finish {
         /// The attempt that ended it.
         by: AttemptHolder,
-        /// How.
+        /// How the job ended.
         ending: JobEnding,
-        /// When.
+        /// When it ended.
         at: UnixMillis,
     },
-    /// A caller wants it cancelled.
+    /// A caller requests a cancel.
     RequestCancel {
         /// When.
         at: UnixMillis,
@@ -45,10 +45,10 @@ pub enum JobEvent {
     QueueDeadline {
         /// The moment of the check.
         now: UnixMillis,
-        /// What the job fails with.
+        /// The failure of the job.
         failure: Failure,
     },
-    /// Another process takes the running attempt over.
+    /// Another process adopts the running attempt.
     Adopt {
         /// The new lease.
         lease: Lease,

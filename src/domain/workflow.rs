@@ -1,5 +1,4 @@
 //! The API-format graph: nodes, inputs and links, read without losing a byte of the text they came in.
-//! It must not know of parameters' meaning (`dsl`, `params`) nor of any server's node classes.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,7 +14,7 @@ use super::text::brief;
 /// The deepest nesting of arrays and objects that is forwarded; Python's own parser stops not far above.
 pub const MAX_DEPTH: usize = 100;
 
-/// One input of a node: its name, and where its value stands in the workflow's text.
+/// One input of a node: its name, and the place of its value in the workflow's text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeInput {
     /// The input's name.
@@ -64,7 +63,7 @@ pub struct Workflow<'a> {
     limits: WorkflowLimits,
 }
 
-/// What one workflow may have; without limits by default.
+/// The limits of one workflow; there are none by default.
 #[derive(Debug, Clone, Copy)]
 pub struct WorkflowLimits {
     /// The most nodes.
@@ -136,7 +135,7 @@ impl<'a> Workflow<'a> {
         faults
     }
 
-    /// What the workflow may have.
+    /// The limits it was parsed within.
     #[must_use]
     pub const fn limits(&self) -> WorkflowLimits {
         self.limits

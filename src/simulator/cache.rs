@@ -1,5 +1,5 @@
-//! Node results kept from one job to the next, by class and inputs. As ComfyUI's classic cache: an entry stays only
-//! while every job uses it. It must not know how results come about.
+//! Node results kept from one job to the next, by class and inputs. As ComfyUI's classic cache: an entry
+//! stays only while every job uses it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,4 @@
 //! The node classes of the simulator: their inputs, outputs and titles.
-//! It must not know what the nodes do, or how they are described to clients.
 
 /// What an input takes.
 #[derive(Debug, Clone, Copy)]

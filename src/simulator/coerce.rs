@@ -1,5 +1,4 @@
 //! Turning an input's value into the type its class wants, with Python's rules and Python's complaints.
-//! It must not know of graphs.
 
 use serde_json::{Number, Value, json};
 

@@ -1,5 +1,4 @@
 //! What a simulated ComfyUI is like: its version, its pace, its door.
-//! It must not know how any of it is carried out.
 
 use std::path::PathBuf;
 use std::time::Duration;

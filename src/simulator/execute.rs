@@ -1,7 +1,7 @@
 //! The worker: takes one job after the other, runs its nodes, tells about it and writes the history entry.
 //!
 //! The order of messages is ComfyUI's: `execution_success` goes out *before* the history entry is written,
-//! `executing {node: null}` after it. It must not know of HTTP.
+//! `executing {node: null}` after it.
 
 use std::collections::HashMap;
 use std::sync::Arc;

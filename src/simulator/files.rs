@@ -1,5 +1,5 @@
-//! The server's directories on disk: where a name leads, what the next name is, storing an upload.
-//! It must not know of HTTP or of nodes. Its calls block for the length of a small file access.
+//! The server's directories on disk: where a name leads, what the next name is, storing an upload. Its calls
+//! block for the length of a small file access.
 
 use std::ffi::OsStr;
 use std::fs;

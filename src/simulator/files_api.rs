@@ -1,5 +1,4 @@
 //! Files over HTTP: `GET /view` and `POST /upload/…`.
-//! They must not know of nodes or jobs.
 
 use std::path::PathBuf;
 use std::sync::Arc;

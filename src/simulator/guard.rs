@@ -1,5 +1,4 @@
 //! What every request passes: the record, the door (token, origin), and the scripted faults.
-//! It must not know what any route answers.
 
 use std::sync::Arc;
 

@@ -1,5 +1,4 @@
 //! `GET /api/jobs`: queue and history as one list, of ComfyUI 0.24 and later.
-//! It must not know how jobs get there.
 
 use std::sync::Arc;
 

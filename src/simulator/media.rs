@@ -1,5 +1,5 @@
-//! Pictures and sound without a model: what is painted follows from text and seed, the files are real PNG and WAV.
-//! It must not know of nodes or files' names.
+//! Pictures and sound without a model: what is painted follows from text and seed, the files are real PNG and
+//! WAV.
 
 use std::io::{self, Write};
 use std::sync::Arc;

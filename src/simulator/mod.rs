@@ -1,9 +1,9 @@
 //! A ComfyUI without a GPU: for the `simulate` command, the demo, and as the fake of every test.
 //!
-//! It has the routes, messages, order and quirks of a real server, as recorded from 0.24.0 and 0.3.64, and makes real
-//! PNG, WAV and text outputs. Tests script its misfortunes with [`FaultScript`] and wait on what it has seen with
-//! [`Simulator::until`], so that no test sleeps. One life of the server is `server`; what outlives a crash is
-//! `PersistentWorld` beside it. It must not know of the gateway: only `clock` and `domain::time` are used.
+//! It has the routes, messages, order and quirks of a real server, as recorded from 0.24.0 and 0.3.64, and
+//! makes real PNG, WAV and text outputs. Tests script its misfortunes with [`FaultScript`] and wait on what
+//! it has seen with [`Simulator::until`], so that no test sleeps. One life of the server is `server`; what
+//! outlives a crash is `PersistentWorld` beside it.
 
 mod cache;
 mod classes;

@@ -1,5 +1,4 @@
 //! The port: accepting, serving and cutting connections, and keeping the port while nobody listens.
-//! It must not know what is served.
 
 use std::io;
 use std::net::SocketAddr;

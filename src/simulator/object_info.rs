@@ -1,5 +1,4 @@
 //! How the node classes are described: `/object_info`, and the inputs named in validation errors.
-//! It must not know what the nodes do.
 
 use std::sync::Arc;
 

@@ -1,5 +1,4 @@
 //! In which order nodes run: what outputs need, nothing else, with outputs as early as may be.
-//! It must not know what running is.
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,5 +1,4 @@
 //! `POST /prompt`: reading the envelope with all its traps, and queueing.
-//! It must not know how the graph is checked or run.
 
 use std::sync::Arc;
 

@@ -1,5 +1,4 @@
 //! JSON as Python reads and writes it: with bare `NaN` and `Infinity`.
-//! It must not know what the texts mean.
 
 use serde_json::Value;
 

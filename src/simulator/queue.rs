@@ -1,5 +1,4 @@
 //! The server's queue and history: in memory, lost with the server, as ComfyUI's are.
-//! It must not know of HTTP, websockets or how a job is run.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,5 +1,4 @@
 //! What a simulator has seen and done, kept over restarts, for assertions and for waiting on.
-//! It must not know how requests are answered or jobs are run.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 

@@ -1,5 +1,5 @@
-//! What a running job tells: messages to its client, its progress, and the status messages of its history entry.
-//! It must not know how nodes are run.
+//! What a running job tells: messages to its client, its progress, and the status messages of its history
+//! entry.
 
 use serde_json::{Map, Value, json};
 

@@ -1,5 +1,4 @@
 //! The routes, each with and without `/api`, and the small handlers.
-//! They must not know how jobs are checked or run.
 
 use std::sync::Arc;
 

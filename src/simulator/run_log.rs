@@ -1,5 +1,5 @@
-//! What a server's GPU did and when: a file that outlives the process, and the present life's busy and idle times.
-//! It must not know how jobs are run.
+//! What a server's GPU did and when: a file that outlives the process, and the present life's busy and idle
+//! times.
 //!
 //! A line of the file is a JSON object with `at` (milliseconds since the Unix epoch) and `event`. A life begins with
 //! `up`; `queued`, `started`, `succeeded`, `failed`, `interrupted` and `dropped` name the `id` of a prompt and its

@@ -1,5 +1,4 @@
 //! One life of the simulated server, from its start to its stop or crash, and the world that outlives it.
-//! It must not know the routes' bodies or what nodes do.
 
 use std::collections::HashMap;
 use std::io;

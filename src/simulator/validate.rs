@@ -1,5 +1,5 @@
-//! Checking a prompt before it is queued, with the bodies ComfyUI answers with.
-//! Bad output branches are dropped as long as one is good. It must not know of HTTP or of the queue.
+//! Checking a prompt before it is queued, with the bodies ComfyUI answers with. Bad output branches are
+//! dropped as long as one is good.
 
 use std::collections::HashMap;
 

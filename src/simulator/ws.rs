@@ -1,8 +1,8 @@
 //! The websockets: who is registered, who gets what, and ComfyUI's two quirks of them.
 //!
-//! Registered is one socket a clientId, the newest. When *any* socket of that clientId closes, the registration goes,
-//! so a newer socket may stay open and get nothing. And one publishing loop serves all: a reader that does not read
-//! holds up everybody. It must not know what the messages mean.
+//! Registered is one socket a clientId, the newest. When *any* socket of that clientId closes, the
+//! registration goes, so a newer socket may stay open and get nothing. And one publishing loop serves all: a
+//! reader that does not read holds up everybody.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};

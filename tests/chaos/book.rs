@@ -1,5 +1,4 @@
 //! What the servers' run logs say: which runs there were, in which life of which server, and how each ended.
-//! It must not know of the gateway.
 
 use std::collections::HashMap;
 

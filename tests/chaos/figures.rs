@@ -1,5 +1,4 @@
 //! Figures from many values: percentiles, the idle share, and how soon a dead server's jobs ran elsewhere.
-//! It must not know how they came about.
 
 use crate::book::{Book, Life, Run};
 

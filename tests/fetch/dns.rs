@@ -1,4 +1,4 @@
-//! A DNS server that answers what the test says, and a resolver that asks it. It must not know what is fetched.
+//! A DNS server that answers what the test says, and a resolver that asks it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

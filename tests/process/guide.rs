@@ -1,4 +1,4 @@
-//! The commands that the documents show, run as they stand. It must not know what any of them does.
+//! The commands that the documents show, run as they stand.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

@@ -1,4 +1,4 @@
-//! A plain client for the tests. It must not know of the gateway's own.
+//! A plain client for the tests.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What holds of a data directory after every test. It must not talk to a gateway.
+//! What holds of a data directory after every test.
 
 use std::path::Path;
 

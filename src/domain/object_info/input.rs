@@ -1,5 +1,4 @@
 //! One input of a node class: what it takes, and what the class says about it.
-//! It must not know how a server writes it (`read`).
 
 use std::sync::Arc;
 

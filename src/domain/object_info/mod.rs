@@ -1,5 +1,4 @@
 //! What node classes a ComfyUI server has, and their inputs and outputs: its `GET /object_info` as types.
-//! It must not know of any workflow, nor fetch anything.
 //!
 //! Source: the bodies ComfyUI 0.3.64 and 0.24.0 answer, both the old form of an input (`[["a", "b"], {…}]`) and the
 //! new one (`["COMBO", {"options": […]}]`, `COMFY_DYNAMICCOMBO_V3`, `COMFY_AUTOGROW_V3`, `COMFY_MATCHTYPE_V3`).

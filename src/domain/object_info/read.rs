@@ -1,4 +1,4 @@
-//! Reads `/object_info` from its text. It must not be strict: an odd input stays, with what could be read of it.
+//! Reads `/object_info` from its text.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

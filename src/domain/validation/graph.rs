@@ -1,4 +1,4 @@
-//! Which nodes a server looks at, and what their faults mean for the whole. It must not know what a fault is.
+//! Which nodes a server looks at, and what their faults mean for the whole.
 //!
 //! A class that is missing anywhere refuses the workflow. Of all else ComfyUI sees only what output nodes depend on,
 //! through inputs that their classes have; and it runs what is left when faulty outputs are taken away.

@@ -1,4 +1,4 @@
-//! Links: whether each leads to an output, and whether that has a type the input takes. It must not know of values.
+//! Links: whether each leads to an output, and whether that has a type the input takes.
 
 use super::FaultKind;
 use super::node::{InputFault, NodeCheck, NodeSlot, is_dynamic};

@@ -1,5 +1,5 @@
-//! A workflow held against one server's node classes: everything that server would refuse, foreseen before it is
-//! asked. It must not know where the classes came from, nor what becomes of a workflow that is refused.
+//! A workflow held against one server's node classes: everything that server would refuse, foreseen before it
+//! is asked.
 //!
 //! Source: how ComfyUI 0.3.64 and 0.24.0 validate a prompt. What ComfyUI accepts is never [`GraphFaults::refused`]
 //! here: where `/object_info` does not tell enough, a fault is told but not counted (see [`NodeFault::certain`]).

@@ -1,4 +1,4 @@
-//! Names that may have been meant. It must not know what they name.
+//! Names that may have been meant.
 
 /// How many names are offered.
 const MOST: usize = 3;

@@ -1,5 +1,5 @@
-//! What Python makes of JSON values: numbers, equality, places in a list. In doubt a value is taken, not refused.
-//! It must not know of inputs.
+//! What Python makes of JSON values: numbers, equality, places in a list. In doubt a value is taken, not
+//! refused.
 
 use serde_json::Value;
 

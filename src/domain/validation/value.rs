@@ -1,4 +1,4 @@
-//! Values: whether each becomes what the input takes. It must not know of links.
+//! Values: whether each becomes what the input takes.
 
 use std::borrow::Cow;
 

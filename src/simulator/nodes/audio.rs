@@ -1,4 +1,4 @@
-//! Sound nodes of the simulator's own. They must not know of pictures.
+//! Sound nodes of the simulator's own.
 
 use serde_json::json;
 

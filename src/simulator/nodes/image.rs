@@ -1,4 +1,4 @@
-//! Picture nodes. They must not know of models.
+//! Picture nodes.
 
 use std::fs::File;
 use std::io::BufWriter;

@@ -1,5 +1,4 @@
 //! Nodes for trying a gateway: slow, failing, showing anything, blocking, expanding, held until released.
-//! They must not know of pictures.
 
 use std::time::Duration;
 

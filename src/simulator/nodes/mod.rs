@@ -1,5 +1,5 @@
-//! What the nodes do. Each takes its inputs and a [`NodeStage`] to act on, and gives outputs and something to show.
-//! It must not know of queues, order or history.
+//! What the nodes do. Each takes its inputs and a [`NodeStage`] to act on, and gives outputs and something to
+//! show.
 
 mod audio;
 mod image;

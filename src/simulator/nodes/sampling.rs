@@ -1,5 +1,5 @@
-//! Text to image without a model: the picture follows from prompts, model name and seed. Steps and previews are shown
-//! as a sampler shows them. It must not know of files.
+//! Text to image without a model: the picture follows from prompts, model name and seed. Steps and previews
+//! are shown as a sampler shows them.
 
 use std::sync::Arc;
 
