@@ -180,21 +180,9 @@ fn on_disk(queued: u32) -> f64 {
 
 fn new_job(n: u32) -> NewJob {
     NewJob {
-        prompt_id: id(n),
-        graph: r#"{"1":{"class_type":"X","inputs":{}}}"#.into(),
-        priority: 0,
         run_timeout: Duration::from_mins(1),
-        queue_timeout: None,
-        metadata: None,
-        seeds: Vec::new(),
-        files: Vec::new(),
-        workflow: None,
-        not_on: Vec::new(),
         caller: format!("caller-{}", n % 50),
         needs: needs(n),
-        max_attempts: None,
-        partial: false,
-        msg: None,
-        created_at: START,
+        ..NewJob::new(id(n), r#"{"1":{"class_type":"X","inputs":{}}}"#.into(), START)
     }
 }

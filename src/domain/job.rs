@@ -187,6 +187,29 @@ pub struct NewJob {
 }
 
 impl NewJob {
+    /// A job without inputs, metadata or needs, of priority 0, that may run for 10 minutes and wait without limit.
+    #[must_use]
+    pub fn new(prompt_id: PromptId, graph: Arc<str>, created_at: UnixMillis) -> Self {
+        Self {
+            prompt_id,
+            graph,
+            priority: 0,
+            run_timeout: Duration::from_mins(10),
+            queue_timeout: None,
+            metadata: None,
+            seeds: Vec::new(),
+            files: Vec::new(),
+            workflow: None,
+            not_on: Vec::new(),
+            caller: String::new(),
+            needs: JobNeeds::default(),
+            max_attempts: None,
+            partial: false,
+            msg: None,
+            created_at,
+        }
+    }
+
     /// Whether an input is still to be fetched.
     #[must_use]
     pub fn awaits_inputs(&self) -> bool {

@@ -14,6 +14,7 @@ pub mod job;
 pub mod json_scan;
 pub mod media;
 pub mod mode;
+pub mod model_files;
 pub mod needs;
 pub mod object_info;
 pub mod outputs;

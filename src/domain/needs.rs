@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::id::BackendName;
+use super::model_files::is_model_file;
 use super::workflow::{NodeInput, Workflow};
 
 /// What a job asks of its server, and what it may be expected to cost.
@@ -27,8 +28,6 @@ pub struct JobNeeds {
     pub family: String,
 }
 
-/// The endings of model files that ComfyUI's loaders list.
-const MODEL_FILES: [&str; 9] = ["safetensors", "ckpt", "pt", "pt2", "pth", "bin", "sft", "gguf", "onnx"];
 /// Larger numbers are seeds under other names: no size, count or number of steps.
 const LARGEST_SIZE: u64 = 1 << 24;
 
@@ -99,12 +98,6 @@ fn tell(input: &NodeInput, value: &str) -> NeedHint {
         Ok(text) if is_model_file(&text) => NeedHint::Model(text),
         _ => NeedHint::Nothing,
     }
-}
-
-fn is_model_file(name: &str) -> bool {
-    let ending = name.rsplit_once('.').map(|(_, ending)| ending);
-    !name.contains('\n')
-        && ending.is_some_and(|ending| MODEL_FILES.iter().any(|known| known.eq_ignore_ascii_case(ending)))
 }
 
 /// A part of what is hashed, with its length: no two lists of parts look alike.

@@ -40,7 +40,7 @@ async fn refusals(scene: &Scene, path: &str) -> [(Value, Value); 3] {
 #[tokio::test]
 async fn a_path_on_the_backend_is_refused_in_parameters_and_literals() {
     let scene = Scene::new().await;
-    scene.gateway.told(1).await;
+    scene.gateway.until_capabilities_known(1).await;
     for path in PATHS {
         let [text, list, literal] = refusals(&scene, path).await;
         assert_eq!(text, (json!("invalid_params"), json!("/params/photo")), "{path}");
@@ -54,7 +54,7 @@ async fn a_path_on_the_backend_is_refused_in_parameters_and_literals() {
 #[tokio::test]
 async fn the_setting_lets_them_through_to_comfyui() {
     let scene = Scene::with(|settings| settings.service.allow_backend_paths = true).await;
-    scene.gateway.told(1).await;
+    scene.gateway.until_capabilities_known(1).await;
     let body =
         json!({ "workflow": negative("a.png", "$photo.image"), "params": {"photo": "gone.png [output]"} });
     let result = scene.gateway.result(&scene.gateway.execute(&body).await).await;

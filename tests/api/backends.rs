@@ -74,7 +74,7 @@ async fn everything_that_is_known_of_a_server_is_told() {
 #[tokio::test]
 async fn an_added_server_is_answered_with_and_its_credentials_are_used_and_never_shown() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[]).await;
+    let gateway = Gateway::in_front_of(&[]).await;
     let body = guarded("late", &comfy.url());
     let response = gateway.post("/backends", &body).await;
     assert_eq!(
@@ -120,7 +120,7 @@ async fn an_added_server_is_answered_with_and_its_credentials_are_used_and_never
 async fn credentials_are_kept_where_only_the_owner_may_read_them() {
     use std::os::unix::fs::PermissionsExt;
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[]).await;
+    let gateway = Gateway::in_front_of(&[]).await;
     assert_eq!(gateway.post("/backends", &guarded("late", &comfy.url())).await.status(), 201);
     let mut databases = 0;
     for entry in std::fs::read_dir(gateway.data.path()).unwrap().flatten() {

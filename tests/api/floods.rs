@@ -18,7 +18,7 @@ async fn scene() -> Scene {
         settings.api.max_params = 50;
     })
     .await;
-    scene.gateway.told(1).await;
+    scene.gateway.until_capabilities_known(1).await;
     scene
 }
 

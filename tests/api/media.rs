@@ -61,7 +61,7 @@ async fn a_name_in_any_script_is_given_back_as_it_can_be_saved() {
         format!("inline; filename=\"_00001_.png\"; filename*=UTF-8''{encoded}")
     );
     let id = path.split('/').nth(2).unwrap();
-    let result = scene.gateway.now(id).await;
+    let result = scene.gateway.job(id).await;
     assert_eq!(result["media"][0]["filename"], name);
     let odd = "a\u{202e}b\"c.png";
     std::fs::create_dir_all(scene.comfy.output_directory().join("deep")).unwrap();
@@ -160,7 +160,7 @@ async fn a_file_that_did_not_change_is_not_sent_again() {
 async fn only_what_shrinks_is_compressed() {
     let scene = Scene::new().await;
     let id = scene.gateway.run(picture(1)).await["prompt_id"].as_str().unwrap().to_owned();
-    let image = path(&scene.gateway.now(&id).await["images"][0], &scene);
+    let image = path(&scene.gateway.job(&id).await["images"][0], &scene);
     let text = stored(&scene, "long.txt", "words ".repeat(1_000).as_bytes()).await;
     let coding = async |path: &str, range: Option<&str>| {
         let request = scene.request(Method::GET, path).header(ACCEPT_ENCODING, "gzip, br");

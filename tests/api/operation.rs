@@ -23,7 +23,7 @@ async fn alive_whatever_the_servers_do_and_ready_only_with_one() {
 
 #[tokio::test]
 async fn without_any_server_jobs_are_accepted_and_wait() {
-    let gateway = Gateway::before(&[]).await;
+    let gateway = Gateway::in_front_of(&[]).await;
     assert_eq!(gateway.get("/backends").await.json::<Value>().await.unwrap(), json!({ "backends": [] }));
     assert_eq!(gateway.get("/readyz").await.status(), 503);
     let id = gateway.submit(plain()).await;

@@ -44,7 +44,7 @@ async fn a_missing_one_that_is_required() {
 #[tokio::test]
 async fn values_of_a_wrong_type() {
     let scene = Scene::new().await;
-    scene.gateway.told(1).await;
+    scene.gateway.until_capabilities_known(1).await;
     let cases = [
         ("prompt", json!([7, true, null, [], {}])),
         ("steps", json!([1.5, "1", true, null, []])),
@@ -66,7 +66,7 @@ async fn values_of_a_wrong_type() {
 #[tokio::test]
 async fn a_float_input_with_a_whole_literal_takes_fractions() {
     let scene = Scene::new().await;
-    scene.gateway.told(1).await;
+    scene.gateway.until_capabilities_known(1).await;
     // As JavaScript writes 0.0.
     let mut graph = workflow();
     graph["1"]["_meta"] = json!({});

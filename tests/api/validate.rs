@@ -16,7 +16,7 @@ const NONE: &str = "none.safetensors";
 
 async fn scene() -> Scene {
     let scene = Scene::new().await;
-    scene.gateway.told(1).await;
+    scene.gateway.until_capabilities_known(1).await;
     scene
 }
 
@@ -118,8 +118,8 @@ async fn each_server_answers_for_itself() {
         simulator().await,
     ];
     comfy[3].crash().await;
-    let gateway = Gateway::before(&comfy.each_ref()).await;
-    gateway.told(3).await;
+    let gateway = Gateway::in_front_of(&comfy.each_ref()).await;
+    gateway.until_capabilities_known(3).await;
     let model = "v1-5-pruned-emaonly-fp16.safetensors";
     let said = gateway.validate(&json!({ "workflow": with_model(model) })).await;
     assert_eq!(said["ok"], true);
@@ -147,7 +147,7 @@ async fn each_server_answers_for_itself() {
 async fn while_no_server_has_told_anything_all_is_well_as_far_as_is_known() {
     let comfy = simulator().await;
     comfy.faults().always(FaultRoute::ObjectInfo, RequestFault::Status(500, String::new()));
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let said = gateway.validate(&json!({ "workflow": {"1": {"class_type": "Unheard", "inputs": {}}} })).await;
     let expected = json!({
         "ok": true, "errors": [], "more_errors": 0, "node_errors": {},
@@ -167,7 +167,7 @@ async fn while_no_server_has_told_anything_all_is_well_as_far_as_is_known() {
 
 #[tokio::test]
 async fn without_any_server_at_all() {
-    let gateway = Gateway::before(&[]).await;
+    let gateway = Gateway::in_front_of(&[]).await;
     let said = gateway.validate(&json!({ "workflow": plain() })).await;
     assert_eq!(
         said,
@@ -380,8 +380,8 @@ async fn a_registered_workflow_tells_which_servers_can_run_it() {
     let two = simulator_with(|installed| installed.without_classes.push("ImageInvert".to_owned())).await;
     let three = simulator().await;
     three.crash().await;
-    let gateway = Gateway::before(&[&one, &two, &three]).await;
-    gateway.told(2).await;
+    let gateway = Gateway::in_front_of(&[&one, &two, &three]).await;
+    gateway.until_capabilities_known(2).await;
     let put = async |name: &str, graph: &Value| -> Value {
         let url = format!("{}/workflows/{name}", gateway.base);
         gateway.http.put(url).json(graph).send().await.unwrap().json().await.unwrap()

@@ -75,7 +75,7 @@ async fn heard_running(gateway: &Gateway, id: &str) {
 #[tokio::test]
 async fn out_of_memory_unloads_the_models_before_the_next_try_and_the_history_tells_of_both() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     comfy.faults().out_of_memory(1);
     let result = gateway.run(picture(6)).await;
     assert_eq!(history(&result), [("gpu-1", "out_of_memory"), ("gpu-1", "completed")], "{result:#}");
@@ -130,7 +130,7 @@ async fn what_ran_out_of_memory_goes_to_a_server_with_more_of_it_now_and_the_nex
 #[tokio::test]
 async fn a_job_says_itself_how_often_it_may_fail() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     for most in [1, 2, 4] {
         let body = json!({ "workflow": fails("oom"), "max_attempts": most });
         let id = gateway.execute(&body).await;
@@ -264,7 +264,7 @@ async fn a_server_that_ignores_the_interrupt_gets_no_more_work_until_the_run_is_
 #[tokio::test]
 async fn outputs_that_come_empty_from_the_cache_are_made_anew_once() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let expands = json!({ "1": {"class_type": "LabExpand", "inputs": {"prefix": "e", "color": 9}} });
     let first = gateway.run(expands.clone()).await;
     assert_eq!((history(&first).len(), first["images"].as_array().unwrap().len()), (1, 1), "{first:#}");
@@ -280,7 +280,7 @@ async fn outputs_that_come_empty_from_the_cache_are_made_anew_once() {
 #[tokio::test]
 async fn a_cached_output_whose_file_is_gone_is_made_anew() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     assert_eq!(gateway.run(picture(7)).await["status"], "completed");
     for file in std::fs::read_dir(comfy.output_directory()).unwrap().flatten() {
         std::fs::remove_file(file.path()).unwrap();
@@ -299,7 +299,7 @@ async fn a_cached_output_whose_file_is_gone_is_made_anew() {
 #[tokio::test]
 async fn what_shows_nothing_and_was_not_cached_is_not_run_again() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let result = gateway.run(shows(&json!({}))).await;
     assert_eq!(history(&result), [("gpu-1", "completed")], "{result:#}");
     gateway.finish().await;
@@ -308,7 +308,7 @@ async fn what_shows_nothing_and_was_not_cached_is_not_run_again() {
 #[tokio::test]
 async fn faults_of_the_workflow_are_not_tried_again() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let body = json!({ "workflow": fails("raise"), "max_attempts": 5 });
     let result = gateway.result(&gateway.execute(&body).await).await;
     assert_eq!(history(&result), [("gpu-1", "node_error")], "{result:#}");

@@ -27,14 +27,14 @@ async fn a_job_in_the_gateways_queue_is_cancelled_at_once_and_never_sent() {
 #[tokio::test]
 async fn a_job_in_comfyuis_queue_is_deleted_there_and_never_starts() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let running = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
     let waiting = gateway.submit(hold("b")).await;
     comfy.queued(&waiting).await;
     gateway.cancel(&waiting).await;
     assert_eq!(gateway.result(&waiting).await["status"], "cancelled");
-    assert_eq!(gateway.now(&running).await["status"], "running", "the other job is untouched");
+    assert_eq!(gateway.job(&running).await["status"], "running", "the other job is untouched");
     assert_eq!(comfy.requests(FaultRoute::Interrupt).len(), 0);
     comfy.release("a");
     assert_eq!(gateway.result(&running).await["status"], "completed");
@@ -45,7 +45,7 @@ async fn a_job_in_comfyuis_queue_is_deleted_there_and_never_starts() {
 #[tokio::test]
 async fn a_running_job_is_interrupted_and_the_next_one_runs() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let running = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
     let next = gateway.submit(text("next", "")).await;
@@ -72,7 +72,7 @@ async fn a_foreign_job_is_never_interrupted() {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     http.post(format!("{}/prompt", comfy.url())).json(&body).send().await.unwrap();
     comfy.holding("theirs").await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let ours = gateway.submit(picture(1)).await;
     comfy.queued(&ours).await;
     gateway.cancel(&ours).await;
@@ -86,13 +86,13 @@ async fn a_foreign_job_is_never_interrupted() {
 #[tokio::test]
 async fn a_job_that_has_ended_stays_as_it_is() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let done = gateway.run(picture(1)).await;
     let id = done["prompt_id"].as_str().unwrap();
     let answer = gateway.post(&format!("/results/{id}/cancel"), &json!({})).await;
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.json::<Value>().await.unwrap(), done);
-    assert_eq!(gateway.now(id).await, done);
+    assert_eq!(gateway.job(id).await, done);
     assert_eq!(comfy.requests(FaultRoute::Interrupt).len(), 0);
     gateway.finish().await;
 }
@@ -100,7 +100,7 @@ async fn a_job_that_has_ended_stays_as_it_is() {
 #[tokio::test]
 async fn a_job_whose_server_died_is_cancelled_and_not_run_again() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
     comfy.crash().await;
@@ -115,7 +115,7 @@ async fn a_job_whose_server_died_is_cancelled_and_not_run_again() {
 #[tokio::test]
 async fn a_cancel_that_comes_while_the_job_is_being_sent_is_carried_out() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     comfy.faults().next(FaultRoute::Prompt, 1, RequestFault::HangAfter);
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
@@ -130,7 +130,7 @@ async fn a_cancel_that_comes_while_the_job_is_being_sent_is_carried_out() {
 #[tokio::test]
 async fn a_cancel_that_races_with_the_finish_ends_the_job_once() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     for round in 0..20 {
         let id = gateway.submit(hold("a")).await;
         comfy.holding("a").await;
@@ -143,7 +143,7 @@ async fn a_cancel_that_races_with_the_finish_ends_the_job_once() {
         let status = result["status"].as_str().unwrap();
         assert!(["completed", "cancelled"].contains(&status), "{result:#}");
         assert_eq!(status == "completed", result["texts"] == json!(["a"]), "{result:#}");
-        assert_eq!(gateway.now(&id).await, result, "the end is final");
+        assert_eq!(gateway.job(&id).await, result, "the end is final");
     }
     gateway.finish().await;
 }
@@ -151,7 +151,7 @@ async fn a_cancel_that_races_with_the_finish_ends_the_job_once() {
 #[tokio::test]
 async fn a_cancelled_job_is_not_tried_again_when_its_attempt_fails() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
     comfy.faults().always(FaultRoute::Interrupt, RequestFault::Status(500, String::new()));

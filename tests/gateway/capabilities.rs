@@ -16,7 +16,7 @@ async fn convert(gateway: &Gateway) -> u16 {
 #[tokio::test]
 async fn a_server_is_asked_once_and_again_when_it_comes_back() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     comfy.until(|record| record.requests(FaultRoute::ObjectInfo) == 1).await;
     for _ in 0..3 {
         assert_eq!(convert(&gateway).await, 200);
@@ -35,7 +35,7 @@ async fn a_server_is_asked_once_and_again_when_it_comes_back() {
 async fn a_server_that_does_not_tell_runs_jobs_all_the_same() {
     let comfy = simulator().await;
     comfy.faults().always(FaultRoute::ObjectInfo, RequestFault::Garbage);
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     assert_eq!(gateway.run(picture(1)).await["status"], "completed");
     assert_eq!(convert(&gateway).await, 503);
     comfy.faults().clear();
@@ -47,7 +47,7 @@ async fn a_server_that_does_not_tell_runs_jobs_all_the_same() {
 #[tokio::test]
 async fn a_class_that_the_server_replaces_by_another_is_not_missing() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     comfy.until(|record| record.requests(FaultRoute::ObjectInfo) > 0).await;
     while convert(&gateway).await != 200 {}
     let mut workflow = picture(7);
@@ -64,7 +64,7 @@ async fn a_class_that_the_server_replaces_by_another_is_not_missing() {
 async fn two_servers_answer_for_each_other() {
     let (one, two) = (simulator().await, simulator().await);
     one.faults().always(FaultRoute::ObjectInfo, RequestFault::Status(500, String::new()));
-    let gateway = Gateway::before(&[&one, &two]).await;
+    let gateway = Gateway::in_front_of(&[&one, &two]).await;
     two.until(|record| record.requests(FaultRoute::ObjectInfo) > 0).await;
     while convert(&gateway).await != 200 {}
     let body = json!({ "workflow": editor_picture(1, "") });

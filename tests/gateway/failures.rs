@@ -12,7 +12,7 @@ async fn a_workflow_that_comfyui_refuses_fails_with_its_node_and_every_reason() 
     let comfy = simulator().await;
     // A server that does not tell its classes: only itself can say what it refuses.
     comfy.faults().always(FaultRoute::ObjectInfo, RequestFault::Status(500, String::new()));
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let bad = json!({
         "1": {"class_type": "EmptyImage", "inputs": {"width": 0, "height": 32, "batch_size": 1}},
         "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}}
@@ -38,7 +38,7 @@ async fn an_unknown_node_class_is_named() {
     let comfy = simulator().await;
     // A server that does not tell its classes: only itself can say what it refuses.
     comfy.faults().always(FaultRoute::ObjectInfo, RequestFault::Status(500, String::new()));
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let result = gateway.run(json!({ "7": {"class_type": "NoSuchNode", "inputs": {}} })).await;
     assert_eq!(result["error"]["code"], "invalid_workflow");
     assert!(result["msg"].as_str().unwrap().contains("NoSuchNode"), "{result:#}");
@@ -65,7 +65,7 @@ async fn a_node_error_names_the_node_and_keeps_what_was_finished_before() {
 #[tokio::test]
 async fn tracebacks_and_paths_of_a_server_are_for_the_operator_only() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let mut workflow = fails("raise");
     workflow["1"]["inputs"]["message"] = json!("cannot read '/home/ann/Comfy UI/input/x.png'");
     let result = gateway.run(workflow).await;
@@ -76,7 +76,7 @@ async fn tracebacks_and_paths_of_a_server_are_for_the_operator_only() {
     let mut left = gateway.stop().await;
     left.settings.service.expose_tracebacks = true;
     let gateway = left.start().await;
-    let result = gateway.now(result["prompt_id"].as_str().unwrap()).await;
+    let result = gateway.job(result["prompt_id"].as_str().unwrap()).await;
     assert!(result["msg"].as_str().unwrap().contains("/home/ann"), "the store has all of it: {result:#}");
     assert!(result["error"]["traceback"].is_string());
     gateway.finish().await;
@@ -85,7 +85,7 @@ async fn tracebacks_and_paths_of_a_server_are_for_the_operator_only() {
 #[tokio::test]
 async fn out_of_memory_is_tried_again() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     comfy.faults().out_of_memory(1);
     let id = gateway.submit(picture(6)).await;
     let result = gateway.result(&id).await;
@@ -111,7 +111,7 @@ async fn out_of_memory_again_and_again_fails_the_job() {
 #[tokio::test]
 async fn a_job_that_somebody_else_interrupts_says_so() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
     gateway.http.post(format!("{}/interrupt", comfy.url())).send().await.unwrap();
@@ -124,7 +124,7 @@ async fn a_job_that_somebody_else_interrupts_says_so() {
 #[tokio::test]
 async fn a_file_that_is_gone_is_made_anew_once_and_then_fails_the_job() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     std::fs::write(comfy.output_directory().join("there.bin"), "there").unwrap();
     let item = |name: &str, folder: &str| json!({"filename": name, "subfolder": folder, "type": "output"});
     let ui = json!({ "images": [item("gone.png", "deep"), item("there.bin", "")], "text": ["kept"] });
@@ -145,7 +145,7 @@ async fn a_file_that_is_gone_is_made_anew_once_and_then_fails_the_job() {
 #[tokio::test]
 async fn a_file_that_breaks_off_is_fetched_again() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     comfy.faults().next(FaultRoute::View, 1, RequestFault::Truncate);
     comfy.faults().next(FaultRoute::View, 1, RequestFault::Status(500, "busy".to_owned()));
     let result = gateway.run(picture(7)).await;
@@ -160,7 +160,7 @@ async fn a_file_that_breaks_off_is_fetched_again() {
 #[tokio::test]
 async fn a_file_that_never_arrives_fails_the_job_but_is_not_run_again() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     comfy.faults().always(FaultRoute::View, RequestFault::Truncate);
     let result = gateway.run(picture(7)).await;
     assert_eq!(result["error"]["code"], "output_unavailable", "{result:#}");
@@ -187,7 +187,7 @@ async fn a_file_that_stalls_is_given_up_and_fetched_again() {
 #[tokio::test]
 async fn empty_and_large_files_arrive_whole() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let large: Vec<u8> = (0..20_u32 << 20).map(|at| at.to_le_bytes()[(at % 3) as usize]).collect();
     std::fs::write(comfy.output_directory().join("large.bin"), &large).unwrap();
     std::fs::write(comfy.output_directory().join("empty.bin"), "").unwrap();

@@ -19,7 +19,7 @@ async fn sql(gateway: &Gateway, sql: &'static str) -> u64 {
 #[tokio::test]
 async fn a_late_result_of_a_lost_lease_is_dropped() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
     // Somebody else holds the job now, as after a network partition, and has not ended it.
@@ -55,7 +55,7 @@ async fn a_server_that_makes_up_its_own_prompt_ids_is_refused() {
     let comfy = simulator().await;
     let answer = json!({"prompt_id": "6f0c1d1e-0000-4000-8000-000000000000", "number": 1, "node_errors": {}});
     comfy.faults().next(FaultRoute::Prompt, 1, RequestFault::Body(answer.to_string()));
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let result = gateway.run(picture(1)).await;
     assert_eq!(result["error"]["code"], "backend_lost", "{result:#}");
     assert!(result["msg"].as_str().unwrap().contains("too old"), "{result:#}");

@@ -37,7 +37,7 @@ fn wants(photo: &str) -> Value {
 #[tokio::test]
 async fn each_parameter_gets_its_own_file_wherever_it_comes_from() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let (red, blue) = (
         Web::serve(png([200, 0, 0]), Behaviour::Good).await,
         Web::serve(png([0, 0, 200]), Behaviour::Good).await,
@@ -52,7 +52,7 @@ async fn each_parameter_gets_its_own_file_wherever_it_comes_from() {
 #[tokio::test]
 async fn one_file_that_cannot_be_had_fails_the_job_whatever_the_other_does() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let good = Web::serve(png([7, 7, 7]), Behaviour::Good).await;
     let gone = Web::serve("", Behaviour::Status(410)).await;
     for (one, other, at_fault) in [(&good, &gone, "two"), (&gone, &good, "one")] {
@@ -71,7 +71,7 @@ async fn one_file_that_cannot_be_had_fails_the_job_whatever_the_other_does() {
 #[tokio::test]
 async fn the_time_in_the_queue_passes_while_a_file_is_fetched() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let web = Web::serve(png([1, 1, 1]), Behaviour::Hangs).await;
     let mut body = wants(&web.url);
     body["queue_timeout"] = json!(0.2);
@@ -109,8 +109,8 @@ async fn while_the_gateway_cannot_store_files_a_job_is_tried_again_and_then_says
 #[tokio::test]
 async fn a_fetched_file_is_not_looked_for_among_the_choices_of_a_server() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
-    gateway.told(1).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
+    gateway.until_capabilities_known(1).await;
     let web = Web::serve("weights", Behaviour::Good).await;
     let workflow = titled(with_model("none.safetensors"), "1", "$~model.ckpt_name");
     let id = gateway.execute(&json!({ "workflow": workflow, "params": {"model": web.url} })).await;
@@ -125,7 +125,7 @@ async fn a_fetched_file_is_not_looked_for_among_the_choices_of_a_server() {
 async fn both_kinds_of_files_survive_a_restart() {
     let comfy = simulator().await;
     comfy.crash().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let web = Web::serve(png([9, 8, 7]), Behaviour::Good).await;
     let body = json!({ "workflow": two(), "params": {"one": web.url, "two": data_url([4, 5, 6])} });
     let id = gateway.execute(&body).await;
@@ -143,7 +143,7 @@ async fn both_kinds_of_files_survive_a_restart() {
 #[tokio::test]
 async fn a_job_that_is_cancelled_leaves_nothing_of_what_was_fetched_for_it() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let good = Web::serve(png([7, 7, 7]), Behaviour::Good).await;
     let hanging = Web::serve(png([8, 8, 8]), Behaviour::Hangs).await;
     let body = json!({ "workflow": two(), "params": {"one": good.url, "two": hanging.url} });
@@ -165,12 +165,12 @@ async fn what_was_fetched_and_cannot_be_kept_is_fetched_again_until_it_can() {
     std::fs::write(&kept, "in the way").unwrap();
     let id = gateway.execute(&wants(&web.url)).await;
     while web.asked() < 2 {
-        assert_eq!(gateway.now(&id).await["status"], "queued");
+        assert_eq!(gateway.job(&id).await["status"], "queued");
         clock.advance(Duration::from_millis(100));
     }
     std::fs::remove_file(&kept).unwrap();
     let result = loop {
-        let now = gateway.now(&id).await;
+        let now = gateway.job(&id).await;
         if now["finished_at"].is_string() {
             break now;
         }

@@ -6,13 +6,15 @@ use comfy_gateway::simulator::{FaultRoute, RequestFault};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{Behaviour, Gateway, Left, SmallDisk, Web, hold, picture, png, settings, simulator};
+use crate::support::{
+    Behaviour, Gateway, SmallDisk, StoppedGateway, Web, hold, picture, png, settings, simulator,
+};
 
 /// More than any disk has: its reserve is never met.
 const NO_ROOM: u64 = 1 << 60;
 
 /// The same data with such a reserve.
-async fn with_reserve(mut left: Left, reserve: u64) -> Gateway {
+async fn with_reserve(mut left: StoppedGateway, reserve: u64) -> Gateway {
     left.settings.disk_reserve = reserve;
     left.start().await
 }
@@ -42,7 +44,7 @@ async fn upload(gateway: &Gateway, bytes: usize) -> reqwest::Response {
 #[tokio::test]
 async fn with_only_the_reserve_left_new_jobs_and_files_are_refused_and_old_ones_can_go() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let ended = gateway.run(picture(1)).await["prompt_id"].as_str().unwrap().to_owned();
     comfy.crash().await;
     let queued = gateway.submit(picture(2)).await;
@@ -53,7 +55,7 @@ async fn with_only_the_reserve_left_new_jobs_and_files_are_refused_and_old_ones_
     assert!(says_full(&gateway, refused).await.contains("the disk of the gateway's database is full"));
     assert!(says_full(&gateway, upload(&gateway, 10).await).await.contains("media files"));
     assert_eq!(gateway.get("/healthz").await.status(), 200);
-    assert_eq!(gateway.now(&ended).await["status"], "completed");
+    assert_eq!(gateway.job(&ended).await["status"], "completed");
     assert_eq!(gateway.cancel(&queued).await["status"], "cancelled");
     assert_eq!(delete(&gateway, &ended).await, 204);
 
@@ -66,7 +68,7 @@ async fn with_only_the_reserve_left_new_jobs_and_files_are_refused_and_old_ones_
 #[tokio::test]
 async fn a_job_whose_files_find_no_room_waits_for_it_and_can_be_cancelled() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let jobs = [gateway.submit(held_picture("a", 1)).await, gateway.submit(held_picture("b", 2)).await];
     for id in &jobs {
         gateway.until(id, |job| job["status"] == "running").await;
@@ -80,7 +82,7 @@ async fn a_job_whose_files_find_no_room_waits_for_it_and_can_be_cancelled() {
     assert_eq!(gateway.cancel(&jobs[0]).await["status"], "running");
     let cancelled = gateway.result(&jobs[0]).await;
     assert_eq!(cancelled["status"], "cancelled", "{cancelled:#}");
-    assert_eq!(gateway.now(&jobs[1]).await["status"], "running");
+    assert_eq!(gateway.job(&jobs[1]).await["status"], "running");
 
     let gateway = with_reserve(gateway.stop().await, 0).await;
     let completed = gateway.result(&jobs[1]).await;
@@ -174,7 +176,7 @@ async fn an_endless_file_takes_no_more_than_what_is_above_the_reserve() {
 #[tokio::test]
 async fn a_job_whose_inputs_find_no_room_waits_for_it_in_the_queue() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let web = Web::serve("x", Behaviour::Hangs).await;
     let body = json!({ "workflow": super::inputs::invert(), "params": {"photo": web.url} });
     let id = gateway.execute(&body).await;

@@ -64,7 +64,7 @@ async fn a_history_that_hangs() {
 #[tokio::test]
 async fn a_run_that_its_server_forgets_is_run_again_under_a_new_id() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
     comfy.forget(&id);
@@ -80,7 +80,7 @@ async fn a_run_that_its_server_forgets_is_run_again_under_a_new_id() {
 #[tokio::test]
 async fn a_server_that_restarts_in_mid_job_runs_it_again() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let (running, waiting) = (gateway.submit(hold("a")).await, gateway.submit(text("b", "")).await);
     comfy.holding("a").await;
     comfy.queued(&waiting).await;
@@ -99,7 +99,7 @@ async fn a_server_that_restarts_in_mid_job_runs_it_again() {
 #[tokio::test]
 async fn a_server_that_is_down_for_a_while_gets_the_job_again() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
     comfy.crash().await;

@@ -66,7 +66,7 @@ fn stored_inputs(gateway: &Gateway) -> usize {
 #[tokio::test]
 async fn a_picture_from_a_data_url_from_base64_and_from_a_url() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let color = [200, 30, 7];
     let text = STANDARD.encode(png(color));
     runs_on(&gateway, &json!(format!("data:image/png;base64,{text}")), color).await;
@@ -83,7 +83,7 @@ async fn a_picture_from_a_data_url_from_base64_and_from_a_url() {
 #[tokio::test]
 async fn a_picture_in_the_same_form_as_the_request() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let color = [1, 2, 3];
     let body = json!({ "workflow": invert() }).to_string();
     // The files may come before or after the request.
@@ -107,7 +107,7 @@ async fn a_picture_in_the_same_form_as_the_request() {
 #[tokio::test]
 async fn an_uploaded_file_is_used_again_and_again() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let color = [9, 99, 199];
     let form = Form::new().part("file", Part::bytes(png(color)).file_name("photo.png"));
     let sent = gateway.http.post(format!("{}/files", gateway.base)).multipart(form).send().await.unwrap();
@@ -124,7 +124,7 @@ async fn an_uploaded_file_is_used_again_and_again() {
 #[tokio::test]
 async fn what_an_earlier_job_made_is_the_input_of_the_next() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let first = gateway.run(picture(0x10_20_30)).await;
     let (id, color) = (first["prompt_id"].as_str().unwrap(), [0x10, 0x20, 0x30]);
     let url = first["images"][0].as_str().unwrap();
@@ -151,7 +151,7 @@ async fn what_an_earlier_job_made_is_the_input_of_the_next() {
 async fn a_file_on_the_server_is_named_and_nothing_is_uploaded() {
     let comfy = simulator().await;
     std::fs::write(comfy.input_directory().join("there.png"), png([5, 5, 5])).unwrap();
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     runs_on(&gateway, &json!("there.png"), [5, 5, 5]).await;
     assert_eq!((uploads(&comfy), stored_inputs(&gateway)), (0, 0));
     gateway.finish().await;
@@ -160,7 +160,7 @@ async fn a_file_on_the_server_is_named_and_nothing_is_uploaded() {
 #[tokio::test]
 async fn several_pictures_for_several_nodes() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let mut workflow = invert();
     workflow["1"]["_meta"]["title"] = json!("$photos.image");
     workflow["4"] = json!({"class_type": "LoadImage", "inputs": {"image": "none.png"}, "_meta": {"title": "$photos.image"}});
@@ -198,7 +198,7 @@ async fn a_retry_on_another_server_finds_its_file_there() {
 #[tokio::test]
 async fn a_half_file_of_a_crash_is_replaced() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let photo = json!(data_url([4, 4, 4]));
     runs_on(&gateway, &photo, [4, 4, 4]).await;
     let [name] = inputs(&comfy).try_into().unwrap();
@@ -211,7 +211,7 @@ async fn a_half_file_of_a_crash_is_replaced() {
 #[tokio::test]
 async fn a_url_that_fails_at_first_is_asked_again() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let web = Web::serve(png([8, 8, 8]), Behaviour::BadFirst(2)).await;
     runs_on(&gateway, &json!(web.url), [8, 8, 8]).await;
     assert_eq!(web.asked(), 3);
@@ -249,12 +249,12 @@ async fn a_url_that_cannot_be_had_fails_the_job_and_no_server_hears_of_it() {
 #[tokio::test]
 async fn a_job_that_waits_for_its_file_holds_nobody_up_and_can_be_cancelled() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let web = Web::serve(png([1, 1, 1]), Behaviour::Hangs).await;
     let waiting = gateway.execute(&request(&json!(web.url))).await;
     web.came().await;
     assert_eq!(gateway.run(picture(1)).await["status"], "completed");
-    assert_eq!(gateway.now(&waiting).await["status"], "queued");
+    assert_eq!(gateway.job(&waiting).await["status"], "queued");
     gateway.cancel(&waiting).await;
     assert_eq!(gateway.result(&waiting).await["status"], "cancelled");
     gateway.finish().await;
@@ -263,7 +263,7 @@ async fn a_job_that_waits_for_its_file_holds_nobody_up_and_can_be_cancelled() {
 #[tokio::test]
 async fn a_gateway_that_was_killed_while_it_fetched_fetches_again() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let hanging = Web::serve(png([6, 6, 6]), Behaviour::Hangs).await;
     let id = gateway.execute(&request(&json!(hanging.url))).await;
     hanging.came().await;
@@ -280,7 +280,7 @@ async fn a_gateway_that_was_killed_while_it_fetched_fetches_again() {
 async fn a_server_that_takes_no_file_of_that_size_says_so_and_one_that_breaks_is_tried_again() {
     use comfy_gateway::simulator::RequestFault;
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let photo = |color| json!(data_url(color));
     comfy.faults().next(FaultRoute::Upload, 1, RequestFault::Status(413, "too large".to_owned()));
     let id = gateway.execute(&request(&photo([1, 0, 0]))).await;

@@ -8,7 +8,7 @@ use crate::support::{Gateway, hold, picture, simulator, text};
 #[tokio::test]
 async fn a_picture_comes_back_by_its_name_and_from_our_own_store() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let result = gateway.run(picture(0xff_8800)).await;
     assert_eq!(result["status"], "completed", "{result:#}");
     let url = &result["images_by_var"]["cover"][0];
@@ -22,7 +22,7 @@ async fn a_picture_comes_back_by_its_name_and_from_our_own_store() {
 #[tokio::test]
 async fn a_result_says_who_ran_it_when_and_how_long() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let body = json!({ "workflow": picture(1), "metadata": {"user": 7, "tags": ["a"]} });
     let id = gateway.execute(&body).await;
     let result = gateway.result(&id).await;
@@ -54,11 +54,11 @@ async fn a_job_shows_where_it_stands_before_its_end() {
     let running = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
     let (second, third) = (gateway.submit(text("b", "")).await, gateway.submit(text("c", "")).await);
-    let queued = gateway.now(&third).await;
+    let queued = gateway.job(&third).await;
     assert_eq!((&queued["status"], &queued["queue_position"]), (&json!("queued"), &json!(1)));
     assert_eq!((&queued["backend"], &queued["started_at"]), (&Value::Null, &Value::Null));
-    assert_eq!(gateway.now(&second).await["queue_position"], 0);
-    let now = gateway.now(&running).await;
+    assert_eq!(gateway.job(&second).await["queue_position"], 0);
+    let now = gateway.job(&running).await;
     assert_eq!((&now["status"], &now["queue_position"]), (&json!("running"), &Value::Null));
     for list in ["images", "videos", "audios", "texts", "files", "media"] {
         assert_eq!(now[list], json!([]), "{list}");
@@ -73,7 +73,7 @@ async fn a_job_shows_where_it_stands_before_its_end() {
 #[tokio::test]
 async fn a_cached_run_replays_its_names_and_still_gets_files_of_its_own() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let first = gateway.run(picture(3)).await;
     let second = gateway.run(picture(3)).await;
     assert_eq!(first["outputs"], second["outputs"], "ComfyUI replayed the name");
@@ -87,7 +87,7 @@ async fn a_cached_run_replays_its_names_and_still_gets_files_of_its_own() {
 #[tokio::test]
 async fn a_burst_runs_every_job_once() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let mut ids = Vec::new();
     for color in 0..40 {
         ids.push(gateway.submit(picture(color)).await);
@@ -127,7 +127,7 @@ async fn an_older_comfyui_does_as_well() {
         ..Default::default()
     };
     let comfy = comfy_gateway::simulator::Simulator::start_local(config).await.unwrap();
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     assert_eq!(gateway.run(picture(5)).await["status"], "completed");
     gateway.finish().await;
 }

@@ -11,7 +11,7 @@ fn file(name: &str, kind: &str) -> Value {
 #[tokio::test]
 async fn several_outputs_go_by_their_names_in_comfyuis_order() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let result = gateway
         .run(json!({
             "1": {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 16, "batch_size": 2, "color": 7}},
@@ -46,7 +46,7 @@ async fn several_outputs_go_by_their_names_in_comfyuis_order() {
 #[tokio::test]
 async fn films_sounds_and_other_files_go_by_their_kind() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let contents =
         [("film.mp4", "\0\0\0\x18ftypmp42film"), ("song.mp3", "ID3song"), ("mesh.glb", "glTFmesh")];
     for (name, bytes) in contents {
@@ -74,7 +74,7 @@ async fn films_sounds_and_other_files_go_by_their_kind() {
 #[tokio::test]
 async fn previews_that_comfyui_keeps_only_for_a_while_are_kept_by_us() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let result = gateway
         .run(json!({
             "1": {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 16, "batch_size": 1, "color": 7}},
@@ -90,7 +90,7 @@ async fn previews_that_comfyui_keeps_only_for_a_while_are_kept_by_us() {
 #[tokio::test]
 async fn a_sound_is_a_real_wav() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let result = gateway
         .run(json!({
             "1": {"class_type": "SimTone", "inputs": {"seconds": 0.1, "hertz": 440.0}},
@@ -105,7 +105,7 @@ async fn a_sound_is_a_real_wav() {
 #[tokio::test]
 async fn a_job_without_outputs_completes_empty() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let blocked = json!({
         "1": {"class_type": "LabBlock", "inputs": {"message": "no", "silent": true}},
         "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}}
@@ -119,7 +119,7 @@ async fn a_job_without_outputs_completes_empty() {
 #[tokio::test]
 async fn outputs_are_verbatim_but_for_nan() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     comfy.faults().nan(1);
     let ui = json!({ "z": [{"deep": [1.50, null, true]}], "text": ["a", "bc"], "a": ["ü"] });
     let id = gateway.submit(shows(&ui)).await;
@@ -138,7 +138,7 @@ async fn outputs_are_verbatim_but_for_nan() {
 #[tokio::test]
 async fn a_text_that_python_took_apart_is_whole_again() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let result = gateway.run(shows(&json!({ "text": "hello" }))).await;
     assert_eq!(result["texts"], json!(["hello"]));
     assert_eq!(result["outputs"]["1"]["text"], json!(["h", "e", "l", "l", "o"]));
@@ -148,7 +148,7 @@ async fn a_text_that_python_took_apart_is_whole_again() {
 #[tokio::test]
 async fn files_of_one_name_in_several_folders_do_not_cover_each_other() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     for folder in ["one", "two"] {
         std::fs::create_dir_all(comfy.output_directory().join(folder)).unwrap();
         std::fs::write(comfy.output_directory().join(folder).join("ä b.bin"), folder).unwrap();
@@ -168,7 +168,7 @@ async fn files_of_one_name_in_several_folders_do_not_cover_each_other() {
 #[tokio::test]
 async fn outputs_of_an_expanded_node_go_by_its_name() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let expand = json!({ "5": {"class_type": "LabExpand", "inputs": {"prefix": "x", "color": 9}, "_meta": {"title": "$output.made"}} });
     let result = gateway.run(expand).await;
     assert_eq!(result["images_by_var"]["made"].as_array().map(Vec::len), Some(1), "{result:#}");

@@ -27,7 +27,7 @@ async fn execute(gateway: &Gateway, body: String) -> Value {
 #[tokio::test]
 async fn seeds_floats_order_and_spaces_arrive_unchanged() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let graph = r#"{ "9":{"inputs":{"seconds":0.000000000000000100,"seed":9223372036854775807, "steps":1,"preview":false,"interruptible":true,
         "unknown":{"big":18446744073709551615,"long":3.141592653589793238462643383279}},"class_type":"LabSleep"} ,
         "1":{"class_type":"PrimitiveString","inputs":{"value":"\u00e9\/\ud83d\ude00"},"extra":[1e5,1E+5,-0.0]}}"#;
@@ -40,7 +40,7 @@ async fn seeds_floats_order_and_spaces_arrive_unchanged() {
 #[tokio::test]
 async fn the_largest_seed_arrives_and_is_used() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let mut graph = sampler();
     graph["3"]["inputs"]["seed"] = json!(18_446_744_073_709_551_615_u64);
     let id = gateway.execute(&json!({ "workflow": graph, "params": {"prompt": "x"} })).await;
@@ -66,7 +66,7 @@ fn sampler() -> Value {
 #[tokio::test]
 async fn values_are_bound_with_their_types_and_a_drawn_seed_is_told() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let prompt = "a \"dog\"\n\\ü";
     let body = json!({ "workflow": sampler(), "params": {"prompt": prompt, "cfg": 3} });
     let id = gateway.execute(&body).await;
@@ -88,7 +88,7 @@ async fn values_are_bound_with_their_types_and_a_drawn_seed_is_told() {
 #[tokio::test]
 async fn only_what_is_known_to_be_safe_stands_around_the_workflow() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let id = gateway.submit(text("x", "")).await;
     gateway.result(&id).await;
     let seen = comfy.requests(FaultRoute::Prompt);

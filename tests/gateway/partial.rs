@@ -34,8 +34,8 @@ fn assert_refused(result: &Value) {
 #[tokio::test]
 async fn a_workflow_one_of_whose_outputs_cannot_run_is_refused_before_it_is_queued() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
-    gateway.told(1).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
+    gateway.until_capabilities_known(1).await;
     let response = gateway.post("/execute", &json!({ "workflow": without_model() })).await;
     assert_eq!(response.status(), 422);
     let problem: Value = response.json().await.unwrap();
@@ -49,8 +49,8 @@ async fn a_workflow_one_of_whose_outputs_cannot_run_is_refused_before_it_is_queu
 #[tokio::test]
 async fn a_partial_job_completes_and_names_the_outputs_that_are_missing() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
-    gateway.told(1).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
+    gateway.until_capabilities_known(1).await;
     let id = gateway.execute(&json!({ "workflow": without_model(), "partial": true })).await;
     let result = gateway.result(&id).await;
     assert_eq!((&result["status"], &result["error"]), (&json!("completed"), &Value::Null), "{result:#}");
@@ -70,8 +70,8 @@ async fn a_partial_job_completes_and_names_the_outputs_that_are_missing() {
 #[tokio::test]
 async fn the_query_of_a_registered_workflow_says_partial_too() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
-    gateway.told(1).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
+    gateway.until_capabilities_known(1).await;
     let put = gateway.http.put(format!("{}/workflows/part", gateway.base)).json(&without_model());
     assert_eq!(put.send().await.unwrap().status(), 201);
     assert_eq!(gateway.post("/workflows/part/execute", &json!({})).await.status(), 422);
@@ -85,8 +85,8 @@ async fn the_query_of_a_registered_workflow_says_partial_too() {
 #[tokio::test]
 async fn what_only_comfyui_refuses_in_part_fails_and_its_run_is_ended() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
-    gateway.told(1).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
+    gateway.until_capabilities_known(1).await;
     let id = gateway.submit(without_file()).await;
     let result = gateway.result(&id).await;
     assert_refused(&result);
@@ -106,8 +106,8 @@ async fn what_only_comfyui_refuses_in_part_fails_and_its_run_is_ended() {
 #[tokio::test]
 async fn one_that_waits_in_the_queue_of_its_backend_is_withdrawn_and_never_runs() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
-    gateway.told(1).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
+    gateway.until_capabilities_known(1).await;
     let first = gateway.submit(hold("first")).await;
     comfy.holding("first").await;
     let id = gateway.submit(without_file()).await;
@@ -121,8 +121,8 @@ async fn one_that_waits_in_the_queue_of_its_backend_is_withdrawn_and_never_runs(
 #[tokio::test]
 async fn with_partial_it_runs_and_the_result_says_what_comfyui_refused() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
-    gateway.told(1).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
+    gateway.until_capabilities_known(1).await;
     let id = gateway.execute(&json!({ "workflow": without_file(), "partial": true })).await;
     comfy.holding("part").await;
     comfy.release("part");
@@ -136,14 +136,14 @@ async fn with_partial_it_runs_and_the_result_says_what_comfyui_refused() {
 async fn a_gateway_killed_before_it_could_end_the_run_does_not_take_the_part_for_the_whole() {
     for partial in [false, true] {
         let comfy = simulator().await;
-        let gateway = Gateway::before(&[&comfy]).await;
-        gateway.told(1).await;
+        let gateway = Gateway::in_front_of(&[&comfy]).await;
+        gateway.until_capabilities_known(1).await;
         // The answer to the submit never comes; the job is queued there all the same.
         comfy.faults().next(FaultRoute::Prompt, 1, RequestFault::HangAfter);
         let id = gateway.execute(&json!({ "workflow": without_file(), "partial": partial })).await;
         comfy.holding("part").await;
         let gateway = gateway.kill().await.start().await;
-        gateway.told(1).await;
+        gateway.until_capabilities_known(1).await;
         comfy.release("part");
         let result = gateway.result(&id).await;
         if partial {
@@ -161,8 +161,8 @@ async fn a_gateway_killed_before_it_could_end_the_run_does_not_take_the_part_for
 #[tokio::test]
 async fn outputs_that_a_node_blocked_are_named_with_its_message() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
-    gateway.told(1).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
+    gateway.until_capabilities_known(1).await;
     comfy.until(|record| record.open_sockets() == 1).await;
     let blocked = |silent: bool| {
         json!({

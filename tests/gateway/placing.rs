@@ -73,7 +73,7 @@ async fn labels_choose_among_servers() {
 #[tokio::test]
 async fn what_is_required_and_not_there_is_waited_for_and_told() {
     let (plain, late) = (simulator().await, simulator().await);
-    let gateway = Gateway::before(&[&plain]).await;
+    let gateway = Gateway::in_front_of(&[&plain]).await;
     up(&[&plain]).await;
     let labels = json!({ "workflow": picture(1), "requires": { "labels": ["fast", "24gb"] } });
     let name = json!({ "workflow": picture(2), "requires": { "backend": "late" } });
@@ -105,7 +105,7 @@ async fn what_is_required_and_not_there_is_waited_for_and_told() {
 #[tokio::test]
 async fn what_is_required_and_never_comes_fails_in_time() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let body = json!({ "workflow": picture(1), "requires": { "labels": ["huge"] }, "queue_timeout": 0.3 });
     let id = gateway.execute(&body).await;
     assert_eq!(gateway.result(&id).await["error"]["code"], "queue_timeout");
@@ -124,7 +124,7 @@ async fn thirty_jobs_of_one_caller_do_not_delay_the_first_of_another() {
     }
     let body = json!({ "workflow": picture(99), "caller": "one" });
     let one = gateway.execute(&body).await;
-    assert!(gateway.now(&one).await["queue_position"].as_u64().unwrap() <= 1, "it is told so, too");
+    assert!(gateway.job(&one).await["queue_position"].as_u64().unwrap() <= 1, "it is told so, too");
     comfy.release("first");
     all.push(one.clone());
     all_complete(&gateway, &all).await;
@@ -178,7 +178,7 @@ async fn two_servers_keep_one_of_two_models_each() {
 async fn a_job_that_waits_behind_a_long_one_is_asked_back_for_a_server_that_has_nothing_to_do() {
     let (one, two) = (simulator().await, simulator().await);
     two.crash().await;
-    let gateway = Gateway::before(&[&one, &two]).await;
+    let gateway = Gateway::in_front_of(&[&one, &two]).await;
     up(&[&one]).await;
     let long = gateway.submit(hold("long")).await;
     one.holding("long").await;
@@ -191,7 +191,7 @@ async fn a_job_that_waits_behind_a_long_one_is_asked_back_for_a_server_that_has_
     assert_eq!(attempts[0]["outcome"], "not_run");
     assert!(attempts[0]["reason"].as_str().unwrap().contains("another backend was idle"));
     assert_eq!(one.runs(&waits).started, 0);
-    assert_eq!(gateway.now(&long).await["status"], "running", "what runs is left to run");
+    assert_eq!(gateway.job(&long).await["status"], "running", "what runs is left to run");
     one.release("long");
     assert_eq!(gateway.result(&long).await["attempts"], 1);
     gateway.finish().await;
@@ -204,10 +204,10 @@ async fn places_are_told_at_once_and_times_when_they_are_known() {
     let first = queued_behind(&gateway, &comfy).await;
     let more = [gateway.submit(hold("a")).await, gateway.submit(hold("a")).await];
     for (position, id) in more.iter().enumerate() {
-        let body = gateway.now(id).await;
+        let body = gateway.job(id).await;
         assert_eq!((&body["queue_position"], &body["eta"]), (&json!(position), &Value::Null), "{body:#}");
     }
-    let runs = gateway.now(&first).await;
+    let runs = gateway.job(&first).await;
     assert_eq!((&runs["queue_position"], &runs["eta"]), (&Value::Null, &Value::Null), "{runs:#}");
     comfy.release("first");
     comfy.holding("a").await;
@@ -221,9 +221,9 @@ async fn places_are_told_at_once_and_times_when_they_are_known() {
     assert!(next["created_at"].as_str().unwrap() < start && start <= end, "{next:#}");
     // Of a job unlike any before only its start can be told; of those behind it nothing.
     let unlike = [gateway.submit(picture(1)).await, gateway.submit(hold("a")).await];
-    let eta = gateway.now(&unlike[0]).await["eta"].clone();
+    let eta = gateway.job(&unlike[0]).await["eta"].clone();
     assert!(eta["start"].is_string() && eta["end"].is_null(), "{eta:#}");
-    assert_eq!(gateway.now(&unlike[1]).await["eta"], Value::Null);
+    assert_eq!(gateway.job(&unlike[1]).await["eta"], Value::Null);
     let listed: Value = gateway.get("/results?status=queued").await.json().await.unwrap();
     let places: Vec<&Value> =
         listed["results"].as_array().unwrap().iter().map(|job| &job["queue_position"]).collect();
@@ -240,7 +240,7 @@ async fn places_are_told_at_once_and_times_when_they_are_known() {
 #[tokio::test]
 async fn a_drained_server_gives_back_what_waits_there_though_nobody_else_could_take_it() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let runs = queued_behind(&gateway, &comfy).await;
     let waits = gateway.submit(text("x", "")).await;
     comfy.queued(&waits).await;
@@ -248,10 +248,10 @@ async fn a_drained_server_gives_back_what_waits_there_though_nobody_else_could_t
     let told = gateway.until(&waits, |body| body["status"] == "queued" && body["msg"].is_string()).await;
     assert!(told["msg"].as_str().unwrap().contains("gpu-1 (draining)"), "{told:#}");
     assert_eq!(told["attempt_history"][0]["outcome"], "not_run");
-    assert_eq!(gateway.now(&runs).await["status"], "running");
+    assert_eq!(gateway.job(&runs).await["status"], "running");
     comfy.release("first");
     assert_eq!(gateway.result(&runs).await["attempts"], 1);
-    assert_eq!(gateway.now(&waits).await["status"], "queued");
+    assert_eq!(gateway.job(&waits).await["status"], "queued");
     assert_eq!(comfy.runs(&waits).started, 0);
     gateway.post("/backends/gpu-1/uncordon", &json!({})).await;
     all_complete(&gateway, &[waits]).await;

@@ -87,7 +87,7 @@ async fn somebody_submits(gateway: &Gateway, comfy: &Simulator, workflow: Value)
 #[tokio::test]
 async fn a_server_added_at_run_time_runs_jobs_and_is_kept_over_a_restart_until_it_is_removed() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[]).await;
+    let gateway = Gateway::in_front_of(&[]).await;
     let waiting = gateway.submit(text("x", "")).await;
     add(&gateway, "late", &comfy).await;
     let result = gateway.result(&waiting).await;
@@ -108,7 +108,7 @@ async fn a_server_added_at_run_time_runs_jobs_and_is_kept_over_a_restart_until_i
 #[tokio::test]
 async fn a_job_that_runs_on_an_added_server_is_taken_over_by_the_next_start() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[]).await;
+    let gateway = Gateway::in_front_of(&[]).await;
     add(&gateway, "late", &comfy).await;
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
@@ -122,7 +122,7 @@ async fn a_job_that_runs_on_an_added_server_is_taken_over_by_the_next_start() {
 #[tokio::test]
 async fn a_removed_server_is_left_alone_and_may_come_back_under_its_name() {
     let (stays, goes) = (simulator().await, simulator().await);
-    let gateway = Gateway::before(&[&stays]).await;
+    let gateway = Gateway::in_front_of(&[&stays]).await;
     add(&gateway, "goes", &goes).await;
     goes.until(|record| record.open_sockets() == 1).await;
     assert_eq!(remove(&gateway, "goes").await, StatusCode::NO_CONTENT);
@@ -144,7 +144,7 @@ async fn a_removed_server_is_left_alone_and_may_come_back_under_its_name() {
 #[tokio::test]
 async fn a_server_with_jobs_is_not_removed_before_it_is_drained() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[]).await;
+    let gateway = Gateway::in_front_of(&[]).await;
     add(&gateway, "late", &comfy).await;
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
@@ -163,7 +163,7 @@ async fn a_server_with_jobs_is_not_removed_before_it_is_drained() {
 #[tokio::test]
 async fn a_cordoned_server_keeps_what_it_has_and_gets_nothing_new_until_it_is_opened() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let first = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
     assert_eq!(order(&gateway, "gpu-1", "cordon").await["state"], "cordoned");
@@ -175,7 +175,7 @@ async fn a_cordoned_server_keeps_what_it_has_and_gets_nothing_new_until_it_is_op
     comfy.until(|record| record.open_sockets() == 1).await;
     let body = until(&gateway, None, "gpu-1", is("cordoned")).await;
     assert_eq!((&body["mode"], &body["configured"]), (&json!("cordoned"), &json!(true)));
-    assert_eq!(gateway.now(&second).await["status"], "queued");
+    assert_eq!(gateway.job(&second).await["status"], "queued");
     assert_eq!(comfy.runs(&second).queued, 0);
     assert_eq!(gateway.get("/readyz").await.status(), 503, "no server takes work");
     assert_eq!(order(&gateway, "gpu-1", "uncordon").await["mode"], "open");
@@ -188,7 +188,7 @@ async fn a_cordoned_server_keeps_what_it_has_and_gets_nothing_new_until_it_is_op
 #[tokio::test]
 async fn a_draining_server_finishes_what_runs_and_the_rest_runs_elsewhere() {
     let (drained, other) = (simulator().await, simulator().await);
-    let gateway = Gateway::before(&[&drained]).await;
+    let gateway = Gateway::in_front_of(&[&drained]).await;
     let runs = gateway.submit(hold("a")).await;
     drained.holding("a").await;
     let waits = gateway.submit(hold("b")).await;
@@ -209,7 +209,7 @@ async fn a_draining_server_finishes_what_runs_and_the_rest_runs_elsewhere() {
 #[tokio::test]
 async fn jobs_of_others_are_seen_counted_and_left_alone() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     comfy.until(|record| record.open_sockets() == 1).await;
     let theirs = somebody_submits(&gateway, &comfy, hold("theirs")).await;
     comfy.holding("theirs").await;
@@ -447,7 +447,7 @@ async fn a_server_that_does_not_tell_what_it_can_run_is_degraded() {
 #[tokio::test]
 async fn the_configuration_takes_a_name_from_a_server_that_was_added_before() {
     let (configured, added) = (simulator().await, simulator().await);
-    let gateway = Gateway::before(&[]).await;
+    let gateway = Gateway::in_front_of(&[]).await;
     add(&gateway, "gpu-1", &added).await;
     let mut left = gateway.stop().await;
     left.settings.backends = vec![crate::support::backend("gpu-1", &configured.url())];

@@ -9,10 +9,10 @@ use crate::support::{Gateway, backend, hold, picture, shows, simulator, text};
 async fn queued_jobs_are_run_by_the_next_start() {
     let comfy = simulator().await;
     comfy.crash().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let (first, second) = (gateway.submit(picture(1)).await, gateway.submit(text("b", "")).await);
     let gateway = gateway.kill().await.start().await;
-    assert_eq!(gateway.now(&first).await["status"], "queued");
+    assert_eq!(gateway.job(&first).await["status"], "queued");
     comfy.restart().await.unwrap();
     for id in [&first, &second] {
         let result = gateway.result(id).await;
@@ -25,7 +25,7 @@ async fn queued_jobs_are_run_by_the_next_start() {
 #[tokio::test]
 async fn a_killed_gateway_releases_its_data_and_does_nothing_more() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
     let (base, http) = (gateway.base.clone(), gateway.http.clone());
@@ -45,14 +45,14 @@ async fn a_killed_gateway_releases_its_data_and_does_nothing_more() {
 #[tokio::test]
 async fn a_job_that_waits_at_its_server_is_taken_over() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let (running, waiting) = (gateway.submit(hold("a")).await, gateway.submit(picture(2)).await);
     comfy.holding("a").await;
     comfy.queued(&waiting).await;
     let gateway = gateway.kill().await.start().await;
     let looks = comfy.requests(FaultRoute::Queue).len();
     comfy.until(|record| record.requests(FaultRoute::Queue) > looks + 1).await;
-    assert_eq!(gateway.now(&waiting).await["status"], "running");
+    assert_eq!(gateway.job(&waiting).await["status"], "running");
     comfy.release("a");
     for id in [&running, &waiting] {
         let result = gateway.result(id).await;
@@ -67,7 +67,7 @@ async fn a_job_that_waits_at_its_server_is_taken_over() {
 async fn a_job_killed_in_the_middle_of_its_submit_runs_once() {
     for (fault, attempts) in [(RequestFault::HangAfter, 1), (RequestFault::Hang, 2)] {
         let comfy = simulator().await;
-        let gateway = Gateway::before(&[&comfy]).await;
+        let gateway = Gateway::in_front_of(&[&comfy]).await;
         comfy.faults().next(FaultRoute::Prompt, 1, fault);
         let id = gateway.submit(text("once", "")).await;
         comfy.until(|record| record.hanging() == 1).await;
@@ -95,7 +95,7 @@ async fn a_job_killed_in_the_middle_of_its_submit_runs_once() {
 #[tokio::test]
 async fn a_run_that_was_taken_over_and_is_heard_of_is_not_looked_for_in_the_queue() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
     let left = gateway.kill().await;
@@ -134,7 +134,7 @@ async fn a_kill_before_the_server_had_the_job_costs_it_no_attempt() {
 #[tokio::test]
 async fn a_job_that_ended_while_no_gateway_lived_is_collected() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let mut graph = picture(3);
     graph["9"] = json!({"class_type": "SimHold", "inputs": {"name": "a"}});
     let id = gateway.submit(graph).await;
@@ -154,7 +154,7 @@ async fn a_job_that_ended_while_no_gateway_lived_is_collected() {
 #[tokio::test]
 async fn a_job_killed_while_its_files_were_fetched_gets_all_of_them() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     for name in ["a.bin", "b.bin"] {
         std::fs::write(comfy.output_directory().join(name), name).unwrap();
     }
@@ -174,7 +174,7 @@ async fn a_job_killed_while_its_files_were_fetched_gets_all_of_them() {
 #[tokio::test]
 async fn a_cancel_asked_for_before_the_kill_is_carried_out_after_it() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
     comfy.faults().always(FaultRoute::Interrupt, RequestFault::Hang);
@@ -193,7 +193,7 @@ async fn a_cancel_asked_for_before_the_kill_is_carried_out_after_it() {
 #[tokio::test]
 async fn a_job_of_a_server_that_is_not_configured_any_more_runs_elsewhere() {
     let (old, new) = (simulator().await, simulator().await);
-    let gateway = Gateway::before(&[&old]).await;
+    let gateway = Gateway::in_front_of(&[&old]).await;
     let (id, cancelled) = (gateway.submit(hold("a")).await, gateway.submit(hold("a")).await);
     old.holding("a").await;
     old.queued(&cancelled).await;
@@ -216,7 +216,7 @@ async fn a_job_of_a_server_that_is_not_configured_any_more_runs_elsewhere() {
 #[tokio::test]
 async fn a_cancelled_job_of_a_server_that_is_not_configured_any_more_is_cancelled() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
     comfy.faults().always(FaultRoute::Interrupt, RequestFault::Status(500, String::new()));
@@ -233,12 +233,12 @@ async fn a_cancelled_job_of_a_server_that_is_not_configured_any_more_is_cancelle
 async fn a_gateway_that_starts_before_its_comfyui_waits_for_it() {
     let comfy = simulator().await;
     comfy.crash().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let id = gateway.submit(picture(1)).await;
     while gateway.get("/backends").await.json::<serde_json::Value>().await.unwrap()["backends"][0]["state"]
         != "down"
     {}
-    assert_eq!(gateway.now(&id).await["status"], "queued");
+    assert_eq!(gateway.job(&id).await["status"], "queued");
     comfy.restart().await.unwrap();
     assert_eq!(gateway.result(&id).await["status"], "completed");
     gateway.finish().await;
@@ -247,7 +247,7 @@ async fn a_gateway_that_starts_before_its_comfyui_waits_for_it() {
 #[tokio::test]
 async fn a_run_lost_together_with_the_gateway_is_run_again() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
     let left = gateway.kill().await;
@@ -263,7 +263,7 @@ async fn a_run_lost_together_with_the_gateway_is_run_again() {
 #[tokio::test]
 async fn killed_again_and_again_it_still_brings_every_job_home_once() {
     let comfy = simulator().await;
-    let mut gateway = Gateway::before(&[&comfy]).await;
+    let mut gateway = Gateway::in_front_of(&[&comfy]).await;
     let mut ids = Vec::new();
     for round in 0..6 {
         for color in 0..8 {

@@ -18,8 +18,8 @@ async fn states(gateway: &Gateway) -> Vec<Value> {
 #[tokio::test]
 async fn jobs_that_two_backends_answer_with_500_fail_and_take_no_backend_down() {
     let (one, two) = (simulator().await, simulator().await);
-    let gateway = Gateway::before(&[&one, &two]).await;
-    gateway.told(2).await;
+    let gateway = Gateway::in_front_of(&[&one, &two]).await;
+    gateway.until_capabilities_known(2).await;
     let mut fatals = Vec::new();
     for _ in 0..6 {
         fatals.push(gateway.submit(fatal()).await);
@@ -46,8 +46,8 @@ async fn jobs_that_two_backends_answer_with_500_fail_and_take_no_backend_down() 
 #[tokio::test]
 async fn a_single_backend_stays_up_too() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
-    gateway.told(1).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
+    gateway.until_capabilities_known(1).await;
     for _ in 0..4 {
         let result = gateway.run(fatal()).await;
         assert_eq!((&result["error"]["code"], &result["attempts"]), (&json!("invalid_workflow"), &json!(2)));
@@ -60,8 +60,8 @@ async fn a_single_backend_stays_up_too() {
 #[tokio::test]
 async fn a_proxy_that_turns_away_one_jobs_text_is_no_fault_of_the_backend() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
-    gateway.told(1).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
+    gateway.until_capabilities_known(1).await;
     // The job, the question whether others are judged, and the same again.
     for _ in 0..2 {
         comfy.faults().next(
@@ -84,8 +84,8 @@ async fn a_proxy_that_turns_away_one_jobs_text_is_no_fault_of_the_backend() {
 async fn a_backend_that_answers_every_submission_with_500_is_at_fault_itself() {
     let (one, two) = (simulator().await, simulator().await);
     one.faults().always(FaultRoute::Prompt, RequestFault::Status(500, "disk full".to_owned()));
-    let gateway = Gateway::before(&[&one, &two]).await;
-    gateway.told(2).await;
+    let gateway = Gateway::in_front_of(&[&one, &two]).await;
+    gateway.until_capabilities_known(2).await;
     for _ in 0..8 {
         assert_eq!(gateway.run(picture(1)).await["status"], "completed");
     }

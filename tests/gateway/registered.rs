@@ -34,7 +34,7 @@ async fn told(comfy: &Simulator) {
 #[tokio::test]
 async fn a_workflow_runs_by_name_and_by_version() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     for color in [1, 2] {
         put(&gateway, "plain", &json!({ "workflow": titled(picture(color), "1", "$color") })).await;
     }
@@ -55,7 +55,7 @@ async fn a_workflow_runs_by_name_and_by_version() {
 #[tokio::test]
 async fn the_parameters_are_the_whole_body_as_json_and_as_a_form() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     put(&gateway, "plain", &titled(picture(1), "1", "$color!")).await;
     let url = format!("{}/workflows/plain/execute?priority=5&timeout=60", gateway.base);
     let asked = gateway.http.post(&url).header("prefer", "wait=30").json(&json!({ "color": 0x01_02_03 }));
@@ -77,7 +77,7 @@ async fn the_parameters_are_the_whole_body_as_json_and_as_a_form() {
 #[tokio::test]
 async fn what_the_editor_saves_runs_as_it_is() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     told(&comfy).await;
     let (result, color) = color_by(&gateway, &json!({ "workflow": editor_picture(5, "") })).await;
     assert_eq!(color, [0, 0, 5]);
@@ -99,7 +99,7 @@ async fn what_the_editor_saves_runs_as_it_is() {
 #[tokio::test]
 async fn a_registered_file_of_the_editor_runs_also_while_no_server_tells_its_classes() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     told(&comfy).await;
     let registered = put(&gateway, "edited", &editor_picture(5, "$color")).await;
     assert_eq!(registered["params"]["properties"]["color"]["default"], 5);
@@ -113,7 +113,7 @@ async fn a_registered_file_of_the_editor_runs_also_while_no_server_tells_its_cla
 #[tokio::test]
 async fn a_workflow_behind_a_url_is_fetched_when_it_has_changed() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let web = Web::serve(titled(picture(1), "1", "$color").to_string(), Behaviour::Tagged).await;
     let body = json!({ "workflow": format!("{}/a.json", web.url), "params": {"color": 9} });
     for asked in [1, 2] {

@@ -35,7 +35,7 @@ async fn ended(gateway: &Gateway, clock: &ManualClock, id: &str) -> Value {
 async fn ended_within(gateway: &Gateway, clock: &ManualClock, id: &str, limit: Duration) -> Value {
     let until = clock.now().plus(limit);
     while clock.now() < until {
-        let now = gateway.now(id).await;
+        let now = gateway.job(id).await;
         if has_ended(&now) {
             return now;
         }
@@ -106,7 +106,7 @@ async fn without_a_websocket_an_end_is_found_within_two_seconds() {
     comfy.holding("a").await;
     comfy.release("a");
     comfy.finished(&id).await;
-    assert_eq!(gateway.now(&id).await["status"], "running");
+    assert_eq!(gateway.job(&id).await["status"], "running");
     // Asleep until its next look: nobody told it of the end.
     ended_within(&gateway, &clock, &id, Duration::from_secs(2)).await;
     gateway.finish().await;
@@ -135,10 +135,10 @@ async fn a_wait_in_the_queue_ends_when_the_clock_says() {
     let id = gateway.execute(&json!({ "workflow": picture(1), "queue_timeout": 60 })).await;
     let patient = gateway.execute(&json!({ "workflow": picture(2), "queue_timeout": 6_000 })).await;
     clock.advance(Duration::from_millis(59_999));
-    assert_eq!(gateway.now(&id).await["status"], "queued");
+    assert_eq!(gateway.job(&id).await["status"], "queued");
     let result = ended(&gateway, &clock, &id).await;
     assert_eq!(result["error"]["code"], "queue_timeout", "{result:#}");
-    assert_eq!(gateway.now(&patient).await["status"], "queued");
+    assert_eq!(gateway.job(&patient).await["status"], "queued");
     gateway.cancel(&patient).await;
     gateway.finish().await;
 }

@@ -71,8 +71,8 @@ fn clock() -> Arc<ManualClock> {
 #[tokio::test]
 async fn what_only_one_server_can_run_goes_there_and_nowhere_else() {
     let (one, two) = (simulator().await, simulator_with(with_flux).await);
-    let gateway = Gateway::before(&[&one, &two]).await;
-    gateway.told(2).await;
+    let gateway = Gateway::in_front_of(&[&one, &two]).await;
+    gateway.until_capabilities_known(2).await;
     let said = gateway.validate(&json!({ "workflow": with_model(FLUX) })).await;
     assert_eq!((&said["ok"], &said["node_errors"]), (&json!(true), &json!({})), "gpu-2 leaves nothing out");
     for _ in 0..4 {
@@ -87,7 +87,7 @@ async fn what_only_one_server_can_run_goes_there_and_nowhere_else() {
 async fn a_job_that_waits_for_its_server_holds_up_none_behind_it() {
     let (one, two) = (simulator_with(without("LabUI")).await, simulator().await);
     let gateway = Gateway::with(&[&one, &two], one_slot_each).await;
-    gateway.told(2).await;
+    gateway.until_capabilities_known(2).await;
     let only_two = |name: &str| {
         let mut workflow = hold(name);
         workflow["9"] = json!({"class_type": "LabUI", "inputs": {"ui_json": "{}"}});
@@ -112,7 +112,7 @@ async fn a_job_that_waits_for_its_server_holds_up_none_behind_it() {
 async fn what_both_can_run_keeps_both_at_work() {
     let (one, two) = (simulator_with(with_flux).await, simulator_with(with_flux).await);
     let gateway = Gateway::with(&[&one, &two], one_slot_each).await;
-    gateway.told(2).await;
+    gateway.until_capabilities_known(2).await;
     let held = |name: &str| {
         let mut workflow = with_model(FLUX);
         workflow["9"] = json!({"class_type": "SimHold", "inputs": {"name": name, "any": ["1", 0]}});
@@ -135,8 +135,8 @@ async fn what_both_can_run_keeps_both_at_work() {
 #[tokio::test]
 async fn what_nobody_can_run_is_refused_with_every_fault_by_node() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
-    gateway.told(1).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
+    gateway.until_capabilities_known(1).await;
     let workflow = json!({
         "1": {"class_type": "EmptyImage", "inputs": {"width": 0, "batch_size": 1, "color": "red"}},
         "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}},
@@ -196,8 +196,8 @@ async fn what_nobody_can_run_is_refused_with_every_fault_by_node() {
 #[tokio::test]
 async fn a_workflow_without_an_output_is_told_so() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
-    gateway.told(1).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
+    gateway.until_capabilities_known(1).await;
     let mut workflow = picture(1);
     workflow.as_object_mut().unwrap().remove("2");
     let problem = refused(&gateway, &json!({ "workflow": workflow })).await;
@@ -210,8 +210,8 @@ async fn a_workflow_without_an_output_is_told_so() {
 #[tokio::test]
 async fn a_fault_of_a_parameter_points_at_the_parameter() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
-    gateway.told(1).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
+    gateway.until_capabilities_known(1).await;
     let mut workflow = picture(1);
     workflow["1"]["_meta"] = json!({ "title": "$color" });
     workflow["1"]["inputs"]["height"] = json!(0);
@@ -231,8 +231,8 @@ async fn two_servers_that_lack_different_things_are_told_of() {
     let one = simulator_with(without("PreviewAny")).await;
     one.install(with_flux);
     let two = simulator().await;
-    let gateway = Gateway::before(&[&one, &two]).await;
-    gateway.told(2).await;
+    let gateway = Gateway::in_front_of(&[&one, &two]).await;
+    gateway.until_capabilities_known(2).await;
     let problem = refused(&gateway, &json!({ "workflow": with_model(FLUX) })).await;
     let [error] = problem["errors"].as_array().unwrap().as_slice() else { panic!("{problem:#}") };
     let message = error["message"].as_str().unwrap();
@@ -250,7 +250,7 @@ async fn two_servers_that_lack_different_things_are_told_of() {
 async fn a_model_that_was_added_counts_as_soon_as_the_answer_is_ten_seconds_old() {
     let (clock, comfy) = (clock(), simulator().await);
     let gateway = Gateway::on_clock(clock.clone(), &[&comfy], |_| {}).await;
-    gateway.told(1).await;
+    gateway.until_capabilities_known(1).await;
     let body = json!({ "workflow": with_model(FLUX) });
     refused(&gateway, &body).await;
     let asked = comfy.requests(FaultRoute::ObjectInfo).len();
@@ -271,7 +271,7 @@ async fn a_model_that_was_added_counts_as_soon_as_the_answer_is_ten_seconds_old(
 async fn a_server_that_comes_back_with_a_new_model_is_given_jobs_for_it_within_seconds() {
     let (clock, comfy) = (clock(), simulator().await);
     let gateway = Gateway::on_clock(clock.clone(), &[&comfy], |_| {}).await;
-    gateway.told(1).await;
+    gateway.until_capabilities_known(1).await;
     comfy.until(|record| record.open_sockets() == 1).await;
     let body = json!({ "workflow": with_model(FLUX) });
     assert_eq!(gateway.validate(&body).await["ok"], false);
@@ -290,7 +290,7 @@ async fn a_server_that_comes_back_with_a_new_model_is_given_jobs_for_it_within_s
 async fn a_model_that_was_taken_away_is_not_promised_for_ever() {
     let (clock, one, two) = (clock(), simulator_with(with_flux).await, simulator().await);
     let gateway = Gateway::on_clock(clock.clone(), &[&one, &two], one_attempt).await;
-    gateway.told(2).await;
+    gateway.until_capabilities_known(2).await;
     one.install(|installed| *installed = InstalledContent::default());
     two.install(with_flux);
     // By what is known, gpu-1 has it: it is handed the job, and refuses it itself.
@@ -314,7 +314,7 @@ async fn a_model_that_was_taken_away_is_not_promised_for_ever() {
     }
     let id = gateway.submit(with_model(FLUX)).await;
     // A probe for whose answer the clock did not wait may have failed.
-    while gateway.now(&id).await["status"] == "queued" {
+    while gateway.job(&id).await["status"] == "queued" {
         clock.advance(Duration::from_millis(100));
     }
     assert_eq!(gateway.result(&id).await["backend"], "gpu-2");
@@ -325,12 +325,12 @@ async fn a_model_that_was_taken_away_is_not_promised_for_ever() {
 async fn with_no_server_known_everything_is_accepted_and_waits() {
     let comfy = simulator().await;
     comfy.crash().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let workflow = json!({ "1": {"class_type": "Unheard", "inputs": {}} });
     let said = gateway.validate(&json!({ "workflow": workflow })).await;
     assert_eq!((&said["ok"], &said["backends"][0]["can_run"]), (&json!(true), &Value::Null));
     let id = gateway.submit(workflow).await;
-    assert_eq!(gateway.now(&id).await["status"], "queued");
+    assert_eq!(gateway.job(&id).await["status"], "queued");
     comfy.restart().await.unwrap();
     let result = gateway.result(&id).await;
     assert_eq!(
@@ -375,7 +375,7 @@ async fn a_job_that_turns_out_to_suit_nobody_fails_with_the_number_of_its_faults
     let (one, two) = (simulator().await, simulator_with(without("PreviewAny")).await);
     one.crash().await;
     two.crash().await;
-    let gateway = Gateway::before(&[&one, &two]).await;
+    let gateway = Gateway::in_front_of(&[&one, &two]).await;
     let mut workflow = with_model(FLUX);
     workflow["3"] = json!({"class_type": "PreviewAny", "inputs": {}});
     let id = gateway.submit(workflow).await;
@@ -395,8 +395,8 @@ async fn a_job_that_turns_out_to_suit_nobody_fails_with_the_number_of_its_faults
 #[tokio::test]
 async fn a_job_kept_from_a_server_is_offered_to_it_again_when_the_server_has_changed() {
     let (one, two) = (simulator().await, simulator_with(with_flux).await);
-    let gateway = Gateway::before(&[&one, &two]).await;
-    gateway.told(2).await;
+    let gateway = Gateway::in_front_of(&[&one, &two]).await;
+    gateway.until_capabilities_known(2).await;
     two.crash().await;
     down(&gateway, 1).await;
     // Kept from gpu-1 by what gpu-2 told before it went down.
@@ -413,8 +413,8 @@ async fn a_job_kept_from_a_server_is_offered_to_it_again_when_the_server_has_cha
 #[tokio::test]
 async fn a_job_kept_from_a_server_is_offered_to_it_again_by_the_next_start() {
     let (one, two) = (simulator().await, simulator_with(with_flux).await);
-    let gateway = Gateway::before(&[&one, &two]).await;
-    gateway.told(2).await;
+    let gateway = Gateway::in_front_of(&[&one, &two]).await;
+    gateway.until_capabilities_known(2).await;
     two.crash().await;
     down(&gateway, 1).await;
     let id = gateway.submit(with_model(FLUX)).await;
@@ -430,8 +430,8 @@ async fn a_job_kept_from_a_server_is_offered_to_it_again_by_the_next_start() {
 async fn a_server_that_tells_nothing_may_have_what_the_others_lack() {
     let (one, two) = (simulator().await, simulator_with(with_flux).await);
     two.faults().always(FaultRoute::ObjectInfo, RequestFault::Status(500, "no".to_owned()));
-    let gateway = Gateway::before(&[&one, &two]).await;
-    gateway.told(1).await;
+    let gateway = Gateway::in_front_of(&[&one, &two]).await;
+    gateway.until_capabilities_known(1).await;
     for _ in 0..3 {
         let result = gateway.run(with_model(FLUX)).await;
         assert_eq!((&result["status"], &result["backend"]), (&json!("completed"), &json!("gpu-2")));
@@ -444,8 +444,8 @@ async fn a_server_that_tells_nothing_may_have_what_the_others_lack() {
 async fn for_a_partial_job_a_server_that_runs_a_part_is_as_good_as_one_that_runs_all_of_it() {
     let (one, two) = (simulator().await, simulator_with(without("LabUI")).await);
     one.install(with_flux);
-    let gateway = Gateway::before(&[&one, &two]).await;
-    gateway.told(2).await;
+    let gateway = Gateway::in_front_of(&[&one, &two]).await;
+    gateway.until_capabilities_known(2).await;
     let mut workflow = with_model(FLUX);
     workflow["3"] = json!({"class_type": "SimHold", "inputs": {"name": "x"}});
     let said = gateway.validate(&json!({ "workflow": workflow })).await;
@@ -461,8 +461,8 @@ async fn for_a_partial_job_a_server_that_runs_a_part_is_as_good_as_one_that_runs
 #[tokio::test]
 async fn a_file_that_comes_with_the_job_is_not_looked_for_among_the_choices() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
-    gateway.told(1).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
+    gateway.until_capabilities_known(1).await;
     let mut workflow = with_model("none.safetensors");
     workflow["1"]["_meta"] = json!({ "title": "$~model.ckpt_name" });
     let named = json!({ "workflow": workflow, "params": {"model": "none.safetensors"} });
@@ -483,8 +483,8 @@ async fn a_file_that_comes_with_the_job_is_not_looked_for_among_the_choices() {
 #[tokio::test]
 async fn a_job_that_is_cancelled_while_no_server_suits_it_ends() {
     let (one, two) = (simulator().await, simulator_with(with_flux).await);
-    let gateway = Gateway::before(&[&one, &two]).await;
-    gateway.told(2).await;
+    let gateway = Gateway::in_front_of(&[&one, &two]).await;
+    gateway.until_capabilities_known(2).await;
     two.crash().await;
     down(&gateway, 1).await;
     let id = gateway.submit(with_model(FLUX)).await;

@@ -32,7 +32,7 @@ async fn up(servers: &[&Simulator]) {
 #[tokio::test]
 async fn jobs_go_to_the_server_with_the_least_to_do() {
     let (one, two) = (simulator().await, simulator().await);
-    let gateway = Gateway::before(&[&one, &two]).await;
+    let gateway = Gateway::in_front_of(&[&one, &two]).await;
     up(&[&one, &two]).await;
     let first = gateway.submit(hold("a")).await;
     one.until(|record| record.is_holding("a")).await;
@@ -68,7 +68,7 @@ async fn a_server_that_is_down_gets_nothing_until_it_is_up() {
         (&backends["backends"][1]["state"], &backends["backends"][1]["running"]),
         (&json!("up"), &json!(1))
     );
-    assert_eq!(gateway.now(&second).await["status"], "queued");
+    assert_eq!(gateway.job(&second).await["status"], "queued");
     down.restart().await.unwrap();
     down.holding("b").await;
     down.release("b");
@@ -104,7 +104,7 @@ async fn higher_priorities_run_first_and_equals_as_they_came() {
 #[tokio::test]
 async fn with_two_slots_the_next_job_waits_in_comfyuis_own_queue() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let first = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
     let second = gateway.submit(hold("b")).await;
@@ -128,7 +128,7 @@ async fn with_two_slots_the_next_job_waits_in_comfyuis_own_queue() {
 async fn jobs_of_a_burst_reach_a_server_in_the_order_they_were_accepted() {
     let comfy = simulator().await;
     comfy.crash().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let mut ids = Vec::new();
     for color in 0..12 {
         ids.push(gateway.submit(picture(color)).await);

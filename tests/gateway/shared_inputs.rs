@@ -44,7 +44,7 @@ async fn formed(gateway: &Gateway, path: &str, form: Form) -> Value {
 #[tokio::test]
 async fn two_jobs_with_one_file_at_once_both_succeed() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let body = json!({ "workflow": invert(), "params": {"photo": data_url([1, 2, 3])} });
     let (one, two) = tokio::join!(gateway.execute(&body), gateway.execute(&body));
     for id in [one, two] {
@@ -59,7 +59,7 @@ async fn two_jobs_with_one_file_at_once_both_succeed() {
 #[tokio::test]
 async fn one_file_for_two_parameters_is_fetched_and_uploaded_once() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let web = Web::serve(png([7, 8, 9]), Behaviour::Good).await;
     let workflow = pair(["$one.image!", "$two.image!"]);
     let body = json!({ "workflow": workflow, "params": {"one": web.url, "two": web.url} });
@@ -72,7 +72,7 @@ async fn one_file_for_two_parameters_is_fetched_and_uploaded_once() {
 #[tokio::test]
 async fn one_file_for_two_nodes_and_two_parts_of_one_name() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let request = json!({ "workflow": pair(["$photos.image!", "$photos.image!"]) }).to_string();
     let photo = |color: [u8; 3]| Part::bytes(png(color)).file_name("a.png");
     let one = Form::new().text("request", request.clone()).part("photos", photo([1, 1, 1]));
@@ -90,7 +90,7 @@ async fn one_file_for_two_nodes_and_two_parts_of_one_name() {
 async fn a_field_of_a_browsers_form_where_nobody_chose_a_file_is_no_value() {
     let comfy = simulator().await;
     std::fs::write(comfy.input_directory().join("usual.png"), png([5, 5, 5])).unwrap();
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let mut workflow = titled(invert(), "1", "$photo.image");
     workflow["1"]["inputs"]["image"] = json!("usual.png");
     let nothing = || Part::bytes(Vec::new()).file_name("").mime_str("application/octet-stream").unwrap();
@@ -110,7 +110,7 @@ async fn a_field_of_a_browsers_form_where_nobody_chose_a_file_is_no_value() {
 #[tokio::test]
 async fn base64_may_come_in_lines() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let text = STANDARD.encode(png([4, 5, 6]));
     let lines: Vec<&str> =
         text.as_bytes().chunks(76).map(|line| std::str::from_utf8(line).unwrap()).collect();
@@ -148,7 +148,7 @@ async fn a_file_that_is_deleted_while_its_job_waits_is_there_for_the_job() {
 #[tokio::test]
 async fn which_of_several_files_of_a_result_must_be_said() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let mut both = picture(0x01_01_01);
     both["3"] = json!({"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 2, "color": 0x02_02_02}});
     both["4"] = json!({"class_type": "SaveImage", "inputs": {"images": ["3", 0], "filename_prefix": "b"}, "_meta": {"title": "$output.pair"}});

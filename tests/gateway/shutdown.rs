@@ -14,7 +14,7 @@ const PROMPT: Duration = Duration::from_secs(5);
 #[tokio::test]
 async fn a_stop_leaves_running_jobs_to_the_next_start() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let (running, waiting) = (gateway.submit(hold("a")).await, gateway.submit(text("b", "")).await);
     let queued = gateway.submit(picture(1)).await;
     comfy.holding("a").await;
@@ -36,14 +36,14 @@ async fn a_stop_leaves_running_jobs_to_the_next_start() {
 #[tokio::test]
 async fn a_stop_claims_nothing_more() {
     let comfy = simulator().await;
-    let mut gateway = Gateway::before(&[&comfy]).await;
+    let mut gateway = Gateway::in_front_of(&[&comfy]).await;
     let running = [gateway.submit(hold("a")).await, gateway.submit(hold("a")).await];
     comfy.holding("a").await;
     comfy.queued(&running[1]).await;
     let queued = gateway.submit(picture(1)).await;
     for _ in 0..12 {
         gateway = gateway.stop().await.start().await;
-        let now = gateway.now(&queued).await;
+        let now = gateway.job(&queued).await;
         assert_eq!((&now["status"], &now["attempts"]), (&json!("queued"), &json!(0)), "{now:#}");
     }
     comfy.release("a");
@@ -57,7 +57,7 @@ async fn a_stop_claims_nothing_more() {
 #[tokio::test]
 async fn who_waits_for_a_job_is_answered_at_the_stop() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
     let wait = gateway.http.get(format!("{}/results/{id}?wait=60", gateway.base)).send();
@@ -92,7 +92,7 @@ async fn who_waits_for_a_job_is_answered_at_the_stop() {
 #[tokio::test]
 async fn a_stop_does_not_wait_for_a_server_that_hangs() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     comfy.faults().next(FaultRoute::View, 1, RequestFault::Hang);
     let id = gateway.submit(picture(1)).await;
     comfy.until(|record| record.hanging() == 1).await;
@@ -108,7 +108,7 @@ async fn a_stop_does_not_wait_for_a_server_that_hangs() {
 #[tokio::test]
 async fn a_stop_with_nothing_to_do_leaves_a_closed_database() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     gateway.run(text("x", "")).await;
     let left = gateway.stop().await;
     assert!(!left.data.path().join("gateway.db-wal").exists(), "the log was written back");

@@ -11,14 +11,14 @@ use crate::support::{Gateway, picture, simulator};
 #[tokio::test]
 async fn a_media_store_that_takes_no_files_loses_no_job() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     // A file where its folder should be: every write fails, for whichever user the test runs as.
     let incoming = gateway.data.path().join("media/incoming");
     fs::remove_dir(&incoming).unwrap();
     fs::write(&incoming, "in the way").unwrap();
     let id = gateway.submit(picture(1)).await;
     comfy.until(|record| record.requests(FaultRoute::View) >= 3).await;
-    let now = gateway.now(&id).await;
+    let now = gateway.job(&id).await;
     assert_eq!((&now["status"], &now["attempts"]), (&json!("running"), &json!(1)));
     fs::remove_file(&incoming).unwrap();
     fs::create_dir(&incoming).unwrap();
@@ -32,7 +32,7 @@ async fn a_media_store_that_takes_no_files_loses_no_job() {
 #[tokio::test]
 async fn deleting_a_job_deletes_its_files() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let result = gateway.run(picture(1)).await;
     let id = result["prompt_id"].as_str().unwrap();
     let folder = gateway.data.path().join("media").join(&id[34..]).join(id);
@@ -46,7 +46,7 @@ async fn deleting_a_job_deletes_its_files() {
 #[tokio::test]
 async fn files_that_belong_to_no_job_are_swept_at_the_start() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let kept = gateway.run(picture(1)).await;
     let left = gateway.kill().await;
     let orphan = left.data.path().join("media/ab/0198c1c2-7d1e-7abc-8def-0123456789ab");
@@ -54,7 +54,7 @@ async fn files_that_belong_to_no_job_are_swept_at_the_start() {
     fs::write(orphan.join("x.png"), "x").unwrap();
     let gateway = left.start().await;
     assert!(!orphan.exists());
-    let kept = gateway.now(kept["prompt_id"].as_str().unwrap()).await;
+    let kept = gateway.job(kept["prompt_id"].as_str().unwrap()).await;
     assert!(gateway.bytes(&kept["images"][0]).await.starts_with(b"\x89PNG"));
     gateway.finish().await;
 }

@@ -98,7 +98,7 @@ async fn a_server_that_turns_every_job_away_fails_it_with_the_reason() {
 #[tokio::test]
 async fn a_job_that_is_already_in_history_when_it_is_looked_for_is_not_run_again() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     comfy.faults().next(FaultRoute::Prompt, 1, RequestFault::DropAfter);
     comfy.faults().next(FaultRoute::Queue, 2, RequestFault::Status(503, String::new()));
     let id = gateway.submit(text("fast", "")).await;
@@ -112,7 +112,7 @@ async fn a_job_that_is_already_in_history_when_it_is_looked_for_is_not_run_again
 #[tokio::test]
 async fn a_server_that_refuses_connections_gets_its_job_when_it_is_back() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     assert_eq!(gateway.run(text("up", "")).await["status"], "completed");
     comfy.crash().await;
     let id = gateway.submit(text("down", "")).await;
@@ -127,7 +127,7 @@ async fn a_server_that_refuses_connections_gets_its_job_when_it_is_back() {
 #[tokio::test]
 async fn a_job_that_one_server_cannot_take_goes_to_the_other() {
     let (dead, alive) = (simulator().await, simulator().await);
-    let gateway = Gateway::before(&[&dead, &alive]).await;
+    let gateway = Gateway::in_front_of(&[&dead, &alive]).await;
     dead.until(|record| record.open_sockets() == 1).await;
     alive.until(|record| record.open_sockets() == 1).await;
     dead.crash().await;
@@ -150,7 +150,7 @@ async fn a_job_that_one_server_cannot_take_goes_to_the_other() {
 #[tokio::test]
 async fn a_cancel_during_an_unclear_submit_leaves_nothing_behind() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let first = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
     comfy.faults().next(FaultRoute::Prompt, 1, RequestFault::DropAfter);

@@ -32,7 +32,7 @@ async fn with_a_websocket_the_end_is_known_without_polling() {
 async fn the_history_is_awaited_when_the_end_is_heard_before_it_is_written() {
     let config = SimulatorConfig { history_gap: Duration::from_millis(60), ..SimulatorConfig::default() };
     let comfy = Simulator::start_local(config).await.unwrap();
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     comfy.until(|record| record.open_sockets() == 1).await;
     let id = gateway.submit(text("x", "")).await;
     let result = gateway.result(&id).await;
@@ -45,7 +45,7 @@ async fn the_history_is_awaited_when_the_end_is_heard_before_it_is_written() {
 async fn a_refused_websocket_costs_no_job() {
     let comfy = simulator().await;
     comfy.faults().always(FaultRoute::Ws, RequestFault::Status(403, String::new()));
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
     comfy.release("a");
@@ -61,7 +61,7 @@ async fn a_refused_websocket_costs_no_job() {
 #[tokio::test]
 async fn a_websocket_that_breaks_in_mid_job_is_opened_again() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     comfy.until(|record| record.open_sockets() == 1).await;
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
@@ -76,7 +76,7 @@ async fn a_websocket_that_breaks_in_mid_job_is_opened_again() {
 #[tokio::test]
 async fn a_websocket_that_breaks_for_good_costs_no_job() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     comfy.until(|record| record.open_sockets() == 1).await;
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
@@ -90,7 +90,7 @@ async fn a_websocket_that_breaks_for_good_costs_no_job() {
 #[tokio::test]
 async fn a_websocket_that_goes_deaf_is_found_out_and_replaced() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     comfy.until(|record| record.open_sockets() == 1).await;
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
@@ -107,7 +107,7 @@ async fn a_websocket_that_goes_deaf_is_found_out_and_replaced() {
 async fn a_websocket_deaf_from_its_start_costs_no_job() {
     let comfy = simulator().await;
     comfy.faults().always(FaultRoute::Ws, RequestFault::Deaf);
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     comfy.until(|record| record.open_sockets() == 1).await;
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
@@ -156,14 +156,14 @@ async fn garbage_unknown_and_huge_messages_do_no_harm() {
 #[tokio::test]
 async fn an_end_that_is_only_claimed_is_not_believed() {
     let comfy = simulator().await;
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     comfy.until(|record| record.open_sockets() == 1).await;
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
     let before = comfy.requests(FaultRoute::History).len();
     comfy.send_text(format!(r#"{{"type":"execution_success","data":{{"prompt_id":"{id}","timestamp":1}}}}"#));
     comfy.until(|record| record.requests(FaultRoute::History) >= before + 4).await;
-    assert_eq!(gateway.now(&id).await["status"], "running");
+    assert_eq!(gateway.job(&id).await["status"], "running");
     comfy.release("a");
     let result = gateway.result(&id).await;
     assert_eq!((&result["status"], &result["texts"]), (&json!("completed"), &json!(["a"])));
@@ -177,7 +177,7 @@ async fn progress_shows_while_a_job_runs() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let config = SimulatorConfig { history_gap: Duration::ZERO, ..SimulatorConfig::default() };
     let comfy = Simulator::start(listener, config, clock.clone()).unwrap();
-    let gateway = Gateway::before(&[&comfy]).await;
+    let gateway = Gateway::in_front_of(&[&comfy]).await;
     comfy.until(|record| record.open_sockets() == 1).await;
     let id = gateway
         .submit(json!({

@@ -247,22 +247,11 @@ impl World {
         let labels = if self.random.random_bool(0.1) { vec!["big".to_owned()] } else { Vec::new() };
         let family = format!("family-{}", shape % 5);
         let job = NewJob {
-            prompt_id: id,
-            graph: r#"{"1":{"class_type":"X","inputs":{}}}"#.into(),
             priority: self.random.random_range(0..3),
             run_timeout: Duration::from_mins(1),
-            queue_timeout: None,
-            metadata: None,
-            seeds: Vec::new(),
-            files: Vec::new(),
-            workflow: None,
-            not_on: Vec::new(),
             caller: format!("caller-{}", self.random.random_range(0..3)),
             needs: JobNeeds { labels, backend: None, models: model, shape: shape.to_string(), family },
-            max_attempts: None,
-            partial: false,
-            msg: None,
-            created_at: self.wall(),
+            ..NewJob::new(id, r#"{"1":{"class_type":"X","inputs":{}}}"#.into(), self.wall())
         };
         self.say(|| format!("{id} is submitted, {} {:?}", job.priority, job.needs));
         self.ledger.accepted(&job);

@@ -8,7 +8,6 @@ use comfy_gateway::domain::id::{AttemptId, BackendName, LeaseOwner, PromptId};
 use comfy_gateway::domain::input::{JobInput, RemoteInput, StoredInput};
 use comfy_gateway::domain::job::{Fence, JobEnding, JobFinish, Lease, NamedText, NewJob, PhaseTimings};
 use comfy_gateway::domain::media::{MediaFile, MediaKind};
-use comfy_gateway::domain::needs::JobNeeds;
 use comfy_gateway::domain::requeue::RequeueCause;
 use comfy_gateway::domain::time::UnixMillis;
 use comfy_gateway::store::{
@@ -45,22 +44,8 @@ pub fn json(text: &str) -> Box<RawValue> {
 /// A job accepted at `n` milliseconds.
 pub fn job(n: u8) -> NewJob {
     NewJob {
-        prompt_id: id(n),
-        graph: r#"{"1":{"class_type":"X","inputs":{}}}"#.into(),
-        priority: 0,
         run_timeout: Duration::from_mins(1),
-        queue_timeout: None,
-        metadata: None,
-        seeds: Vec::new(),
-        files: Vec::new(),
-        workflow: None,
-        not_on: Vec::new(),
-        caller: String::new(),
-        needs: JobNeeds::default(),
-        max_attempts: None,
-        partial: false,
-        msg: None,
-        created_at: at(i64::from(n)),
+        ..NewJob::new(id(n), r#"{"1":{"class_type":"X","inputs":{}}}"#.into(), at(i64::from(n)))
     }
 }
 

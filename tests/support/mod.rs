@@ -58,7 +58,7 @@ pub async fn simulator() -> Simulator {
         .unwrap()
 }
 
-/// The same with other models or classes.
+/// A simulator with other models or classes.
 pub async fn simulator_with(change: impl FnOnce(&mut InstalledContent)) -> Simulator {
     let simulator = simulator().await;
     simulator.install(change);
@@ -74,7 +74,7 @@ pub fn backend(name: &str, url: &str) -> BackendSettings {
     }
 }
 
-/// Settings for those servers, with short waits.
+/// Settings for backends at these URLs, with short waits.
 pub fn settings(data_dir: &Path, urls: &[&str]) -> Settings {
     let backends =
         urls.iter().enumerate().map(|(at, url)| backend(&format!("gpu-{}", at + 1), url)).collect();
@@ -127,6 +127,21 @@ pub fn settings(data_dir: &Path, urls: &[&str]) -> Settings {
     }
 }
 
+/// Calls `check` until it returns a value; waits between two calls, from 1 ms doubling to 50 ms, and 20 s in all.
+pub async fn poll<T>(mut check: impl AsyncFnMut() -> Option<T>) -> T {
+    let polling = async {
+        let mut wait = Duration::from_millis(1);
+        loop {
+            if let Some(value) = check().await {
+                return value;
+            }
+            SystemClock.sleep(wait).await;
+            wait = (wait * 2).min(Duration::from_millis(50));
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), polling).await.unwrap()
+}
+
 /// A running gateway and its clients. It has threads of its own, so that it can be killed as a process is.
 pub struct Gateway {
     pub base: String,
@@ -138,14 +153,14 @@ pub struct Gateway {
     running: JoinHandle<Result<(), AppError>>,
 }
 
-/// What a gateway leaves behind.
-pub struct Left {
+/// The settings and the data of a gateway that has stopped.
+pub struct StoppedGateway {
     pub settings: Settings,
     pub data: Arc<TempDir>,
 }
 
-impl Left {
-    /// The next gateway on the same data.
+impl StoppedGateway {
+    /// Starts the next gateway on the same data.
     pub async fn start(self) -> Gateway {
         Gateway::start(self.settings, self.data).await
     }
@@ -160,17 +175,17 @@ impl Drop for Gateway {
 }
 
 impl Gateway {
-    /// A gateway of its own before those simulators.
-    pub async fn before(simulators: &[&Simulator]) -> Self {
+    /// Starts a gateway in front of these simulators.
+    pub async fn in_front_of(simulators: &[&Simulator]) -> Self {
         Self::with(simulators, |_| {}).await
     }
 
-    /// The same with settings of the test's own.
+    /// The same with adjusted settings.
     pub async fn with(simulators: &[&Simulator], adjust: impl FnOnce(&mut Settings)) -> Self {
         Self::on_clock(Arc::new(SystemClock), simulators, adjust).await
     }
 
-    /// The same by a clock of the test's own.
+    /// The same on another clock.
     pub async fn on_clock(
         clock: Arc<dyn Clock>,
         simulators: &[&Simulator],
@@ -192,7 +207,7 @@ impl Gateway {
         let own = settings.clone();
         let test = std::thread::current().name().unwrap_or_default().to_owned();
         let gateway =
-            tokio::task::spawn_blocking(move || Self::on_threads_of_its_own(clock, own, settings, data));
+            tokio::task::spawn_blocking(move || Self::start_on_own_runtime(clock, own, settings, data));
         let gateway = gateway.await.unwrap();
         gateway.runtime.as_ref().unwrap().spawn(async move {
             SystemClock.sleep(STUCK).await;
@@ -202,7 +217,7 @@ impl Gateway {
         gateway
     }
 
-    fn on_threads_of_its_own(
+    fn start_on_own_runtime(
         clock: Arc<dyn Clock>,
         own: Settings,
         settings: Settings,
@@ -229,7 +244,7 @@ impl Gateway {
         self.http.post(format!("{}{path}", self.base)).json(body).send().await.unwrap()
     }
 
-    /// Accepts a workflow; its prompt id.
+    /// Submits a workflow and returns its prompt id.
     pub async fn submit(&self, workflow: Value) -> String {
         self.execute(&json!({ "workflow": workflow })).await
     }
@@ -242,7 +257,7 @@ impl Gateway {
         body["prompt_id"].as_str().unwrap().to_owned()
     }
 
-    /// What `/validate` says of a workflow.
+    /// The answer of `POST /validate`.
     pub async fn validate(&self, body: &Value) -> Value {
         let response = self.post("/validate", body).await;
         let status = response.status();
@@ -251,22 +266,19 @@ impl Gateway {
         body
     }
 
-    /// Waits until so many servers have told what they can run.
-    pub async fn told(&self, servers: usize) {
+    /// Waits until `/validate` knows the node classes of at least `backends` backends.
+    pub async fn until_capabilities_known(&self, backends: usize) {
         let body = json!({ "workflow": picture(1) });
-        let telling = async {
-            loop {
-                let said = self.validate(&body).await;
-                let fits = said["backends"].as_array().unwrap();
-                if fits.iter().filter(|fit| !fit["can_run"].is_null()).count() >= servers {
-                    return;
-                }
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), telling).await.unwrap();
+        poll(async || {
+            let report = self.validate(&body).await;
+            let fits = report["backends"].as_array().unwrap();
+            let known = fits.iter().filter(|fit| !fit["can_run"].is_null()).count();
+            (known >= backends).then_some(())
+        })
+        .await;
     }
 
-    /// Waits for a job's end; its result.
+    /// Waits for a job's end and returns its result.
     pub async fn result(&self, id: &str) -> Value {
         let response = self.get(&format!("/results/{id}?wait=30")).await;
         let status = response.status();
@@ -275,25 +287,21 @@ impl Gateway {
         body
     }
 
-    /// A job as it stands now.
-    pub async fn now(&self, id: &str) -> Value {
+    /// A job as it is now.
+    pub async fn job(&self, id: &str) -> Value {
         self.get(&format!("/results/{id}")).await.json().await.unwrap()
     }
 
-    /// Asks for a job until it is as expected; for what no signal tells of.
+    /// Polls a job until it is as expected, where no signal reports the change.
     pub async fn until(&self, id: &str, expected: impl Fn(&Value) -> bool) -> Value {
-        let asking = async {
-            loop {
-                let body = self.now(id).await;
-                if expected(&body) {
-                    return body;
-                }
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), asking).await.unwrap()
+        poll(async || {
+            let body = self.job(id).await;
+            expected(&body).then_some(body)
+        })
+        .await
     }
 
-    /// Submits and waits.
+    /// Submits a workflow and returns its result.
     pub async fn run(&self, workflow: Value) -> Value {
         let id = self.submit(workflow).await;
         self.result(&id).await
@@ -310,8 +318,8 @@ impl Gateway {
         response.bytes().await.unwrap()
     }
 
-    /// Stops it as SIGTERM does, without looking at what it leaves.
-    pub async fn stop(mut self) -> Left {
+    /// Stops the gateway as SIGTERM does, without checking the invariants.
+    pub async fn stop(mut self) -> StoppedGateway {
         if let Some(stop) = self.stop.take() {
             let _: Result<(), ()> = stop.send(());
         }
@@ -319,15 +327,15 @@ impl Gateway {
         self.kill().await
     }
 
-    /// Ends it at once, as a kill does: every task is dropped where it stands, nothing more is written down.
-    pub async fn kill(mut self) -> Left {
+    /// Ends the gateway at once, as a kill does: every task is dropped and nothing more is written.
+    pub async fn kill(mut self) -> StoppedGateway {
         let runtime = self.runtime.take().unwrap();
         // Returns when its threads have ended, and with them the lock on the data directory.
         tokio::task::spawn_blocking(move || runtime.shutdown_timeout(Duration::from_secs(20))).await.unwrap();
-        Left { settings: self.settings.clone(), data: self.data.clone() }
+        StoppedGateway { settings: self.settings.clone(), data: self.data.clone() }
     }
 
-    /// Stops it and asserts what holds after every test: every job has ended, every file belongs to one.
+    /// Stops the gateway and asserts the invariants: every job has ended, and every file belongs to a job.
     pub async fn finish(self) {
         let left = self.stop().await;
         assert_invariants(left.data.path()).await;

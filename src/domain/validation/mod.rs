@@ -15,6 +15,7 @@ mod python;
 mod tests;
 mod value;
 
+use super::model_files::is_model_file;
 use super::object_info::ObjectInfo;
 use super::workflow::Workflow;
 
@@ -185,7 +186,7 @@ impl NodeFault {
             FaultKind::MissingNodeType => (MissingKind::NodeClass, node.class_type.as_str()),
             FaultKind::ValueNotInList => {
                 let name = self.received.as_deref()?;
-                (if names_model(name) { MissingKind::Model } else { MissingKind::Value }, name)
+                (if is_model_file(name) { MissingKind::Model } else { MissingKind::Value }, name)
             }
             _ => return None,
         };
@@ -199,27 +200,7 @@ impl NodeFault {
     }
 }
 
-/// Whether a choice is the name of a file with weights, by its extension.
-fn names_model(name: &str) -> bool {
-    const EXTENSIONS: [&str; 12] = [
-        "safetensors",
-        "ckpt",
-        "pt",
-        "pt2",
-        "pth",
-        "bin",
-        "gguf",
-        "sft",
-        "onnx",
-        "pkl",
-        "engine",
-        "torchscript",
-    ];
-    let extension = name.rsplit_once('.').map(|(_, extension)| extension);
-    extension.is_some_and(|found| EXTENSIONS.iter().any(|known| found.eq_ignore_ascii_case(known)))
-}
-
-/// Holds `workflow` against the classes of one server. It takes time in proportion to the workflow, and to the lists
+/// Checks `workflow` against the node classes of one backend. It takes time in proportion to the workflow, and to the lists
 /// of choices its nodes draw from.
 #[must_use]
 pub fn check(workflow: &Workflow<'_>, info: &ObjectInfo, given: SuppliedInputs<'_>) -> GraphFaults {
