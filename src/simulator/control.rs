@@ -17,9 +17,9 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::answers::json_body;
 use super::faults::{FaultRoute, RequestFault};
 use super::record::ServerRecord;
-use super::routes::json_body;
 use super::server::ServerLife;
 
 /// `POST /simulator/faults`, `GET /simulator/report` and `GET /simulator/until`.

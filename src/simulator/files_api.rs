@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::answers::{broken, json_body};
 use super::files::FolderKind;
-use super::routes::{broken, json_body};
 use super::server::{PersistentWorld, ServerLife};
 
 #[derive(Deserialize)]

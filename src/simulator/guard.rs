@@ -11,8 +11,8 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use secrecy::ExposeSecret;
 
+use super::answers::DropConnection;
 use super::faults::{FaultRoute, RequestFault};
-use super::net::DropConnection;
 use super::record::{BODY, SeenRequest};
 use super::server::{PersistentWorld, ServerLife};
 

@@ -8,8 +8,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::answers::{broken, json_body};
 use super::queue::QueuedPrompt;
-use super::routes::{broken, json_body};
 use super::server::ServerLife;
 
 #[derive(Deserialize)]

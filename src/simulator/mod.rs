@@ -5,6 +5,7 @@
 //! it has seen with [`Simulator::until`], so that no test sleeps. One life of the server is `server`; what
 //! outlives a crash is `PersistentWorld` beside it.
 
+mod answers;
 mod cache;
 mod classes;
 mod coerce;
@@ -30,6 +31,7 @@ mod report;
 mod routes;
 mod run_log;
 mod server;
+mod start;
 mod validate;
 mod ws;
 
@@ -72,7 +74,7 @@ impl Simulator {
     /// When the listener has no address, or the directories cannot be made.
     pub fn start(listener: TcpListener, config: SimulatorConfig, clock: Arc<dyn Clock>) -> io::Result<Self> {
         let world = Arc::new(PersistentWorld::new(config, clock, listener.local_addr()?)?);
-        let life = Mutex::new(ServerLife::start(Arc::clone(&world), listener));
+        let life = Mutex::new(start::start(Arc::clone(&world), listener));
         Ok(Self { world, life })
     }
 
@@ -142,7 +144,7 @@ impl Simulator {
         self.world.files.clear_temp()?;
         let reserved = lock(&self.world.reserved).take();
         let reserved = reserved.ok_or_else(|| io::Error::other("the port could not be kept"))?;
-        *lock(&self.life) = ServerLife::start(Arc::clone(&self.world), reserved.listen(1_024)?);
+        *lock(&self.life) = start::start(Arc::clone(&self.world), reserved.listen(1_024)?);
         Ok(())
     }
 

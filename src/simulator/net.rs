@@ -13,13 +13,10 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tower::ServiceExt;
 
+use super::answers::DropConnection;
 use super::faults::lock;
 use super::routes;
 use super::server::ServerLife;
-
-/// Marks a response whose connection is to be dropped instead of answered.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct DropConnection;
 
 /// Accepts connections until the life ends; then the port refuses.
 pub(super) async fn accept(server: Arc<ServerLife>, listener: TcpListener) {

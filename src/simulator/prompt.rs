@@ -9,9 +9,9 @@ use bytes::Bytes;
 use serde_json::{Map, Number, Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::answers::{broken, json_body};
 use super::config::ComfyVersion;
 use super::queue::QueuedPrompt;
-use super::routes::{broken, json_body};
 use super::run_log::RunEvent;
 use super::server::ServerLife;
 use super::validate::{PromptRefusal, refusal, validate};

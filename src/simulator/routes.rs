@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -13,6 +13,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::answers::{broken, json_body};
 use super::config::ComfyVersion;
 use super::guard::{self, DeafSocket, MAX_BODY};
 use super::server::ServerLife;
@@ -61,18 +62,6 @@ fn routes() -> Router<Arc<ServerLife>> {
         .route("/free", post(free))
         .route("/features", get(features))
         .route("/embeddings", get(|| async { json_body(&json!([])) }))
-}
-
-/// A JSON answer as aiohttp labels it, with bare `NaN` where there is one.
-pub(super) fn json_body(value: &Value) -> Response {
-    ([(header::CONTENT_TYPE, "application/json; charset=utf-8")], pyjson::render(value)).into_response()
-}
-
-/// What ComfyUI answers when a handler of its own breaks.
-pub(super) fn broken() -> Response {
-    let body = "500 Internal Server Error\n\nServer got itself in trouble";
-    let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CONNECTION, "close")];
-    (StatusCode::INTERNAL_SERVER_ERROR, headers, body).into_response()
 }
 
 #[derive(Deserialize)]

@@ -5,19 +5,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use axum::extract::ws::Message;
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::{mpsc, watch};
+use tokio::net::TcpSocket;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::cache::NodeCache;
 use super::config::{ComfyVersion, InstalledContent, SimulatorConfig};
-use super::execute;
 use super::faults::{FaultScript, lock};
 use super::files::ServerFolders;
-use super::net;
 use super::object_info::ListChoices;
 use super::queue::{PromptQueue, QueuedPrompt};
 use super::record::SharedRecord;
@@ -120,11 +117,10 @@ pub(super) struct ServerLife {
 }
 
 impl ServerLife {
-    /// Begins a life on `listener`.
-    pub(super) fn start(world: Arc<PersistentWorld>, listener: TcpListener) -> Arc<Self> {
-        let (sockets, inbox) = OpenSockets::new();
+    /// A life that nobody serves yet.
+    pub(super) fn new(world: Arc<PersistentWorld>, sockets: OpenSockets) -> Self {
         let letters = uuid::Uuid::new_v4().simple().to_string();
-        let server = Arc::new(Self {
+        Self {
             world,
             queue: PromptQueue::default(),
             sockets,
@@ -135,21 +131,6 @@ impl ServerLife {
             tasks: TaskTracker::new(),
             interrupt: watch::Sender::new(false),
             running: Mutex::new(None),
-        });
-        server.world.recorder.note(|record| record.alive = true);
-        server.world.run_log.up(server.world.clock.now().as_millis());
-        server.tasks.spawn(Arc::clone(&server).live(inbox));
-        server.tasks.spawn(net::accept(Arc::clone(&server), listener));
-        server
-    }
-
-    /// Publishes and works until the end.
-    async fn live(self: Arc<Self>, inbox: mpsc::Receiver<(Recipient, Message)>) {
-        tokio::select! {
-            () = self.end.cancelled() => {}
-            () = self.closing.cancelled() => {}
-            () = self.sockets.publish_all(inbox) => {}
-            () = execute::work(Arc::clone(&self)) => {}
         }
     }
 

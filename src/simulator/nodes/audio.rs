@@ -2,9 +2,10 @@
 
 use serde_json::json;
 
-use super::super::files::FolderKind;
-use super::super::media::SineTone;
-use super::{LinkData, NodeFailure, NodeInputs, NodeResult, NodeStage, raised};
+use super::data::LinkData;
+use super::stage::{NodeFailure, NodeInputs, NodeResult, NodeStage, raised};
+use crate::simulator::files::FolderKind;
+use crate::simulator::media::SineTone;
 
 pub(super) fn tone(inputs: &NodeInputs) -> Result<NodeResult, NodeFailure> {
     let tone = SineTone { seconds: inputs.number("seconds")?, hertz: inputs.number("hertz")? };

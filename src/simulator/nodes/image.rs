@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::super::files::{FolderKind, NameSlot};
-use super::super::media::ImageBatch;
-use super::super::pyjson;
-use super::{LinkData, NodeFailure, NodeInputs, NodeResult, NodeStage, raised};
+use super::data::LinkData;
+use super::stage::{NodeFailure, NodeInputs, NodeResult, NodeStage, raised};
+use crate::simulator::files::{FolderKind, NameSlot};
+use crate::simulator::media::ImageBatch;
+use crate::simulator::pyjson;
 
 pub(super) async fn empty(
     inputs: &NodeInputs,

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::super::media::ImageBatch;
-use super::super::pyjson;
-use super::{LinkData, NodeExpansion, NodeFailure, NodeInputs, NodeResult, NodeStage, out_of_memory, raised};
+use super::data::LinkData;
+use super::stage::{NodeExpansion, NodeFailure, NodeInputs, NodeResult, NodeStage, out_of_memory, raised};
+use crate::simulator::media::ImageBatch;
+use crate::simulator::pyjson;
 
 /// Works for `seconds` in `steps`, with previews if wanted.
 pub(super) async fn sleep(

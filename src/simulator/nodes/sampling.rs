@@ -3,23 +3,8 @@
 
 use std::sync::Arc;
 
-use super::super::media::ImageBatch;
-use super::{LinkData, NodeFailure, NodeInputs, NodeResult, NodeStage, raised};
-
-/// A picture not yet decoded.
-#[derive(Debug, Clone)]
-pub(crate) struct LatentImage {
-    width: u32,
-    height: u32,
-    batch: u32,
-    meaning: String,
-}
-
-impl LatentImage {
-    fn image(&self) -> ImageBatch {
-        ImageBatch::pattern(self.width, self.height, self.batch, self.meaning.as_bytes())
-    }
-}
+use super::data::{LatentImage, LinkData};
+use super::stage::{NodeFailure, NodeInputs, NodeResult, NodeStage, raised};
 
 pub(super) fn checkpoint(inputs: &NodeInputs) -> NodeResult {
     let name: Arc<str> = inputs.text("ckpt_name").into();

@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use super::{LinkData, NodeInputs, NodeResult};
+use super::data::LinkData;
+use super::stage::{NodeInputs, NodeResult};
 
 /// Shows anything as text.
 pub(super) fn preview(inputs: &NodeInputs) -> NodeResult {
