@@ -6,15 +6,18 @@
 use std::ops::Range;
 
 use super::context::GraphContext;
+use super::faults::{FaultKind, GraphFaults, NodeFault, NodeFaults, SuppliedInputs};
 use super::nearest::NearestNames;
 use super::node::NodeCheck;
-use super::{FaultKind, GraphFaults, NodeFault, NodeFaults, SuppliedInputs};
 use crate::domain::capped::MOST_TOLD;
 use crate::domain::object_info::ObjectInfo;
 use crate::domain::text::brief;
 use crate::domain::workflow::Workflow;
 
-pub(super) fn check(workflow: &Workflow<'_>, info: &ObjectInfo, given: SuppliedInputs<'_>) -> GraphFaults {
+/// Checks `workflow` against the node classes of one backend. It takes time in proportion to the workflow, and to the lists
+/// of choices its nodes draw from.
+#[must_use]
+pub fn check(workflow: &Workflow<'_>, info: &ObjectInfo, given: SuppliedInputs<'_>) -> GraphFaults {
     let nodes = workflow.nodes();
     let places = nodes.iter().enumerate().map(|(place, node)| (node.id.as_str(), place)).collect();
     let supplied = given.supplied.iter().copied().collect();

@@ -1,8 +1,9 @@
 //! Links: whether each leads to an output, and whether that has a type the input takes.
 
-use super::FaultKind;
-use super::node::{InputFault, NodeCheck, NodeSlot, is_dynamic};
+use super::faults::FaultKind;
+use super::node::{NodeCheck, is_dynamic};
 use super::python;
+use super::slot::{InputFault, NodeSlot};
 use crate::domain::fields;
 use crate::domain::object_info::{NodeClass, OutputSpec};
 

@@ -4,10 +4,11 @@
 use serde_json::Value;
 
 use super::context::GraphContext;
+use super::faults::{FaultKind, NodeFault};
 use super::nearest::NearestNames;
 use super::own::{self, ClassOwnChecks};
+use super::slot::{InputFault, NodeSlot};
 use super::value::shown;
-use super::{FaultKind, NodeFault};
 use crate::domain::fields;
 use crate::domain::object_info::{AutogrowShape, InputKind, InputSpec, NodeClass};
 use crate::domain::workflow::{NodeInput, WorkflowNode};
@@ -24,13 +25,6 @@ pub(super) struct NodeCheck<'c, 's> {
     pub sources: &'s mut Vec<usize>,
     pub nearest: &'s mut NearestNames,
     pub faults: Vec<NodeFault>,
-}
-
-/// An input as the graph names it, and what its class says of it.
-#[derive(Clone, Copy)]
-pub(super) struct NodeSlot<'a> {
-    pub name: &'a str,
-    pub spec: &'a InputSpec,
 }
 
 impl<'c, 's> NodeCheck<'c, 's> {
@@ -138,14 +132,6 @@ impl<'c, 's> NodeCheck<'c, 's> {
             certain,
         });
     }
-}
-
-/// A fault before it is known of which input.
-pub(super) struct InputFault<'a> {
-    pub kind: FaultKind,
-    pub message: String,
-    pub received: Option<&'a str>,
-    pub nearest: Vec<String>,
 }
 
 fn missing(name: &str) -> InputFault<'static> {

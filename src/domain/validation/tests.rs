@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::domain::object_info::ObjectInfo;
+use crate::domain::workflow::Workflow;
 
 const INFO: &str = r#"{
 "Loader": {"input": {"required": {"ckpt_name": [["sd/flux1-dev.safetensors", "flux1-schnell.safetensors"], {}]}},

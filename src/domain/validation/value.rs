@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::FaultKind;
-use super::node::{InputFault, NodeCheck, NodeSlot};
+use super::faults::FaultKind;
+use super::node::NodeCheck;
 use super::python::{self, PythonNumber};
+use super::slot::{InputFault, NodeSlot};
 use crate::domain::fields::{self, JsonFields};
 use crate::domain::object_info::{InputKind, NumberRange};
 
