@@ -1,10 +1,11 @@
-//! Which of its inputs a bypassed node hands on.
+//! Chooses which of its inputs a bypassed node passes on.
 //!
 //! Source: observed from the official frontend 1.45.15 / 1.58.1.
 
 use super::slots::InputSlot;
 
-/// Which input a bypassed node hands on at its output `at` of type `output`, to whom `wanted` is welcome.
+/// The input that a bypassed node passes on at its output `at` of type `output`, to an input of type
+/// `wanted`.
 pub(super) fn handed_on(slots: &[InputSlot<'_>], at: usize, output: &str, wanted: &str) -> Option<usize> {
     if slots.is_empty() {
         return None;
@@ -25,7 +26,8 @@ fn is_any(type_name: &str) -> bool {
     type_name.is_empty() || type_name == "*"
 }
 
-/// Whether an output of one type may feed an input of another: equal in any case, any, or with a name in common.
+/// Whether an output of one type may feed an input of another: equal ignoring case, any type, or a common
+/// name.
 fn is_compatible(one: &str, other: &str) -> bool {
     is_any(one)
         || is_any(other)

@@ -14,13 +14,13 @@ use crate::domain::fields;
 use crate::domain::object_info::{NodeClass, NodeClasses};
 use crate::domain::params::nearest;
 
-/// For how many unknown classes the nearest names are looked up.
+/// The most unknown classes for which the nearest names are looked up.
 const MOST_HINTS: usize = 20;
 
-/// How large a graph may get, in bytes.
+/// The largest graph, in bytes.
 const MAX_BYTES: usize = 64 << 20;
 
-/// What conversion takes besides the file.
+/// The context of a conversion besides the file.
 pub(super) struct ConversionContext<'s> {
     pub(super) classes: &'s dyn NodeClasses,
     pub(super) now: DateTime,
@@ -32,9 +32,9 @@ pub(super) struct GraphEmitter<'e, 's, 'd, 'c, 'a> {
     pub(super) resolver: LinkResolver<'d, 'c, 'a>,
     pub(super) around: ConversionContext<'s>,
     pub(super) report: &'e mut ConversionReport,
-    /// Nodes by the names that a file name's prefix may call them by; made when first needed.
+    /// Nodes by the names that a file name's prefix may use for them. Built on first use.
     pub(super) names: Option<NodeNameIndex>,
-    /// What was said about each unknown class.
+    /// The messages about unknown classes.
     pub(super) hints: HashMap<String, String>,
 }
 

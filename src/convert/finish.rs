@@ -1,5 +1,5 @@
-//! The values of a node's fields the way the editor hands them over: lists wrapped, prompts drawn, prefixes
-//! filled in.
+//! The values of a node's fields in the form in which the editor submits them: lists wrapped, `{a
+//! b}` resolved, prefixes filled in.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ use super::{extras, prefix, prompt};
 use crate::domain::fields;
 use crate::domain::object_info::{InputSpec, NodeClass};
 
-/// The first node, as frame and position, of each name for search and of each title.
+/// The first node, as frame and position, of each search name and of each title.
 #[derive(Debug, Default)]
 pub(super) struct NodeNameIndex {
     by_search_name: HashMap<String, (usize, usize)>,
@@ -41,7 +41,7 @@ impl<'c: 'd, 'd> GraphEmitter<'_, '_, 'd, 'c, '_> {
         inputs
     }
 
-    /// A field's value the way the editor hands it over.
+    /// A field's value in the form in which the editor submits it.
     pub(super) fn finished(
         &mut self,
         class: &NodeClass,

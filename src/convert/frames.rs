@@ -6,11 +6,11 @@ use super::instance::instance;
 use super::model::{EditorFile, EditorNode, NodeMode, NodeRole};
 use super::report::{ConversionReport, NodePlace};
 
-/// How deep subgraphs may lie in each other.
+/// The deepest nesting of subgraphs.
 pub(super) const MAX_LEVELS: usize = 256;
-/// How many nodes a file may come to once all subgraphs are unfolded.
+/// The most nodes after all subgraphs are unfolded.
 pub(super) const MAX_NODES: usize = 20_000;
-/// How many values all instances may give together.
+/// The most values that all instances may give together.
 const MAX_VALUES: usize = 500_000;
 /// The longest path of a node's id, in bytes.
 const MAX_PATH: usize = 4096;
@@ -20,9 +20,9 @@ const MAX_PATH: usize = 4096;
 pub(super) struct GraphFrame<'a> {
     /// Its graph, in `EditorFile::graphs`.
     pub(super) graph: usize,
-    /// The frame and node it is the inside of.
+    /// The frame and node of the instance that contains it.
     pub(super) parent: Option<(usize, usize)>,
-    /// What stands before the ids of its nodes, as in `10:3:`.
+    /// The prefix of its nodes' ids, as in `10:3:`.
     pub(super) path: String,
     pub(super) level: usize,
     /// The frames of the instances in it that run, by their nodes.
@@ -33,7 +33,7 @@ pub(super) struct GraphFrame<'a> {
     pub(super) field_values: HashMap<usize, HashMap<String, &'a str>>,
 }
 
-/// Unfolds all instances that run. At the top, one that is muted or bypassed takes all it holds with it.
+/// Unfolds all instances that run. A muted or bypassed instance at the top takes everything inside with it.
 pub(super) fn unfold<'a>(document: &EditorFile<'a>, report: &mut ConversionReport) -> Vec<GraphFrame<'a>> {
     let mut frames = vec![GraphFrame::default()];
     let (mut nodes, mut values) = (document.graphs[0].nodes.len(), 0);
@@ -42,7 +42,7 @@ pub(super) fn unfold<'a>(document: &EditorFile<'a>, report: &mut ConversionRepor
         let graph = &document.graphs[frames[next].graph];
         for (at, node) in graph.nodes.iter().enumerate() {
             let (NodeRole::Subgraph(inner), true) = (node.role, graph.counts(at)) else { continue };
-            // Within a subgraph a mode only cuts or passes what the instance gives, as in the editor.
+            // Within a subgraph, a mode only cuts or passes what the instance gives, as in the editor.
             if next == 0 && node.mode != NodeMode::Active {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! One graph of an editor file, and finding things in it.
+//! One graph of an editor file, and lookups in it.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -18,7 +18,7 @@ pub(super) struct EditorGraph<'a> {
     pub(super) index: GraphIndex<'a>,
 }
 
-/// Where things stand in a [`EditorGraph`].
+/// Lookup tables of an [`EditorGraph`].
 #[derive(Debug, Clone, Default)]
 pub(super) struct GraphIndex<'a> {
     /// Positions in `nodes`; of a repeated id the last.
@@ -32,7 +32,7 @@ pub(super) struct GraphIndex<'a> {
 }
 
 impl<'a> EditorGraph<'a> {
-    /// The graph with all lookups made; nodes, links and ports must not change any more.
+    /// The graph with all lookup tables built. Its nodes, links and ports must not change afterwards.
     pub(super) fn indexed(mut self) -> Self {
         let nodes: HashMap<_, _> =
             self.nodes.iter().enumerate().map(|(at, node)| (node.id.clone(), at)).collect();
@@ -59,7 +59,7 @@ impl<'a> EditorGraph<'a> {
         Some((at, &self.nodes[at]))
     }
 
-    /// Whether the node at `at` counts: of a repeated id only the last does.
+    /// Whether the node at `at` counts: of a repeated id, only the last node does.
     pub(super) fn counts(&self, at: usize) -> bool {
         self.index.nodes.get(&self.nodes[at].id) == Some(&at)
     }

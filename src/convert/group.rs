@@ -63,14 +63,14 @@ struct InnerLink {
 struct GroupBuilder<'b, 'a> {
     nodes: Vec<JsonFields<'a>>,
     links: Vec<InnerLink>,
-    /// Outputs that are shown although something inside is linked to them.
+    /// Outputs that are shown although a node inside is linked to them.
     shown: Vec<(usize, u64)>,
     config: Option<JsonFields<'a>>,
     classes: &'b dyn NodeClasses,
     graph: EditorGraph<'a>,
-    /// How often a name was given to an input.
+    /// How often each name was given to an input.
     names: HashMap<String, usize>,
-    /// The instance's values, and how many were taken.
+    /// The instance's values, and how many are used.
     values: Vec<&'a str>,
     taken: usize,
 }
@@ -145,7 +145,7 @@ impl<'b, 'a> GroupBuilder<'b, 'a> {
         let own = widgets::assign(class, &node.values);
         let mut values = WidgetValues::List(Vec::new());
         if let WidgetValues::List(values) = &mut values {
-            // A field that is linked inside has no value in the instance, nor has what stands behind it.
+            // A field that is linked inside has no value in the instance, nor have the extra values after it.
             let mut absent = false;
             for (name, own_value) in own.saved {
                 absent =
@@ -190,7 +190,7 @@ impl<'b, 'a> GroupBuilder<'b, 'a> {
         self.values.get(self.taken - 1).copied()
     }
 
-    /// What `config` says about an input or output of a node: a name of its own, and whether it is shown.
+    /// The entry of `config` for an input or output of a node: a name of its own, and whether it is shown.
     fn configured(&self, at: usize, kind: &str, slot: &str) -> (Option<Cow<'a, str>>, Option<bool>) {
         let config = self
             .config

@@ -41,7 +41,7 @@ pub(super) fn instance<'a>(
             }
         }
     }
-    // What the frame around says about this instance's fields goes before what the instance itself says.
+    // The values of the surrounding frame take precedence over the instance's own.
     for (name, value) in around.field_values.get(&parent.1).into_iter().flatten() {
         let named = || node.proxies.iter().flatten().filter(|(_, proxied)| proxied == name);
         // A field that stands for an input goes by the input's name, so the others come first.

@@ -1,4 +1,4 @@
-//! The inputs of a node that are linked, put over the values of its fields.
+//! Replaces the values of a node's linked inputs by their links.
 
 use std::collections::HashSet;
 
@@ -24,7 +24,8 @@ impl<'c: 'd, 'd> GraphEmitter<'_, '_, 'd, 'c, '_> {
                 Some(spec) => spec.map_or("*", slots::type_of).to_owned(),
                 None => match slots::socket_type(fields, &slot.name) {
                     Some(wanted) => wanted.to_owned(),
-                    // A field the class no longer has is dropped; a mere link goes along.
+                    // A field that the class no longer has is dropped; an input without a field keeps its
+                    // link.
                     None if slot.is_widget => continue,
                     None => slot.type_name.to_string(),
                 },

@@ -1,8 +1,8 @@
 //! Turns the file that the ComfyUI editor saves (`nodes`, `links`, `widgets_values`, subgraphs) into the
 //! graph that ComfyUI's `/prompt` takes. Pure: no I/O, no clock, no randomness of its own.
 //!
-//! Source of the rules: what the official frontends 1.45.15 and 1.58.1 make of several hundred files; where the two
-//! disagree, `docs/CONVERSION.md` says which way was taken.
+//! Source of the rules: the output of the official frontends 1.45.15 and 1.58.1 for several hundred files.
+//! Where the two disagree, `docs/CONVERSION.md` says which rule applies.
 
 mod bypass;
 mod emit;
@@ -21,7 +21,7 @@ mod read;
 mod renumber;
 mod report;
 mod resolve;
-mod settle;
+mod saved_values;
 mod slots;
 mod widgets;
 
@@ -39,12 +39,12 @@ use crate::domain::json_scan::is_deeper_than;
 use crate::domain::object_info::NodeClasses;
 use crate::domain::workflow::MAX_DEPTH;
 
-/// What a file was converted to.
+/// The result of a conversion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConvertedWorkflow {
     /// The API graph as JSON text, its numbers exactly as they were saved.
     pub graph: String,
-    /// What may not be as its author meant.
+    /// Possible deviations from the author's intent.
     pub warnings: Vec<ConversionWarning>,
 }
 
@@ -54,14 +54,15 @@ pub fn is_editor_format(text: &str) -> bool {
     JsonFields::parse(text).and_then(|fields| fields.raw("nodes")).is_some_and(|nodes| nodes.starts_with('['))
 }
 
-/// Converts a file with the node `classes` of one or several servers.
+/// Converts a file with the node `classes` of one or several backends.
 ///
-/// `now` is the local time for `%date:…%` in the prefixes of file names. `draw` is given how many choices a `{a|b}`
-/// in a prompt has and answers which to take, from 0.
+/// `now` is the local time for `%date:…%` in the prefixes of file names. `draw` receives the number of
+/// choices of a `{a
+/// b}` in a prompt and returns the index of one of them.
 ///
 /// # Errors
-/// All faults at once, each with its node: classes no server has, links that lead nowhere or in a circle, subgraphs
-/// that contain themselves, more nodes than can be meant.
+/// All faults at once, each with its node: classes that no backend has, links that lead nowhere or in a
+/// circle, subgraphs that contain themselves, and files with too many nodes.
 pub fn convert(
     text: &str,
     classes: &dyn NodeClasses,

@@ -1,4 +1,4 @@
-//! A workflow file as the editor saves it, as far as converting it needs.
+//! The parts of an editor file that conversion needs.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -18,14 +18,14 @@ pub(super) enum NodeMode {
     Bypassed,
 }
 
-/// What a node is to the converter.
+/// The role of a node for the converter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NodeRole {
-    /// A node of a server's class, known or not.
+    /// A node of a backend's class, known or not.
     Plain,
     /// `Note`, `MarkdownNote`: for readers only.
     Note,
-    /// `Reroute`: hands its one input on.
+    /// `Reroute`: passes its one input on.
     Reroute,
     /// `PrimitiveNode`: writes its value into the fields it is linked to.
     Primitive,

@@ -1,4 +1,4 @@
-//! Filling in the prefix of a file's name, as the editor does it when it hands a graph over.
+//! Fills in the prefix of a file's name, as the editor does when it submits a graph.
 //!
 //! Source: observed from the official frontend 1.45.15 / 1.58.1.
 
@@ -6,11 +6,11 @@ use std::fmt::Write as _;
 
 use jiff::civil::DateTime;
 
-/// How long a filled-in prefix may get, in bytes, before the rest of it stays as it is; no file's name is as long.
+/// The longest filled-in prefix in bytes. The rest stays as it is, because no file name is this long.
 const LONGEST_PREFIX: usize = 1 << 16;
 
-/// Fills in `%Node.field%` by `look_up` and `%date:yyyy-MM-dd%` by `now`; what is unknown stays, for the server
-/// knows `%width%`, `%year%` and others itself.
+/// Fills in `%Node.field%` with `look_up` and `%date:yyyy-MM-dd%` with `now`. Unknown names stay, because the
+/// backend fills in `%width%`, `%year%` and others itself.
 pub(super) fn fill_prefix(
     prefix: &str,
     now: DateTime,

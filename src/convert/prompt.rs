@@ -1,11 +1,14 @@
-//! Drawing from `{a|b}` in prompts, as the editor does it when it hands a graph over.
+//! Resolves `{a
+//! b}` in prompts, as the editor does when it submits a graph.
 //!
 //! Source: observed from the official frontend 1.45.15 / 1.58.1.
 
-/// Draws from a prompt: comments go (`/* … */` and `// …` to the end of the line), of `{a|b}` one part stays, also
-/// inside each other, and `\{`, `\|`, `\}` stand for themselves. A brace that is never closed reaches to the end.
+/// Resolves a prompt: comments (`/* … */`, and `// …` to the end of the line) are removed, one choice of each
+/// `{a
+/// b}` stays, also when nested, and `\{`, `\
+/// `, `\}` stand for themselves. A brace that is never closed reaches to the end.
 ///
-/// `draw` is given how many parts there are and answers which to take, from 0.
+/// `draw` receives the number of choices and returns the index of one of them.
 pub(super) fn draw_prompt(prompt: &str, draw: &mut dyn FnMut(usize) -> usize) -> String {
     let prompt = without_comments(prompt);
     let blocks = ChoiceBlocks::of(&prompt);
@@ -28,14 +31,14 @@ pub(super) fn draw_prompt(prompt: &str, draw: &mut dyn FnMut(usize) -> usize) ->
     unescaped(&drawn)
 }
 
-/// One `{…}`: the places of its braces and of its own bars.
+/// One `{…}`: the positions of its braces and of its own bars.
 struct ChoiceBlock {
     start: usize,
     end: usize,
     bars: Vec<usize>,
 }
 
-/// All blocks by the place they start at.
+/// All blocks by their start.
 struct ChoiceBlocks(Vec<ChoiceBlock>);
 
 impl ChoiceBlocks {
@@ -77,7 +80,7 @@ impl ChoiceBlocks {
 fn without_comments(prompt: &str) -> String {
     let mut clean = String::with_capacity(prompt.len());
     let mut rest = prompt;
-    // Once no `*/` follows, none ever will: do not search again for each `/*`.
+    // Without a `*/` here there is none later, so it is not searched again for each `/*`.
     let mut closes = true;
     while let Some(at) = rest.find('/') {
         let (before, comment) = rest.split_at(at);

@@ -9,7 +9,7 @@ use super::parts;
 use super::report::{ConversionReport, NodePlace, shortened};
 use crate::domain::fields::JsonFields;
 
-/// What of the file is not in the [`EditorFile`].
+/// The parts of the file that are not in the [`EditorFile`].
 pub(super) struct FileExtras<'a> {
     /// `last_node_id`.
     pub(super) last_node_id: i64,
@@ -17,7 +17,7 @@ pub(super) struct FileExtras<'a> {
     pub(super) group_nodes: Option<JsonFields<'a>>,
 }
 
-/// Reads a file; what cannot be read is reported.
+/// Reads a file and reports the parts that cannot be read.
 pub(super) fn document<'a>(text: &'a str, report: &mut ConversionReport) -> (EditorFile<'a>, FileExtras<'a>) {
     let root = JsonFields::parse(text).unwrap_or_default();
     let mut graphs = vec![graph(&root, report)];
@@ -92,8 +92,8 @@ fn graph<'a>(fields: &JsonFields<'a>, report: &mut ConversionReport) -> EditorGr
     graph.indexed()
 }
 
-/// What connects is the link an input names. If it names one that is not in the file, a link that says it feeds that
-/// input takes its place; if it names none, such a link is only told of.
+/// The link that an input names connects it. If that link is not in the file, a link that claims to feed the
+/// input replaces it; if the input names none, such a link only causes a warning.
 fn mend<'a>(
     nodes: &mut [EditorNode<'a>],
     links: &[(Cow<'a, str>, EditorLink<'a>)],

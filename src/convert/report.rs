@@ -1,11 +1,11 @@
-//! What is told to the caller: faults, which stop a conversion, and warnings, which do not.
+//! Reports for the caller: faults, which stop a conversion, and warnings, which do not.
 
 use crate::domain::text::brief;
 
 /// Why a file cannot be converted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConvertFault {
-    /// The node at fault, where one is: its id in the API graph, as in `10:2`.
+    /// The node at fault, if one is: its id in the API graph, as in `10:2`.
     pub node_id: Option<String>,
     /// Its title, as the editor shows it.
     pub title: Option<String>,
@@ -15,10 +15,10 @@ pub struct ConvertFault {
     pub message: String,
 }
 
-/// What was converted, but perhaps not as its author meant.
+/// A part that was converted, but perhaps not as its author intended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConversionWarning {
-    /// The node it is about, where it is about one: its id in the API graph.
+    /// The node concerned, if one is: its id in the API graph.
     pub node_id: Option<String>,
     /// Its title, as the editor shows it.
     pub title: Option<String>,
@@ -34,19 +34,19 @@ pub(super) struct NodePlace {
     pub(super) class: String,
 }
 
-/// A text that may be long, as far as it is repeated in a report.
+/// Shortens a text that is repeated in a report.
 pub(super) fn shortened(text: &str) -> String {
     brief(text).into_owned()
 }
 
 impl NodePlace {
-    /// A node with its names as far as they are repeated.
+    /// A node with its names, shortened.
     pub(super) fn new(id: &str, title: &str, class: &str) -> Self {
         Self { id: shortened(id), title: shortened(title), class: shortened(class) }
     }
 }
 
-/// How many faults and how many warnings are told; the rest is counted.
+/// The most faults and the most warnings that are reported. Further ones are only counted.
 const MOST: usize = 100;
 
 /// Collects faults and warnings.
@@ -109,12 +109,12 @@ impl ConversionReport {
         }
     }
 
-    /// Whether anything stops the conversion.
+    /// Whether a fault stops the conversion.
     pub(super) fn has_faults(&self) -> bool {
         !self.faults.is_empty()
     }
 
-    /// Everything told, with the number of what was not.
+    /// All reports, with the number of further ones.
     pub(super) fn into_parts(mut self) -> (Vec<ConvertFault>, Vec<ConversionWarning>) {
         if self.more_faults > 0 {
             let message = format!("{} more faults are not listed", self.more_faults);

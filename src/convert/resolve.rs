@@ -1,5 +1,5 @@
-//! Follows links: through reroutes, bypassed nodes and in and out of subgraphs, to the node or value they
-//! come from.
+//! Follows links through reroutes, through bypassed nodes and in and out of subgraphs, to their source node
+//! or value.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -11,19 +11,19 @@ use super::widgets::NodeFields;
 use super::{bypass, slots};
 use crate::domain::object_info::NodeClass;
 
-/// Where an input's value comes from.
+/// The source of an input's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum InputSource<'a> {
     /// An output of a node.
     Node {
         /// Its id in the API graph.
         id: String,
-        /// Which output, from 0.
+        /// The index of the output.
         slot: u64,
     },
     /// A value, as JSON.
     Value(Cow<'a, str>),
-    /// Nowhere: what it is linked to is muted, or linked to nothing itself.
+    /// No source: the link leads to a muted node, or to an input without a link.
     Nothing,
 }
 
@@ -34,20 +34,20 @@ pub(super) enum BrokenLink {
     NoNode(String),
     /// It does not say which output it comes from.
     NoSlot(String),
-    /// It comes back to itself through reroutes or bypassed nodes.
+    /// It leads back to itself through reroutes or bypassed nodes.
     Circle,
     /// Too many steps for the whole file.
     TooLong,
 }
 
-/// What is known of a node besides the file.
+/// Facts about a node that are not in the file.
 #[derive(Debug, Default)]
 pub(super) struct KnownNode<'c, 'a> {
     pub(super) class: Option<&'c NodeClass>,
     pub(super) fields: Option<NodeFields<'c, 'a>>,
 }
 
-/// How much looking around all nodes and links of a file may take together: about a second of it.
+/// The most steps over nodes and links for one file, which take about a second.
 const MAX_STEPS: usize = 100_000_000;
 
 /// The unfolded file.
@@ -56,12 +56,12 @@ pub(super) struct LinkResolver<'d, 'c, 'a> {
     pub(super) frames: Vec<GraphFrame<'a>>,
     /// By graph and node.
     pub(super) known: Vec<Vec<KnownNode<'c, 'a>>>,
-    /// How many nodes there are in all frames.
+    /// The number of nodes in all frames.
     nodes: usize,
     steps: Cell<usize>,
 }
 
-/// Where following a link has got to.
+/// The position while a link is followed.
 struct LinkWalk<'w> {
     frame: usize,
     link: &'w str,
@@ -72,7 +72,7 @@ struct LinkWalk<'w> {
     crossed: Option<(usize, usize)>,
 }
 
-/// What one step came to.
+/// The result of one step.
 enum WalkStep<'w, 'a> {
     On(LinkWalk<'w>),
     End(InputSource<'a>),
@@ -88,7 +88,7 @@ impl<'d, 'c, 'a> LinkResolver<'d, 'c, 'a> {
         Self { document, frames, known, nodes, steps: Cell::new(0) }
     }
 
-    /// Counts work done; `false` once it is too much for one file.
+    /// Counts steps; `false` once the limit is reached.
     pub(super) fn spend(&self, steps: usize) -> bool {
         self.steps.set(self.steps.get().saturating_add(steps));
         self.steps.get() <= MAX_STEPS

@@ -1,4 +1,4 @@
-//! Which fields a node has in the editor, in their order, and which of its saved values belongs to which.
+//! Finds the fields that a node has in the editor, in their order, and the saved value of each.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::extras::{self, ExtraSlot};
 use super::model::WidgetValues;
 use super::report::shortened;
-use super::settle::{controls, settle, without_stale};
+use super::saved_values::{controls, settle, without_stale};
 use crate::domain::fields;
 use crate::domain::object_info::{InputKind, InputSpec, NodeClass, UploadKind};
 
@@ -14,9 +14,9 @@ use crate::domain::object_info::{InputKind, InputSpec, NodeClass, UploadKind};
 #[derive(Debug)]
 pub(super) struct NodeWidget<'c, 'a> {
     pub(super) name: Cow<'c, str>,
-    /// The input it is for; `None` for what only the editor knows.
+    /// The input that it sets; `None` for fields that only the editor knows.
     pub(super) spec: Option<&'c InputSpec>,
-    /// Its value as JSON; `None` where there is none to give.
+    /// Its value as JSON; `None` if there is none.
     pub(super) value: Option<Cow<'a, str>>,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct LinkSocket<'c> {
 pub(super) struct NodeFields<'c, 'a> {
     pub(super) widgets: Vec<NodeWidget<'c, 'a>>,
     pub(super) sockets: Vec<LinkSocket<'c>>,
-    /// What looks wrong with the saved values.
+    /// Problems with the saved values.
     pub(super) doubts: Vec<String>,
     /// The places the fields have in `widgets_values`, by their names, with what was saved there.
     pub(super) saved: Vec<(Cow<'c, str>, Option<&'a str>)>,
@@ -151,7 +151,7 @@ impl<'c, 'a> WidgetWalk<'c, '_, 'a> {
         value
     }
 
-    /// What the editor keeps behind a field.
+    /// The extra values that the editor keeps after a field.
     fn behind(&mut self, name: &str, spec: &InputSpec) {
         for control in controls(name, spec) {
             let value = self.take(Cow::Borrowed(control));
@@ -227,7 +227,7 @@ impl<'c, 'a> WidgetWalk<'c, '_, 'a> {
         self.fields
     }
 
-    /// What is to be said about the number of saved values.
+    /// The warning about a wrong number of saved values.
     fn count(&self, saved: usize) -> Option<String> {
         let places = self.fields.saved.len();
         if saved > places {

@@ -1,5 +1,5 @@
-//! What a saved value means to one field: what stands behind it, what is stale, and what replaces a missing
-//! one.
+//! Assigns saved values to fields: skips the extra values after a field, drops stale values, and replaces
+//! missing ones.
 //!
 //! Source: observed from the official frontend 1.45.15 / 1.58.1.
 
@@ -10,8 +10,8 @@ use serde_json::Value;
 use super::widgets::is_widget;
 use crate::domain::object_info::{InputKind, InputSpec, NodeClass};
 
-/// How many values the editor keeps behind a field for what happens after a run: "fixed" and the like, and for a
-/// combo a filter too.
+/// How many values the editor keeps after a field for the action after a run ("fixed" and the like), and for
+/// a combo's filter.
 pub(super) fn controls(name: &str, input: &InputSpec) -> &'static [&'static str] {
     let asked = input.options.control_after_generate;
     match &input.kind {
@@ -43,7 +43,7 @@ pub(super) fn without_stale<'a>(class: &NodeClass, list: &[&'a str]) -> Vec<&'a 
     list.iter().zip(was_forced).filter(|(_, forced)| !forced).map(|(value, _)| *value).collect()
 }
 
-/// The value of a field: as it was saved, or the class's.
+/// The value of a field: the saved one, or the class's default.
 pub(super) fn settle<'a>(class: &str, spec: &InputSpec, given: Option<&'a str>) -> Option<Cow<'a, str>> {
     let json = |value: Value| Cow::Owned(value.to_string());
     let Some(given) = given else {
@@ -60,7 +60,7 @@ pub(super) fn settle<'a>(class: &str, spec: &InputSpec, given: Option<&'a str>) 
             _ => Cow::Borrowed(given),
         });
     }
-    // Names of samplers once began with `sample_`.
+    // Sampler names once began with `sample_`.
     let samples = spec.name == "sampler_name" && ["KSampler", "KSamplerAdvanced"].contains(&class);
     if let Some(name) = given.strip_prefix("\"sample_").filter(|_| samples) {
         return Some(Cow::Owned(format!("\"{name}")));
