@@ -1,9 +1,11 @@
-//! The HTTP API: routes, what is read from requests, what is written to answers. All that is decided is decided
-//! in `service`; handlers only translate.
+//! The HTTP API: routes, extractors and response bodies. Handlers only translate between HTTP and `service`, which makes
+//! all decisions.
 //!
 //! # To add an endpoint
-//! Write the handler with its `#[utoipa::path]` in the file of its resource, name it in [`routes`], run
-//! `comfy-gateway openapi > openapi.yaml`, and give each of its answers a test in `tests/api`.
+//! 1. Write the handler with its `#[utoipa::path]` in the file of its resource.
+//! 2. Add the handler to [`routes`].
+//! 3. Run `comfy-gateway openapi > openapi.yaml`.
+//! 4. Add a test to `tests/api` for each of its responses.
 
 pub mod offload;
 pub mod problem;
@@ -24,6 +26,7 @@ mod media;
 mod middleware;
 pub mod openapi;
 mod options;
+mod problem_responses;
 mod ranges;
 mod refusals;
 mod results;
@@ -45,7 +48,7 @@ use utoipa_axum::routes;
 
 use self::state::ApiState;
 
-/// Every route with its documentation.
+/// All routes with their documentation.
 fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(execute::execute))
@@ -74,18 +77,18 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(docs::script))
 }
 
-/// The whole API as a service.
+/// Builds the router of the whole API with its middleware.
 pub fn router(state: ApiState) -> Router {
     let (router, _document) = routes().split_for_parts();
-    // Files come by ranges under one strong tag, so their bytes must be the same whatever a client accepts; most are
-    // compressed by themselves.
+    // Media files are not compressed: ranges and the strong `ETag` refer to their exact bytes, and most formats are
+    // compressed already.
     let file =
         |_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions| !headers.contains_key(ACCEPT_RANGES);
     let worth = DefaultPredicate::new().and(file);
     router
         .fallback(middleware::not_found)
         .method_not_allowed_fallback(middleware::method_not_allowed)
-        // Every extractor of ours has a limit of its own, and names it.
+        // The extractors have their own limits, which their error messages name.
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn(middleware::expect_host))
         .layer(CatchPanicLayer::custom(middleware::panicked))
