@@ -201,7 +201,7 @@ impl<'de> Visitor<'de> for &mut UniqueMembers<'de> {
             if self.members.len() == self.most {
                 self.fault = Some(format!("has more than {} members (max_params)", self.most));
             } else if !self.names.insert(name.clone()) {
-                self.fault = Some(format!("has the member {:?} twice", brief(&name)));
+                self.fault = Some(format!("has the member {:?} more than once", brief(&name)));
             }
             if self.fault.is_some() {
                 return Err(A::Error::custom("not read on"));

@@ -133,6 +133,6 @@ pub async fn delete(
     State(state): State<ApiState>,
     FileIdPath(id): FileIdPath,
 ) -> Result<StatusCode, Problem> {
-    state.service.forget_file(id).await?;
+    state.service.delete_file(id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -16,7 +16,7 @@ use crate::domain::fault::escaped;
 use crate::domain::id::BackendName;
 use crate::domain::time::UnixMillis;
 use crate::pool::{DEFAULT_SLOTS, SLOTS};
-use crate::service::unusable;
+use crate::service::find_unusable;
 use crate::store::StoredBackend;
 
 const FIELDS: &[&str] = &["name", "url", "slots", "labels", "bearer", "cookies", "headers", "api_key"];
@@ -80,7 +80,7 @@ pub fn read(body: &JsonObject, limits: &ApiLimits, now: UnixMillis) -> Result<St
         api_key,
         created_at: now,
     });
-    if let Some(reason) = backend.as_ref().and_then(unusable) {
+    if let Some(reason) = backend.as_ref().and_then(find_unusable) {
         fields.fault(field_of(&reason), reason);
     }
     fields.finish()?;
