@@ -200,9 +200,9 @@ problem_responses!(AddBackendProblems: &[MALFORMED_JSON, BACKEND_EXISTS, INVALID
     )
 )]
 pub async fn add(State(state): State<ApiState>, body: JsonObject) -> Result<Response, Problem> {
-    let server = read(&body, &state.limits, state.clock.now())?;
-    let location = format!("/backends/{}", server.name);
-    let backend = state.service.add_backend(server).await?;
+    let backend = read(&body, &state.limits, state.clock.now())?;
+    let location = format!("/backends/{}", backend.name);
+    let backend = state.service.add_backend(backend).await?;
     let body = axum::Json(BackendBody::from(backend.as_ref()));
     Ok((StatusCode::CREATED, [(LOCATION, location)], body).into_response())
 }

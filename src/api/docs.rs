@@ -1,21 +1,20 @@
 //! The API's own documentation: the OpenAPI document, and a page that renders it without loading anything from elsewhere.
 
-use std::sync::LazyLock;
-
+use axum::Extension;
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::{Html, IntoResponse, Response};
 use serde_json::Value;
 
-use super::openapi;
 use super::problem::{self, Problem};
 use super::problem_responses::{STORE_READ, problem_responses};
 use super::signatures::{MEDIA, with_workflows};
 use super::state::ApiState;
 
-/// The document without operations for registered workflows.
-static GENERAL: LazyLock<Value> =
-    LazyLock::new(|| serde_json::from_str(&openapi::json()).unwrap_or_default());
+/// Returns the document without operations for registered workflows. The router provides it, because the document is
+/// generated from all routes, including those of this file.
+#[derive(Debug, Clone, Copy)]
+pub struct BaseDocument(pub fn() -> &'static Value);
 
 /// Redoc 2.5.4 (MIT), as published. Its licences are in the same folder.
 const REDOC: &str = include_str!("../../assets/redoc/redoc.standalone.js");
@@ -43,8 +42,11 @@ problem_responses!(DocumentProblems: STORE_READ);
         DocumentProblems,
     )
 )]
-pub async fn yaml(State(state): State<ApiState>) -> Result<Response, Problem> {
-    let text = openapi::as_yaml(&document(&state).await?.to_string())
+pub async fn yaml(
+    State(state): State<ApiState>,
+    Extension(base): Extension<BaseDocument>,
+) -> Result<Response, Problem> {
+    let text = as_yaml(&document(&state, base).await?.to_string())
         .map_err(|error| Problem::new(problem::INTERNAL, error.to_string()))?;
     Ok(([(CONTENT_TYPE, "application/yaml")], text).into_response())
 }
@@ -57,14 +59,17 @@ pub async fn yaml(State(state): State<ApiState>) -> Result<Response, Problem> {
         DocumentProblems,
     )
 )]
-pub async fn json(State(state): State<ApiState>) -> Result<Response, Problem> {
-    Ok(([(CONTENT_TYPE, "application/json")], document(&state).await?.to_string()).into_response())
+pub async fn json(
+    State(state): State<ApiState>,
+    Extension(base): Extension<BaseDocument>,
+) -> Result<Response, Problem> {
+    Ok(([(CONTENT_TYPE, "application/json")], document(&state, base).await?.to_string()).into_response())
 }
 
 /// Builds the document with an operation for each workflow that is registered now.
-async fn document(state: &ApiState) -> Result<Value, Problem> {
+async fn document(state: &ApiState, BaseDocument(base): BaseDocument) -> Result<Value, Problem> {
     let workflows = state.service.signatures(MEDIA).await?;
-    Ok(with_workflows(GENERAL.clone(), workflows))
+    Ok(with_workflows(base().clone(), workflows))
 }
 
 /// Returns this documentation as an HTML page.
@@ -84,4 +89,14 @@ pub async fn page() -> Response {
 pub async fn script() -> Response {
     ([(CONTENT_TYPE, "text/javascript; charset=utf-8"), (CACHE_CONTROL, "public, max-age=86400")], REDOC)
         .into_response()
+}
+
+/// Converts JSON text to YAML text. Going through text keeps numbers as numbers: `serde_json` values with arbitrary
+/// precision would turn into maps in another serializer.
+///
+/// # Errors
+/// The text is not valid JSON.
+pub fn as_yaml(json: &str) -> Result<String, yaml_serde::Error> {
+    let document: yaml_serde::Value = yaml_serde::from_str(json)?;
+    yaml_serde::to_string(&document)
 }

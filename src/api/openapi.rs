@@ -1,9 +1,14 @@
 //! The OpenAPI document, generated from the handlers.
 
+use std::sync::LazyLock;
+
+use serde_json::Value;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
+use super::docs::as_yaml;
 use super::problem::ProblemBody;
+use super::routes;
 use super::state::ApiState;
 
 #[derive(OpenApi)]
@@ -30,7 +35,7 @@ struct WorkflowOperation;
 #[must_use]
 pub fn document() -> utoipa::openapi::OpenApi {
     let (_router, document) = OpenApiRouter::<ApiState>::with_openapi(WorkflowOperation::openapi())
-        .merge(super::routes())
+        .merge(routes::all())
         .split_for_parts();
     document
 }
@@ -41,18 +46,15 @@ pub fn json() -> String {
     document().to_pretty_json().unwrap_or_default()
 }
 
-/// Converts JSON text to YAML text. Going through text keeps numbers as numbers: `serde_json` values with arbitrary
-/// precision would turn into maps in another serializer.
-///
-/// # Errors
-/// The text is not valid JSON.
-pub fn as_yaml(json: &str) -> Result<String, yaml_serde::Error> {
-    let document: yaml_serde::Value = yaml_serde::from_str(json)?;
-    yaml_serde::to_string(&document)
-}
-
 /// Returns the document as YAML text, or an empty text if it cannot be serialized.
 #[must_use]
 pub fn yaml() -> String {
     as_yaml(&json()).unwrap_or_default()
+}
+
+/// Returns the document without operations for registered workflows. It is built once, at its first use.
+#[must_use]
+pub fn base() -> &'static Value {
+    static BASE: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(&json()).unwrap_or_default());
+    &BASE
 }
