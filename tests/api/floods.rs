@@ -1,4 +1,4 @@
-//! Requests with more of something than any honest one: refused at small cost, and told of in few words.
+//! Oversized requests: they are rejected cheaply, and their error messages stay short.
 
 use std::fmt::Write;
 
