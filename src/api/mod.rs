@@ -34,6 +34,7 @@ mod routes;
 mod server_body;
 mod signatures;
 mod validate;
+mod workflow_bodies;
 mod workflows;
 
 use axum::extract::DefaultBodyLimit;

@@ -218,9 +218,9 @@ async fn files_that_cannot_be_had_are_refused_before_anything_is_queued() {
     scene.gateway.until(&running, |body| body["status"] == "running").await;
     for (photo, why) in [
         (json!({ "file": unknown }), "never uploaded"),
-        (json!({ "result": unknown, "var": "cover" }), "was never here"),
+        (json!({ "result": unknown, "var": "cover" }), "does not exist"),
         (json!({ "result": running }), "has not ended yet"),
-        (json!(format!("/media/{unknown}/a.png")), "was never here"),
+        (json!(format!("/media/{unknown}/a.png")), "does not exist"),
         (json!({ "base64": "not base64!" }), "not valid base64"),
         (json!("data:image/png,plain"), "not base64"),
         (json!("http://127.0.0.1:9/x?token=secret"), "cannot be fetched"),
@@ -229,21 +229,21 @@ async fn files_that_cannot_be_had_are_refused_before_anything_is_queued() {
         (json!("file:///etc/passwd"), "no other scheme"),
     ] {
         let body = json!({ "workflow": loads(), "params": {"photo": photo} });
-        let told = scene.refused_body(&body, 422, "invalid_params").await;
-        assert_eq!(told.pointers(), ["/params/photo"], "{photo}");
-        assert!(told.words().contains(why), "{photo}: {}", told.words());
-        assert!(!told.words().contains("secret"), "{}", told.words());
+        let refusal = scene.refused_body(&body, 422, "invalid_params").await;
+        assert_eq!(refusal.pointers(), ["/params/photo"], "{photo}");
+        assert!(refusal.words().contains(why), "{photo}: {}", refusal.words());
+        assert!(!refusal.words().contains("secret"), "{}", refusal.words());
     }
     scene.comfy.release("x");
     let ended = scene.gateway.result(&running).await;
     for (photo, why) in [
         (json!({ "result": ended["prompt_id"] }), "has 0"),
         (json!({ "result": ended["prompt_id"], "var": "cover" }), "files of \"cover\""),
-        (json!(format!("{}/media/{running}/none.png", scene.gateway.base)), "has not"),
+        (json!(format!("{}/media/{running}/none.png", scene.gateway.base)), "does not have"),
     ] {
         let body = json!({ "workflow": loads(), "params": {"photo": photo} });
-        let told = scene.refused_body(&body, 422, "invalid_params").await;
-        assert!(told.words().contains(why), "{photo}: {}", told.words());
+        let refusal = scene.refused_body(&body, 422, "invalid_params").await;
+        assert!(refusal.words().contains(why), "{photo}: {}", refusal.words());
     }
     assert_eq!(file_counts(&scene), (0, 0));
     scene.finish().await;
