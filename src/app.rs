@@ -150,9 +150,9 @@ impl ConfiguredBackends {
     /// # Errors
     /// A backend clashes with one that was added at run time; nothing was changed.
     pub fn configure(&self, backends: Vec<BackendSettings>) -> Result<(), BackendError> {
-        self.service.configure_servers(backends)?;
+        self.service.configure_backends(backends)?;
         let service = self.service.clone();
-        self.workers.spawn("configured servers", async move { service.settle_servers().await });
+        self.workers.spawn("configured servers", async move { service.apply_backends().await });
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! `/backends`: the ComfyUI servers, how they stand, and what operators do with them.
+//! `/backends`: lists, adds, removes, cordons and drains the ComfyUI backends.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -10,96 +10,101 @@ use utoipa::ToSchema;
 use super::body::JsonObject;
 use super::dto::ProgressBody;
 use super::extract::BackendNamePath;
-use super::problem::{Problem, ProblemBody};
+use super::problem::{
+    BACKEND_BUSY, BACKEND_CONFIGURED, BACKEND_EXISTS, INVALID_REQUEST, MALFORMED_JSON, NOT_FOUND, Problem,
+};
+use super::problem_responses::{BODY_READ, STORE_WRITE, problem_responses};
 use super::server_body::{ServerBody, read};
 use super::state::ApiState;
 use crate::pool::{AttemptFeed, Backend, BackendMode};
 
-/// A job that a server runs.
+/// A job that runs on a backend.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RunningJob {
-    /// Its id.
+    /// The job's id.
     prompt_id: String,
-    /// When the server began to run it.
+    /// When the backend began to execute the job.
     #[schema(format = "date-time")]
     started_at: String,
-    /// How far it has come.
+    /// The job's progress.
     progress: ProgressBody,
 }
 
-/// A server's GPU memory.
+/// The GPU memory of a backend, in bytes.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct VramBody {
-    /// All of it, in bytes.
+    /// The total memory, in bytes.
     total: u64,
-    /// What is free, in bytes, as last told.
+    /// The free memory, in bytes, as last reported by the backend.
     free: u64,
 }
 
-/// What became of a server's runs since the gateway was started.
+/// How a backend's runs ended, counted since the gateway started.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TotalsBody {
-    /// Runs that completed.
+    /// The number of runs that completed.
     completed: u64,
-    /// Runs that failed by the job's own fault, or were cancelled.
+    /// The number of runs that failed because of the job itself, or were cancelled.
     failed: u64,
-    /// Runs that the server failed: it went away, lost the job, or did not move.
+    /// The number of runs that failed because of the backend: it went down, lost the job, or made no progress.
     server_faults: u64,
 }
 
-/// One ComfyUI server.
+/// A ComfyUI backend and its state.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BackendBody {
-    /// Its name.
+    /// The backend's name.
     name: String,
-    /// Its address, without credentials.
+    /// The backend's URL, without credentials.
     url: String,
-    /// `starting`, `up`, `degraded` (it gets work, but something is wrong) or `down`; of a server that could have work, but
-    /// is to have none, its mode: `cordoned` or `draining`.
+    /// `starting`, `up`, `degraded` (it receives jobs, but something is wrong) or `down`. A usable backend whose mode is
+    /// `cordoned` or `draining` shows that mode instead.
     state: &'static str,
-    /// What is wrong.
+    /// Why the backend is not `up`.
     reason: Option<String>,
-    /// Since when its health is as it is.
+    /// When the backend's health last changed.
     #[schema(format = "date-time")]
     since: Option<String>,
-    /// What is wanted of it: `open`, `cordoned` (no new work) or `draining` (it also gives back what only waits there).
+    /// The mode set by the operator: `open`, `cordoned` (no new jobs) or `draining` (no new jobs, and jobs that have not
+    /// started there are requeued).
     mode: &'static str,
-    /// Whether it drains and has none of our jobs left.
+    /// Whether the backend is draining and has none of this gateway's jobs left.
     drained: bool,
-    /// Whether it stands in the configuration, rather than having been added at run time.
+    /// Whether the backend is defined in the configuration. Otherwise it was added at run time.
     configured: bool,
-    /// Its ComfyUI version.
+    /// The version of ComfyUI.
     version: Option<String>,
-    /// Jobs it is given at once when all is well.
+    /// The most jobs that the gateway sends to the backend at the same time.
     slots: usize,
-    /// Jobs it has from this gateway: those that run and those that wait there.
+    /// The number of this gateway's jobs on the backend, running or waiting in its queue.
     running: usize,
-    /// The jobs of this gateway that it runs.
+    /// This gateway's jobs that are running on the backend.
     running_jobs: Vec<RunningJob>,
-    /// The ids of the jobs of this gateway that wait there, in the order in which they were given to it.
+    /// The ids of this gateway's jobs in the backend's queue, in the order in which they were submitted.
     waiting_jobs: Vec<String>,
-    /// Jobs of others in its queue, as last seen. They are never touched.
+    /// The number of jobs in the backend's queue that this gateway did not submit, as last seen. The gateway never changes
+    /// these jobs.
     foreign_jobs: u64,
-    /// Jobs in its own queue, of all its clients, as last heard.
+    /// The number of jobs in the backend's queue from all clients, as last reported by the backend.
     queue_remaining: u64,
-    /// The model files that it has loaded, as far as is known.
+    /// The model files that the backend is believed to have loaded.
     loaded_models: Vec<String>,
-    /// Its GPU memory.
+    /// The backend's GPU memory; `null` while it is not known.
     vram: Option<VramBody>,
-    /// What became of its runs.
+    /// How the backend's runs ended.
     totals: TotalsBody,
-    /// The share of its last 50 runs that it failed, 0 to 1; `null` before the first.
+    /// The share of the last 50 runs that failed because of the backend, from 0 to 1; `null` before the first run.
     error_rate: Option<f64>,
-    /// Whether its websocket stands; without one, jobs still run.
+    /// Whether the gateway's websocket to the backend is connected. Jobs run without it, too.
     websocket: bool,
-    /// What it is called besides.
+    /// The backend's labels.
     labels: Vec<String>,
 }
 
-/// The ComfyUI servers.
+/// All backends.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BackendList {
-    /// Those of the configuration in its order, then those that were added.
+    /// The configured backends in their order, then the backends that were added at run time.
     backends: Vec<BackendBody>,
 }
 
@@ -153,23 +158,25 @@ fn jobs(feeds: &[std::sync::Arc<AttemptFeed>]) -> (Vec<RunningJob>, Vec<String>)
     (running, waiting)
 }
 
-/// The ComfyUI servers and how they stand.
+/// Lists all backends and their states.
 #[utoipa::path(
     get, path = "/backends", tag = "servers", operation_id = "list_backends",
-    responses((status = 200, description = "The servers", body = BackendList))
+    responses((status = 200, description = "All backends", body = BackendList))
 )]
 pub async fn list(State(state): State<ApiState>) -> axum::Json<BackendList> {
     let backends = state.service.backends();
     axum::Json(BackendList { backends: backends.iter().map(|backend| backend.as_ref().into()).collect() })
 }
 
-/// One ComfyUI server and how it stands.
+problem_responses!(GetBackendProblems: &[NOT_FOUND]);
+
+/// Returns a backend and its state.
 #[utoipa::path(
     get, path = "/backends/{name}", tag = "servers", operation_id = "get_backend",
-    params(("name" = String, Path, pattern = "^[A-Za-z0-9._-]{1,64}$", description = "Its name")),
+    params(("name" = String, Path, pattern = "^[A-Za-z0-9._-]{1,64}$", description = "The backend's name")),
     responses(
-        (status = 200, description = "The server", body = BackendBody),
-        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The backend", body = BackendBody),
+        GetBackendProblems,
     )
 )]
 pub async fn get(
@@ -179,43 +186,39 @@ pub async fn get(
     Ok(axum::Json(state.service.backend(&name)?.as_ref().into()))
 }
 
-/// Adds a ComfyUI server.
+problem_responses!(AddBackendProblems: &[MALFORMED_JSON, BACKEND_EXISTS, INVALID_REQUEST], STORE_WRITE, BODY_READ);
+
+/// Adds a backend.
 ///
-/// It is given work as soon as it answers, and is kept over restarts. Its credentials are kept, and shown nowhere.
+/// The backend receives jobs as soon as it responds, and stays after a restart of the gateway. The gateway stores its
+/// credentials and never returns them.
 #[utoipa::path(
     post, path = "/backends", tag = "servers", operation_id = "add_backend", request_body = ServerBody,
     responses(
-        (status = 201, description = "Added", body = BackendBody, headers(("Location" = String, description = "The server's path"))),
-        (status = 400, description = "`malformed_json`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 408, description = "`request_timeout`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "`backend_exists`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "`body_too_large`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "`unsupported_media_type`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid_request`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`, `disk_full`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 201, description = "The backend was added", body = BackendBody, headers(("Location" = String, description = "The backend's path"))),
+        AddBackendProblems,
     )
 )]
 pub async fn add(State(state): State<ApiState>, body: JsonObject) -> Result<Response, Problem> {
-    let server = read(&body, &state.limits, state.clock.now())?;
-    let location = format!("/backends/{}", server.name);
-    let backend = state.service.add_backend(server).await?;
+    let backend = read(&body, &state.limits, state.clock.now())?;
+    let location = format!("/backends/{}", backend.name);
+    let backend = state.service.add_backend(backend).await?;
     let body = axum::Json(BackendBody::from(backend.as_ref()));
     Ok((StatusCode::CREATED, [(LOCATION, location)], body).into_response())
 }
 
-/// Forgets a ComfyUI server that was added at run time.
+problem_responses!(DeleteBackendProblems: &[NOT_FOUND, BACKEND_BUSY, BACKEND_CONFIGURED], STORE_WRITE);
+
+/// Removes a backend that was added at run time.
 ///
-/// One that has jobs is drained first. One of the configuration is removed there.
+/// A backend that still has jobs is not removed (409 `backend_busy`): drain it first and wait until `drained` is true. A
+/// backend that is defined in the configuration can only be removed there (409 `backend_configured`).
 #[utoipa::path(
     delete, path = "/backends/{name}", tag = "servers", operation_id = "delete_backend",
-    params(("name" = String, Path, pattern = "^[A-Za-z0-9._-]{1,64}$", description = "Its name")),
+    params(("name" = String, Path, pattern = "^[A-Za-z0-9._-]{1,64}$", description = "The backend's name")),
     responses(
-        (status = 204, description = "Forgotten"),
-        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "`backend_busy`, `backend_configured`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`, `disk_full`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 204, description = "The backend was removed"),
+        DeleteBackendProblems,
     )
 )]
 pub async fn delete(
@@ -226,15 +229,18 @@ pub async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Gives a server no new work. What it has it keeps. Kept over restarts.
+problem_responses!(SetModeProblems: &[NOT_FOUND], STORE_WRITE);
+
+/// Stops sending new jobs to a backend.
+///
+/// Jobs that the backend already has, running or waiting in its queue, stay there. The mode survives a restart of the
+/// gateway; `/uncordon` ends it.
 #[utoipa::path(
     post, path = "/backends/{name}/cordon", tag = "servers", operation_id = "cordon_backend",
-    params(("name" = String, Path, pattern = "^[A-Za-z0-9._-]{1,64}$", description = "Its name")),
+    params(("name" = String, Path, pattern = "^[A-Za-z0-9._-]{1,64}$", description = "The backend's name")),
     responses(
-        (status = 200, description = "The server", body = BackendBody),
-        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`, `disk_full`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The backend", body = BackendBody),
+        SetModeProblems,
     )
 )]
 pub async fn cordon(
@@ -244,15 +250,15 @@ pub async fn cordon(
     set(state, name, BackendMode::Cordoned).await
 }
 
-/// Gives a server work again. What its circuit breaker holds against it is forgotten.
+/// Sends jobs to a backend again, after `/cordon` or `/drain`.
+///
+/// This also resets the backend's circuit breaker, so that earlier failures no longer keep jobs away from it.
 #[utoipa::path(
     post, path = "/backends/{name}/uncordon", tag = "servers", operation_id = "uncordon_backend",
-    params(("name" = String, Path, pattern = "^[A-Za-z0-9._-]{1,64}$", description = "Its name")),
+    params(("name" = String, Path, pattern = "^[A-Za-z0-9._-]{1,64}$", description = "The backend's name")),
     responses(
-        (status = 200, description = "The server", body = BackendBody),
-        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`, `disk_full`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The backend", body = BackendBody),
+        SetModeProblems,
     )
 )]
 pub async fn uncordon(
@@ -262,17 +268,16 @@ pub async fn uncordon(
     set(state, name, BackendMode::Open).await
 }
 
-/// Empties a server: it gets no new work, finishes what runs, and gives back what only waits in its queue.
+/// Drains a backend: it receives no new jobs and finishes the jobs that are running.
 ///
-/// `drained` says when none of our jobs is left there. Kept over restarts; `/uncordon` ends it.
+/// Jobs that wait in the backend's queue return to the gateway's queue. `drained` becomes true when none of this gateway's
+/// jobs is left. The mode survives a restart of the gateway; `/uncordon` ends it.
 #[utoipa::path(
     post, path = "/backends/{name}/drain", tag = "servers", operation_id = "drain_backend",
-    params(("name" = String, Path, pattern = "^[A-Za-z0-9._-]{1,64}$", description = "Its name")),
+    params(("name" = String, Path, pattern = "^[A-Za-z0-9._-]{1,64}$", description = "The backend's name")),
     responses(
-        (status = 200, description = "The server", body = BackendBody),
-        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`, `disk_full`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The backend", body = BackendBody),
+        SetModeProblems,
     )
 )]
 pub async fn drain(

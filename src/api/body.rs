@@ -1,4 +1,4 @@
-//! JSON bodies: their type, their size, their syntax, and their fields one by one, with every fault told.
+//! JSON bodies. Their type, size and syntax are checked, then their fields one by one; all faults are reported together.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -22,7 +22,7 @@ use crate::domain::json_scan::{JsonExcess, JsonLimits, scan};
 use crate::domain::params::nearest;
 use crate::domain::text::brief;
 
-/// A body that was read whole and is a JSON object.
+/// A complete body that was sent as JSON. [`JsonObject::fields`] checks that it is an object.
 #[derive(Debug)]
 pub struct JsonObject(Bytes);
 
@@ -42,15 +42,18 @@ fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
     if essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json")) {
         return Ok(());
     }
-    let given =
-        if essence.is_empty() { "none was given".to_owned() } else { format!("{essence:?} was given") };
+    let given = if essence.is_empty() {
+        "the request has no Content-Type".to_owned()
+    } else {
+        format!("the request has {essence:?}")
+    };
     Err(Problem::new(
         problem::UNSUPPORTED_MEDIA_TYPE,
         format!("send JSON with `Content-Type: application/json`; {given}"),
     ))
 }
 
-/// Refuses a body that would have to be inflated.
+/// Rejects a compressed body.
 pub(super) fn expect_uncompressed(headers: &HeaderMap) -> Result<(), Problem> {
     let codings = headers.get_all(CONTENT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     match codings.flat_map(|value| value.split(',')).map(str::trim).find(|coding| !is_identity(coding)) {
@@ -69,7 +72,7 @@ fn is_identity(coding: &str) -> bool {
 }
 
 async fn read(body: Body, limit: usize, patience: Duration, state: &ApiState) -> Result<Bytes, Problem> {
-    // One that says beforehand that it is too large is not waited for.
+    // A body whose `Content-Length` is too large is rejected before any of it is read.
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large(limit));
     }
@@ -82,10 +85,10 @@ async fn read(body: Body, limit: usize, patience: Duration, state: &ApiState) ->
     match collected {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => Err(too_large(limit)),
-        // If the connection broke, nobody will read this.
+        // If the connection broke, no client reads this response.
         Err(error) => match TooSlow::of(&*error) {
             Some(slow) => Err(slow.into()),
-            None => Err(Problem::new(problem::MALFORMED_JSON, "the body broke off")),
+            None => Err(Problem::new(problem::MALFORMED_JSON, "the body ended early")),
         },
     }
 }
@@ -105,7 +108,7 @@ impl JsonObject {
     /// The body's text.
     ///
     /// # Errors
-    /// `malformed_json` for what is not UTF-8.
+    /// `malformed_json` if the body is not UTF-8.
     pub fn text(&self) -> Result<&str, Problem> {
         std::str::from_utf8(&self.0)
             .map_err(|_| Problem::new(problem::MALFORMED_JSON, "the body is not valid UTF-8"))
@@ -117,15 +120,15 @@ impl JsonObject {
         self.0.len()
     }
 
-    /// The body's text, if it is one JSON object within `limits`.
+    /// The body's text, checked to be one JSON object within `limits`.
     ///
     /// # Errors
-    /// `malformed_json` for anything else; `body_too_large` for too many values.
+    /// `malformed_json` if it is not one JSON object; `body_too_large` if it has too many values.
     pub fn object(&self, limits: &ApiLimits) -> Result<&str, Problem> {
         self.fields(&[], limits).map(|fields| fields.text)
     }
 
-    /// The object's fields of these names; any other is a fault.
+    /// The object's fields. A field whose name is not `known` is a fault.
     ///
     /// # Errors
     /// As [`JsonObject::object`].
@@ -138,10 +141,10 @@ impl JsonObject {
         Ok(fields)
     }
 
-    /// The members of an object whose keys are the caller's, at most `max_params`.
+    /// The members of an object whose keys the client chooses, at most `max_params`.
     ///
     /// # Errors
-    /// As [`JsonObject::object`]; `invalid_params` for more members or a repeated one.
+    /// As [`JsonObject::object`]; `invalid_params` if there are more members or one is repeated.
     pub fn members<'a>(&'a self, limits: &ApiLimits) -> Result<Vec<(String, &'a RawValue)>, Problem> {
         let text = self.object(limits)?;
         members(text, limits.max_params)
@@ -166,7 +169,7 @@ fn malformed(detail: String) -> Problem {
     Problem::new(problem::MALFORMED_JSON, detail)
 }
 
-/// The members of an object, each once; `Err` ends a sentence that names the object.
+/// Reads the members of an object. The error is the predicate of a sentence whose subject is the object.
 fn members(text: &str, most: usize) -> Result<Vec<(String, &RawValue)>, String> {
     let mut seen = UniqueMembers { most, members: Vec::new(), names: HashSet::new(), fault: None };
     let mut json = serde_json::Deserializer::from_str(text);
@@ -178,7 +181,7 @@ fn members(text: &str, most: usize) -> Result<Vec<(String, &RawValue)>, String> 
     }
 }
 
-/// Reads members until one is repeated or too many.
+/// Reads members, and stops at the first repeated or surplus one.
 struct UniqueMembers<'de> {
     most: usize,
     members: Vec<(String, &'de RawValue)>,
@@ -198,7 +201,7 @@ impl<'de> Visitor<'de> for &mut UniqueMembers<'de> {
             if self.members.len() == self.most {
                 self.fault = Some(format!("has more than {} members (max_params)", self.most));
             } else if !self.names.insert(name.clone()) {
-                self.fault = Some(format!("has the member {:?} twice", brief(&name)));
+                self.fault = Some(format!("has the member {:?} more than once", brief(&name)));
             }
             if self.fault.is_some() {
                 return Err(A::Error::custom("not read on"));
@@ -209,7 +212,7 @@ impl<'de> Visitor<'de> for &mut UniqueMembers<'de> {
     }
 }
 
-/// Keeps the fields it knows, and faults for all others.
+/// Keeps the known fields, and notes a fault for every other field.
 struct KnownFields<'f, 'a> {
     known: &'f [&'f str],
     fields: &'f mut FieldReader<'a>,
@@ -228,7 +231,7 @@ impl<'de> Visitor<'de> for KnownFields<'_, 'de> {
             match known.iter().position(|name| *name == key) {
                 None => fields.unknown(&key, known),
                 Some(_) if fields.entries.iter().any(|(name, _)| *name == key) => {
-                    fields.fault(&key, format!("the field {key} is given twice"));
+                    fields.fault(&key, format!("{key} is given more than once; send it once"));
                 }
                 Some(_) => fields.entries.push((key.into_owned(), value)),
             }
@@ -237,13 +240,13 @@ impl<'de> Visitor<'de> for KnownFields<'_, 'de> {
     }
 }
 
-/// A time of so many seconds, from 0.001 to `most`.
+/// Converts a number of seconds, from 0.001 to `most`; `None` if it is out of this range.
 pub(super) fn time(seconds: f64, most: Duration) -> Option<Duration> {
-    // Compared as they came: a `Duration` rounds to nanoseconds.
+    // The comparison uses the original number, because a `Duration` rounds to nanoseconds.
     (0.001..=most.as_secs_f64()).contains(&seconds).then(|| Duration::try_from_secs_f64(seconds).ok())?
 }
 
-/// Reads fields and gathers what is wrong with them.
+/// Reads fields and collects their faults, so that one response reports all of them.
 #[derive(Debug)]
 pub struct FieldReader<'a> {
     text: &'a str,
@@ -252,7 +255,7 @@ pub struct FieldReader<'a> {
 }
 
 impl<'a> FieldReader<'a> {
-    /// The raw value of a field; `null` counts as not given.
+    /// The raw value of a field. A field that is `null` counts as missing.
     #[must_use]
     pub fn raw(&self, name: &str) -> Option<&'a RawValue> {
         self.entries
@@ -262,12 +265,12 @@ impl<'a> FieldReader<'a> {
             .filter(|raw| raw.get() != "null")
     }
 
-    /// Notes a fault.
+    /// Notes a fault of a field.
     pub fn fault(&mut self, name: &str, message: impl Into<String>) {
         self.errors.push(FieldError { pointer: format!("/{name}"), message: message.into(), node_id: None });
     }
 
-    /// Notes a fault of a field of a field.
+    /// Notes a fault of a member of a field.
     pub fn fault_below(&mut self, name: &str, field: &str, message: impl Into<String>) {
         self.fault(&format!("{name}/{}", escaped(field)), message);
     }
@@ -286,7 +289,7 @@ impl<'a> FieldReader<'a> {
         });
     }
 
-    /// `true` or `false`.
+    /// Reads a boolean. Any other value is a fault.
     pub fn boolean(&mut self, name: &str) -> Option<bool> {
         let raw = self.raw(name)?;
         let value = raw.get().parse().ok();
@@ -296,17 +299,17 @@ impl<'a> FieldReader<'a> {
         value
     }
 
-    /// A text of up to so many characters.
+    /// Reads a string of up to `most` characters. Any other value is a fault.
     pub fn text(&mut self, name: &str, most: usize) -> Option<String> {
         let raw = self.raw(name)?;
         let text = serde_json::from_str::<String>(raw.get()).ok().filter(|text| text.chars().count() <= most);
         if text.is_none() {
-            self.fault(name, format!("{name} must be a text of up to {most} characters"));
+            self.fault(name, format!("{name} must be a string of up to {most} characters"));
         }
         text
     }
 
-    /// A whole number between two bounds.
+    /// Reads an integer within `range`. Any other value is a fault.
     pub fn integer(&mut self, name: &str, range: std::ops::RangeInclusive<i32>) -> Option<i32> {
         let raw = self.raw(name)?;
         let number = serde_json::from_str::<i32>(raw.get()).ok().filter(|number| range.contains(number));
@@ -319,7 +322,7 @@ impl<'a> FieldReader<'a> {
         number
     }
 
-    /// A positive number of seconds up to `most`.
+    /// Reads a number of seconds from 0.001 to `most`. Any other value is a fault.
     pub fn seconds(&mut self, name: &str, most: Duration) -> Option<Duration> {
         let raw = self.raw(name)?;
         let time = serde_json::from_str(raw.get()).ok().and_then(|seconds| time(seconds, most));
@@ -329,7 +332,7 @@ impl<'a> FieldReader<'a> {
         time
     }
 
-    /// The members of an object, at most `most`, each once.
+    /// Reads the members of an object, at most `most`, without repeats. Any other value is a fault.
     pub fn object(&mut self, name: &str, most: usize) -> Option<Vec<(String, &'a RawValue)>> {
         let raw = self.raw(name)?;
         match members(raw.get(), most) {
@@ -341,10 +344,10 @@ impl<'a> FieldReader<'a> {
         }
     }
 
-    /// Ends the reading.
+    /// Finishes reading the fields.
     ///
     /// # Errors
-    /// `invalid_request` with every fault that was noted.
+    /// `invalid_request` with all faults that were noted.
     pub fn finish(self) -> Result<(), Problem> {
         if self.errors.is_empty() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! `POST /convert`: the editor's file in, the API-format graph out.
+//! `POST /convert`: converts an editor file to an API-format graph.
 
 use axum::extract::State;
 use serde::Serialize;
@@ -6,28 +6,29 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::body::JsonObject;
-use super::problem::{self, Problem, ProblemBody};
+use super::problem::{self, INTERNAL, INVALID_WORKFLOW, MALFORMED_JSON, Problem, SERVERS_UNKNOWN};
+use super::problem_responses::{BODY_READ, problem_responses};
 use super::state::ApiState;
 use crate::convert::ConversionWarning;
 
-/// What a file was converted to.
+/// A converted workflow.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ConvertedWorkflow {
     /// The API-format graph.
     #[schema(value_type = Object)]
     workflow: Box<RawValue>,
-    /// What may not be as its author meant.
+    /// Warnings about conversions that may differ from the author's intent.
     warnings: Vec<WarningBody>,
 }
 
-/// What may not be as the author of a workflow meant.
+/// A conversion that may differ from the author's intent.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct WarningBody {
-    /// The node it is about, where it is about one.
+    /// The id of the node that the warning is about, if any.
     node_id: Option<String>,
     /// The node's title.
     title: Option<String>,
-    /// One sentence.
+    /// A human-readable sentence.
     message: String,
 }
 
@@ -37,22 +38,18 @@ impl From<ConversionWarning> for WarningBody {
     }
 }
 
-/// Converts the editor's file to an API-format graph.
+problem_responses!(ConvertProblems: &[MALFORMED_JSON, INVALID_WORKFLOW, INTERNAL, SERVERS_UNKNOWN], BODY_READ);
+
+/// Converts an editor file to an API-format graph.
 ///
-/// By the node classes of the servers, as ComfyUI's own editor does. Nothing is guessed: what cannot be converted is
-/// refused with the node's id and title.
+/// The conversion uses the backends' node classes, as the ComfyUI editor does. If a node cannot be converted, the request
+/// is rejected, and the error has the node's id and title.
 #[utoipa::path(
     post, path = "/convert", tag = "workflows", operation_id = "convert",
-    request_body(content = Object, description = "The file that the ComfyUI editor saves: `nodes`, `links` and all else"),
+    request_body(content = Object, description = "A workflow file as the ComfyUI editor saves it, with `nodes` and `links`"),
     responses(
-        (status = 200, description = "The graph", body = ConvertedWorkflow),
-        (status = 400, description = "`malformed_json`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 408, description = "`request_timeout`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "`body_too_large`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "`unsupported_media_type`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid_workflow`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`servers_unknown`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The API-format graph", body = ConvertedWorkflow),
+        ConvertProblems,
     )
 )]
 pub async fn convert(

@@ -1,4 +1,4 @@
-//! The bodies of answers, built from the domain. One shape for a job, from its first second to its last.
+//! The JSON bodies of responses that describe jobs. A job has the same shape in every state.
 
 use indexmap::IndexMap;
 use serde::Serialize;
@@ -16,140 +16,140 @@ use crate::domain::time::UnixMillis;
 use crate::service::{JobForecast, JobView};
 use crate::store::AttemptRecord;
 
-/// Lists by the `$output.NAME` of the node's title, else by the node's id; in ComfyUI's order.
+/// Lists keyed by the output's `$output.NAME`, or by its node's id; in ComfyUI's order.
 type ByVar = IndexMap<String, Vec<String>>;
 
-/// A job and, once it ended, its result.
+/// A job and, once it has ended, its result.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ExecuteResult {
     /// The job's id.
     #[schema(format = "uuid")]
     prompt_id: String,
-    /// Where it stands.
+    /// The job's state.
     #[schema(value_type = JobStatusSchema)]
     status: &'static str,
-    /// One sentence for people; always there for failed jobs.
+    /// A human-readable sentence about the job's state. Failed jobs always have one.
     msg: Option<String>,
-    /// Seconds ComfyUI spent executing, by its own clock.
+    /// Seconds that ComfyUI spent executing the job, by its own clock.
     duration: Option<f64>,
-    /// URLs of pictures.
+    /// URLs of images.
     images: Vec<String>,
-    /// The same, by name.
+    /// The same values, keyed by the output's name.
     #[schema(value_type = std::collections::BTreeMap<String, Vec<String>>)]
     images_by_var: ByVar,
-    /// URLs of films.
+    /// URLs of videos.
     videos: Vec<String>,
-    /// The same, by name.
+    /// The same values, keyed by the output's name.
     #[schema(value_type = std::collections::BTreeMap<String, Vec<String>>)]
     videos_by_var: ByVar,
-    /// URLs of sounds.
+    /// URLs of audio files.
     audios: Vec<String>,
-    /// The same, by name.
+    /// The same values, keyed by the output's name.
     #[schema(value_type = std::collections::BTreeMap<String, Vec<String>>)]
     audios_by_var: ByVar,
-    /// Texts of up to 1 MiB, together up to 16 MiB. Others are in `files` as `text/plain`, and `msg` says so.
+    /// Texts of up to 1 MiB each and 16 MiB together. Larger texts are in `files` as `text/plain`, and `msg` says so.
     texts: Vec<String>,
-    /// The same, by name.
+    /// The same values, keyed by the output's name.
     #[schema(value_type = std::collections::BTreeMap<String, Vec<String>>)]
     texts_by_var: ByVar,
-    /// URLs of files that are none of these.
+    /// URLs of all other files.
     files: Vec<String>,
-    /// The same, by name.
+    /// The same values, keyed by the output's name.
     #[schema(value_type = std::collections::BTreeMap<String, Vec<String>>)]
     files_by_var: ByVar,
-    /// ComfyUI's own outputs, verbatim, by node id; `{}` if they have more than 16 MiB.
+    /// ComfyUI's own outputs, verbatim, keyed by node id. `{}` if they exceed 16 MiB.
     #[schema(value_type = Object)]
     outputs: Box<RawValue>,
-    /// The URL of ComfyUI's own outputs as a JSON file, if they have more than 16 MiB.
+    /// The URL of ComfyUI's own outputs as a JSON file, if they exceed 16 MiB.
     outputs_url: Option<String>,
-    /// Why the job failed.
+    /// Why the job failed; `null` unless `status` is `failed`.
     error: Option<JobError>,
-    /// Every file with all that is known of it.
+    /// Every output file with its metadata.
     media: Vec<Media>,
-    /// Outputs of the workflow that were not made: refused by ComfyUI (only with `partial`), or blocked by a node.
+    /// Outputs of the workflow that were not produced: ComfyUI rejected them (only with `partial`), or a node blocked them.
     dropped_outputs: Vec<DroppedOutputBody>,
-    /// How far a running job has come.
+    /// The progress of a running job.
     progress: Option<ProgressBody>,
-    /// Jobs that are due before this one, while it is queued.
+    /// The number of jobs ahead of this one, while it is queued.
     queue_position: Option<u64>,
-    /// When it is expected to start and to end, as far as earlier runs of the kind tell; until it has ended.
+    /// When the job is expected to start and to end, estimated from earlier runs of similar jobs. `null` once it has ended.
     eta: Option<Eta>,
-    /// Attempts so far.
+    /// The number of attempts so far.
     attempts: u32,
-    /// The last attempts, up to 20, in order.
+    /// The latest attempts, at most 20, oldest first.
     attempt_history: Vec<AttemptBody>,
-    /// The server of the latest attempt.
+    /// The backend of the latest attempt.
     backend: Option<String>,
-    /// The registered workflow it runs, as `name@version`.
+    /// The registered workflow that the job runs, as `name@version`.
     workflow: Option<String>,
-    /// The caller's own data.
+    /// The `metadata` of the request, unchanged.
     #[schema(value_type = Object)]
     metadata: Box<RawValue>,
-    /// Seeds the gateway drew for inputs that asked for it with 0, by node id.
+    /// Seeds that the gateway generated for seed inputs set to 0, keyed by node id.
     #[schema(value_type = std::collections::BTreeMap<String, u64>)]
     seeds: Box<RawValue>,
-    /// When it was accepted.
+    /// When the gateway accepted the job.
     #[schema(format = "date-time")]
     created_at: String,
-    /// When its latest attempt started.
+    /// When the latest attempt started.
     #[schema(format = "date-time")]
     started_at: Option<String>,
-    /// When it ended.
+    /// When the job ended.
     #[schema(format = "date-time")]
     finished_at: Option<String>,
-    /// When it may be forgotten.
+    /// When the job's retention ends: the gateway then deletes the job and its files.
     #[schema(format = "date-time")]
     expires_at: Option<String>,
-    /// Where the time went.
+    /// Seconds spent in each phase.
     timings: TimingsBody,
-    /// Where to go from here; paths at this gateway.
+    /// Paths of related operations on this gateway.
     urls: Urls,
 }
 
-/// Where a job stands.
+/// The state of a job.
 #[derive(Debug, ToSchema)]
 #[schema(as = JobStatus, rename_all = "snake_case")]
 #[expect(dead_code, reason = "documents the values of `status`")]
 pub enum JobStatusSchema {
-    /// Waiting for a server.
+    /// The job waits in the gateway's queue.
     Queued,
-    /// Handed to a server.
+    /// The job was sent to a backend.
     Running,
-    /// Ended well.
+    /// The job finished and its result is stored.
     Completed,
-    /// Ended badly.
+    /// The job failed; `error` says why.
     Failed,
-    /// Ended on request.
+    /// The job was cancelled on request.
     Cancelled,
 }
 
 /// Why a job failed.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct JobError {
-    /// The stable code.
+    /// A stable, machine-readable code.
     #[schema(schema_with = error_codes)]
     code: &'static str,
-    /// One sentence.
+    /// A human-readable sentence that explains the failure.
     message: String,
-    /// Whether the same job may succeed later.
+    /// Whether the same job may succeed if it is submitted again.
     retryable: bool,
-    /// The node at fault.
+    /// The id of the node that failed.
     node_id: Option<String>,
-    /// Its class.
+    /// The class of that node.
     node_type: Option<String>,
-    /// The Python exception's type.
+    /// The type of the Python exception.
     exception_type: Option<String>,
-    /// The Python traceback, if the gateway is set to expose it.
+    /// The Python traceback, if the gateway is configured to expose tracebacks.
     traceback: Option<String>,
-    /// ComfyUI's own `node_errors`.
+    /// ComfyUI's own `node_errors` object.
     #[schema(value_type = Option<Object>)]
     node_errors: Option<Box<RawValue>>,
 }
 
-/// The codes as the domain lists them, so that the documentation cannot lack one.
+/// Lists the codes from the domain's own list, so that the documentation is always complete.
 fn error_codes() -> Schema {
     let codes = FailureCode::ALL.map(FailureCode::as_str);
-    let description = "The stable code of the failure";
+    let description = "A stable, machine-readable code of the failure";
     ObjectBuilder::new()
         .schema_type(Type::String)
         .enum_values(Some(codes))
@@ -157,35 +157,35 @@ fn error_codes() -> Schema {
         .into()
 }
 
-/// One file of a job.
+/// An output file of a job.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Media {
-    /// The name it goes by.
+    /// The output's `$output.NAME`, or its node's id.
     var: String,
-    /// The node that made it.
+    /// The id of the node that produced the file.
     node_id: String,
     /// `image`, `video`, `audio` or `file`.
     kind: &'static str,
-    /// Where to fetch it.
+    /// The URL of the file.
     url: String,
-    /// The name ComfyUI gave it, as it can be shown and saved under; verbatim it is in `outputs`.
+    /// The file name given by ComfyUI, made safe to display and to save. `outputs` has it verbatim.
     filename: String,
-    /// Its media type.
+    /// The media type, such as `image/png`.
     content_type: String,
-    /// Its length in bytes.
+    /// The length in bytes.
     bytes: u64,
-    /// The SHA-256 of its bytes.
+    /// The lowercase hexadecimal SHA-256 of the file's bytes.
     sha256: String,
 }
 
-/// An output of the workflow that was not made.
+/// An output of the workflow that was not produced.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DroppedOutputBody {
-    /// The output node.
+    /// The id of the output node.
     node_id: String,
-    /// The `$output.NAME` of its title, else its id.
+    /// The `$output.NAME` in the node's title, or the node's id.
     var: String,
-    /// Why it was not made.
+    /// Why the output is missing.
     reason: String,
 }
 
@@ -195,45 +195,45 @@ impl From<DroppedOutput> for DroppedOutputBody {
     }
 }
 
-/// How far a running job has come.
+/// The progress of a running job.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ProgressBody {
-    /// The share of the graph that is done, from 0 to 1.
+    /// The completed share of the graph, from 0 to 1.
     value: f64,
-    /// Nodes that are done.
+    /// The number of nodes that have finished.
     nodes_done: usize,
-    /// Nodes of the graph.
+    /// The number of nodes in the graph.
     nodes_total: usize,
-    /// The node that runs now.
+    /// The id of the node that is running.
     current_node: Option<String>,
-    /// Its class.
+    /// The class of that node.
     current_node_class: Option<String>,
-    /// The step within that node.
+    /// The step that the running node has reached.
     step: Option<u64>,
-    /// The steps of that node.
+    /// The number of steps of the running node.
     steps: Option<u64>,
 }
 
-/// Seconds by phase.
+/// Seconds that a job spent in each phase. A phase that has not happened is `null`.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TimingsBody {
-    /// Waiting for a server.
+    /// Waiting in the gateway's queue.
     queued: Option<f64>,
-    /// Handing the job to the server.
+    /// Uploading inputs and submitting the job to the backend.
     preparing: Option<f64>,
-    /// ComfyUI's own execution.
+    /// Executing in ComfyUI.
     executing: Option<f64>,
-    /// Fetching the files.
+    /// Fetching the output files from the backend.
     collecting: Option<f64>,
 }
 
 /// When a job is expected to start and to end.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Eta {
-    /// When it is expected to start, while it is queued.
+    /// The expected start of the job, while it is queued.
     #[schema(format = "date-time")]
     start: Option<String>,
-    /// When it is expected to end.
+    /// The expected end of the job.
     #[schema(format = "date-time")]
     end: Option<String>,
 }
@@ -246,23 +246,23 @@ impl Eta {
     }
 }
 
-/// One attempt to run the job.
+/// One attempt to run the job on a backend.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AttemptBody {
-    /// Its number, from 1.
+    /// The attempt's number, counted from 1.
     number: u32,
-    /// Its server.
+    /// The backend that the job was sent to.
     backend: String,
-    /// When it started.
+    /// When the attempt started.
     #[schema(format = "date-time")]
     started_at: String,
-    /// When it ended.
+    /// When the attempt ended; `null` while it runs.
     #[schema(format = "date-time")]
     ended_at: Option<String>,
-    /// What became of it: `completed`, `cancelled`, a code of `error.code`, or why the job went back to the queue
+    /// How the attempt ended: `completed`, `cancelled`, one of the values of `error.code`, or why the job was requeued
     /// (`not_run`, `cannot_run`, `stalled`, `refused`).
     outcome: Option<String>,
-    /// The same in words.
+    /// The outcome as a human-readable sentence.
     reason: Option<String>,
 }
 
@@ -279,13 +279,13 @@ impl From<&AttemptRecord> for AttemptBody {
     }
 }
 
-/// Where to go from here.
+/// Paths of related operations on this gateway.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Urls {
-    /// This job.
+    /// The path of this job.
     #[serde(rename = "self")]
     this: String,
-    /// Cancels it.
+    /// A `POST` to this path cancels the job.
     cancel: String,
 }
 
@@ -294,7 +294,7 @@ pub struct Urls {
 pub struct ResultPage {
     /// The jobs, newest first.
     pub results: Vec<ExecuteResult>,
-    /// Give it as `cursor` for the next page; `null` after the last.
+    /// The `cursor` of the next page; `null` on the last page.
     pub next_cursor: Option<String>,
 }
 
@@ -307,13 +307,13 @@ fn empty_object() -> Box<RawValue> {
     RawValue::from_string("{}".to_owned()).unwrap_or_default()
 }
 
-/// A flat list is its map's values in order.
+/// Flattens the map's values in their order.
 fn flat(by_var: &ByVar) -> Vec<String> {
     by_var.values().flatten().cloned().collect()
 }
 
 impl ExecuteResult {
-    /// The body for a job, with absolute URLs below `base`.
+    /// Builds the body for a job. Its URLs are absolute, below `base`.
     #[must_use]
     pub fn new(view: JobView, base: &BaseUrl) -> Self {
         let JobView { record, progress, expectation } = view;

@@ -1,4 +1,4 @@
-//! `POST /execute`: a workflow in, a job out.
+//! `POST /execute`: queues a job for a workflow.
 
 use std::collections::BTreeMap;
 
@@ -15,14 +15,18 @@ use super::dto::ExecuteResult;
 use super::extract::{BaseUrl, PreferWait, preferred_wait};
 use super::form::JobBody;
 use super::options::{self, RequiresBody};
-use super::problem::{self, Problem, ProblemBody};
+use super::problem::{
+    self, INVALID_PARAMS, INVALID_REQUEST, INVALID_WORKFLOW, MALFORMED_FORM, MALFORMED_JSON, Problem,
+    QUEUE_FULL, SERVERS_UNKNOWN, STORAGE_UNAVAILABLE, WORKFLOW_UNAVAILABLE,
+};
+use super::problem_responses::{BODY_READ, STORE_WRITE, problem_responses};
 use super::results::POLL_AGAIN;
 use super::state::{ApiLimits, ApiState};
 use crate::domain::binding::GivenValue;
 use crate::domain::text::brief;
 use crate::service::{JobSubmission, RequestFile, WorkflowSource};
 
-/// The fields of a request besides its options.
+/// The fields of a request, apart from its options.
 const FIELDS: [&str; 2] = ["workflow", "params"];
 
 /// A workflow to run.
@@ -37,70 +41,70 @@ const FIELDS: [&str; 2] = ["workflow", "params"];
 }))]
 #[expect(dead_code, reason = "documents the body, which is read field by field")]
 pub struct ExecuteRequest {
-    /// What to run.
+    /// The workflow to run.
     workflow: AnyWorkflow,
-    /// Values for the parameters that the workflow's titles declare. A media parameter takes a URL, a data URL,
-    /// `{"base64": …}`, `{"file": …}` of `POST /files`, `{"result": …, "var": …}` of an earlier job, or the name of a file
-    /// on the ComfyUI server; where the workflow takes several, a list of these.
+    /// Values for the parameters that the workflow's node titles declare. A media parameter takes a URL, a data URL,
+    /// `{"base64": …}`, `{"file": …}` with an id from `POST /files`, `{"result": …, "var": …}` of an earlier job, or the
+    /// name of a file on the backend. A parameter that accepts several files takes a list of these.
     #[schema(value_type = Option<Object>)]
     params: Option<serde_json::Value>,
-    /// Higher runs first.
+    /// The job's priority. Jobs of a higher priority run first.
     #[schema(default = 0, minimum = 0, maximum = 1000)]
     priority: Option<i32>,
-    /// How many seconds the job may run; at most `max_timeout`, which is 7 days unless configured.
+    /// The longest time the job may run, in seconds. At most the setting `max_timeout`, which is 7 days by default.
     #[schema(minimum = 0.001, maximum = 604_800)]
     timeout: Option<f64>,
-    /// How many seconds the job may wait in the gateway's queue, each time it waits there; at most `max_timeout`. The wait
-    /// in the queue of a ComfyUI, where the job is `running` already, is not counted.
+    /// The longest time the job may wait in the gateway's queue, in seconds; it starts anew when the job is requeued. At
+    /// most `max_timeout`. Time in a backend's own queue does not count, because the job is already `running` there.
     #[schema(minimum = 0.001, maximum = 604_800)]
     queue_timeout: Option<f64>,
-    /// Your own data, given back with the result; up to 64 KiB.
+    /// Your own data, returned with the result; up to 64 KiB.
     #[schema(value_type = Option<Object>)]
     metadata: Option<serde_json::Value>,
-    /// Whose job it is, such as your customer's id: the jobs of one priority are shared out fairly between callers, so
-    /// that one's thousand jobs do not hold up another's first.
+    /// Identifies on whose behalf the job runs, such as your customer's id. Within one priority, callers take turns, so that
+    /// one caller's thousand jobs do not delay another caller's first job.
     #[schema(max_length = 128)]
     caller: Option<String>,
-    /// What it asks of its server besides what the workflow needs. While there is no such server it waits.
+    /// Restricts which backends may run the job. The job waits in the queue until such a backend is available.
     requires: Option<RequiresBody>,
-    /// How many of its attempts may fail; the setting `max_attempts` unless given.
+    /// The number of attempts that may fail before the job fails. Defaults to the setting `max_attempts`.
     #[schema(minimum = 1, maximum = 100)]
     max_attempts: Option<u32>,
-    /// Whether the job may run although some of its outputs cannot. Without it a workflow is refused as soon as one of its
-    /// outputs cannot run; with it the result's `dropped_outputs` says which outputs are missing and why.
+    /// Whether the job may run if some of its outputs cannot. By default, a workflow is rejected if any of its outputs
+    /// cannot run. If true, `dropped_outputs` in the result lists the missing outputs and the reasons.
     #[schema(default = false)]
     partial: Option<bool>,
 }
 
-/// A workflow in any of its forms.
+/// A workflow: a graph, an editor file, or a reference.
 #[derive(Debug, ToSchema, Deserialize)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "documents the body, which is read field by field")]
 pub enum AnyWorkflow {
-    /// The API-format graph: nodes by id, as ComfyUI's "Export (API)" makes it.
+    /// An API-format graph: nodes keyed by id, as ComfyUI's "Export (API)" writes it.
     Graph(BTreeMap<String, WorkflowNode>),
-    /// The file that the ComfyUI editor saves.
+    /// A workflow file as the ComfyUI editor saves it.
     Editor(EditorFile),
-    /// The name of a registered workflow (`portrait`), one of its versions (`portrait@3`), or the URL of a graph or of
-    /// the editor's file.
+    /// The name of a registered workflow (`portrait`), a version of it (`portrait@3`), or the URL of a graph or an editor
+    /// file.
     Named(String),
 }
 
-/// The file that the ComfyUI editor saves; all that stands in it besides is taken, too.
+/// A workflow file as the ComfyUI editor saves it. All further fields of the file are accepted.
 #[derive(Debug, ToSchema, Deserialize)]
 #[expect(dead_code, reason = "documents the body, which is read field by field")]
 pub struct EditorFile {
-    /// Its nodes.
+    /// The nodes of the workflow.
     #[schema(value_type = Vec<Object>)]
     nodes: Vec<serde_json::Value>,
 }
 
-/// The same as a form: files need no step of their own.
+/// The same request as a multipart form, which can carry the input files.
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "documents the body, which is read part by part")]
 pub struct ExecuteForm {
-    /// What would else be the JSON body. Every other part is the value of the parameter it is named after; several of
-    /// one name are a list.
+    /// The JSON request. Every other part of the form is the value of the parameter with the part's name. Several files
+    /// under one name form a list.
     request: ExecuteRequest,
 }
 
@@ -108,39 +112,34 @@ pub struct ExecuteForm {
 #[derive(Debug, ToSchema, Deserialize)]
 #[expect(dead_code, reason = "documents the body, which is read field by field")]
 pub struct WorkflowNode {
-    /// Its class.
+    /// The node's class.
     #[schema(min_length = 1)]
     class_type: String,
-    /// Its inputs: literal values, and links as `[node id, output]`.
+    /// The node inputs: literal values, and links as `[node id, output index]`.
     #[schema(value_type = Object)]
     inputs: serde_json::Value,
-    /// `title` may hold `$param` and `$output.name` markers.
+    /// The node's metadata. `title` may contain `$param` and `$output.name` markers.
     #[serde(rename = "_meta")]
     #[schema(value_type = Option<Value>)]
     meta: Option<serde_json::Value>,
 }
 
+problem_responses!(ExecuteProblems: &[MALFORMED_JSON, MALFORMED_FORM, INVALID_REQUEST, INVALID_WORKFLOW, INVALID_PARAMS, WORKFLOW_UNAVAILABLE, QUEUE_FULL, SERVERS_UNKNOWN, STORAGE_UNAVAILABLE], STORE_WRITE, BODY_READ);
+
 /// Queues a job.
 ///
-/// The job is on disk before the answer leaves. With `Prefer: wait=30` the answer is held until the job ends, at most
-/// that many seconds.
+/// The job is on disk before the response is sent. With `Prefer: wait=30`, the gateway waits up to 30 seconds for the job
+/// to end before it responds.
 #[utoipa::path(
     post, path = "/execute", tag = "jobs", operation_id = "execute",
     request_body(content((ExecuteRequest = "application/json"), (ExecuteForm = "multipart/form-data"))),
-    params(("Prefer" = Option<String>, Header, description = "`wait=N`: hold the answer up to N seconds until the job ends")),
+    params(("Prefer" = Option<String>, Header, description = "`wait=N`: wait up to N seconds for the job to end before responding")),
     responses(
-        (status = 200, description = "The job ended within the wait", body = ExecuteResult,
-         headers(("Preference-Applied" = String, description = "`wait=N`, as applied"), ("Location" = String, description = "The job's path"))),
-        (status = 202, description = "Accepted; the job goes on", body = ExecuteResult,
-         headers(("Location" = String, description = "The job's path"), ("Retry-After" = u64, description = "Seconds until to ask again"))),
-        (status = 400, description = "`malformed_json`, `malformed_form`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 408, description = "`request_timeout`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "`body_too_large`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "`unsupported_media_type`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid_request`, `invalid_workflow`, `invalid_params`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 502, description = "`workflow_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`queue_full`, `servers_unknown`, `store_unavailable`, `disk_full`, `storage_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The job ended within the requested wait", body = ExecuteResult,
+         headers(("Preference-Applied" = String, description = "`wait=N` with the wait that was applied"), ("Location" = String, description = "The job's path"))),
+        (status = 202, description = "The job was accepted and has not ended", body = ExecuteResult,
+         headers(("Location" = String, description = "The job's path"), ("Retry-After" = u64, description = "Seconds to wait before the next request"))),
+        ExecuteProblems,
     )
 )]
 pub async fn execute(
@@ -161,7 +160,7 @@ pub async fn execute(
     Ok(answer(&ExecuteResult::new(view, &base), &format!("/results/{id}"), wait))
 }
 
-/// The job that a request asks for: its JSON, and what a form has besides.
+/// Builds the submission from a request's JSON and the other parts of a form.
 pub(super) fn submission<'a>(
     json: Option<&'a JsonObject>,
     texts: &'a [(String, String)],
@@ -170,7 +169,10 @@ pub(super) fn submission<'a>(
     own_url: &'a str,
 ) -> Result<JobSubmission<'a>, Problem> {
     let json = json.ok_or_else(|| {
-        Problem::new(problem::INVALID_REQUEST, "the form has no part \"request\" with the JSON")
+        Problem::new(
+            problem::INVALID_REQUEST,
+            "the form has no part named \"request\"; send the JSON request in it",
+        )
     })?;
     let mut submission =
         read(json.fields(&[&FIELDS[..], &options::FIELDS].concat(), limits)?, limits, own_url)?;
@@ -195,19 +197,22 @@ fn read<'a>(
     Ok(submission)
 }
 
-/// The field `workflow` of a request.
+/// Reads the field `workflow` of a request. Notes a fault if it is missing or invalid.
 pub(super) fn workflow<'a>(fields: &mut FieldReader<'a>) -> Option<WorkflowSource<'a>> {
     let Some(raw) = fields.raw("workflow") else {
         fields.fault(
             "workflow",
-            "the field workflow is missing: send a graph, the editor's file, a registered name or a URL",
+            "workflow is missing; send a graph, an editor file, a registered workflow's name or a URL",
         );
         return None;
     };
     match WorkflowSource::read(raw) {
         Ok(source) => Some(source),
         Err(why) => {
-            fields.fault("workflow", format!("workflow is a text that is neither a URL nor a name: {why}"));
+            fields.fault(
+                "workflow",
+                format!("workflow is a string that is neither a URL nor a workflow's name: {why}"),
+            );
             None
         }
     }
@@ -217,8 +222,8 @@ pub(super) fn given(values: Vec<(String, &RawValue)>) -> Vec<(String, GivenValue
     values.into_iter().map(|(name, value)| (name, GivenValue::Json(value))).collect()
 }
 
-/// Adds what a form has besides its JSON: every other part is the value of the parameter it is named after, several of
-/// one name a list of files.
+/// Adds the other parts of a form as parameter values, each under its part's name. Several files under one name form a
+/// list.
 pub(super) fn add_parts<'a>(
     submission: &mut JobSubmission<'a>,
     texts: &'a [(String, String)],

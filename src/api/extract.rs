@@ -1,4 +1,4 @@
-//! Paths, queries and headers, each fault in the one format.
+//! Extractors for paths, queries and headers. Every fault is reported in the common problem format.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ impl FromRequestParts<ApiState> for PromptIdPath {
     }
 }
 
-/// The `{name}` of the path: a registered workflow, perhaps with its version.
+/// The `{name}` of the path: a registered workflow, with or without a version.
 #[derive(Debug, Clone)]
 pub struct WorkflowPath(pub WorkflowRef);
 
@@ -45,7 +45,7 @@ impl FromRequestParts<ApiState> for WorkflowPath {
     }
 }
 
-/// The `{name}` of the path: a server.
+/// The `{name}` of the path: a backend.
 #[derive(Debug, Clone)]
 pub struct BackendNamePath(pub BackendName);
 
@@ -54,9 +54,9 @@ impl FromRequestParts<ApiState> for BackendNamePath {
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
         let text = path_param(parts, state, "name").await.unwrap_or_default();
-        // What cannot be a name is the name of no server.
+        // A text that is not a valid name cannot be the name of a backend.
         let unknown =
-            || Problem::new(problem::NOT_FOUND, "there is no server of that name; see GET /backends");
+            || Problem::new(problem::NOT_FOUND, "no backend has this name; GET /backends lists all backends");
         BackendName::parse(&text).map(Self).map_err(|_| unknown())
     }
 }
@@ -70,12 +70,12 @@ impl FromRequestParts<ApiState> for FileIdPath {
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
         let text = path_param(parts, state, "file_id").await.unwrap_or_default();
-        // What cannot be an id is the id of no file.
+        // A text that is not a valid id cannot be the id of a file.
         FileId::parse(&text).map(Self).map_err(|_| ReadError::Unknown.into())
     }
 }
 
-/// The `{file}` of the path, decoded; it may be any text.
+/// The `{file}` of the path, percent-decoded; may be any text.
 #[derive(Debug, Clone)]
 pub struct FilePath(pub String);
 
@@ -84,7 +84,9 @@ impl FromRequestParts<ApiState> for FilePath {
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
         let file = path_param(parts, state, "file").await;
-        file.map(Self).ok_or_else(|| Problem::new(problem::NOT_FOUND, "there is no file of that name"))
+        file.map(Self).ok_or_else(|| {
+            Problem::new(problem::NOT_FOUND, "no file has this name; use the URLs in the job's result")
+        })
     }
 }
 
@@ -93,12 +95,12 @@ async fn path_param(parts: &mut Parts, state: &ApiState, name: &str) -> Option<S
     params.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
 }
 
-/// The base of absolute URLs: the configured one, else where the request was sent to.
+/// The base of absolute URLs: the configured public URL, else the host that the request was sent to.
 #[derive(Debug, Clone)]
 pub struct BaseUrl(String);
 
 impl BaseUrl {
-    /// What every URL begins with; empty when it is not known.
+    /// The prefix of every URL, without a trailing slash. Empty if neither a public URL nor a valid host is known.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -128,7 +130,7 @@ impl FromRequestParts<ApiState> for BaseUrl {
     }
 }
 
-/// The query's parameters, each known and once.
+/// The parameters of a query, each with a known name and given once, and the faults found so far.
 #[derive(Debug)]
 pub struct QueryParams {
     values: Vec<(String, String)>,
@@ -147,7 +149,10 @@ impl QueryParams {
                 let hint = near.first().map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
                 query.fault(&name, format!("unknown query parameter {:?}{hint}", brief(&name)));
             } else if query.get(&name).is_some() {
-                query.fault(&name, format!("the query parameter {name:?} is given twice"));
+                query.fault(
+                    &name,
+                    format!("the query parameter {name:?} is given more than once; send it once"),
+                );
             } else {
                 query.values.push((name.into_owned(), value.into_owned()));
             }
@@ -161,7 +166,7 @@ impl QueryParams {
         self.values.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// The value of a parameter as `read` understands it; `expected` says what that is.
+    /// The value of a parameter, parsed by `read`. A value that `read` rejects is a fault; `expected` names valid values.
     pub fn parse<T>(
         &mut self,
         name: &str,
@@ -180,32 +185,32 @@ impl QueryParams {
         self.errors.push(FieldError { pointer: brief(name).into_owned(), message, node_id: None });
     }
 
-    /// Ends the reading.
+    /// Finishes reading the query.
     ///
     /// # Errors
-    /// `invalid_query` with every fault.
+    /// `invalid_query` with all faults.
     pub fn finish(self) -> Result<(), Problem> {
         let Some(first) = self.errors.first() else { return Ok(()) };
         Err(Problem::new(problem::INVALID_QUERY, first.message.clone()).errors(self.errors))
     }
 }
 
-/// How long a client wants to wait for a job to end.
+/// How long a request waits for a job to end.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PreferWait {
-    /// The time, within the gateway's limit; zero for not at all.
+    /// The longest wait, capped by the gateway's limit. Zero means no wait.
     pub time: Duration,
-    /// Whether `Prefer: wait` asked for it, to be confirmed with `Preference-Applied`.
+    /// Whether the wait comes from `Prefer: wait`, so that the response must have `Preference-Applied`.
     pub preferred: bool,
 }
 
-/// A number of seconds, zero or more; one that is too large for a clock is only very long.
+/// Parses a number of seconds, zero or more. A number too large for a `Duration` becomes `Duration::MAX`.
 fn seconds(text: &str) -> Option<Duration> {
     let seconds = text.parse::<f64>().ok().filter(|seconds| seconds.is_finite() && *seconds >= 0.0)?;
     Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
 }
 
-/// `wait` of a `Prefer` header (RFC 7240), where there is one; other preferences are not ours to judge.
+/// Reads `wait` from the `Prefer` header (RFC 7240). Other preferences are ignored.
 pub fn preferred_wait(parts: &Parts, most: Duration) -> PreferWait {
     let prefer = parts.headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
     let wait = prefer
@@ -216,7 +221,7 @@ pub fn preferred_wait(parts: &Parts, most: Duration) -> PreferWait {
     wait.map_or_else(PreferWait::default, |time| PreferWait { time: time.min(most), preferred: true })
 }
 
-/// `?wait=` of a query, else `Prefer: wait`.
+/// Reads `?wait=` from the query, or else `wait` from the `Prefer` header.
 pub fn wanted_wait(query: &mut QueryParams, parts: &Parts, most: Duration) -> PreferWait {
     match query.parse("wait", "a number of seconds, 0 or more", seconds) {
         Some(time) => PreferWait { time: time.min(most), preferred: false },

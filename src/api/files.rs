@@ -1,4 +1,4 @@
-//! `/files`: files that are brought for later use as values of parameters.
+//! `/files`: uploads, serves and deletes files that later requests use as parameter values.
 
 use axum::extract::State;
 use axum::http::header::LOCATION;
@@ -9,30 +9,34 @@ use utoipa::ToSchema;
 
 use super::extract::{BaseUrl, FileIdPath};
 use super::form::{FileForm, FormFile};
-use super::problem::{Problem, ProblemBody};
+use super::problem::{
+    INVALID_REQUEST, MALFORMED_FORM, NOT_FOUND, Problem, RANGE_NOT_SATISFIABLE, STORAGE_UNAVAILABLE,
+};
+use super::problem_responses::{BODY_READ, STORE_READ, STORE_WRITE, problem_responses};
 use super::ranges::{ServedFile, serve};
 use super::state::ApiState;
 use crate::store::FileRecord;
 
-/// A file that was brought.
+/// An uploaded file.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct UploadedFile {
-    /// Its id. As the value of a media parameter: `{"file": "<id>"}`. Whoever knows it may use and fetch the file.
+    /// The file's id. `{"file": "<id>"}` is the value of a media parameter. Anyone who knows the id can use and download
+    /// the file.
     #[schema(format = "uuid")]
     file: String,
-    /// Its name, as it can be shown and saved under.
+    /// The file's name, made safe to display and to save.
     filename: String,
-    /// Its media type, told by its content.
+    /// The media type, detected from the content.
     content_type: String,
-    /// Its length in bytes.
+    /// The length in bytes.
     bytes: u64,
-    /// The lowercase hexadecimal SHA-256 of its bytes.
+    /// The lowercase hexadecimal SHA-256 of the file's bytes.
     sha256: String,
-    /// When it came, in UTC.
+    /// When the file was uploaded, in UTC.
     created_at: String,
-    /// When it will be forgotten, in UTC.
+    /// When the gateway deletes the file, in UTC; `null` if it is kept until it is deleted on request.
     expires_at: Option<String>,
-    /// Where its bytes are.
+    /// The URL of the file's bytes.
     url: String,
 }
 
@@ -51,22 +55,18 @@ impl UploadedFile {
     }
 }
 
-/// Brings a file for later.
+problem_responses!(UploadFileProblems: &[MALFORMED_FORM, INVALID_REQUEST, STORAGE_UNAVAILABLE], STORE_WRITE, BODY_READ);
+
+/// Uploads a file for later use.
 ///
-/// One part of a multipart form, of any name, up to `max_file` bytes. Its id is the value of a media parameter as often
-/// as needed: `{"file": "<id>"}`. The same bytes are stored once.
+/// The body is a multipart form with one part of any name, up to `max_file` bytes. Use the returned id as the value of a
+/// media parameter, any number of times: `{"file": "<id>"}`. Identical files are stored once.
 #[utoipa::path(
     post, path = "/files", tag = "files", operation_id = "upload_file",
     request_body(content = FileForm, content_type = "multipart/form-data"),
     responses(
-        (status = 201, description = "The file is kept", body = UploadedFile, headers(("Location" = String, description = "Where its bytes are"))),
-        (status = 400, description = "`malformed_form`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 408, description = "`request_timeout`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "`body_too_large`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "`unsupported_media_type`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid_request`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`, `disk_full`, `storage_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 201, description = "The file was stored", body = UploadedFile, headers(("Location" = String, description = "The path of the file's bytes"))),
+        UploadFileProblems,
     )
 )]
 pub async fn upload(
@@ -83,22 +83,21 @@ pub async fn upload(
     Ok(response)
 }
 
-/// A file that was brought.
+problem_responses!(GetFileProblems: &[NOT_FOUND, RANGE_NOT_SATISFIABLE], STORE_READ);
+
+/// Downloads an uploaded file.
 #[utoipa::path(
     get, path = "/files/{file_id}", tag = "files", operation_id = "get_file",
     params(
         ("file_id" = String, Path, format = "uuid", description = "The file's id"),
-        ("Range" = Option<String>, Header, description = "`bytes=0-499`: only that part"),
-        ("If-None-Match" = Option<String>, Header, description = "An `ETag` of before"),
+        ("Range" = Option<String>, Header, description = "A single byte range, such as `bytes=0-499`"),
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of an earlier response"),
     ),
     responses(
-        (status = 200, description = "The file", body = [u8], content_type = "*/*", headers(("ETag" = String, description = "Strong"))),
-        (status = 206, description = "The part asked for", body = [u8], content_type = "*/*", headers(("Content-Range" = String, description = "Which part"))),
-        (status = 304, description = "Nothing changed since the `ETag`"),
-        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 416, description = "`range_not_satisfiable`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The file", body = [u8], content_type = "*/*", headers(("ETag" = String, description = "A strong validator"))),
+        (status = 206, description = "The requested range", body = [u8], content_type = "*/*", headers(("Content-Range" = String, description = "The range and the file's length"))),
+        (status = 304, description = "The file is unchanged"),
+        GetFileProblems,
     )
 )]
 pub async fn get(
@@ -117,23 +116,23 @@ pub async fn get(
     serve(&asked, served, |range| async { Ok(state.service.uploaded_bytes(&file, range).await?) }).await
 }
 
-/// Forgets a file.
+problem_responses!(DeleteFileProblems: &[NOT_FOUND], STORE_WRITE);
+
+/// Deletes an uploaded file.
 ///
-/// Jobs that were given it keep its bytes until they end.
+/// Unfinished jobs that use the file keep its bytes until they end.
 #[utoipa::path(
     delete, path = "/files/{file_id}", tag = "files", operation_id = "delete_file",
     params(("file_id" = String, Path, format = "uuid", description = "The file's id")),
     responses(
-        (status = 204, description = "It is forgotten"),
-        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`, `disk_full`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 204, description = "The file was deleted"),
+        DeleteFileProblems,
     )
 )]
 pub async fn delete(
     State(state): State<ApiState>,
     FileIdPath(id): FileIdPath,
 ) -> Result<StatusCode, Problem> {
-    state.service.forget_file(id).await?;
+    state.service.delete_file(id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

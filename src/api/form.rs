@@ -1,5 +1,4 @@
-//! Multipart forms (RFC 7578): files go to the media store as they come, all else is read as text. It must not know
-//! what the parts are for.
+//! Multipart forms (RFC 7578). Files stream to the media store as they arrive; all other parts are read as text.
 
 use axum::extract::multipart::{Field, Multipart, MultipartError};
 use axum::extract::{FromRequest, Request};
@@ -17,9 +16,9 @@ use super::state::ApiState;
 use crate::media::IncomingFile;
 use crate::service::RequestFile;
 
-/// The part that holds what would else be the JSON body.
+/// The part that contains the JSON request.
 const REQUEST: &str = "request";
-/// Parts of a form that are no files.
+/// The most parts of a form that are not files.
 const MOST_TEXTS: usize = 256;
 
 /// A form with one file, in a part of any name.
@@ -42,19 +41,19 @@ impl PartialSchema for FileForm {
 
 impl ToSchema for FileForm {}
 
-/// What a request for a job brought: JSON, or a form with the JSON as its part `request`.
+/// The body of a job request: JSON, or a form with the JSON in its part `request`.
 #[derive(Debug, Default)]
 pub struct JobBody {
-    /// The JSON; none in a form without the part `request`.
+    /// The JSON request; `None` for a form without the part `request`.
     pub json: Option<JsonObject>,
-    /// The form's other texts, by the names of their parts.
+    /// The form's other texts, each with its part's name.
     pub texts: Vec<(String, String)>,
-    /// The form's files, by the names of their parts.
+    /// The form's files, each with its part's name.
     pub files: Vec<(String, RequestFile)>,
 }
 
 impl JobBody {
-    /// The bytes of all that is no file.
+    /// The length of the JSON and the texts, in bytes, without the files.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let json = self.json.as_ref().map_or(0, JsonObject::bytes);
@@ -84,7 +83,7 @@ impl JobBody {
             if name == REQUEST {
                 let text = text(field, &mut room, state).await?;
                 if body.json.replace(JsonObject::from(text)).is_some() {
-                    return Err(malformed("the form has more than one part called \"request\""));
+                    return Err(malformed("the form has more than one part named \"request\"; send one"));
                 }
             } else if let Some(filename) = field.file_name().map(str::to_owned) {
                 let most = state.service.limits().max_inputs;
@@ -97,7 +96,7 @@ impl JobBody {
                 }
                 let incoming = receive(field, &filename, state).await?;
                 if filename.is_empty() && incoming.stored.bytes == 0 {
-                    // What a browser sends for a field where nobody chose a file.
+                    // A browser sends an empty part for a file field where the user chose no file.
                     continue;
                 }
                 body.files.push((name, RequestFile { filename, incoming: Some(incoming) }));
@@ -114,12 +113,12 @@ impl JobBody {
     }
 }
 
-/// The one file of a form.
+/// The file of a form that has exactly one part.
 #[derive(Debug)]
 pub struct FormFile {
-    /// The caller's name for it.
+    /// The file name given by the client; may be empty.
     pub filename: String,
-    /// Its bytes.
+    /// The received file.
     pub incoming: IncomingFile,
 }
 
@@ -142,7 +141,7 @@ impl FormFile {
     async fn read(form: &mut Multipart, state: &ApiState) -> Result<Self, Problem> {
         let invalid = |detail: &str| Problem::new(problem::INVALID_REQUEST, detail.to_owned());
         let Some(field) = next(form).await? else {
-            return Err(invalid("the form has no part; send one file"));
+            return Err(invalid("the form is empty; send one file"));
         };
         let filename = field.file_name().unwrap_or_default().to_owned();
         let incoming = receive(field, &filename, state).await?;
@@ -166,16 +165,16 @@ async fn open(request: Request, state: &ApiState) -> Result<Multipart, Problem> 
     expect_uncompressed(request.headers())?;
     Multipart::from_request(request, state).await.map_err(|rejection| {
         let why = rejection.body_text();
-        // Its own status says no more than that it is the caller's fault.
+        // The rejection's status is replaced by that of `malformed_form`.
         drop(rejection.into_response());
         malformed(format!("the form cannot be read: {why}"))
     })
 }
 
-/// What went wrong with a form on its way.
+/// The problem for a form that could not be received completely.
 fn broken(error: &MultipartError) -> Problem {
     TooSlow::of(error).map_or_else(
-        || malformed(format!("the form broke off or is not valid: {}", error.body_text())),
+        || malformed(format!("the form is incomplete or not valid: {}", error.body_text())),
         Problem::from,
     )
 }
@@ -189,7 +188,7 @@ fn name(field: &Field<'_>) -> Result<String, Problem> {
         .name()
         .filter(|name| !name.is_empty())
         .map(str::to_owned)
-        .ok_or_else(|| malformed("a part of the form has no name"))
+        .ok_or_else(|| malformed("a part of the form has no name; name every part"))
 }
 
 async fn text(mut field: Field<'_>, room: &mut usize, state: &ApiState) -> Result<String, Problem> {
@@ -201,18 +200,18 @@ async fn text(mut field: Field<'_>, room: &mut usize, state: &ApiState) -> Resul
     String::from_utf8(bytes).map_err(|_| malformed("a part of the form is neither a file nor UTF-8 text"))
 }
 
-/// Stores a file as it comes.
+/// Streams a file to the media store.
 async fn receive(field: Field<'_>, filename: &str, state: &ApiState) -> Result<IncomingFile, Problem> {
-    // The media store is told only that the source failed; what to answer is kept here.
+    // The media store only learns that its source failed, so the problem to respond with is kept here.
     let mut refusal = None;
-    let told = &mut refusal;
-    let chunks = stream::unfold((field, told), |(mut field, told)| async move {
+    let cause = &mut refusal;
+    let chunks = stream::unfold((field, cause), |(mut field, cause)| async move {
         match field.chunk().await.map_err(|error| broken(&error)) {
             Ok(None) => None,
-            Ok(Some(chunk)) => Some((Ok(chunk), (field, told))),
+            Ok(Some(chunk)) => Some((Ok(chunk), (field, cause))),
             Err(problem) => {
-                *told = Some(problem);
-                Some((Err("the form broke off".into()), (field, told)))
+                *cause = Some(problem);
+                Some((Err("the form ended early".into()), (field, cause)))
             }
         }
     });

@@ -1,4 +1,4 @@
-//! `/healthz`, `/readyz` and `/metrics`: what machines ask.
+//! `/healthz`, `/readyz` and `/metrics`: endpoints for load balancers and monitoring.
 
 use std::time::Duration;
 
@@ -8,33 +8,38 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::problem::{self, Problem, ProblemBody};
+use super::problem::{self, DISK_FULL, NOT_READY, Problem, STORE_UNAVAILABLE};
+use super::problem_responses::{STORE_READ, problem_responses};
 use super::state::ApiState;
 use crate::service::NotReady;
 
-/// That all is well.
+/// The body of a successful health check.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Healthy {
     /// Always `ok`.
     status: &'static str,
 }
 
-/// Whether the process answers; nothing else is touched.
+/// Checks that the process responds. It does not check the store or the backends.
 #[utoipa::path(
     get, path = "/healthz", tag = "operation", operation_id = "healthz",
-    responses((status = 200, description = "Alive", body = Healthy))
+    responses((status = 200, description = "The process responds", body = Healthy))
 )]
 pub async fn alive() -> axum::Json<Healthy> {
     axum::Json(Healthy { status: "ok" })
 }
 
-/// Whether jobs can be accepted and run: the store answers, its disk and that of the files have room, and at least one
-/// server takes work.
+problem_responses!(ReadyzProblems: &[NOT_READY, STORE_UNAVAILABLE, DISK_FULL]);
+
+/// Checks that the gateway can accept and run jobs.
+///
+/// The gateway is ready if its store responds, the disks of its database and its media files have free space, and at least
+/// one backend accepts jobs.
 #[utoipa::path(
     get, path = "/readyz", tag = "operation", operation_id = "readyz",
     responses(
-        (status = 200, description = "Ready", body = Healthy),
-        (status = 503, description = "`not_ready`, `store_unavailable`, `disk_full`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The gateway is ready", body = Healthy),
+        ReadyzProblems,
     )
 )]
 pub async fn ready(State(state): State<ApiState>) -> Result<axum::Json<Healthy>, Problem> {
@@ -44,20 +49,21 @@ pub async fn ready(State(state): State<ApiState>) -> Result<axum::Json<Healthy>,
         Err(NotReady::DatabaseDiskFull) => Problem::disk_full("database"),
         Err(NotReady::MediaDiskFull) => Problem::disk_full("media files"),
         Err(NotReady::NoBackend) => {
-            let detail = "no ComfyUI backend takes work now; GET /backends has the reasons. Jobs are accepted and wait";
+            let detail = "no backend accepts jobs now; GET /backends shows the reasons. New jobs are still accepted and wait in the queue";
             Problem::new(problem::NOT_READY, detail).retry_after(Duration::from_secs(2))
         }
     };
     Err(problem)
 }
 
-/// Metrics in the OpenMetrics text format, for Prometheus.
+problem_responses!(MetricsProblems: STORE_READ);
+
+/// Returns the metrics in the OpenMetrics text format, for Prometheus.
 #[utoipa::path(
     get, path = "/metrics", tag = "operation", operation_id = "metrics",
     responses(
         (status = 200, description = "The metrics", body = String, content_type = "application/openmetrics-text"),
-        (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+        MetricsProblems,
     )
 )]
 pub async fn metrics(State(state): State<ApiState>) -> Result<Response, Problem> {

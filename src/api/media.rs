@@ -1,34 +1,32 @@
-//! `/media`: the files of jobs.
+//! `/media`: serves the output files of jobs.
 
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 
 use super::extract::{FilePath, PromptIdPath};
-use super::problem::{Problem, ProblemBody};
+use super::problem::{GONE, INVALID_PROMPT_ID, NOT_FOUND, Problem, RANGE_NOT_SATISFIABLE};
+use super::problem_responses::{STORE_READ, problem_responses};
 use super::ranges::{ServedFile, serve};
 use super::state::ApiState;
 use crate::domain::media::display_name;
 
-/// A file of a job.
+problem_responses!(GetMediaProblems: &[INVALID_PROMPT_ID, NOT_FOUND, GONE, RANGE_NOT_SATISFIABLE], STORE_READ);
+
+/// Downloads an output file of a job.
 #[utoipa::path(
     get, path = "/media/{prompt_id}/{file}", tag = "media", operation_id = "get_media",
     params(
         ("prompt_id" = String, Path, format = "uuid", description = "The job's id"),
-        ("file" = String, Path, description = "The file's name, as in the result's URL"),
-        ("Range" = Option<String>, Header, description = "`bytes=0-499`: only that part"),
-        ("If-None-Match" = Option<String>, Header, description = "An `ETag` of before"),
+        ("file" = String, Path, description = "The file's name, as in the URLs of the result"),
+        ("Range" = Option<String>, Header, description = "A single byte range, such as `bytes=0-499`"),
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of an earlier response"),
     ),
     responses(
-        (status = 200, description = "The file", body = [u8], content_type = "*/*", headers(("ETag" = String, description = "Strong"))),
-        (status = 206, description = "The part asked for", body = [u8], content_type = "*/*", headers(("Content-Range" = String, description = "Which part"))),
-        (status = 304, description = "Nothing changed since the `ETag`"),
-        (status = 400, description = "`invalid_prompt_id`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 410, description = "`gone`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 416, description = "`range_not_satisfiable`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The file", body = [u8], content_type = "*/*", headers(("ETag" = String, description = "A strong validator"))),
+        (status = 206, description = "The requested range", body = [u8], content_type = "*/*", headers(("Content-Range" = String, description = "The range and the file's length"))),
+        (status = 304, description = "The file is unchanged"),
+        GetMediaProblems,
     )
 )]
 pub async fn get(
@@ -37,7 +35,7 @@ pub async fn get(
     FilePath(name): FilePath,
     asked: HeaderMap,
 ) -> Result<Response, Problem> {
-    // Only names that the store handed out are looked for: no path can be built of any other.
+    // The file is opened under the name that the store recorded, so a request cannot smuggle in a path.
     let file = state.service.file(id, &name).await?;
     let served = ServedFile {
         sha256: &file.sha256,

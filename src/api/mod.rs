@@ -1,9 +1,11 @@
-//! The HTTP API: routes, what is read from requests, what is written to answers. All that is decided is decided
-//! in `service`; handlers only translate.
+//! The HTTP API: routes, extractors and response bodies. Handlers only translate between HTTP and `service`, which makes
+//! all decisions.
 //!
 //! # To add an endpoint
-//! Write the handler with its `#[utoipa::path]` in the file of its resource, name it in [`routes`], run
-//! `comfy-gateway openapi > openapi.yaml`, and give each of its answers a test in `tests/api`.
+//! 1. Write the handler with its `#[utoipa::path]` in the file of its resource.
+//! 2. Add the handler to `routes.rs`.
+//! 3. Run `comfy-gateway openapi > openapi.yaml`.
+//! 4. Add a test to `tests/api` for each of its responses.
 
 pub mod offload;
 pub mod problem;
@@ -24,72 +26,45 @@ mod media;
 mod middleware;
 pub mod openapi;
 mod options;
+mod problem_responses;
 mod ranges;
 mod refusals;
 mod results;
+mod routes;
 mod server_body;
 mod signatures;
 mod validate;
+mod workflow_bodies;
 mod workflows;
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::header::ACCEPT_RANGES;
 use axum::http::{Extensions, HeaderMap, StatusCode, Version};
 use axum::middleware::{from_fn, from_fn_with_state};
+use axum::{Extension, Router};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, Predicate};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 use self::state::ApiState;
 
-/// Every route with its documentation.
-fn routes() -> OpenApiRouter<ApiState> {
-    OpenApiRouter::new()
-        .routes(routes!(execute::execute))
-        .routes(routes!(results::list))
-        .routes(routes!(results::get, results::delete))
-        .routes(routes!(results::cancel))
-        .routes(routes!(media::get))
-        .routes(routes!(files::upload))
-        .routes(routes!(files::get, files::delete))
-        .routes(routes!(workflows::list))
-        .routes(routes!(workflows::get, workflows::put, workflows::delete))
-        .routes(routes!(workflows::execute))
-        .routes(routes!(convert::convert))
-        .routes(routes!(validate::validate))
-        .routes(routes!(backends::list, backends::add))
-        .routes(routes!(backends::get, backends::delete))
-        .routes(routes!(backends::cordon))
-        .routes(routes!(backends::uncordon))
-        .routes(routes!(backends::drain))
-        .routes(routes!(health::alive))
-        .routes(routes!(health::ready))
-        .routes(routes!(health::metrics))
-        .routes(routes!(docs::yaml))
-        .routes(routes!(docs::json))
-        .routes(routes!(docs::page))
-        .routes(routes!(docs::script))
-}
-
-/// The whole API as a service.
+/// Builds the router of the whole API with its middleware.
 pub fn router(state: ApiState) -> Router {
-    let (router, _document) = routes().split_for_parts();
-    // Files come by ranges under one strong tag, so their bytes must be the same whatever a client accepts; most are
-    // compressed by themselves.
+    let (router, _document) = routes::all().split_for_parts();
+    // Media files are not compressed: ranges and the strong `ETag` refer to their exact bytes, and most formats are
+    // compressed already.
     let file =
         |_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions| !headers.contains_key(ACCEPT_RANGES);
     let worth = DefaultPredicate::new().and(file);
     router
         .fallback(middleware::not_found)
         .method_not_allowed_fallback(middleware::method_not_allowed)
-        // Every extractor of ours has a limit of its own, and names it.
+        // The extractors have their own limits, which their error messages name.
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn(middleware::expect_host))
         .layer(CatchPanicLayer::custom(middleware::panicked))
         .layer(from_fn_with_state(state.clone(), middleware::observe))
         .layer(CompressionLayer::new().compress_when(worth))
+        .layer(Extension(docs::BaseDocument(openapi::base)))
         .with_state(state)
 }

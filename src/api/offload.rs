@@ -1,5 +1,5 @@
-//! Judging large bodies away from the async threads: parsing, checking and binding 64 MiB takes a second, in which one
-//! of few threads would answer nobody else.
+//! Parses large bodies away from the async threads. Parsing, checking and binding 64 MiB takes about a second, during
+//! which an async thread could serve no other request.
 
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -8,10 +8,10 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tracing::Instrument;
 
-/// Bodies of up to so many bytes are judged where they arrive: that takes less than a millisecond.
+/// The largest body, in bytes, that is parsed on the async thread: that takes less than a millisecond.
 const SMALL: usize = 64 << 10;
 
-/// Threads for large bodies, as many at a time as there are processors. Further ones wait for their turn.
+/// Limits the threads that parse large bodies to one per processor. Further bodies wait for a free thread.
 #[derive(Debug, Clone)]
 pub struct ParseThreads(Arc<Semaphore>);
 
@@ -22,7 +22,7 @@ impl Default for ParseThreads {
 }
 
 impl ParseThreads {
-    /// Does `work` for a body of so many bytes. What is large is brought to its end even if the caller hangs up.
+    /// Runs `work` for a body of `bytes` bytes. Work for a large body runs to completion even if the client disconnects.
     pub async fn judge<T, F>(self, bytes: usize, work: impl FnOnce() -> F + Send + 'static) -> T
     where
         F: Future<Output = T> + Send,
@@ -31,7 +31,7 @@ impl ParseThreads {
         if bytes <= SMALL {
             return work().await;
         }
-        // It is never closed, so there is always a permit.
+        // The semaphore is never closed, so `acquire_owned` always returns a permit.
         let permit = self.0.acquire_owned().await.ok();
         let (runtime, span) = (Handle::current(), tracing::Span::current());
         let judging = tokio::task::spawn_blocking(move || {
@@ -42,7 +42,7 @@ impl ParseThreads {
             Ok(outcome) => outcome,
             Err(failed) => match failed.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime ends, and with it whoever waits for the answer.
+                // The runtime is shutting down, which drops this future.
                 Err(_) => std::future::pending().await,
             },
         }

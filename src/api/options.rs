@@ -1,4 +1,4 @@
-//! How a caller wants a job run, besides what: from a JSON body or from a query. It must not know of workflows.
+//! The options of a job, such as its priority and its timeouts, read from a JSON body or from a query.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -14,36 +14,36 @@ use crate::service::{JobOptions, JobRequirements};
 
 /// The highest priority.
 const HIGHEST: i32 = 1_000;
-/// The most attempts.
+/// The highest `max_attempts`.
 const MOST_ATTEMPTS: i32 = 100;
-/// The longest name of a caller, in characters.
+/// The longest `caller`, in characters.
 const LONGEST_CALLER: usize = 128;
-/// The most labels.
+/// The most labels that a job can require.
 const MOST_LABELS: usize = 16;
-/// The largest `metadata`, in bytes and in levels.
+/// The largest `metadata`: its size in bytes and its nesting levels.
 const METADATA: (usize, usize) = (64 * 1024, 32);
 
-/// The fields of a body.
+/// The option fields of a JSON body.
 pub(super) const FIELDS: [&str; 8] =
     ["priority", "timeout", "queue_timeout", "metadata", "caller", "requires", "max_attempts", "partial"];
-/// The fields of a query.
+/// The option parameters of a query.
 pub(super) const QUERY: [&str; 8] =
     ["priority", "timeout", "queue_timeout", "caller", "labels", "backend", "max_attempts", "partial"];
 
-/// What a job asks of its server besides what its workflow needs.
+/// Restricts which backends may run a job, beyond the needs of its workflow.
 #[derive(Debug, ToSchema, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "documents the body, which is read field by field")]
 pub struct RequiresBody {
-    /// Labels that the server must all have.
+    /// Labels that the backend must have, all of them.
     #[schema(max_items = 16)]
     labels: Option<Vec<String>>,
-    /// The one server that may run it.
+    /// The name of the only backend that may run the job.
     #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$")]
     backend: Option<String>,
 }
 
-/// The options in a JSON body.
+/// Reads the options from a JSON body.
 pub(super) fn of_body(fields: &mut FieldReader<'_>, limits: &ApiLimits) -> JobOptions {
     let attempts = fields.integer("max_attempts", 1..=MOST_ATTEMPTS);
     JobOptions {
@@ -80,7 +80,7 @@ fn requires(fields: &mut FieldReader<'_>) -> JobRequirements {
         if !read {
             let allowed = match name.as_str() {
                 "labels" => "requires.labels must be a list of up to 16 labels",
-                _ => "requires.backend must be the name of a server",
+                _ => "requires.backend must be the name of a backend",
             };
             fields.fault_below("requires", &name, allowed);
         }
@@ -92,17 +92,20 @@ fn metadata(fields: &mut FieldReader<'_>) -> Option<Box<RawValue>> {
     let raw = fields.raw("metadata")?;
     let (bytes, levels) = METADATA;
     if raw.get().len() > bytes || is_deeper_than(raw.get(), levels) {
-        fields.fault("metadata", format!("metadata may have up to {bytes} bytes and {levels} levels"));
+        fields.fault(
+            "metadata",
+            format!("metadata must be at most {bytes} bytes long and {levels} levels deep"),
+        );
         return None;
     }
     if !raw.get().starts_with('{') {
-        fields.fault("metadata", "metadata must be an object");
+        fields.fault("metadata", "metadata must be a JSON object");
         return None;
     }
     Some(raw.to_owned())
 }
 
-/// The options in a query.
+/// Reads the options from a query.
 pub(super) fn of_query(query: &mut QueryParams, limits: &ApiLimits) -> JobOptions {
     let most = limits.max_timeout;
     let times = format!("a number of seconds from 0.001 to {}", most.as_secs());
@@ -114,10 +117,10 @@ pub(super) fn of_query(query: &mut QueryParams, limits: &ApiLimits) -> JobOption
         priority: query.parse("priority", "a whole number from 0 to 1000", priority).unwrap_or(0),
         timeout: query.parse("timeout", &times, seconds),
         queue_timeout: query.parse("queue_timeout", &times, seconds),
-        caller: query.parse("caller", "a text of up to 128 characters", caller).unwrap_or_default(),
+        caller: query.parse("caller", "a string of up to 128 characters", caller).unwrap_or_default(),
         requires: JobRequirements {
             labels: query.parse("labels", "up to 16 labels, separated by commas", labels).unwrap_or_default(),
-            backend: query.parse("backend", "the name of a server", |text| BackendName::parse(text).ok()),
+            backend: query.parse("backend", "the name of a backend", |text| BackendName::parse(text).ok()),
         },
         max_attempts: query.parse("max_attempts", "a whole number from 1 to 100", attempts),
         partial: query.parse("partial", "true or false", |text| text.parse().ok()).unwrap_or_default(),

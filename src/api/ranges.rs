@@ -1,4 +1,4 @@
-//! Stored files as answers: by ranges, with a strong tag, harmless in a browser. It must not know whose file it is.
+//! Serves stored files with byte ranges, a strong `ETag`, and headers that make them harmless in a browser.
 
 use std::ops::Range;
 
@@ -20,19 +20,19 @@ use crate::media::ByteSource;
 /// A file as it is served.
 #[derive(Debug, Clone, Copy)]
 pub struct ServedFile<'a> {
-    /// The lowercase hexadecimal SHA-256 of its bytes.
+    /// The lowercase hexadecimal SHA-256 of the file's bytes; becomes the `ETag`.
     pub sha256: &'a str,
-    /// Its length in bytes.
+    /// The length in bytes.
     pub bytes: u64,
-    /// Its media type.
+    /// The media type.
     pub content_type: &'a str,
-    /// A name to save it under, in any script.
+    /// The file name for `Content-Disposition`, in any script.
     pub name: &'a str,
-    /// Who may keep a copy.
+    /// The value of `Cache-Control`.
     pub cache: &'static str,
 }
 
-/// The part of a file that is asked for.
+/// The part of a file that a request selects.
 #[derive(Debug, PartialEq, Eq)]
 enum FilePart {
     Whole,
@@ -40,7 +40,10 @@ enum FilePart {
     Unsatisfiable,
 }
 
-/// The answer to a request with those headers; `open` gives the bytes of a range.
+/// Responds to a request with the headers `asked`. `open` returns the bytes of a range.
+///
+/// # Errors
+/// The error of `open`. An unsatisfiable range is a 416 response, not an error.
 pub async fn serve<O, F>(asked: &HeaderMap, file: ServedFile<'_>, open: O) -> Result<Response, Problem>
 where
     O: FnOnce(Range<u64>) -> F,
@@ -54,9 +57,11 @@ where
         FilePart::Whole => (StatusCode::OK, 0..file.bytes),
         FilePart::Range(range) => (StatusCode::PARTIAL_CONTENT, range),
         FilePart::Unsatisfiable => {
-            let problem =
-                Problem::new(problem::RANGE_NOT_SATISFIABLE, format!("the file has {} bytes", file.bytes))
-                    .limit(file.bytes);
+            let problem = Problem::new(
+                problem::RANGE_NOT_SATISFIABLE,
+                format!("the requested range is outside the file, which has {} bytes", file.bytes),
+            )
+            .limit(file.bytes);
             let mut response = problem.into_response();
             insert(response.headers_mut(), CONTENT_RANGE, &format!("bytes */{}", file.bytes));
             return Ok(response);
@@ -85,7 +90,7 @@ fn with_headers(mut response: Response, file: &ServedFile<'_>, etag: &str) -> Re
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(file.cache));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // A node may write HTML or SVG: shown from our origin, its scripts must not run.
+    // A node may write HTML or SVG. Its scripts must not run in the gateway's origin.
     headers.insert(
         CONTENT_SECURITY_POLICY,
         HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; sandbox"),
@@ -97,7 +102,7 @@ fn with_headers(mut response: Response, file: &ServedFile<'_>, etag: &str) -> Re
     response
 }
 
-/// What RFC 5987 lets stand in an extended value besides letters and digits.
+/// Percent-encodes all characters except letters, digits and those that RFC 5987 allows in an extended value.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'!')
     .remove(b'#')
@@ -112,7 +117,7 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'|')
     .remove(b'~');
 
-/// The name of a file as parameters of `Content-Disposition` (RFC 6266): in ASCII for old clients, and as it is.
+/// The file name as parameters of `Content-Disposition` (RFC 6266): in ASCII for old clients, and unchanged for others.
 fn filename(name: &str) -> String {
     let plain = safe_name(name);
     if plain == name {
@@ -121,8 +126,8 @@ fn filename(name: &str) -> String {
     format!("filename=\"{plain}\"; filename*=UTF-8''{}", utf8_percent_encode(name, PLAIN))
 }
 
-/// The part that `Range` asks for (RFC 9110, 14.2). Several ranges, another unit, an `If-Range` of another version, and
-/// what is not valid or counts beyond 64 bits mean the whole file.
+/// The part that `Range` selects (RFC 9110, 14.2). The whole file is selected if the header has several ranges, another
+/// unit, an invalid range or a number beyond 64 bits, or if `If-Range` names another version.
 fn part(asked: &HeaderMap, etag: &str, bytes: u64) -> FilePart {
     let stale = asked.get(IF_RANGE).is_some_and(|value| value.as_bytes() != etag.as_bytes());
     let range =
@@ -139,11 +144,11 @@ fn part(asked: &HeaderMap, etag: &str, bytes: u64) -> FilePart {
     }
 }
 
-/// One range, whatever the length of the file.
+/// A range as the header writes it, before the file's length is applied.
 enum AskedRange {
-    /// From a byte, to another or to the end.
+    /// The first byte, and the last byte (inclusive) or the end of the file.
     From(u64, Option<u64>),
-    /// So many bytes at the end.
+    /// A number of bytes at the end of the file.
     Last(u64),
 }
 
@@ -165,7 +170,7 @@ impl AskedRange {
     }
 }
 
-/// A number of digits alone: Rust's own parser would take a sign.
+/// Parses a number that consists only of digits: `u64::from_str` would also accept a plus sign.
 fn number(digits: &str) -> Option<u64> {
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
 }

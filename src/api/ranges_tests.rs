@@ -1,8 +1,8 @@
-//! Tests of ranges.
+//! Tests of byte ranges.
 
 use super::*;
 
-fn asked(range: &str, if_range: Option<&str>) -> FilePart {
+fn requested_part(range: &str, if_range: Option<&str>) -> FilePart {
     let mut headers = HeaderMap::new();
     insert(&mut headers, RANGE, range);
     if let Some(tag) = if_range {
@@ -14,17 +14,17 @@ fn asked(range: &str, if_range: Option<&str>) -> FilePart {
 #[test]
 fn ranges_as_the_standard_has_them() {
     assert_eq!(part(&HeaderMap::new(), "\"a\"", 100), FilePart::Whole);
-    assert_eq!(asked("bytes=0-9", None), FilePart::Range(0..10));
-    assert_eq!(asked("bytes=90-", None), FilePart::Range(90..100));
-    assert_eq!(asked("bytes=-10", None), FilePart::Range(90..100));
-    assert_eq!(asked("bytes=90-200", None), FilePart::Range(90..100));
-    assert_eq!(asked("bytes=0-1,5-6", None), FilePart::Whole);
-    assert_eq!(asked("lines=0-1", None), FilePart::Whole);
-    assert_eq!(asked("Bytes= 007-9", None), FilePart::Range(7..10));
-    assert_eq!(asked("bytes=-200", None), FilePart::Range(0..100));
-    assert_eq!(asked("bytes=0-18446744073709551615", None), FilePart::Range(0..100));
+    assert_eq!(requested_part("bytes=0-9", None), FilePart::Range(0..10));
+    assert_eq!(requested_part("bytes=90-", None), FilePart::Range(90..100));
+    assert_eq!(requested_part("bytes=-10", None), FilePart::Range(90..100));
+    assert_eq!(requested_part("bytes=90-200", None), FilePart::Range(90..100));
+    assert_eq!(requested_part("bytes=0-1,5-6", None), FilePart::Whole);
+    assert_eq!(requested_part("lines=0-1", None), FilePart::Whole);
+    assert_eq!(requested_part("Bytes= 007-9", None), FilePart::Range(7..10));
+    assert_eq!(requested_part("bytes=-200", None), FilePart::Range(0..100));
+    assert_eq!(requested_part("bytes=0-18446744073709551615", None), FilePart::Range(0..100));
     for outside in ["bytes=100-", "bytes=100-200", "bytes=18446744073709551615-", "bytes=-0"] {
-        assert_eq!(asked(outside, None), FilePart::Unsatisfiable, "{outside}");
+        assert_eq!(requested_part(outside, None), FilePart::Unsatisfiable, "{outside}");
     }
     for bad in [
         "bytes=5-1",
@@ -40,7 +40,7 @@ fn ranges_as_the_standard_has_them() {
         "bytes=0-99999999999999999999",
         "bytes=-99999999999999999999",
     ] {
-        assert_eq!(asked(bad, None), FilePart::Whole, "{bad}");
+        assert_eq!(requested_part(bad, None), FilePart::Whole, "{bad}");
     }
 }
 
@@ -55,6 +55,6 @@ fn an_empty_file_has_no_part() {
 
 #[test]
 fn a_range_of_another_version_is_the_whole_file() {
-    assert_eq!(asked("bytes=0-9", Some("\"a\"")), FilePart::Range(0..10));
-    assert_eq!(asked("bytes=0-9", Some("\"b\"")), FilePart::Whole);
+    assert_eq!(requested_part("bytes=0-9", Some("\"a\"")), FilePart::Range(0..10));
+    assert_eq!(requested_part("bytes=0-9", Some("\"b\"")), FilePart::Whole);
 }

@@ -1,4 +1,4 @@
-//! What the use cases refuse, as the problems that callers are told of. It must not know of requests.
+//! Converts the errors of the use cases to problems.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn several(kind: ProblemKind, below: &str, faults: WorkflowFaults) -> Problem {
 }
 
 impl Problem {
-    /// The refusal of a request whose path names the workflow: one that is unknown is not found.
+    /// The problem for a request whose path names the workflow: an unknown workflow is `not_found`.
     #[must_use]
     pub fn of_path(error: SubmitError) -> Self {
         match error {
@@ -72,7 +72,7 @@ impl From<SubmitError> for Problem {
             }
             SubmitError::ServersUnknown => Self::new(
                 SERVERS_UNKNOWN,
-                "the workflow is in the editor's format, and no ComfyUI server has told its node classes yet; try again when one is up, or send the API format",
+                "converting an editor file needs the node classes of a backend, and none is known yet; try again when a backend is up, or send an API-format graph",
             )
             .retry_after(Duration::from_secs(5)),
             SubmitError::WorkflowUnavailable(why) => {
@@ -80,10 +80,10 @@ impl From<SubmitError> for Problem {
             }
             SubmitError::FromFolder(name) => Self::new(
                 FROM_FOLDER,
-                format!("the workflow {name} comes from the folder of workflow files; change or remove its file there"),
+                format!("the workflow {name} was loaded from the folder of workflow files; change or remove its file there"),
             ),
             SubmitError::QueueFull { limit } => {
-                Self::new(QUEUE_FULL, format!("{limit} jobs are queued; try again when some have run"))
+                Self::new(QUEUE_FULL, format!("the queue is full with {limit} jobs; try again later"))
                     .limit(limit)
                     .retry_after(Duration::from_secs(5))
             }
@@ -93,7 +93,7 @@ impl From<SubmitError> for Problem {
     }
 }
 
-/// A fault of conversion with the node as the editor shows it.
+/// Describes a conversion fault, with its node as the editor shows it.
 fn described(fault: &ConvertFault) -> String {
     match (&fault.node_id, fault.title.as_ref().or(fault.class_type.as_ref())) {
         (Some(id), Some(title)) => format!("node {id} ({title}): {}", fault.message),
@@ -107,24 +107,25 @@ impl From<MediaError> for Problem {
         match error {
             MediaError::Source(why) => Self::new(MALFORMED_FORM, why.to_string()),
             MediaError::TooLarge { limit } => {
-                Self::new(BODY_TOO_LARGE, format!("a file has more than {limit} bytes (max_file)"))
+                Self::new(BODY_TOO_LARGE, format!("a file is larger than {limit} bytes (max_file)"))
                     .limit(limit)
             }
             MediaError::DiskFull { .. } => Self::disk_full("media files").internal(&error),
-            MediaError::Storage(_) => {
-                Self::new(STORAGE_UNAVAILABLE, "the gateway cannot store files now; nothing was changed")
-                    .retry_after(Duration::from_secs(10))
-                    .internal(&error)
-            }
+            MediaError::Storage(_) => Self::new(
+                STORAGE_UNAVAILABLE,
+                "the gateway cannot store files now; the request had no effect, try again later",
+            )
+            .retry_after(Duration::from_secs(10))
+            .internal(&error),
         }
     }
 }
 
 impl Problem {
-    /// The disk that holds `what` is full.
+    /// The problem for a full disk; `what` names the data on that disk.
     pub(super) fn disk_full(what: &str) -> Self {
         let detail = format!(
-            "the disk of the gateway's {what} is full, so new jobs and files are turned away; delete jobs, or ask the operator to make room"
+            "the disk of the gateway's {what} is full, so the gateway accepts no new jobs and files; delete jobs, or ask the operator to free space"
         );
         Self::new(DISK_FULL, detail).retry_after(Duration::from_secs(10))
     }
@@ -143,13 +144,17 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::DiskFull => Self::disk_full("database").internal(&error),
-            StoreError::Unavailable(_) => {
-                Self::new(STORE_UNAVAILABLE, "the gateway cannot reach its database now; nothing was changed")
-                    .retry_after(Duration::from_secs(2))
-                    .internal(&error)
-            }
-            _ => Self::new(INTERNAL, "the gateway failed; its log has the reason under this request id")
-                .internal(&error),
+            StoreError::Unavailable(_) => Self::new(
+                STORE_UNAVAILABLE,
+                "the gateway cannot reach its database now; the request had no effect, try again later",
+            )
+            .retry_after(Duration::from_secs(2))
+            .internal(&error),
+            _ => Self::new(
+                INTERNAL,
+                "the gateway failed unexpectedly; its log has the reason under this request id",
+            )
+            .internal(&error),
         }
     }
 }
@@ -157,17 +162,20 @@ impl From<StoreError> for Problem {
 impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::Unknown => Self::new(NOT_FOUND, "there is no job or file of that name"),
-            ReadError::Gone => Self::new(GONE, "the job was deleted or its retention ended"),
+            ReadError::Unknown => {
+                Self::new(NOT_FOUND, "no job or file has this id or name; it may have been deleted")
+            }
+            ReadError::Gone => Self::new(GONE, "the job was deleted, or its retention ended"),
             ReadError::Unfinished => {
-                Self::new(UNFINISHED, "the job has not ended yet; cancel it first, or wait")
+                Self::new(UNFINISHED, "the job has not ended yet; wait for it to end, or cancel it first")
                     .retry_after(Duration::from_secs(1))
             }
             ReadError::Store(error) => error.into(),
-            ReadError::Media(error) => {
-                Self::new(INTERNAL, "the gateway cannot read its media store; its log has the reason")
-                    .internal(&error)
-            }
+            ReadError::Media(error) => Self::new(
+                INTERNAL,
+                "the gateway cannot read the file; its log has the reason under this request id",
+            )
+            .internal(&error),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `/results`: fetching, listing, cancelling and deleting jobs.
+//! `/results`: returns, lists, cancels and deletes jobs.
 
 use std::time::Duration;
 
@@ -10,36 +10,35 @@ use sha2::{Digest, Sha256};
 
 use super::dto::{ExecuteResult, ResultPage};
 use super::extract::{BaseUrl, PreferWait, PromptIdPath, QueryParams, wanted_wait};
-use super::problem::{self, Problem, ProblemBody};
+use super::problem::{self, GONE, INVALID_PROMPT_ID, INVALID_QUERY, NOT_FOUND, Problem, UNFINISHED};
+use super::problem_responses::{STORE_READ, STORE_WRITE, problem_responses};
 use super::state::ApiState;
 use crate::domain::job::JobStatus;
 use crate::domain::registered::WorkflowRef;
 use crate::store::PageCursor;
 
-/// After that time it makes sense to ask again for a job that has not ended.
+/// The `Retry-After` of a job that has not ended.
 pub const POLL_AGAIN: Duration = Duration::from_secs(1);
-/// Jobs of a page, when the caller does not say, and at most.
+/// The default and the largest number of jobs on a page.
 const PAGE: (u32, u32) = (20, 100);
 
-/// One job and its result.
+problem_responses!(GetResultProblems: &[INVALID_PROMPT_ID, INVALID_QUERY, NOT_FOUND, GONE], STORE_READ);
+
+/// Returns a job and its result.
 #[utoipa::path(
     get, path = "/results/{prompt_id}", tag = "jobs", operation_id = "get_result",
     params(
         ("prompt_id" = String, Path, format = "uuid", description = "The job's id"),
-        ("wait" = Option<f64>, Query, minimum = 0, description = "Hold the answer up to that many seconds until the job ends"),
-        ("Prefer" = Option<String>, Header, description = "`wait=N`: the same"),
-        ("If-None-Match" = Option<String>, Header, description = "An `ETag` of before"),
+        ("wait" = Option<f64>, Query, minimum = 0, description = "Wait up to this many seconds for the job to end before responding"),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`: the same as the query parameter `wait`"),
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of an earlier response"),
     ),
     responses(
-        (status = 200, description = "The job has ended, well or badly", body = ExecuteResult, headers(("ETag" = String, description = "Strong"))),
+        (status = 200, description = "The job has ended: it completed, failed or was cancelled", body = ExecuteResult, headers(("ETag" = String, description = "A strong validator"))),
         (status = 202, description = "The job has not ended", body = ExecuteResult,
-         headers(("ETag" = String, description = "Strong"), ("Retry-After" = u64, description = "Seconds until to ask again"))),
-        (status = 304, description = "Nothing changed since the `ETag`"),
-        (status = 400, description = "`invalid_prompt_id`, `invalid_query`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 410, description = "`gone`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+         headers(("ETag" = String, description = "A strong validator"), ("Retry-After" = u64, description = "Seconds to wait before the next request"))),
+        (status = 304, description = "The job is unchanged"),
+        GetResultProblems,
     )
 )]
 pub async fn get(
@@ -57,7 +56,7 @@ pub async fn get(
 
 fn answer(result: &ExecuteResult, asked: &HeaderMap, wait: PreferWait) -> Result<Response, Problem> {
     let body = serde_json::to_vec(result)
-        .map_err(|_| Problem::new(problem::INTERNAL, "the result cannot be written as JSON"))?;
+        .map_err(|_| Problem::new(problem::INTERNAL, "the gateway could not write the result as JSON"))?;
     let etag = etag(&body);
     let status = if result.is_terminal() { StatusCode::OK } else { StatusCode::ACCEPTED };
     let mut response = if matches(asked, &etag) {
@@ -87,7 +86,7 @@ fn etag(body: &[u8]) -> String {
     format!("\"{hex}\"")
 }
 
-/// Whether one of the `If-None-Match` tags is `etag`; weak comparison, as RFC 9110 asks for here.
+/// Whether one of the `If-None-Match` tags is `etag`, by weak comparison (RFC 9110, 13.1.2).
 pub fn matches(asked: &HeaderMap, etag: &str) -> bool {
     asked
         .get_all(IF_NONE_MATCH)
@@ -98,20 +97,20 @@ pub fn matches(asked: &HeaderMap, etag: &str) -> bool {
         .any(|tag| tag == etag || tag == "*")
 }
 
-/// Jobs, newest first.
+problem_responses!(ListResultsProblems: &[INVALID_QUERY], STORE_READ);
+
+/// Lists jobs, newest first.
 #[utoipa::path(
     get, path = "/results", tag = "jobs", operation_id = "list_results",
     params(
-        ("status" = Option<super::dto::JobStatusSchema>, Query, description = "Only jobs of this status"),
-        ("workflow" = Option<String>, Query, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[1-9][0-9]{0,8})?$", description = "Only jobs of this registered workflow; with `@version`, of that version"),
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "Jobs of a page; 20 by default"),
-        ("cursor" = Option<String>, Query, pattern = "^c[0-7]?[0-9a-f]{1,15}$", description = "`next_cursor` of the page before"),
+        ("status" = Option<super::dto::JobStatusSchema>, Query, description = "Return only jobs with this status"),
+        ("workflow" = Option<String>, Query, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[1-9][0-9]{0,8})?$", description = "Return only jobs of this registered workflow; with `@version`, only of that version"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "The most jobs on a page; 20 by default"),
+        ("cursor" = Option<String>, Query, pattern = "^c[0-7]?[0-9a-f]{1,15}$", description = "`next_cursor` of the previous page"),
     ),
     responses(
-        (status = 200, description = "A page", body = ResultPage),
-        (status = 400, description = "`invalid_query`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "A page of jobs", body = ResultPage),
+        ListResultsProblems,
     )
 )]
 pub async fn list(
@@ -128,14 +127,14 @@ pub async fn list(
     let in_range = |limit: &u32| (1..=most).contains(limit);
     let limit =
         query.parse("limit", "a whole number from 1 to 100", |text| text.parse().ok().filter(in_range));
-    let cursor = query.parse("cursor", "a `next_cursor` of this gateway", read_cursor);
+    let cursor = query.parse("cursor", "the `next_cursor` of a page from this gateway", read_cursor);
     query.finish()?;
     let page = state.service.list(status, workflow.as_ref(), cursor, limit.unwrap_or(usual)).await?;
     let results = page.jobs.into_iter().map(|view| ExecuteResult::new(view, &base)).collect();
     Ok(axum::Json(ResultPage { results, next_cursor: page.next.map(write_cursor) }))
 }
 
-/// Cursors are opaque to clients; the prefix tells a foreign one from ours.
+/// Writes a cursor, which is opaque to clients. The prefix makes a value from elsewhere recognizable.
 fn write_cursor(PageCursor(seq): PageCursor) -> String {
     format!("c{seq:x}")
 }
@@ -147,21 +146,19 @@ fn read_cursor(text: &str) -> Option<PageCursor> {
     i64::from_str_radix(digits, 16).ok().map(PageCursor)
 }
 
+problem_responses!(CancelProblems: &[INVALID_PROMPT_ID, NOT_FOUND, GONE], STORE_WRITE);
+
 /// Cancels a job.
 ///
-/// A queued job ends at once; a running one as soon as its server confirms. Cancelling a job that has ended changes
-/// nothing.
+/// A queued job ends at once. A running job ends as soon as its backend confirms. Cancelling a job that has ended has no
+/// effect.
 #[utoipa::path(
     post, path = "/results/{prompt_id}/cancel", tag = "jobs", operation_id = "cancel",
     params(("prompt_id" = String, Path, format = "uuid", description = "The job's id")),
     responses(
         (status = 200, description = "The job has ended", body = ExecuteResult),
-        (status = 202, description = "The job runs and is being cancelled", body = ExecuteResult),
-        (status = 400, description = "`invalid_prompt_id`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 410, description = "`gone`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`, `disk_full`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 202, description = "The job is running; its backend has been asked to cancel it", body = ExecuteResult),
+        CancelProblems,
     )
 )]
 pub async fn cancel(
@@ -174,18 +171,15 @@ pub async fn cancel(
     Ok((status, axum::Json(result)).into_response())
 }
 
-/// Forgets a job that has ended, and its files.
+problem_responses!(DeleteResultProblems: &[INVALID_PROMPT_ID, NOT_FOUND, UNFINISHED, GONE], STORE_WRITE);
+
+/// Deletes a job that has ended, and its output files.
 #[utoipa::path(
     delete, path = "/results/{prompt_id}", tag = "jobs", operation_id = "delete_result",
     params(("prompt_id" = String, Path, format = "uuid", description = "The job's id")),
     responses(
-        (status = 204, description = "Forgotten"),
-        (status = 400, description = "`invalid_prompt_id`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "`unfinished`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 410, description = "`gone`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`, `disk_full`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 204, description = "The job was deleted"),
+        DeleteResultProblems,
     )
 )]
 pub async fn delete(

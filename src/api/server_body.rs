@@ -1,4 +1,4 @@
-//! The body of `POST /backends`, read field by field. No message of it ever shows a credential.
+//! The body of `POST /backends`, read field by field. Error messages never contain a credential.
 
 use std::collections::HashMap;
 
@@ -16,32 +16,32 @@ use crate::domain::fault::escaped;
 use crate::domain::id::BackendName;
 use crate::domain::time::UnixMillis;
 use crate::pool::{DEFAULT_SLOTS, SLOTS};
-use crate::service::unusable;
+use crate::service::find_unusable;
 use crate::store::StoredBackend;
 
 const FIELDS: &[&str] = &["name", "url", "slots", "labels", "bearer", "cookies", "headers", "api_key"];
 
-/// The longest URL and the longest credential, in characters.
+/// The longest URL and the longest credential, in bytes.
 const LONGEST: usize = 8_192;
-/// The most labels and the most headers.
+/// The most labels, and the most headers, of one backend.
 const MOST: usize = 64;
 
-/// A ComfyUI server to add.
+/// A backend to add.
 #[derive(Debug, ToSchema, Deserialize)]
 #[expect(dead_code, reason = "documents the body, which is read field by field")]
 pub struct ServerBody {
-    /// What results, logs and metrics call it; unlike any other server's.
+    /// The backend's name in results, logs and metrics. No two backends have the same name.
     #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$")]
     name: String,
-    /// Where it is: http or https. A path is kept as a prefix, a query is sent with every request, a user and password are
-    /// sent as basic authorization.
+    /// The backend's `http://` or `https://` URL. Its path becomes the prefix of every request, its query is sent with
+    /// every request, and a user and password are sent as basic authentication.
     #[schema(example = "http://10.0.0.7:8188", max_length = 8192)]
     url: String,
-    /// The most jobs it is given at once: one while it runs for long, a second that waits in its own queue so that the GPU
-    /// never does, more where jobs take milliseconds.
+    /// The most jobs that the gateway sends to the backend at the same time. The backend runs one at a time; the others
+    /// wait in its own queue, so that the GPU never idles between short jobs.
     #[schema(minimum = 1, maximum = 64, default = 8)]
     slots: Option<u32>,
-    /// What it is called besides: 1 to 64 letters, digits, `.`, `_` or `-` each.
+    /// Labels that jobs can require. Each has 1 to 64 letters, digits, `.`, `_` or `-`.
     #[schema(max_items = 64)]
     labels: Option<Vec<String>>,
     /// Sent as `Authorization: Bearer …`.
@@ -53,15 +53,15 @@ pub struct ServerBody {
     /// Further headers for every request, by name.
     #[schema(write_only)]
     headers: Option<HashMap<String, String>>,
-    /// Given to ComfyUI's paid API nodes with each job.
+    /// The API key for ComfyUI's paid API nodes, sent with each job.
     #[schema(write_only, min_length = 1, max_length = 8192)]
     api_key: Option<String>,
 }
 
-/// The server that a body describes, as it is kept from `now` on.
+/// Reads the backend that a body describes; `now` becomes its creation time.
 ///
 /// # Errors
-/// `malformed_json`, or `invalid_request` with every fault.
+/// `malformed_json`, or `invalid_request` with all faults.
 pub fn read(body: &JsonObject, limits: &ApiLimits, now: UnixMillis) -> Result<StoredBackend, Problem> {
     let mut fields = body.fields(FIELDS, limits)?;
     let name = name(&mut fields);
@@ -69,7 +69,7 @@ pub fn read(body: &JsonObject, limits: &ApiLimits, now: UnixMillis) -> Result<St
     let slots = slots(&mut fields);
     let (labels, headers) = (labels(&mut fields), headers(&mut fields));
     let [bearer, cookies, api_key] = ["bearer", "cookies", "api_key"].map(|name| secret(&mut fields, name));
-    let server = name.zip(url).map(|(name, url)| StoredBackend {
+    let backend = name.zip(url).map(|(name, url)| StoredBackend {
         name,
         url,
         slots,
@@ -80,17 +80,20 @@ pub fn read(body: &JsonObject, limits: &ApiLimits, now: UnixMillis) -> Result<St
         api_key,
         created_at: now,
     });
-    if let Some(reason) = server.as_ref().and_then(unusable) {
+    if let Some(reason) = backend.as_ref().and_then(find_unusable) {
         fields.fault(field_of(&reason), reason);
     }
     fields.finish()?;
-    // Without a name or a URL there was a fault.
-    server.ok_or_else(|| Problem::new(problem::INVALID_REQUEST, "name and url are needed"))
+    // Unreachable: a missing name or URL is a fault, so `finish` has returned it.
+    backend.ok_or_else(|| Problem::new(problem::INVALID_REQUEST, "name and url are required"))
 }
 
 fn name(fields: &mut FieldReader<'_>) -> Option<BackendName> {
     if fields.raw("name").is_none() {
-        fields.fault("name", "name is needed: what results, logs and metrics call the server");
+        fields.fault(
+            "name",
+            "name is missing; send the name that identifies the backend in results, logs and metrics",
+        );
         return None;
     }
     let name = fields.text("name", LONGEST)?;
@@ -105,7 +108,7 @@ fn url(fields: &mut FieldReader<'_>) -> Option<SecretString> {
     };
     let url = fields.raw("url").and_then(read);
     if url.is_none() {
-        // It may hold a password, so it is not repeated.
+        // The message does not repeat the URL, which may contain a password.
         fields.fault(
             "url",
             "url must be an http:// or https:// URL, such as http://127.0.0.1:8188 or https://gpu.example/comfy",
@@ -138,7 +141,7 @@ fn labels(fields: &mut FieldReader<'_>) -> Vec<String> {
     })
 }
 
-/// A text that a header can carry.
+/// A non-empty string without control characters, so that a header can carry it.
 fn carried(raw: &RawValue) -> Option<SecretString> {
     let text: String = serde_json::from_str(raw.get()).ok()?;
     let text = text.trim();
@@ -150,7 +153,10 @@ fn secret(fields: &mut FieldReader<'_>, name: &str) -> Option<SecretString> {
     let raw = fields.raw(name)?;
     let secret = carried(raw);
     if secret.is_none() {
-        fields.fault(name, format!("{name} must be a text of up to {LONGEST} bytes without line breaks"));
+        fields.fault(
+            name,
+            format!("{name} must be a string of 1 to {LONGEST} bytes without control characters"),
+        );
     }
     secret
 }
@@ -165,14 +171,14 @@ fn headers(fields: &mut FieldReader<'_>) -> Vec<(String, SecretString)> {
             (Err(_), _) => fields.fault(&pointer, format!("`{name}` is not a valid header name")),
             (_, None) => fields.fault(
                 &pointer,
-                format!("the value of `{name}` must be a text of up to {LONGEST} bytes without line breaks"),
+                format!("the value of `{name}` must be a string of 1 to {LONGEST} bytes without control characters"),
             ),
         }
     }
     headers
 }
 
-/// The field that the connection's own judgement is about.
+/// The field that an error of the connection settings is about.
 fn field_of(reason: &str) -> &'static str {
     let fields =
         [("header", "headers"), ("cookies", "cookies"), ("bearer", "bearer"), ("credentials", "bearer")];

@@ -1,5 +1,5 @@
-//! The registered workflows as operations of their own in the OpenAPI document, so that generated clients are typed.
-//! It must not read a workflow: what its parameters take, it is told.
+//! Adds an operation for each registered workflow to the OpenAPI document, so that generated clients have typed
+//! parameters.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::domain::schema::media_value;
 use crate::store::WorkflowSummary;
 
-/// Where the schema of a media value stands in the document.
+/// The reference to the schema of a media value in the document.
 pub const MEDIA: &str = "#/components/schemas/MediaValue";
 
 /// Adds an operation for each workflow to the document.
@@ -32,15 +32,15 @@ pub fn with_workflows(mut document: Value, workflows: Vec<(WorkflowSummary, Valu
     document
 }
 
-/// The ids that operations have already: each may be there but once.
+/// The operation ids of the document. An id must be unique.
 fn operation_ids(document: &Value) -> HashSet<String> {
     let paths = document["paths"].as_object().into_iter().flat_map(Map::values);
     let operations = paths.filter_map(Value::as_object).flat_map(Map::values);
     operations.filter_map(|operation| operation["operationId"].as_str()).map(str::to_owned).collect()
 }
 
-/// An id that programs can have as a name. Those of several workflows may come to the same (`a-b` and `a.b`): then
-/// they are numbered.
+/// An operation id that is a valid identifier in most languages. Names such as `a-b` and `a.b` lead to the same id, so
+/// later ones get a number.
 fn operation_id(workflow: &str, taken: &mut HashSet<String>) -> String {
     let plain: String = workflow.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     let mut id = format!("execute_{plain}");
@@ -70,7 +70,7 @@ fn operation(mut operation: Value, workflow: &WorkflowSummary, params: &Value, i
     operation
 }
 
-/// The same parameters as parts of a form: media are files, all else is text.
+/// The schema of the same parameters as parts of a form: media are files, and all other values are texts.
 fn form(params: &Value) -> Value {
     let mut form = params.clone();
     for (_, param) in form["properties"].as_object_mut().into_iter().flatten() {

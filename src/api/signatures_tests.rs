@@ -1,4 +1,4 @@
-//! Tests of the operations that registered workflows are.
+//! Tests of the operations for registered workflows.
 
 use super::*;
 use crate::domain::registered::WorkflowName;
@@ -45,7 +45,7 @@ fn no_two_operations_have_the_same_id() {
     let document = with_workflows(general, all.to_vec());
     let id =
         |name: &str| document["paths"][format!("/workflows/{name}/execute")]["post"]["operationId"].clone();
-    // `execute_workflow` is the one that takes any name.
+    // `execute_workflow` is the id of the general operation.
     let ids = names.map(id);
     assert_eq!(ids, ["execute_a_b", "execute_a_b_2", "execute_a_b_3", "execute_workflow_2"]);
     assert_eq!(id("{name}"), "execute_workflow");

@@ -1,4 +1,5 @@
-//! `POST /validate`: what `POST /execute` would say, and which servers could run it, without queueing.
+//! `POST /validate`: checks a submission as `POST /execute` does, and lists the backends that can run it, without
+//! queueing a job.
 
 use axum::extract::State;
 use serde::Serialize;
@@ -8,50 +9,55 @@ use utoipa::ToSchema;
 use super::execute::{ExecuteRequest, submission};
 use super::extract::BaseUrl;
 use super::form::JobBody;
-use super::problem::{FieldError, Problem, ProblemBody, field_errors};
+use super::problem::{
+    FieldError, INVALID_PARAMS, INVALID_REQUEST, INVALID_WORKFLOW, MALFORMED_FORM, MALFORMED_JSON, Problem,
+    SERVERS_UNKNOWN, STORAGE_UNAVAILABLE, WORKFLOW_UNAVAILABLE, field_errors,
+};
+use super::problem_responses::{BODY_READ, STORE_WRITE, problem_responses};
 use super::state::ApiState;
 use crate::domain::validation::MissingItem;
 use crate::service::{BackendFitness, ValidationReport};
 
-/// What a submission would come to.
+/// The result of validating a submission.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ValidationBody {
-    /// Whether it would be accepted.
+    /// Whether `POST /execute` would accept the submission.
     ok: bool,
-    /// Why not: the first 100 faults.
+    /// The faults of the submission, at most 100.
     errors: Vec<FieldError>,
-    /// How many more faults there are.
+    /// The number of faults beyond those in `errors`.
     more_errors: usize,
-    /// What the servers have against the workflow, by node id. With `ok`, what would be left out of it.
+    /// The faults of the workflow on the best-matching backend, keyed by node id. If `ok` is true, these are the nodes that
+    /// would be left out.
     #[schema(value_type = Object)]
     node_errors: Value,
-    /// What each server says; empty where the workflow or its parameters are at fault by themselves.
+    /// The result for each backend. Empty if the workflow or its parameters are invalid on every backend.
     backends: Vec<BackendFit>,
 }
 
-/// What one server says to a workflow.
+/// Whether a backend can run a workflow.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BackendFit {
-    /// The server.
+    /// The backend's name.
     name: String,
-    /// Whether it can run the workflow; null while it has not told what it can run.
+    /// Whether the backend can run the workflow; `null` while the backend's node classes are not known.
     can_run: Option<bool>,
-    /// What the workflow names and the server does not have.
+    /// Models, node classes and values that the workflow uses and the backend does not have.
     missing: Vec<MissingBody>,
 }
 
-/// Something a workflow names and a server does not have.
+/// A model, node class or value that a workflow uses and a backend does not have.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MissingBody {
     /// `model`, `node_class` or `value`.
     kind: &'static str,
-    /// Its name.
+    /// The name as the workflow writes it.
     name: String,
-    /// The node that names it.
+    /// The id of the node that uses it.
     node_id: String,
-    /// The input that names it.
+    /// The node input that uses it; `null` for a node class.
     input: Option<String>,
-    /// Names that the server has, the best first.
+    /// Similar names that the backend has, best match first.
     nearest: Vec<String>,
 }
 
@@ -68,30 +74,25 @@ impl From<MissingItem<'_>> for MissingBody {
 }
 
 impl BackendFit {
-    /// The answer's form of what is known.
+    /// The response body for a backend's fitness.
     pub(super) fn new(fit: &BackendFitness) -> Self {
         let missing = fit.faults.iter().flat_map(|faults| faults.missing().map(Into::into)).collect();
         Self { name: fit.backend.to_string(), can_run: fit.can_run(), missing }
     }
 }
 
-/// Tells what a job would come to, without queueing it.
+problem_responses!(ValidateProblems: &[MALFORMED_JSON, MALFORMED_FORM, INVALID_REQUEST, INVALID_WORKFLOW, INVALID_PARAMS, WORKFLOW_UNAVAILABLE, SERVERS_UNKNOWN, STORAGE_UNAVAILABLE], STORE_WRITE, BODY_READ);
+
+/// Validates a submission without queueing a job.
 ///
-/// Takes what `POST /execute` takes. Faults of the workflow and its parameters are the answer, not errors. Nothing is
-/// fetched but a workflow behind a URL, and no file is kept.
+/// The request is the same as for `POST /execute`. Faults of the workflow and its parameters are part of the 200 response.
+/// The gateway fetches the workflow if it is given as a URL, but no inputs, and stores no files.
 #[utoipa::path(
     post, path = "/validate", tag = "workflows", operation_id = "validate",
     request_body(content((ExecuteRequest = "application/json"), (super::execute::ExecuteForm = "multipart/form-data"))),
     responses(
-        (status = 200, description = "What it would come to", body = ValidationBody),
-        (status = 400, description = "`malformed_json`, `malformed_form`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 408, description = "`request_timeout`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "`body_too_large`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "`unsupported_media_type`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid_request`, `invalid_workflow`, `invalid_params`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 502, description = "`workflow_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`servers_unknown`, `store_unavailable`, `disk_full`, `storage_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The result of the validation", body = ValidationBody),
+        ValidateProblems,
     )
 )]
 pub async fn validate(

@@ -1,168 +1,39 @@
-//! `/workflows`: naming workflows, and running them by name.
+//! `/workflows`: registers workflows under names, and runs them by name.
 
 use axum::extract::State;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderValue, StatusCode, request::Parts};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use serde_json::value::RawValue;
-use utoipa::ToSchema;
 
 use super::body::JsonObject;
-use super::convert::WarningBody;
 use super::dto::ExecuteResult;
 use super::execute::{self, add_parts, given};
 use super::extract::{BaseUrl, QueryParams, WorkflowPath, preferred_wait};
 use super::form::JobBody;
 use super::options;
-use super::problem::{self, FieldError, Problem, ProblemBody};
+use super::problem::{
+    self, FROM_FOLDER, FieldError, INVALID_NAME, INVALID_PARAMS, INVALID_QUERY, INVALID_REQUEST,
+    INVALID_WORKFLOW, MALFORMED_FORM, MALFORMED_JSON, NOT_FOUND, Problem, QUEUE_FULL, SERVERS_UNKNOWN,
+    STORAGE_UNAVAILABLE,
+};
+use super::problem_responses::{BODY_READ, STORE_READ, STORE_WRITE, problem_responses};
 use super::state::{ApiLimits, ApiState};
-use super::validate::BackendFit;
+use super::workflow_bodies::{WorkflowDetails, WorkflowList, WorkflowRegistration};
 use crate::domain::registered::{WorkflowName, WorkflowRef};
-use crate::service::{JobSubmission, NewRegistration, WorkflowSource, WorkflowView};
-use crate::store::{RegistrationOutcome, WorkflowSummary};
+use crate::service::{JobSubmission, NewRegistration, WorkflowSource};
+use crate::store::RegistrationOutcome;
 
 /// The longest title and the longest description, in characters.
 const LONGEST: (usize, usize) = (200, 10_000);
 
-/// A workflow to register.
-#[derive(Debug, ToSchema, Deserialize)]
-#[expect(dead_code, reason = "documents the body, which is read field by field")]
-pub struct WorkflowRegistration {
-    /// An API-format graph, or the file that the ComfyUI editor saves.
-    #[schema(value_type = Object)]
-    workflow: Value,
-    /// A title for people.
-    #[schema(max_length = 200)]
-    title: Option<String>,
-    /// What it does.
-    #[schema(max_length = 10_000)]
-    description: Option<String>,
-}
+problem_responses!(ListWorkflowsProblems: STORE_READ);
 
-/// A registered workflow at a glance.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct WorkflowItem {
-    /// Its name.
-    name: String,
-    /// Its newest version.
-    version: u32,
-    /// A title for people.
-    title: Option<String>,
-    /// What it does.
-    description: Option<String>,
-    /// Whether it comes from the folder of workflow files, and is changed there.
-    from_folder: bool,
-    /// When that version came.
-    #[schema(format = "date-time")]
-    created_at: String,
-}
-
-/// All registered workflows.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct WorkflowList {
-    /// They, by name.
-    workflows: Vec<WorkflowItem>,
-}
-
-/// One version of a workflow.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct WorkflowVersion {
-    /// Its number; `name@version` runs it.
-    version: u32,
-    /// When it came.
-    #[schema(format = "date-time")]
-    created_at: String,
-}
-
-/// One thing that a workflow gives.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct WorkflowOutput {
-    /// The key in `*_by_var`.
-    var: String,
-    /// The node.
-    node_id: String,
-    /// Its class.
-    class_type: String,
-}
-
-/// A registered workflow with all that is known of it.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct WorkflowDetails {
-    /// At a glance.
-    #[serde(flatten)]
-    item: WorkflowItem,
-    /// All versions, the oldest first.
-    versions: Vec<WorkflowVersion>,
-    /// The JSON Schema (draft 2020-12) of its parameters.
-    #[schema(value_type = Object)]
-    params: Value,
-    /// What it gives.
-    outputs: Vec<WorkflowOutput>,
-    /// Which servers can run it.
-    backends: Vec<BackendFit>,
-    /// The API-format graph.
-    #[schema(value_type = Object)]
-    workflow: Box<RawValue>,
-    /// What may not be as its author meant; only in the answer to a registration.
-    warnings: Vec<WarningBody>,
-}
-
-impl From<WorkflowSummary> for WorkflowItem {
-    fn from(workflow: WorkflowSummary) -> Self {
-        Self {
-            name: workflow.name.to_string(),
-            version: workflow.version,
-            title: workflow.title,
-            description: workflow.description,
-            from_folder: workflow.from_folder,
-            created_at: workflow.created_at.to_string(),
-        }
-    }
-}
-
-impl WorkflowDetails {
-    fn new(view: WorkflowView, warnings: Vec<WarningBody>) -> Result<Self, Problem> {
-        let WorkflowView { record, versions, params, outputs, fits } = view;
-        let internal = |error: serde_json::Error| Problem::new(problem::INTERNAL, error.to_string());
-        let workflow = RawValue::from_string(record.workflow.graph).map_err(internal)?;
-        Ok(Self {
-            item: WorkflowItem {
-                name: record.workflow.name.to_string(),
-                version: record.version,
-                title: record.workflow.title,
-                description: record.workflow.description,
-                from_folder: record.workflow.from_folder,
-                created_at: record.workflow.created_at.to_string(),
-            },
-            versions: versions
-                .into_iter()
-                .map(|(version, at)| WorkflowVersion { version, created_at: at.to_string() })
-                .collect(),
-            params,
-            outputs: outputs
-                .into_iter()
-                .map(|output| WorkflowOutput {
-                    var: output.var,
-                    node_id: output.node_id,
-                    class_type: output.class_type,
-                })
-                .collect(),
-            backends: fits.iter().map(BackendFit::new).collect(),
-            workflow,
-            warnings,
-        })
-    }
-}
-
-/// All registered workflows.
+/// Lists the registered workflows.
 #[utoipa::path(
     get, path = "/workflows", tag = "workflows", operation_id = "list_workflows",
     responses(
-        (status = 200, description = "The newest version of each, by name", body = WorkflowList),
-        (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The newest version of every workflow, sorted by name", body = WorkflowList),
+        ListWorkflowsProblems,
     )
 )]
 pub async fn list(State(state): State<ApiState>) -> Result<axum::Json<WorkflowList>, Problem> {
@@ -170,16 +41,15 @@ pub async fn list(State(state): State<ApiState>) -> Result<axum::Json<WorkflowLi
     Ok(axum::Json(WorkflowList { workflows }))
 }
 
-/// One registered workflow: its graph, the JSON Schema of its parameters, and what it gives.
+problem_responses!(GetWorkflowProblems: &[INVALID_NAME, NOT_FOUND], STORE_READ);
+
+/// Returns a registered workflow: its graph, the JSON Schema of its parameters, and its outputs.
 #[utoipa::path(
     get, path = "/workflows/{name}", tag = "workflows", operation_id = "get_workflow",
-    params(("name" = String, Path, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[1-9][0-9]{0,8})?$", description = "Its name; with `@version`, that version")),
+    params(("name" = String, Path, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[1-9][0-9]{0,8})?$", description = "The workflow's name; `name@version` selects a version")),
     responses(
         (status = 200, description = "The workflow", body = WorkflowDetails),
-        (status = 400, description = "`invalid_name`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+        GetWorkflowProblems,
     )
 )]
 pub async fn get(
@@ -190,24 +60,19 @@ pub async fn get(
     WorkflowDetails::new(view, Vec::new()).map(axum::Json)
 }
 
+problem_responses!(PutWorkflowProblems: &[MALFORMED_JSON, INVALID_NAME, FROM_FOLDER, INVALID_REQUEST, INVALID_WORKFLOW, SERVERS_UNKNOWN], STORE_WRITE, BODY_READ);
+
 /// Registers a workflow under a name.
 ///
-/// A changed workflow is a new version; the old ones stay and run as `name@version`. The body may also be the graph or
-/// the editor's file itself.
+/// A changed workflow becomes a new version. Old versions stay available as `name@version`. The body may also be a graph
+/// or an editor file itself, without `title` and `description`.
 #[utoipa::path(
     put, path = "/workflows/{name}", tag = "workflows", operation_id = "put_workflow", request_body = WorkflowRegistration,
-    params(("name" = String, Path, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description = "1 to 64 letters, digits, `.`, `_` or `-`")),
+    params(("name" = String, Path, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description = "The workflow's name: 1 to 64 letters, digits, `.`, `_` or `-`")),
     responses(
-        (status = 200, description = "The newest version is the same already", body = WorkflowDetails),
-        (status = 201, description = "A new version", body = WorkflowDetails, headers(("Location" = String, description = "The version's path"))),
-        (status = 400, description = "`malformed_json`, `invalid_name`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 408, description = "`request_timeout`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "`from_folder`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "`body_too_large`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "`unsupported_media_type`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid_request`, `invalid_workflow`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`servers_unknown`, `store_unavailable`, `disk_full`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The newest version is identical; nothing changed", body = WorkflowDetails),
+        (status = 201, description = "A new version was registered", body = WorkflowDetails, headers(("Location" = String, description = "The path of the new version"))),
+        PutWorkflowProblems,
     )
 )]
 pub async fn put(
@@ -238,17 +103,15 @@ async fn put_body(state: ApiState, which: WorkflowRef, body: JsonObject) -> Resu
     Ok(response)
 }
 
-/// Forgets a workflow with all its versions. Jobs that run it go on.
+problem_responses!(DeleteWorkflowProblems: &[INVALID_NAME, NOT_FOUND, FROM_FOLDER], STORE_WRITE);
+
+/// Deletes a workflow and all its versions. Jobs that were already accepted still run.
 #[utoipa::path(
     delete, path = "/workflows/{name}", tag = "workflows", operation_id = "delete_workflow",
-    params(("name" = String, Path, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description = "Its name")),
+    params(("name" = String, Path, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description = "The workflow's name")),
     responses(
-        (status = 204, description = "Forgotten"),
-        (status = 400, description = "`invalid_name`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "`from_folder`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`, `disk_full`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 204, description = "The workflow was deleted"),
+        DeleteWorkflowProblems,
     )
 )]
 pub async fn delete(
@@ -259,37 +122,32 @@ pub async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Queues a job of a registered workflow.
+problem_responses!(ExecuteWorkflowProblems: &[MALFORMED_JSON, MALFORMED_FORM, INVALID_NAME, INVALID_QUERY, NOT_FOUND, INVALID_WORKFLOW, INVALID_PARAMS, QUEUE_FULL, STORAGE_UNAVAILABLE], STORE_WRITE, BODY_READ);
+
+/// Queues a job for a registered workflow.
 ///
-/// The body is the parameters and nothing else, as JSON or as a form. Whatever else `POST /execute` takes stands in the
-/// query.
+/// The body contains only the parameters, as JSON or as a multipart form. The options of `POST /execute`, except
+/// `metadata`, are query parameters.
 #[utoipa::path(
     post, path = "/workflows/{name}/execute", tag = "workflows", operation_id = "execute_workflow",
     request_body(content((Object = "application/json"), (Object = "multipart/form-data"))),
     params(
-        ("name" = String, Path, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[1-9][0-9]{0,8})?$", description = "Its name; with `@version`, that version"),
-        ("priority" = Option<i32>, Query, minimum = 0, maximum = 1000, description = "Higher runs first"),
-        ("timeout" = Option<f64>, Query, minimum = 0.001, maximum = 604_800, description = "How many seconds the job may run"),
-        ("queue_timeout" = Option<f64>, Query, minimum = 0.001, maximum = 604_800, description = "How many seconds the job may wait in the gateway's queue, each time it waits there"),
-        ("caller" = Option<String>, Query, max_length = 128, description = "Whose job it is: the jobs of one priority are shared out fairly between callers"),
-        ("labels" = Option<String>, Query, description = "Labels that the server must all have, separated by commas"),
-        ("backend" = Option<String>, Query, pattern = "^[A-Za-z0-9._-]{1,64}$", description = "The one server that may run it"),
-        ("max_attempts" = Option<u32>, Query, minimum = 1, maximum = 100, description = "How many of its attempts may fail"),
-        ("partial" = Option<bool>, Query, description = "Whether the job may run although some of its outputs cannot"),
-        ("Prefer" = Option<String>, Header, description = "`wait=N`: hold the answer up to N seconds until the job ends"),
+        ("name" = String, Path, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[1-9][0-9]{0,8})?$", description = "The workflow's name; `name@version` selects a version"),
+        ("priority" = Option<i32>, Query, minimum = 0, maximum = 1000, description = "The job's priority; jobs of a higher priority run first"),
+        ("timeout" = Option<f64>, Query, minimum = 0.001, maximum = 604_800, description = "The longest time the job may run, in seconds"),
+        ("queue_timeout" = Option<f64>, Query, minimum = 0.001, maximum = 604_800, description = "The longest time the job may wait in the gateway's queue, in seconds; it starts anew when the job is requeued"),
+        ("caller" = Option<String>, Query, max_length = 128, description = "Identifies on whose behalf the job runs; within one priority, callers take turns"),
+        ("labels" = Option<String>, Query, description = "Labels separated by commas; only backends with all of them may run the job"),
+        ("backend" = Option<String>, Query, pattern = "^[A-Za-z0-9._-]{1,64}$", description = "The name of the only backend that may run the job"),
+        ("max_attempts" = Option<u32>, Query, minimum = 1, maximum = 100, description = "The number of attempts that may fail before the job fails"),
+        ("partial" = Option<bool>, Query, description = "Whether the job may run if some of its outputs cannot"),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`: wait up to N seconds for the job to end before responding"),
     ),
     responses(
-        (status = 200, description = "The job ended within the wait", body = ExecuteResult),
-        (status = 202, description = "Accepted; the job goes on", body = ExecuteResult,
-         headers(("Location" = String, description = "The job's path"), ("Retry-After" = u64, description = "Seconds until to ask again"))),
-        (status = 400, description = "`malformed_json`, `malformed_form`, `invalid_name`, `invalid_query`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 408, description = "`request_timeout`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "`body_too_large`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "`unsupported_media_type`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid_workflow`, `invalid_params`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`queue_full`, `store_unavailable`, `disk_full`, `storage_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The job ended within the requested wait", body = ExecuteResult),
+        (status = 202, description = "The job was accepted and has not ended", body = ExecuteResult,
+         headers(("Location" = String, description = "The job's path"), ("Retry-After" = u64, description = "Seconds to wait before the next request"))),
+        ExecuteWorkflowProblems,
     )
 )]
 pub async fn execute(
@@ -327,12 +185,12 @@ fn without_version(which: WorkflowRef) -> Result<WorkflowName, Problem> {
         None => Ok(which.name),
         Some(_) => Err(Problem::new(
             problem::INVALID_NAME,
-            "versions are numbered by the gateway and stay as they are; name the workflow without one",
+            "a version cannot be changed or deleted on its own; send the workflow's name without `@version`",
         )),
     }
 }
 
-/// The body: the fields of a registration, or the graph or the editor's file itself.
+/// Reads a body, which has the fields of a registration or is itself a graph or an editor file.
 fn registration<'a>(
     name: WorkflowName,
     body: &'a JsonObject,
@@ -341,7 +199,7 @@ fn registration<'a>(
     let mut fields = body.fields(&["workflow", "title", "description"], limits)?;
     let Some(workflow) = fields.raw("workflow").filter(|raw| raw.get().starts_with('{')) else {
         if fields.raw("workflow").is_some() {
-            let message = "workflow must be a graph or the editor's file, as an object";
+            let message = "workflow must be a JSON object: a graph or an editor file";
             return Err(Problem::new(problem::INVALID_REQUEST, message)
                 .errors(FieldError::at("/workflow", message).into()));
         }

@@ -1,40 +1,39 @@
-//! Servers at run time: adding, removing, and what operators want of them. What is done is kept over restarts. It must
-//! not know how a server is watched.
+//! Adds and removes backends at run time, and sets their modes. All changes are stored, so that they survive a restart.
 
 use std::sync::Arc;
 
 use secrecy::ExposeSecret;
 use url::Url;
 
-use super::Service;
+use super::state::Service;
 use crate::comfy::ComfyEndpoint;
 use crate::core::GatewayCore;
 use crate::domain::id::BackendName;
 use crate::pool::{AddError, Backend, BackendMode, BackendSettings};
 use crate::store::{StoreError, StoredBackend};
 
-/// Why servers were not changed.
+/// Why a change of the backends was rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
-    /// There is none of that name.
-    #[error("there is no server {0}")]
+    /// No backend has this name.
+    #[error("no backend is named {0}; GET /backends lists all backends")]
     Unknown(BackendName),
-    /// It has the name or the address of another; which, in words for people.
+    /// Another backend has the same name or address. The text says which.
     #[error("{0}")]
     Exists(String),
-    /// Its address or credentials cannot be used; why, without any of them.
+    /// The address or the credentials are not usable. The text says why, and contains no credentials.
     #[error("{0}")]
     Unusable(String),
-    /// It has jobs.
-    #[error("the server {name} has {jobs} jobs; drain it and wait until it says `drained`")]
+    /// The backend still has jobs.
+    #[error("the backend {name} still has {jobs} jobs; drain it and wait until `drained` is true")]
     Busy {
-        /// Its name.
+        /// The backend's name.
         name: BackendName,
-        /// How many.
+        /// The number of its jobs from this gateway.
         jobs: usize,
     },
-    /// It stands in the configuration.
-    #[error("the server {0} is defined in the configuration: remove it there, or cordon it here")]
+    /// The backend is defined in the configuration.
+    #[error("the backend {0} is defined in the configuration; remove it there, or cordon it")]
     Configured(BackendName),
     /// The store failed.
     #[error(transparent)]
@@ -42,7 +41,7 @@ pub enum BackendError {
 }
 
 impl Service {
-    /// The server of that name.
+    /// Finds a backend by its name.
     ///
     /// # Errors
     /// [`BackendError::Unknown`].
@@ -50,7 +49,7 @@ impl Service {
         self.core.pool.find(name).ok_or_else(|| BackendError::Unknown(name.clone()))
     }
 
-    /// Adds a server: it is on disk when it gets its first job.
+    /// Adds a backend. It is stored before it can receive a job.
     ///
     /// # Errors
     /// See [`BackendError`]; nothing was changed.
@@ -62,11 +61,11 @@ impl Service {
             .map_err(|clash| BackendError::Exists(clash.to_string()))?;
         let name = backend.name.clone();
         if !self.core.store.add_backend(backend).await? {
-            return Err(BackendError::Exists(format!("the name `{name}` is taken by another server")));
+            return Err(BackendError::Exists(format!("the name `{name}` belongs to another backend")));
         }
         match self.core.pool.add(settings) {
             Ok(backend) => {
-                tracing::info!(backend = %name, url = backend.client().server(), "a server was added");
+                tracing::info!(backend = %name, url = backend.client().server(), "a backend was added");
                 Ok(backend)
             }
             Err(error) => {
@@ -76,7 +75,7 @@ impl Service {
         }
     }
 
-    /// Forgets a server that was added at run time and has no jobs.
+    /// Removes a backend that was added at run time and has no jobs.
     ///
     /// # Errors
     /// See [`BackendError`]; nothing was changed.
@@ -85,11 +84,11 @@ impl Service {
         if backend.is_configured() {
             return Err(BackendError::Configured(name.clone()));
         }
-        // Looked at before and after: what was given to it in between is seen, and nothing more comes then.
-        has_no_jobs(&backend)?;
+        // Check again after cordoning: a job may have been dispatched to it in between, and none can follow.
+        check_idle(&backend)?;
         let mode = backend.mode();
         backend.set_mode(BackendMode::Cordoned);
-        let removed = match has_no_jobs(&backend) {
+        let removed = match check_idle(&backend) {
             Ok(()) => self.core.store.delete_backend(name).await.map_err(BackendError::from),
             Err(busy) => Err(busy),
         };
@@ -98,11 +97,11 @@ impl Service {
             return Err(error);
         }
         self.core.pool.remove(name);
-        tracing::info!(backend = %name, "a server was removed");
+        tracing::info!(backend = %name, "a backend was removed");
         Ok(())
     }
 
-    /// Says what is wanted of a server.
+    /// Sets the mode of a backend.
     ///
     /// # Errors
     /// See [`BackendError`]; nothing was changed.
@@ -114,26 +113,26 @@ impl Service {
         let backend = self.backend(name)?;
         self.core.store.set_backend_mode(name, mode).await?;
         backend.set_mode(mode);
-        tracing::info!(backend = %name, mode = mode.as_str(), "the mode of a server was set");
+        tracing::info!(backend = %name, mode = mode.as_str(), "the mode of a backend was set");
         Ok(backend)
     }
 }
 
-fn has_no_jobs(backend: &Backend) -> Result<(), BackendError> {
+fn check_idle(backend: &Backend) -> Result<(), BackendError> {
     match backend.in_flight() {
         0 => Ok(()),
         jobs => Err(BackendError::Busy { name: backend.name().clone(), jobs }),
     }
 }
 
-/// Why a server could not be added, if it could not; without any of its credentials.
+/// Why a backend cannot be added, or `None` if its address and credentials are usable. The reason contains no credentials.
 #[must_use]
-pub fn unusable(backend: &StoredBackend) -> Option<String> {
+pub fn find_unusable(backend: &StoredBackend) -> Option<String> {
     settings(backend).err()
 }
 
-/// Brings back what was added and set before this start. A server that cannot be brought back is told of and left out:
-/// the configuration may have taken its name or its address since.
+/// Restores the backends that were added and the modes that were set before this start. A backend that cannot be restored
+/// is logged and skipped: the configuration may use its name or its address now.
 ///
 /// # Errors
 /// The store failed.
@@ -143,11 +142,11 @@ pub async fn restore_backends(core: &GatewayCore) -> Result<(), StoreError> {
             core.pool.add(settings).map_err(|error| BackendError::from(error).to_string())
         });
         if let Err(reason) = added {
-            tracing::warn!(backend = %backend.name, reason, "a server that was added before is left out");
+            tracing::warn!(backend = %backend.name, reason, "a backend that was added before this start was skipped");
         }
     }
     for (name, mode) in core.store.backend_modes().await? {
-        // That of a server which is not there now stays kept: it may come back.
+        // The mode of an absent backend stays stored, because the backend may return.
         if let Some(backend) = core.pool.find(&name) {
             backend.set_mode(mode);
         }
@@ -155,10 +154,10 @@ pub async fn restore_backends(core: &GatewayCore) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The server as the pool takes it.
+/// Converts a stored backend to the pool's settings.
 fn settings(backend: &StoredBackend) -> Result<BackendSettings, String> {
-    let url =
-        Url::parse(backend.url.expose_secret()).map_err(|error| format!("its url is no URL: {error}"))?;
+    let url = Url::parse(backend.url.expose_secret())
+        .map_err(|error| format!("its url is not a valid URL: {error}"))?;
     let mut endpoint = ComfyEndpoint::new(url);
     endpoint.bearer.clone_from(&backend.bearer);
     endpoint.cookies.clone_from(&backend.cookies);

@@ -1,67 +1,59 @@
-//! The servers of the configuration, brought in line with a configuration that has changed since the start.
+//! Applies a changed configuration to the configured backends while the gateway runs.
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{BackendError, Service};
+use super::backends::BackendError;
+use super::state::{Service, WantedBackends};
 use crate::domain::id::BackendName;
 use crate::pool::{Backend, BackendMode, BackendSettings};
 use crate::store::StoreError;
 
-/// Between two looks whether a server that is to go still has jobs.
-const LOOK: Duration = Duration::from_secs(1);
-
-/// The servers that the configuration wants, and those that are drained for it.
-#[derive(Debug, Default)]
-pub(super) struct WantedBackends {
-    servers: Vec<BackendSettings>,
-    drained: Vec<BackendName>,
-    /// Counts the configurations, so that the work for one ends when the next comes.
-    generation: u64,
-}
+/// The time between two checks whether a backend that is being removed still has jobs.
+const DRAIN_POLL: Duration = Duration::from_secs(1);
 
 impl Service {
-    /// Makes the configured servers those of `servers`. One that is no longer there, or set up differently, is drained
-    /// first if it has jobs; [`Self::settle_servers`] does the rest. Servers added at run time stay.
+    /// Replaces the wanted configured backends. [`Self::apply_backends`] then makes the changes. Backends that were added at
+    /// run time stay.
     ///
     /// # Errors
-    /// A server clashes with one that was added at run time; nothing was changed.
-    pub fn configure_servers(&self, servers: Vec<BackendSettings>) -> Result<(), BackendError> {
+    /// A backend clashes with one that was added at run time; nothing was changed.
+    pub fn configure_backends(&self, backends: Vec<BackendSettings>) -> Result<(), BackendError> {
         let present = self.core.pool.backends();
         let added = present.iter().filter(|backend| !backend.is_configured());
-        for server in &servers {
-            server
+        for wanted in &backends {
+            wanted
                 .fits_beside(added.clone().map(|backend| backend.settings()))
                 .map_err(|clash| BackendError::Exists(clash.to_string()))?;
         }
         let mut wanted = self.wanted();
-        wanted.servers = servers;
+        wanted.backends = backends;
         wanted.generation += 1;
         Ok(())
     }
 
-    /// Drains, removes and adds servers until the configured ones are those of the last
-    /// [`Self::configure_servers`], or of a later one.
+    /// Drains, removes and adds backends until the configured backends are those of the last call of
+    /// [`Self::configure_backends`]. Returns early when a newer configuration arrives, or at shutdown.
     ///
     /// # Errors
     /// The store failed.
-    pub async fn settle_servers(&self) -> Result<(), StoreError> {
+    pub async fn apply_backends(&self) -> Result<(), StoreError> {
         let generation = self.wanted().generation;
         let is_outdated = || self.wanted().generation != generation;
         while !is_outdated() {
-            if self.settle_once().await? {
+            if self.apply_once().await? {
                 break;
             }
             tokio::select! {
                 () = self.stopping.cancelled() => break,
-                () = self.core.clock.sleep(LOOK) => {}
+                () = self.core.clock.sleep(DRAIN_POLL) => {}
             }
         }
         Ok(())
     }
 
-    /// Does what can be done now; whether nothing is left to do.
-    async fn settle_once(&self) -> Result<bool, StoreError> {
+    /// Makes the changes that are possible now. Returns whether all changes are made.
+    async fn apply_once(&self) -> Result<bool, StoreError> {
         let modes = self.core.store.backend_modes().await?;
         let mode = |name: &BackendName| {
             modes.iter().find(|(known, _)| known == name).map_or(BackendMode::Open, |(_, mode)| *mode)
@@ -70,46 +62,47 @@ impl Service {
         let mut settled = true;
         for backend in self.core.pool.backends().iter().filter(|backend| backend.is_configured()) {
             let name = backend.name();
-            let stays = wanted.servers.iter().any(|server| server.is_same(backend.settings()));
+            let stays = wanted.backends.iter().any(|wanted| wanted.is_same(backend.settings()));
             let was_drained = wanted.drained.contains(name);
             if stays && was_drained {
                 wanted.drained.retain(|drained| drained != name);
                 backend.set_mode(mode(name));
             } else if !stays {
-                settled &= self.let_go(backend, &mut wanted);
+                settled &= self.remove_or_drain(backend, &mut wanted);
             }
         }
-        for server in &wanted.servers {
-            if self.core.pool.find(&server.name).is_some_and(|there| server.is_same(there.settings())) {
+        for settings in &wanted.backends {
+            if self.core.pool.find(&settings.name).is_some_and(|present| settings.is_same(present.settings()))
+            {
                 continue;
             }
-            match self.core.pool.add_configured(server.clone()) {
+            match self.core.pool.add_configured(settings.clone()) {
                 Ok(backend) => {
-                    backend.set_mode(mode(&server.name));
-                    tracing::info!(backend = %server.name, url = server.endpoint.server(), "a server was added");
+                    backend.set_mode(mode(&settings.name));
+                    tracing::info!(backend = %settings.name, url = settings.endpoint.server(), "a backend was added");
                 }
-                // It takes the place of one that is still being drained.
+                // It replaces a backend that is still draining.
                 Err(_) => settled = false,
             }
         }
         Ok(settled)
     }
 
-    /// Removes a server if it has no jobs, else drains it; whether it is gone.
-    fn let_go(&self, backend: &Arc<Backend>, wanted: &mut WantedBackends) -> bool {
+    /// Removes a backend that has no jobs, and drains any other. Returns whether the backend was removed.
+    fn remove_or_drain(&self, backend: &Arc<Backend>, wanted: &mut WantedBackends) -> bool {
         let name = backend.name();
-        // Before the look: nothing is given to it after that.
+        // Set the mode before checking for jobs, so that no job is dispatched to it after the check.
         backend.set_mode(BackendMode::Draining);
         if backend.in_flight() > 0 {
             if !wanted.drained.contains(name) {
-                tracing::info!(backend = %name, jobs = backend.in_flight(), "a server is drained before it is removed");
+                tracing::info!(backend = %name, jobs = backend.in_flight(), "a backend is draining before its removal");
                 wanted.drained.push(name.clone());
             }
             return false;
         }
         wanted.drained.retain(|drained| drained != name);
         self.core.pool.remove(name);
-        tracing::info!(backend = %name, "a server was removed");
+        tracing::info!(backend = %name, "a backend was removed");
         true
     }
 

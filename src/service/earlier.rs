@@ -1,8 +1,8 @@
-//! Files that are here already: uploaded before, or made by earlier jobs. It must not know of files that are yet to come.
+//! Finds inputs that are stored already: uploaded files and outputs of earlier jobs.
 
-use super::Service;
 use super::gather::{FoundInput, InputProblem};
-use super::submit::SubmitError;
+use super::state::Service;
+use super::submit_error::SubmitError;
 use crate::domain::binding::MediaItem;
 use crate::domain::id::{FileId, PromptId};
 use crate::domain::input::{StoredInput, server_name};
@@ -13,11 +13,11 @@ impl Service {
     pub(super) async fn find_file(&self, id: FileId) -> Result<FoundInput, InputProblem> {
         let unknown = || {
             InputProblem::Value(format!(
-                "names the file {id}, which is not here: it was never uploaded, or its time is over"
+                "names the file {id}, which does not exist: it was never uploaded, was deleted, or has expired"
             ))
         };
         let file = self.core.store.file(id).await?.ok_or_else(unknown)?;
-        // Young again, so that it is not swept before the job is on disk.
+        // Renew the file, so that it is not swept before the job is stored.
         if !self.core.media.renew_input(&file.sha256, self.core.clock.now()).await? {
             return Err(unknown());
         }
@@ -44,7 +44,7 @@ impl Service {
         let Some(&file) = files.get(index) else {
             let what = var.map_or_else(|| "files".to_owned(), |var| format!("files of {var:?}"));
             return Err(InputProblem::Value(format!(
-                "asks for number {index} of the {what} of job {id}, which has {} (its outputs: {})",
+                "asks for index {index} of the {what} of job {id}, which has {} (its outputs: {})",
                 files.len(),
                 vars()
             )));
@@ -62,7 +62,7 @@ impl Service {
         let record = self.ended_job(id).await?;
         match record.media.iter().find(|file| file.stored_as == name) {
             Some(file) => Ok(FoundInput::Output(id, file.clone())),
-            None => Err(InputProblem::Value(format!("names a file that job {id} has not"))),
+            None => Err(InputProblem::Value(format!("names a file that job {id} does not have"))),
         }
     }
 
@@ -70,16 +70,16 @@ impl Service {
         match self.core.store.get(id).await? {
             JobLookup::Found(record) if record.state.status().is_terminal() => Ok(record),
             JobLookup::Found(_) => Err(InputProblem::Value(format!(
-                "names job {id}, which has not ended yet; wait for it first"
+                "names job {id}, which has not ended yet; wait for it to end first"
             ))),
             JobLookup::Gone => Err(InputProblem::Value(format!(
                 "names job {id}, which was deleted or whose retention ended"
             ))),
-            JobLookup::Unknown => Err(InputProblem::Value(format!("names job {id}, which was never here"))),
+            JobLookup::Unknown => Err(InputProblem::Value(format!("names job {id}, which does not exist"))),
         }
     }
 
-    /// Keeps what an earlier job made, unless it was forgotten since it was found.
+    /// Stores an output of an earlier job as an input. The output may have been deleted since it was found, which is a fault.
     pub(super) async fn keep_output(
         &self,
         job: PromptId,
@@ -88,7 +88,7 @@ impl Service {
     ) -> Result<StoredInput, SubmitError> {
         let now = self.core.clock.now();
         if !self.core.media.keep_output_as_input(job, &file.stored_as, &file.sha256, now).await? {
-            let fault = item.fault(&format!("names a file of job {job} that is not stored any more"));
+            let fault = item.fault(&format!("names a file of job {job} that is no longer stored"));
             return Err(SubmitError::InvalidParams(fault.into()));
         }
         let extension = file.stored_as.rsplit_once('.').map_or("", |(_, extension)| extension);

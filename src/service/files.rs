@@ -1,35 +1,36 @@
-//! Files that are uploaded for later use as values of parameters.
+//! Uploaded files, which later submissions use as parameter values.
 
 use std::ops::Range;
 
-use super::{ReadError, Service};
+use super::jobs::ReadError;
+use super::state::Service;
 use crate::domain::id::FileId;
 use crate::domain::media::display_name;
 use crate::media::{ByteSource, IncomingFile, MediaError, StoredFile};
 use crate::store::{FileRecord, StoreError};
 
-/// Why a file was not kept.
+/// Why a file was not stored.
 #[derive(Debug, thiserror::Error)]
 pub enum KeepError {
-    /// It did not come whole, it is too large, or the media store failed.
+    /// The file is incomplete or too large, or the media store failed.
     #[error(transparent)]
     Media(#[from] MediaError),
-    /// The store failed; nothing was kept.
+    /// The store failed; the file was not stored.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Service {
-    /// Receives a file that comes with a request. It is kept when a job or [`Service::keep_file`] takes it; dropped, it
-    /// is gone.
+    /// Receives a file that comes with a request. The file is temporary until a job or [`Service::keep_file`] stores it;
+    /// dropping it deletes it.
     ///
     /// # Errors
-    /// See [`MediaError`]; nothing is left of the file.
+    /// See [`MediaError`]; the file was deleted.
     pub async fn receive(&self, filename: &str, source: ByteSource<'_>) -> Result<IncomingFile, MediaError> {
         self.core.media.receive(filename, source, self.limits.max_file).await
     }
 
-    /// Keeps a file for later.
+    /// Stores a received file under a new id.
     ///
     /// # Errors
     /// See [`KeepError`].
@@ -51,7 +52,7 @@ impl Service {
         Ok(file)
     }
 
-    /// A file that was uploaded.
+    /// The record of an uploaded file.
     ///
     /// # Errors
     /// See [`ReadError`].
@@ -71,11 +72,11 @@ impl Service {
         self.core.media.read_input(&file.sha256, range).await?.ok_or(ReadError::Unknown)
     }
 
-    /// Forgets an uploaded file. Jobs that took it keep its bytes.
+    /// Deletes an uploaded file. Unfinished jobs that use it keep its bytes until they end.
     ///
     /// # Errors
     /// See [`ReadError`].
-    pub async fn forget_file(&self, id: FileId) -> Result<(), ReadError> {
+    pub async fn delete_file(&self, id: FileId) -> Result<(), ReadError> {
         if self.core.store.delete_file(id).await? { Ok(()) } else { Err(ReadError::Unknown) }
     }
 }

@@ -1,12 +1,12 @@
-//! Which servers can run a workflow: said before it is queued, so that a caller hears at once what would fail later.
+//! Checks which backends can run a workflow. The check comes before the job is queued, so that callers learn at once about
+//! faults that would make the job fail later.
 
 use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::Service;
-use super::source::FRESH;
-use super::submit::SubmitError;
+use super::state::{CAPABILITIES_FRESH, Service};
+use super::submit_error::{SubmitError, UnfitWorkflow};
 use crate::domain::backend_paths::{BackendPath, backend_paths};
 use crate::domain::binding::BindingPlan;
 use crate::domain::fault::{WorkflowFault, WorkflowFaults, escaped};
@@ -15,41 +15,32 @@ use crate::domain::text::brief;
 use crate::domain::validation::{GraphFaults, NodeFault, NodeFaults};
 use crate::domain::workflow::Workflow;
 
-/// What is known of one server and a workflow.
+/// Whether a backend can run a workflow, and the faults that keep it from running it.
 #[derive(Debug)]
 pub struct BackendFitness {
-    /// The server.
+    /// The backend's name.
     pub backend: BackendName,
-    /// What it would say against the workflow; `None` while it has not told what it can run.
+    /// The faults of the workflow on this backend; `None` while the backend's node classes are not known.
     pub faults: Option<GraphFaults>,
-    /// Whether it is enough that one of the outputs can run.
+    /// Whether it is enough that at least one output can run.
     pub partial: bool,
 }
 
 impl BackendFitness {
-    /// Whether it can run the workflow; `None` while that is not known.
+    /// Whether the backend can run the workflow; `None` while the backend's node classes are not known.
     #[must_use]
     pub fn can_run(&self) -> Option<bool> {
         self.faults.as_ref().map(|faults| !faults.refuses(self.partial))
     }
 }
 
-/// A workflow that no server can run, and why.
-#[derive(Debug, Default)]
-pub struct UnfitWorkflow {
-    /// The faults, with pointers from the request's root.
-    pub faults: WorkflowFaults,
-    /// The same by node.
-    pub node_errors: Value,
-}
-
 impl Service {
-    /// Holds a job against every server before any of its files is kept: those that will come are not looked at.
+    /// Checks a job against every backend before any of its files is stored. Inputs that are not here yet are assumed valid.
     ///
     /// # Errors
-    /// [`SubmitError::InvalidWorkflow`] or [`SubmitError::InvalidParams`]: broken links, cycles, and paths on the server.
-    /// What else keeps servers from running it stands in the answer.
-    pub(super) async fn fits_of(
+    /// [`SubmitError::InvalidWorkflow`] or [`SubmitError::InvalidParams`]: broken links, cycles, and forbidden backend paths.
+    /// All other faults are part of the result.
+    pub(super) async fn check_fitness(
         &self,
         plan: &BindingPlan<'_, '_>,
         partial: bool,
@@ -57,16 +48,16 @@ impl Service {
         let bound = plan.bind(&plan.known_names(), &mut || 1);
         let workflow = Workflow::parse(&bound.graph).map_err(SubmitError::InvalidWorkflow)?;
         if !self.limits.allow_backend_paths {
-            self.refuse_backend_paths(&workflow, plan)?;
+            self.reject_backend_paths(&workflow, plan)?;
         }
         let to_come: Vec<(&str, &str)> = plan.files_to_come().collect();
-        let fits = self.fits(&workflow, &to_come, partial).await;
-        links_hold(&workflow, &fits).map_err(SubmitError::InvalidWorkflow)?;
+        let fits = self.refreshed_fits(&workflow, &to_come, partial).await;
+        check_links(&workflow, &fits).map_err(SubmitError::InvalidWorkflow)?;
         Ok(fits)
     }
 
-    /// Refuses names that would make a ComfyUI read files outside of its input folder.
-    fn refuse_backend_paths(
+    /// Rejects names that would make a backend read files outside its input folder.
+    fn reject_backend_paths(
         &self,
         workflow: &Workflow<'_>,
         plan: &BindingPlan<'_, '_>,
@@ -91,21 +82,23 @@ impl Service {
         if literals.is_empty() { Ok(()) } else { Err(SubmitError::InvalidWorkflow(literals)) }
     }
 
-    /// Holds a workflow against every server. When none could run it, they are first asked anew what they have.
-    async fn fits(
+    /// Checks a workflow against every backend. If no backend can run it, the backends' node classes are fetched again before
+    /// the second, final check.
+    async fn refreshed_fits(
         &self,
         workflow: &Workflow<'_>,
         supplied: &[(&str, &str)],
         partial: bool,
     ) -> Vec<BackendFitness> {
         let fits = self.known_fits(workflow, supplied, partial);
-        if !nobody_can(&fits) {
+        if !no_backend_can(&fits) {
             return fits;
         }
-        self.core.pool.refresh_object_infos(FRESH).await;
+        self.core.pool.refresh_object_infos(CAPABILITIES_FRESH).await;
         self.known_fits(workflow, supplied, partial)
     }
 
+    /// Checks a workflow against the node classes that are known of each backend.
     pub(super) fn known_fits(
         &self,
         workflow: &Workflow<'_>,
@@ -115,7 +108,7 @@ impl Service {
         let backends = self.core.pool.backends();
         let mut fits: Vec<BackendFitness> = Vec::with_capacity(backends.len());
         for (at, backend) in backends.iter().enumerate() {
-            // Most servers are alike: one that can run just what an earlier one can is not held against it again.
+            // Most backends have the same capabilities, so the result of an identical backend is reused.
             let alike = backends[..at].iter().position(|earlier| earlier.can_run_the_same(backend));
             let faults = match alike {
                 Some(earlier) => fits[earlier].faults.clone(),
@@ -127,37 +120,37 @@ impl Service {
     }
 }
 
-/// Whether it is known of every server that it cannot.
-pub(super) fn nobody_can(fits: &[BackendFitness]) -> bool {
+/// Whether every backend is known to be unable to run the workflow. False without any backend.
+pub(super) fn no_backend_can(fits: &[BackendFitness]) -> bool {
     !fits.is_empty() && fits.iter().all(|fit| fit.can_run() == Some(false))
 }
 
-/// Refuses broken links and cycles, unless a server is known to run the workflow in spite of them.
-pub(super) fn links_hold(workflow: &Workflow<'_>, fits: &[BackendFitness]) -> Result<(), WorkflowFaults> {
+/// Rejects broken links and cycles, unless a backend is known to run the workflow in spite of them.
+pub(super) fn check_links(workflow: &Workflow<'_>, fits: &[BackendFitness]) -> Result<(), WorkflowFaults> {
     let faults = workflow.link_faults();
-    let somebody_can = fits.iter().any(|fit| fit.can_run() == Some(true));
-    if faults.is_empty() || somebody_can { Ok(()) } else { Err(faults) }
+    let is_any_able = fits.iter().any(|fit| fit.can_run() == Some(true));
+    if faults.is_empty() || is_any_able { Ok(()) } else { Err(faults) }
 }
 
-/// The servers that cannot.
-pub(super) fn unable(fits: &[BackendFitness]) -> Vec<BackendName> {
+/// The backends that are known to be unable to run the workflow.
+pub(super) fn unable_backends(fits: &[BackendFitness]) -> Vec<BackendName> {
     fits.iter().filter(|fit| fit.can_run() == Some(false)).map(|fit| fit.backend.clone()).collect()
 }
 
-/// Why nobody can: the words of the server that has the least against it.
-pub(super) fn unfit(fits: &[BackendFitness], plan: &BindingPlan<'_, '_>) -> UnfitWorkflow {
+/// Explains why no backend can run the workflow, with the faults of the backend that has the fewest.
+pub(super) fn explain_unfit(fits: &[BackendFitness], plan: &BindingPlan<'_, '_>) -> UnfitWorkflow {
     let best = fits
         .iter()
         .filter_map(|fit| Some((fit, fit.faults.as_ref()?)))
         .min_by_key(|(_, faults)| (faults.no_outputs, faults.count()));
     let Some((fit, faults)) = best else { return UnfitWorkflow::default() };
-    // Of long lists of faults only the beginnings are known, which cannot be held against each other.
+    // Capped lists of faults cannot be compared, because their ends are missing.
     let others = if faults.more == 0 { others(fits, fit) } else { Vec::new() };
-    let mut told = WorkflowFaults::default();
+    let mut listed = WorkflowFaults::default();
     if faults.no_outputs {
         let message =
-            "the workflow has no output: add a node that saves or shows something, such as SaveImage";
-        told.push(WorkflowFault {
+            "the workflow has no output; add a node that saves or previews a result, such as SaveImage";
+        listed.push(WorkflowFault {
             pointer: "/workflow".to_owned(),
             message: message.to_owned(),
             node_id: None,
@@ -166,7 +159,7 @@ pub(super) fn unfit(fits: &[BackendFitness], plan: &BindingPlan<'_, '_>) -> Unfi
     for (node, fault) in
         faults.nodes.iter().flat_map(|node| node.faults.iter().map(move |fault| (node, fault)))
     {
-        told.push(WorkflowFault {
+        listed.push(WorkflowFault {
             pointer: pointer(node, fault, plan),
             message: format!(
                 "{} (node {}): {}{}",
@@ -178,11 +171,11 @@ pub(super) fn unfit(fits: &[BackendFitness], plan: &BindingPlan<'_, '_>) -> Unfi
             node_id: Some(node.node_id.clone()),
         });
     }
-    told.count_more(faults.more);
-    UnfitWorkflow { faults: told, node_errors: node_errors(faults) }
+    listed.count_more(faults.more);
+    UnfitWorkflow { faults: listed, node_errors: node_errors(faults) }
 }
 
-/// Where the caller has to look: at a parameter of theirs, if it set the input, else at the input.
+/// The JSON pointer to the place of a fault: the parameter that set the node input, or else the node input itself.
 fn pointer(node: &NodeFaults, fault: &NodeFault, plan: &BindingPlan<'_, '_>) -> String {
     match &fault.input {
         None => format!("/workflow/{}", escaped(&node.node_id)),
@@ -193,10 +186,10 @@ fn pointer(node: &NodeFaults, fault: &NodeFault, plan: &BindingPlan<'_, '_>) -> 
     }
 }
 
-/// A server and what it has against each node, by the node's id.
+/// A backend's name and its faults by node id.
 type ByNode<'f> = (&'f str, HashMap<&'f str, &'f NodeFaults>);
 
-/// What the other servers say.
+/// The faults of the other backends.
 fn others<'f>(fits: &'f [BackendFitness], here: &BackendFitness) -> Vec<ByNode<'f>> {
     let others = fits.iter().filter(|fit| fit.backend != here.backend);
     let by_node = |fit: &'f BackendFitness| {
@@ -206,7 +199,7 @@ fn others<'f>(fits: &'f [BackendFitness], here: &BackendFitness) -> Vec<ByNode<'
     others.filter_map(by_node).collect()
 }
 
-/// Which other servers do not have the same fault.
+/// Names the backends that do not have the same fault, as a suffix for its message.
 fn elsewhere(others: &[ByNode<'_>], here: &BackendFitness, node: &NodeFaults, fault: &NodeFault) -> String {
     let lacks_it = |nodes: &HashMap<&str, &NodeFaults>| {
         let same = |other: &NodeFault| other.kind == fault.kind && other.input == fault.input;
@@ -217,11 +210,11 @@ fn elsewhere(others: &[ByNode<'_>], here: &BackendFitness, node: &NodeFaults, fa
     if others.is_empty() {
         String::new()
     } else {
-        format!(" (on {}; {} would take this, but not the whole workflow)", here.backend, others.join(", "))
+        format!(" (on {}; {} would accept this, but not the whole workflow)", here.backend, others.join(", "))
     }
 }
 
-/// Faults by node, with ComfyUI's own names for their kinds.
+/// Faults by node id, in the format of ComfyUI's `node_errors` and with its names for the types.
 #[must_use]
 pub fn node_errors(faults: &GraphFaults) -> Value {
     let nodes = faults.nodes.iter().map(|node| {

@@ -1,5 +1,6 @@
-//! A folder of workflow files, followed: each JSON file is registered under its name, changes are new versions, and a
-//! file that goes takes its workflow with it. Looks, rather than listens: mounted folders tell nothing of changes.
+//! Keeps registered workflows in step with a folder of workflow files. Each JSON file is registered under its file name, a
+//! changed file becomes a new version, and a removed file unregisters its workflow. The folder is polled, because
+//! mounted folders do not report changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -10,78 +11,79 @@ use std::time::{Duration, SystemTime};
 use tokio::fs;
 use tokio_util::sync::CancellationToken;
 
-use super::{NewRegistration, Service};
+use super::state::Service;
+use super::workflows::NewRegistration;
 use crate::domain::registered::WorkflowName;
 use crate::store::{RegistrationOutcome, StoreError};
 
-/// Between two looks.
-const LOOK: Duration = Duration::from_secs(2);
+/// The time between two scans of the folder.
+const SCAN_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What tells one state of a file from another.
+/// Modification time and length, which identify a state of a file.
 type FileStamp = (SystemTime, u64);
 
-/// What the looks before this one found.
+/// A folder of workflow files, and the results of earlier scans.
 #[derive(Debug, Default)]
 pub struct WorkflowFolder {
     path: PathBuf,
-    /// The state in which each file was last registered or refused for good.
+    /// The state in which each file was last registered, or rejected for a fault of its own.
     settled: BTreeMap<PathBuf, FileStamp>,
-    /// Faults that were told already.
-    told: BTreeMap<PathBuf, String>,
+    /// Faults that were logged already, by path.
+    reported: BTreeMap<PathBuf, String>,
 }
 
 impl WorkflowFolder {
-    /// The folder at `path`, of which nothing is known yet.
+    /// The folder at `path`, not scanned yet.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
         Self { path, ..Self::default() }
     }
 
-    /// Follows it until `stopping`.
+    /// Scans the folder regularly until `stopping` is cancelled.
     ///
     /// # Errors
-    /// Never; what fails is told in the log and tried again.
+    /// None: a failed scan is logged and repeated.
     pub async fn follow(
         mut self,
         service: Arc<Service>,
         stopping: CancellationToken,
     ) -> Result<(), StoreError> {
         loop {
-            self.look(&service).await;
+            self.scan(&service).await;
             tokio::select! {
                 () = stopping.cancelled() => return Ok(()),
-                () = service.core.clock.sleep(LOOK) => {}
+                () = service.core.clock.sleep(SCAN_INTERVAL) => {}
             }
         }
     }
 
-    /// Looks once: registers what is new or changed, forgets what is gone.
-    pub async fn look(&mut self, service: &Service) {
+    /// Scans the folder once: registers new and changed files, and unregisters the workflows of removed files.
+    pub async fn scan(&mut self, service: &Service) {
         let files = match list(&self.path).await {
             Ok(files) => files,
             Err(error) => {
                 let path = self.path.clone();
-                return self.tell(&path, format!("the folder cannot be read: {error}"));
+                return self.report(&path, format!("the folder cannot be read: {error}"));
             }
         };
-        self.told.remove(&self.path);
+        self.reported.remove(&self.path);
         let mut names = BTreeSet::new();
         for (path, stamp) in &files {
             let name = path.file_name().and_then(|name| name.to_str()).and_then(WorkflowName::of_file);
             let Some(name) = name else {
-                self.tell(path, "its name gives no workflow's name".to_owned());
+                self.report(path, "its file name is not a valid workflow name".to_owned());
                 continue;
             };
             if !names.insert(name.clone()) {
-                self.tell(path, format!("another file is the workflow {name}, too"));
+                self.report(path, format!("another file has the same workflow name, {name}"));
             } else if self.settled.get(path) != Some(stamp) {
                 self.register(service, path, *stamp, name).await;
             }
         }
         self.settled.retain(|path, _| files.contains_key(path));
-        self.told.retain(|path, _| files.contains_key(path) || *path == self.path);
-        if let Err(error) = forget(service, &names).await {
-            tracing::error!(%error, "workflows whose files are gone could not be forgotten; trying again");
+        self.reported.retain(|path, _| files.contains_key(path) || *path == self.path);
+        if let Err(error) = unregister_missing(service, &names).await {
+            tracing::error!(%error, "could not unregister workflows whose files were removed; trying again");
         }
     }
 
@@ -94,7 +96,7 @@ impl WorkflowFolder {
         };
         let text = match text {
             Ok(text) => text,
-            Err(why) => return self.tell(path, why),
+            Err(why) => return self.report(path, why),
         };
         let new = NewRegistration {
             name: name.clone(),
@@ -109,38 +111,38 @@ impl WorkflowFolder {
                     tracing::info!(workflow = %name, version, "a workflow file was registered");
                     for warning in warnings {
                         let (node_id, reason) = (warning.node_id, warning.message);
-                        tracing::warn!(workflow = %name, node_id, reason, "a workflow file may not run as it was meant");
+                        tracing::warn!(workflow = %name, node_id, reason, "a workflow file was converted with a warning");
                     }
                 }
                 self.settled.insert(path.to_owned(), stamp);
-                self.told.remove(path);
+                self.reported.remove(path);
             }
             Err(error) => {
-                if error.is_the_workflows() {
+                if error.is_workflow_fault() {
                     self.settled.insert(path.to_owned(), stamp);
                 }
-                self.tell(path, error.in_words());
+                self.report(path, error.first_fault());
             }
         }
     }
 
-    /// Tells a fault once.
-    fn tell(&mut self, path: &Path, why: String) {
-        if self.told.get(path) != Some(&why) {
-            tracing::warn!(path = %path.display(), why, "a workflow file is not registered");
-            self.told.insert(path.to_owned(), why);
+    /// Logs a fault, once until it changes.
+    fn report(&mut self, path: &Path, why: String) {
+        if self.reported.get(path) != Some(&why) {
+            tracing::warn!(path = %path.display(), why, "a workflow file was not registered");
+            self.reported.insert(path.to_owned(), why);
         }
     }
 }
 
-/// The JSON files and their states, by path.
+/// Lists the JSON files of a folder and their states, by path.
 async fn list(folder: &Path) -> io::Result<BTreeMap<PathBuf, FileStamp>> {
     let mut found = BTreeMap::new();
     let mut entries = fs::read_dir(folder).await?;
     while let Some(entry) = entries.next_entry().await? {
         let path = entry.path();
         if path.extension().is_some_and(|extension| extension == "json") {
-            // A link's own target counts; one that is just going is not there.
+            // Symbolic links are followed. A file that was removed since the listing is skipped.
             let Ok(meta) = fs::metadata(&path).await else { continue };
             if meta.is_file() {
                 found.insert(path, (meta.modified()?, meta.len()));
@@ -150,12 +152,12 @@ async fn list(folder: &Path) -> io::Result<BTreeMap<PathBuf, FileStamp>> {
     Ok(found)
 }
 
-/// Forgets workflows that came from files of which none is left.
-async fn forget(service: &Service, names: &BTreeSet<WorkflowName>) -> Result<(), StoreError> {
+/// Unregisters the workflows that were loaded from the folder and whose files are gone.
+async fn unregister_missing(service: &Service, names: &BTreeSet<WorkflowName>) -> Result<(), StoreError> {
     for workflow in service.workflows().await? {
         if workflow.from_folder && !names.contains(&workflow.name) {
             service.core.store.delete_workflow(&workflow.name).await?;
-            tracing::info!(workflow = %workflow.name, "a workflow is forgotten with its file");
+            tracing::info!(workflow = %workflow.name, "a workflow was unregistered because its file was removed");
         }
     }
     Ok(())

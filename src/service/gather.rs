@@ -1,5 +1,5 @@
-//! Gathering a job's files at its acceptance: what the caller sent is kept, what is here already is found, what must be
-//! fetched is noted. It must not fetch anything itself: a slow host must not hold the answer up.
+//! Gathers the inputs of a job at its submission. Files sent with the request are stored, files that are here already are
+//! found, and URLs are only noted: they are fetched later, so that a slow host does not delay the response.
 
 use std::borrow::Cow;
 
@@ -9,8 +9,9 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
-use super::Service;
-use super::submit::SubmitError;
+use super::state::Service;
+use super::submission::RequestFile;
+use super::submit_error::SubmitError;
 use crate::domain::binding::MediaItem;
 use crate::domain::fault::{WorkflowFault, WorkflowFaults};
 use crate::domain::id::PromptId;
@@ -24,39 +25,35 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Bytes of an inline file that are decoded at once; a multiple of 4, so that each piece stands for itself.
+/// The number of base64 characters that are decoded at once. A multiple of 4, so that each chunk decodes on its own.
 const BASE64_CHUNK: usize = 64 * 1024;
 
-/// A file that came with a request.
-#[derive(Debug)]
-pub struct RequestFile {
-    /// The caller's name for it.
-    pub filename: String,
-    /// Its bytes; taken by the first value that points at it.
-    pub incoming: Option<IncomingFile>,
-}
-
-/// A job's files and the names that stand for them in its graph.
+/// A job's inputs, and the names that stand for them in its graph.
 #[derive(Debug, Default)]
 pub(super) struct GatheredInputs {
     pub names: Vec<String>,
     pub files: Vec<JobInput>,
 }
 
-/// One file, found.
+/// An input whose bytes, or whose source, is known.
 pub(super) enum FoundInput {
-    OnServer(String),
+    /// A file in the backend's input folder, by its name there.
+    OnBackend(String),
+    /// A file that came with the request.
     New(IncomingFile),
+    /// A file that is stored as an input already.
     Kept(StoredInput),
-    /// A file that this job made, which is to be kept as an input, too.
+    /// An output file of an earlier job, to be stored as an input, too.
     Output(PromptId, MediaFile),
+    /// A URL to fetch after the submission.
     Remote(String),
 }
 
-/// Why a file is not to be had.
+/// Why an input cannot be found.
 pub(super) enum InputProblem {
-    /// The caller's mistake; goes on after the parameter's name.
+    /// A fault of the parameter's value. The text is the predicate of a sentence whose subject is the parameter.
     Value(String),
+    /// The submission failed for another reason.
     Failed(SubmitError),
 }
 
@@ -64,7 +61,7 @@ impl From<MediaError> for InputProblem {
     fn from(error: MediaError) -> Self {
         match error {
             MediaError::Source(why) => Self::Value(why.to_string()),
-            MediaError::TooLarge { limit } => Self::Value(format!("has more than {limit} bytes (max_file)")),
+            MediaError::TooLarge { limit } => Self::Value(format!("is larger than {limit} bytes (max_file)")),
             MediaError::DiskFull { .. } | MediaError::Storage(_) => Self::Failed(error.into()),
         }
     }
@@ -77,7 +74,7 @@ impl From<crate::store::StoreError> for InputProblem {
 }
 
 impl Service {
-    /// Finds every file; keeps those that came only when all were found.
+    /// Finds all inputs of a job. Files that came with the request are stored only if all inputs were found.
     pub(super) async fn gather(
         &self,
         job: PromptId,
@@ -87,8 +84,10 @@ impl Service {
     ) -> Result<GatheredInputs, SubmitError> {
         let limit = self.limits.max_inputs;
         if items.len() > limit {
-            let message =
-                format!("the parameters name {} files; a job may have {limit} (max_inputs)", items.len());
+            let message = format!(
+                "the parameters have {} files, but a job can have at most {limit} (max_inputs)",
+                items.len()
+            );
             return Err(SubmitError::InvalidParams(WorkflowFault::whole(message)));
         }
         let (mut found, mut faults) = (Vec::with_capacity(items.len()), WorkflowFaults::default());
@@ -117,7 +116,7 @@ impl Service {
         placeholder: String,
     ) -> Result<(), SubmitError> {
         let kept = match file {
-            FoundInput::OnServer(name) => {
+            FoundInput::OnBackend(name) => {
                 gathered.names.push(name);
                 return Ok(());
             }
@@ -153,7 +152,7 @@ impl Service {
         own_url: &str,
     ) -> Result<FoundInput, InputProblem> {
         match value {
-            MediaValue::OnServer(name) => Ok(FoundInput::OnServer(name.clone())),
+            MediaValue::OnServer(name) => Ok(FoundInput::OnBackend(name.clone())),
             MediaValue::Url(url) => match own_media(url, own_url) {
                 Some((job, file)) => self.find_media(job, file).await,
                 None => self
@@ -171,16 +170,20 @@ impl Service {
             MediaValue::Result { prompt_id, var, index } => {
                 self.find_output(*prompt_id, var.as_deref(), *index).await
             }
-            MediaValue::Part(at) => parts
-                .get_mut(*at)
-                .and_then(|part| part.incoming.take())
-                .map(FoundInput::New)
-                .ok_or_else(|| InputProblem::Value("has no part in the form".to_owned())),
+            MediaValue::Part(at) => {
+                parts.get_mut(*at).and_then(|part| part.incoming.take()).map(FoundInput::New).ok_or_else(
+                    || {
+                        InputProblem::Value(
+                            "is given by a part of the form that is missing or already used".to_owned(),
+                        )
+                    },
+                )
+            }
         }
     }
 
     async fn decode(&self, base64: &str, filename: Option<&str>) -> Result<IncomingFile, InputProblem> {
-        // As mail and command lines write it, in lines.
+        // Mail programs and command line tools break base64 into lines.
         let base64: Cow<'_, str> = if base64.bytes().any(|byte| byte.is_ascii_whitespace()) {
             base64.split_ascii_whitespace().collect::<String>().into()
         } else {

@@ -1,9 +1,9 @@
-//! What operators and load balancers ask: readiness, metrics, and the backends.
+//! Readiness, metrics and the list of backends, for operators and load balancers.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Service;
+use super::state::Service;
 use crate::domain::job::JobStatus;
 use crate::metrics::BackendFigures;
 use crate::pool::Backend;
@@ -12,25 +12,26 @@ use crate::store::StoreError;
 /// Why the gateway is not ready.
 #[derive(Debug, thiserror::Error)]
 pub enum NotReady {
-    /// The store does not answer.
+    /// The store does not respond.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The disk of the database is below its reserve.
+    /// The free space on the database's disk is below the reserve.
     #[error("the disk of the database is full")]
     DatabaseDiskFull,
-    /// The disk of the media files is below its reserve.
+    /// The free space on the media files' disk is below the reserve.
     #[error("the disk of the media files is full")]
     MediaDiskFull,
-    /// No backend takes work.
-    #[error("no ComfyUI backend takes work")]
+    /// No backend accepts jobs now.
+    #[error("no backend accepts jobs")]
     NoBackend,
 }
 
 impl Service {
-    /// Checks that jobs can be accepted and run now: the store answers, both disks have room, a backend takes work.
+    /// Checks that the gateway can accept and run jobs: the store responds, both disks have free space, and at least one
+    /// backend accepts jobs.
     ///
     /// # Errors
-    /// The first of these that does not hold.
+    /// The first of these conditions that does not hold.
     pub async fn check_readiness(&self) -> Result<(), NotReady> {
         self.core.store.ping().await?;
         if !self.core.store.has_room() {

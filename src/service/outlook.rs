@@ -1,19 +1,31 @@
-//! What a job that has not ended may expect: its place, its times, and what stands in its way, in words.
-//! It must not decide anything.
+//! Builds job views: the stored record with its progress, its queue position, its expected times, and the reason why it
+//! waits.
 
-use super::{JobView, Service};
+use super::state::Service;
 use crate::domain::failure::Failure;
 use crate::domain::forecast::{BlockedReason, JobForecast};
 use crate::domain::id::{BackendName, PromptId};
 use crate::domain::job::{JobState, JobStatus};
+use crate::domain::progress::Progress;
 use crate::domain::redact::cut_paths;
 use crate::store::JobRecord;
 
-/// Names told of before the others are only counted.
-const TOLD: usize = 3;
+/// The most names that a message lists; further names are only counted.
+const LISTED: usize = 3;
+
+/// A job as it stands now.
+#[derive(Debug)]
+pub struct JobView {
+    /// The stored record.
+    pub record: JobRecord,
+    /// The progress of a running job.
+    pub progress: Option<Progress>,
+    /// The forecast; `None` once the job has ended.
+    pub expectation: Option<JobForecast>,
+}
 
 impl Service {
-    /// Jobs as they stand, with what they may expect.
+    /// Builds the views of jobs, with one request for all forecasts.
     pub(super) async fn views(&self, records: Vec<JobRecord>) -> Vec<JobView> {
         let unfinished: Vec<PromptId> = records
             .iter()
@@ -28,12 +40,12 @@ impl Service {
         let view = |record: JobRecord| {
             let ended = record.state.status().is_terminal();
             let expectation = if ended { None } else { expected.next().flatten() };
-            self.seen(record, expectation)
+            self.view_of(record, expectation)
         };
         records.into_iter().map(view).collect()
     }
 
-    fn seen(&self, mut record: JobRecord, mut expectation: Option<JobForecast>) -> JobView {
+    fn view_of(&self, mut record: JobRecord, mut expectation: Option<JobForecast>) -> JobView {
         let status = record.state.status();
         let progress =
             if status == JobStatus::Running { self.core.hub.progress(record.prompt_id) } else { None };
@@ -44,14 +56,14 @@ impl Service {
         }
         let blocked = expectation.as_ref().and_then(|expectation| expectation.blocked.as_ref());
         if let (JobStatus::Queued, Some(blocked)) = (status, blocked) {
-            // What those that are there lack was told in more detail when that was found.
+            // The message from the submission says in more detail what the backends lack.
             let detail = record.msg.take();
             record.msg = Some(match (blocked, detail) {
                 (BlockedReason::Unable(_), Some(detail)) => detail,
                 (BlockedReason::Away(_), Some(detail)) if record.attempts == 0 => {
-                    format!("{}; {detail}", self.in_words(blocked))
+                    format!("{}; {detail}", self.describe(blocked))
                 }
-                _ => self.in_words(blocked),
+                _ => self.describe(blocked),
             });
         }
         if !self.limits.expose_tracebacks {
@@ -60,17 +72,17 @@ impl Service {
         JobView { record, progress, expectation }
     }
 
-    fn in_words(&self, blocked: &BlockedReason) -> String {
+    fn describe(&self, blocked: &BlockedReason) -> String {
         match blocked {
-            BlockedReason::NoServers => "waits for a server: there is none".to_owned(),
+            BlockedReason::NoServers => "waits for a backend, but none is configured".to_owned(),
             BlockedReason::NoSuchBackend(name) => {
-                format!("waits for the server {name}, which does not exist")
+                format!("waits for the backend {name}, which does not exist")
             }
             BlockedReason::NoSuchLabels(labels) => {
-                format!("waits for a server with the labels {}; none has them", labels.join(", "))
+                format!("waits for a backend with the labels {}; none has them", labels.join(", "))
             }
             BlockedReason::Unable(names) => format!(
-                "waits for a server that has what the workflow needs; {} cannot run it",
+                "waits for a backend that has everything the workflow needs; {} cannot run it",
                 listed(names.iter().map(BackendName::to_string))
             ),
             BlockedReason::Away(names) => {
@@ -78,13 +90,13 @@ impl Service {
                     Some(backend) => format!("{name} ({})", backend.state()),
                     None => name.to_string(),
                 });
-                format!("waits for a server that can run the workflow: {}", listed(states))
+                format!("waits for a backend that can run the workflow: {}", listed(states))
             }
         }
     }
 }
 
-/// Takes out of a record what is the operator's matter only.
+/// Removes tracebacks and paths of the backends' machines, which only operators may see.
 fn redact(record: &mut JobRecord) {
     if let JobState::Failed { failure, .. } = &mut record.state {
         let whole = std::mem::replace(failure, Failure::new(failure.code, String::new()));
@@ -100,7 +112,7 @@ fn redact(record: &mut JobRecord) {
 }
 
 fn listed(names: impl ExactSizeIterator<Item = String>) -> String {
-    let more = names.len().saturating_sub(TOLD);
-    let told = names.take(TOLD).collect::<Vec<_>>().join(", ");
-    if more > 0 { format!("{told} and {more} more") } else { told }
+    let more = names.len().saturating_sub(LISTED);
+    let first = names.take(LISTED).collect::<Vec<_>>().join(", ");
+    if more > 0 { format!("{first} and {more} more") } else { first }
 }

@@ -1,21 +1,17 @@
-//! What a caller calls a workflow, made into the API-format graph that it stands for: a graph, the editor's file, the
-//! name of a registered one, or a URL. It must not judge the graph.
+//! Resolves the workflow of a request to an API-format graph. The request may have a graph, an editor file, the name of a
+//! registered workflow, or a URL.
 
 use std::borrow::Cow;
-use std::fmt;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use indexmap::IndexMap;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use serde_json::value::RawValue;
-use url::Url;
 
-use super::Service;
-use super::submit::SubmitError;
+use super::state::{CAPABILITIES_FRESH, Service};
+use super::submission::WorkflowSource;
+use super::submit_error::SubmitError;
 use crate::convert::{ConvertedWorkflow, convert, is_editor_format};
 use crate::domain::fault::WorkflowFault;
 use crate::domain::params::nearest;
@@ -23,75 +19,16 @@ use crate::domain::registered::WorkflowRef;
 use crate::fetch::{FetchError, FetchLimits};
 use crate::store::{NewWorkflow, WorkflowRecord};
 
-/// Fetched workflows that are remembered.
-const REMEMBERED: usize = 32;
-/// How long a workflow may take to come: a caller waits for it.
-const FETCH: Duration = Duration::from_secs(20);
-/// What servers can run is asked anew before a class counts as unknown, unless it was asked within that time.
-pub(super) const FRESH: Duration = Duration::from_secs(10);
+/// The longest time to fetch a workflow; short, because the caller waits for it.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What a caller calls a workflow.
-#[derive(Clone)]
-pub enum WorkflowSource<'a> {
-    /// A graph or the editor's file.
-    Inline(&'a str),
-    /// A registered one.
-    Registered(WorkflowRef),
-    /// Where to fetch a graph or the editor's file.
-    Url(String),
-}
-
-impl fmt::Debug for WorkflowSource<'_> {
-    /// Without the workflow, and without a URL that may carry a signature.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Inline(_) => f.write_str("Inline(..)"),
-            Self::Registered(which) => f.debug_tuple("Registered").field(which).finish(),
-            Self::Url(_) => f.write_str("Url(..)"),
-        }
-    }
-}
-
-impl<'a> WorkflowSource<'a> {
-    /// Reads the field `workflow`.
-    ///
-    /// # Errors
-    /// One sentence on what is wrong with a text that is neither a name nor a URL.
-    pub fn read(raw: &'a RawValue) -> Result<Self, String> {
-        let Ok(text) = serde_json::from_str::<String>(raw.get()) else { return Ok(Self::Inline(raw.get())) };
-        if text.contains("://") {
-            return Ok(Self::Url(text));
-        }
-        WorkflowRef::parse(&text).map(Self::Registered).map_err(|error| error.to_string())
-    }
-}
-
-/// A workflow as it is to run.
+/// A workflow that was resolved to its graph.
 #[derive(Debug)]
 pub(super) struct ResolvedWorkflow<'a> {
     /// The API-format graph.
     pub graph: Cow<'a, str>,
-    /// Which registered workflow it is, as `name@version`.
+    /// The registered workflow, as `name@version`; `None` for any other.
     pub label: Option<String>,
-}
-
-/// Workflows that were fetched, by URL, with the tags they came with.
-#[derive(Debug, Default)]
-pub(super) struct WorkflowCache(Mutex<IndexMap<Url, (String, String)>>);
-
-impl WorkflowCache {
-    fn get(&self, url: &Url) -> Option<(String, String)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(url).cloned()
-    }
-
-    fn keep(&self, url: &Url, etag: String, text: String) {
-        let mut fetched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        fetched.shift_remove(url);
-        if fetched.len() >= REMEMBERED {
-            fetched.shift_remove_index(0);
-        }
-        fetched.insert(url.clone(), (etag, text));
-    }
 }
 
 impl Service {
@@ -115,13 +52,13 @@ impl Service {
         }
     }
 
-    /// The graph of a text that may be in the editor's format.
+    /// The graph of a text, which is converted first if it is an editor file.
     async fn graph_of<'a>(&self, text: Cow<'a, str>) -> Result<Cow<'a, str>, SubmitError> {
         if is_editor_format(&text) { Ok(self.convert(&text).await?.graph.into()) } else { Ok(text) }
     }
 
-    /// What came from the editor is converted anew each time, for a `{a|b}` in a prompt and a date in a file's name are
-    /// of the moment. When that cannot be done now, the graph of the registration serves.
+    /// The graph of a registered workflow. An editor file is converted again for each job, because a `{a|b}` in a prompt is
+    /// drawn at random and a date in a file name is today's. If that fails, the graph from its registration is used.
     async fn registered_graph(&self, workflow: NewWorkflow) -> String {
         match &workflow.source {
             Some(source) => self.convert(source).await.map_or(workflow.graph, |converted| converted.graph),
@@ -129,15 +66,15 @@ impl Service {
         }
     }
 
-    /// Converts the editor's file with the node classes of the servers.
+    /// Converts an editor file with the backends' node classes.
     ///
     /// # Errors
-    /// [`SubmitError::Unconvertible`], or [`SubmitError::ServersUnknown`] while no server has told its classes.
+    /// [`SubmitError::Unconvertible`], or [`SubmitError::ServersUnknown`] while no backend's node classes are known.
     pub async fn convert(&self, text: &str) -> Result<ConvertedWorkflow, SubmitError> {
         let pool = &self.core.pool;
         let mut classes = pool.object_infos();
         if classes.is_empty() {
-            pool.refresh_object_infos(FRESH).await;
+            pool.refresh_object_infos(CAPABILITIES_FRESH).await;
             classes = pool.object_infos();
             if classes.is_empty() {
                 return Err(SubmitError::ServersUnknown);
@@ -148,8 +85,8 @@ impl Service {
         if let Ok(converted) = convert(text, &classes, now, &mut draw) {
             return Ok(converted);
         }
-        // A class that is not known may have been installed since.
-        pool.refresh_object_infos(FRESH).await;
+        // An unknown node class may have been installed since the last look.
+        pool.refresh_object_infos(CAPABILITIES_FRESH).await;
         convert(text, &pool.object_infos(), now, &mut draw).map_err(SubmitError::Unconvertible)
     }
 
@@ -158,7 +95,7 @@ impl Service {
             clippy::cast_possible_truncation,
             clippy::cast_precision_loss,
             clippy::cast_sign_loss,
-            reason = "a few choices, and a fraction below 1"
+            reason = "there are few choices, and the fraction is below 1"
         )]
         let drawn = (self.core.random.fraction() * choices as f64) as usize;
         drawn.min(choices.saturating_sub(1))
@@ -169,7 +106,10 @@ impl Service {
         now.to_zoned(TimeZone::system()).datetime()
     }
 
-    /// A registered workflow.
+    /// Finds a registered workflow.
+    ///
+    /// # Errors
+    /// [`SubmitError::UnknownWorkflow`] with a hint, or the store failed.
     pub(super) async fn registered(&self, which: &WorkflowRef) -> Result<WorkflowRecord, SubmitError> {
         if let Some(record) = self.core.store.workflow(which).await? {
             return Ok(record);
@@ -187,7 +127,7 @@ impl Service {
                 (near, false) if near.is_empty() => "; GET /workflows lists all workflows".to_owned(),
                 (near, false) => format!("; did you mean {}?", near.join(" or ")),
             };
-        Err(SubmitError::UnknownWorkflow(format!("there is no workflow {which}{hint}")))
+        Err(SubmitError::UnknownWorkflow(format!("no workflow {which} is registered{hint}")))
     }
 
     async fn fetch_workflow(&self, text: &str) -> Result<String, SubmitError> {
@@ -197,7 +137,8 @@ impl Service {
             SubmitError::InvalidWorkflow(WorkflowFault::whole(message))
         })?;
         let unavailable = |error: FetchError| SubmitError::WorkflowUnavailable(error.to_string());
-        let limits = FetchLimits { bytes: self.limits.max_workflow, total: FETCH, ..FetchLimits::default() };
+        let limits =
+            FetchLimits { bytes: self.limits.max_workflow, total: FETCH_TIMEOUT, ..FetchLimits::default() };
         let known = self.fetched.get(&url);
         let answer = match &known {
             Some((etag, _)) => fetcher.open_if_none_match(&url, etag, limits).await.map_err(unavailable)?,

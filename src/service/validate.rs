@@ -1,52 +1,50 @@
-//! What a submission would come to, without one: nothing is queued, fetched or kept.
+//! Validates a submission without accepting it: no job is queued, no input is fetched, and no file is stored.
 
 use serde_json::{Value, json};
 
-use super::Service;
-use super::fitness::{BackendFitness, nobody_can, node_errors, unfit};
-use super::submit::{JobSubmission, SubmitError};
+use super::fitness::{BackendFitness, explain_unfit, no_backend_can, node_errors};
+use super::state::Service;
+use super::submission::JobSubmission;
+use super::submit_error::SubmitError;
 use crate::domain::fault::{WorkflowFault, WorkflowFaults};
-use crate::domain::params::Params;
 use crate::domain::validation::GraphFaults;
-use crate::domain::workflow::Workflow;
 
-/// What a submission would come to.
+/// The result of validating a submission.
 #[derive(Debug)]
 pub struct ValidationReport {
-    /// Whether it would be accepted.
+    /// Whether the submission would be accepted.
     pub ok: bool,
-    /// Why not, with pointers from the request's root.
+    /// The faults of the submission, with JSON pointers from the request's root.
     pub faults: WorkflowFaults,
-    /// What a server has against the workflow, by node: in the best case what it would leave out.
+    /// The faults of the workflow on the best-matching backend, by node id. If `ok` is true, the nodes that would be left
+    /// out.
     pub node_errors: Value,
-    /// What each server says.
+    /// The result for each backend.
     pub fits: Vec<BackendFitness>,
 }
 
 impl Service {
-    /// Tells what a submission would come to.
+    /// Validates a submission.
     ///
     /// # Errors
-    /// What keeps it from being judged: an unknown name, a URL that cannot be fetched, the store. Faults of the
-    /// workflow and of the parameters are no errors here.
+    /// Failures that prevent the validation: an unknown name, a URL that cannot be fetched, or the store. Faults of the
+    /// workflow and of the parameters are part of the report.
     pub async fn validate(&self, submission: &JobSubmission<'_>) -> Result<ValidationReport, SubmitError> {
         match self.judge(submission).await {
-            Err(SubmitError::InvalidWorkflow(faults)) => Ok(bad("/workflow", faults)),
-            Err(SubmitError::InvalidParams(faults)) => Ok(bad("/params", faults)),
+            Err(SubmitError::InvalidWorkflow(faults)) => Ok(rejected("/workflow", faults)),
+            Err(SubmitError::InvalidParams(faults)) => Ok(rejected("/params", faults)),
             judged => judged,
         }
     }
 
     async fn judge(&self, submission: &JobSubmission<'_>) -> Result<ValidationReport, SubmitError> {
         let resolved = self.resolve(submission.workflow.clone()).await?;
-        let workflow = Workflow::parse_within(&resolved.graph, self.limits.workflow)
-            .map_err(SubmitError::InvalidWorkflow)?;
-        let params = Params::declared_in(&workflow, &self.core.pool.object_infos())
-            .map_err(SubmitError::InvalidWorkflow)?;
+        let workflow = self.parse_workflow(&resolved.graph)?;
+        let params = self.declared_params(&workflow)?;
         let plan = params.plan(&submission.params).map_err(SubmitError::InvalidParams)?;
-        let fits = self.fits_of(&plan, submission.options.partial).await?;
-        if nobody_can(&fits) {
-            let unfit = unfit(&fits, &plan);
+        let fits = self.check_fitness(&plan, submission.options.partial).await?;
+        if no_backend_can(&fits) {
+            let unfit = explain_unfit(&fits, &plan);
             return Ok(ValidationReport {
                 ok: false,
                 faults: unfit.faults,
@@ -63,7 +61,7 @@ impl Service {
     }
 }
 
-fn bad(below: &str, faults: WorkflowFaults) -> ValidationReport {
+fn rejected(below: &str, faults: WorkflowFaults) -> ValidationReport {
     let faults = faults.map(|fault| WorkflowFault { pointer: format!("{below}{}", fault.pointer), ..fault });
     ValidationReport { ok: false, faults, node_errors: json!({}), fits: Vec::new() }
 }

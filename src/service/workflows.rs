@@ -1,10 +1,10 @@
-//! Registered workflows: named once, run by name from then on.
+//! Registers, lists, describes and unregisters named workflows.
 
 use serde_json::Value;
 
-use super::Service;
-use super::fitness::{BackendFitness, links_hold};
-use super::submit::SubmitError;
+use super::fitness::{BackendFitness, check_links};
+use super::state::Service;
+use super::submit_error::SubmitError;
 use crate::convert::{ConversionWarning, is_editor_format};
 use crate::domain::object_info::NodeClasses;
 use crate::domain::params::Params;
@@ -14,49 +14,49 @@ use crate::domain::time::UnixMillis;
 use crate::domain::workflow::Workflow;
 use crate::store::{NewWorkflow, RegistrationOutcome, StoreError, WorkflowRecord, WorkflowSummary};
 
-/// A workflow as a caller registers it.
+/// A workflow to register.
 #[derive(Debug)]
 pub struct NewRegistration<'a> {
-    /// Its name.
+    /// The name to register it under.
     pub name: WorkflowName,
-    /// A title for people.
+    /// A human-readable title.
     pub title: Option<String>,
-    /// What it does.
+    /// A description of the workflow.
     pub description: Option<String>,
-    /// The graph, or the editor's file.
+    /// The API-format graph, or an editor file.
     pub text: &'a str,
-    /// Whether it comes from the folder of workflow files.
+    /// Whether it was loaded from the folder of workflow files.
     pub from_folder: bool,
 }
 
-/// What a workflow gives.
+/// An output of a workflow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedOutput {
-    /// The `$output.NAME`, or the node's id.
+    /// The `$output.NAME` of the node's title, or the node's id.
     pub var: String,
-    /// The node.
+    /// The id of the output node.
     pub node_id: String,
-    /// Its class.
+    /// The class of that node.
     pub class_type: String,
 }
 
-/// A registered workflow with all that is known of it.
+/// A registered workflow in full.
 #[derive(Debug)]
 pub struct WorkflowView {
-    /// What was registered.
+    /// The registered version.
     pub record: WorkflowRecord,
-    /// Its versions and when they came, the oldest first.
+    /// All versions and their registration times, oldest first.
     pub versions: Vec<(u32, UnixMillis)>,
-    /// The JSON Schema of its parameters, with the media's at `#/$defs/media`.
+    /// The JSON Schema of the parameters, with the schema of media values at `#/$defs/media`.
     pub params: Value,
-    /// What it gives.
+    /// The outputs of the workflow.
     pub outputs: Vec<NamedOutput>,
-    /// What each server says to it with its own defaults.
+    /// Whether each backend can run it with its default parameters.
     pub fits: Vec<BackendFitness>,
 }
 
 impl Service {
-    /// Registers a workflow: as the next version, unless the newest is the same.
+    /// Registers a workflow as the next version, unless it is identical to the newest version.
     ///
     /// # Errors
     /// See [`SubmitError`]; nothing was registered.
@@ -73,11 +73,9 @@ impl Service {
             Some(converted) => (converted.graph, Some(new.text.to_owned()), converted.warnings),
             None => (new.text.to_owned(), None, Vec::new()),
         };
-        let workflow =
-            Workflow::parse_within(&graph, self.limits.workflow).map_err(SubmitError::InvalidWorkflow)?;
-        Params::declared_in(&workflow, &self.core.pool.object_infos())
-            .map_err(SubmitError::InvalidWorkflow)?;
-        links_hold(&workflow, &self.known_fits(&workflow, &[], false))
+        let workflow = self.parse_workflow(&graph)?;
+        self.declared_params(&workflow)?;
+        check_links(&workflow, &self.known_fits(&workflow, &[], false))
             .map_err(SubmitError::InvalidWorkflow)?;
         let workflow = NewWorkflow {
             name: new.name,
@@ -91,12 +89,12 @@ impl Service {
         Ok((self.core.store.put_workflow(workflow).await?, warnings))
     }
 
-    /// Whether a workflow is changed in the folder, and nowhere else.
+    /// Whether a workflow can only be changed in the followed folder.
     const fn is_from_folder(&self, newest: &WorkflowRecord) -> bool {
         newest.workflow.from_folder && self.limits.follows_folder
     }
 
-    /// Every registered workflow at a glance.
+    /// Summaries of all registered workflows.
     ///
     /// # Errors
     /// The store failed.
@@ -104,7 +102,7 @@ impl Service {
         self.core.store.workflows().await
     }
 
-    /// One registered workflow.
+    /// A registered workflow in full.
     ///
     /// # Errors
     /// [`SubmitError::UnknownWorkflow`], or the store failed.
@@ -119,7 +117,7 @@ impl Service {
             params["$defs"] = serde_json::json!({ "media": schema::media_value() });
         }
         let outputs = outputs(&workflow, &classes);
-        // What a caller must give is not held against a server.
+        // Values that each caller supplies cannot be checked yet, so they are assumed valid.
         let given = declared.declared().values().filter(|param| param.required || param.media);
         let supplied: Vec<(&str, &str)> = given
             .flat_map(|param| &param.targets)
@@ -129,7 +127,8 @@ impl Service {
         Ok(WorkflowView { record, versions, params, outputs, fits })
     }
 
-    /// The parameters of every registered workflow's newest version as JSON Schemas, the media's being at `media`.
+    /// The JSON Schemas of the parameters of every workflow's newest version. `media` is the reference to the schema of media
+    /// values.
     ///
     /// # Errors
     /// The store failed.
@@ -139,7 +138,7 @@ impl Service {
         for summary in self.core.store.workflows().await? {
             let which = WorkflowRef { name: summary.name.clone(), version: Some(summary.version) };
             let Some(record) = self.core.store.workflow(&which).await? else { continue };
-            // Only what was valid is registered.
+            // Registered workflows are valid, so parsing does not fail here.
             let Ok(workflow) = Workflow::parse(&record.workflow.graph) else { continue };
             let Ok(declared) = Params::declared_in(&workflow, &classes) else { continue };
             all.push((summary, schema::of_params(&declared, &classes, media)));
@@ -147,7 +146,7 @@ impl Service {
         Ok(all)
     }
 
-    /// Forgets a workflow with all its versions.
+    /// Unregisters a workflow with all its versions.
     ///
     /// # Errors
     /// [`SubmitError::UnknownWorkflow`], [`SubmitError::FromFolder`], or the store failed.
@@ -161,7 +160,7 @@ impl Service {
     }
 }
 
-/// The nodes that are named as outputs or whose class is an end of a graph.
+/// The outputs of a workflow: nodes with an `$output` name, and nodes of an output class.
 fn outputs(workflow: &Workflow<'_>, classes: &dyn NodeClasses) -> Vec<NamedOutput> {
     let names = crate::domain::outputs::OutputNames::of(workflow);
     let nodes = workflow.nodes().iter().filter_map(|node| {

@@ -1,4 +1,4 @@
-//! Values that would make a ComfyUI read files outside of its input folder.
+//! Values that would make a backend read files outside its input folder.
 
 use comfy_gateway::simulator::FaultRoute;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! `/backends`: what is told of servers, what is taken to add one, and what is refused.
+//! Tests of `/backends`: listing, adding, removing and setting modes, and the requests that are rejected.
 
 use comfy_gateway::simulator::FaultRoute;
 use reqwest::Method;
@@ -23,13 +23,13 @@ fn post(scene: &Scene, body: &Value) -> reqwest::RequestBuilder {
     scene.request(Method::POST, "/backends").json(body)
 }
 
-async fn servers(gateway: &Gateway) -> Value {
+async fn backend_list(gateway: &Gateway) -> Value {
     gateway.get("/backends").await.json().await.unwrap()
 }
 
-/// What stays the same while nothing is changed.
-async fn set_up(gateway: &Gateway) -> Vec<(Value, Value)> {
-    let all = servers(gateway).await;
+/// The names and modes of all backends.
+async fn names_and_modes(gateway: &Gateway) -> Vec<(Value, Value)> {
+    let all = backend_list(gateway).await;
     let all = all["backends"].as_array().unwrap();
     all.iter().map(|server| (server["name"].clone(), server["mode"].clone())).collect()
 }
@@ -90,7 +90,7 @@ async fn an_added_server_is_answered_with_and_its_credentials_are_used_and_never
     assert_eq!((&added["labels"], &added["configured"]), (&json!(["fast", "24gb"]), &json!(false)));
     shown.push(gateway.run(picture(1)).await.to_string());
     comfy.crash().await;
-    while gateway.get("/readyz").await.status() != 503 {}
+    crate::scene::poll_until(|| async { gateway.get("/readyz").await.status() == 503 }).await;
     shown.push(gateway.get("/backends/late").await.text().await.unwrap());
     shown.push(gateway.get("/readyz").await.text().await.unwrap());
     comfy.restart().await.unwrap();
@@ -138,7 +138,7 @@ async fn credentials_are_kept_where_only_the_owner_may_read_them() {
 #[tokio::test]
 async fn every_fault_of_a_server_is_told_at_once_and_nothing_is_added() {
     let scene = Scene::new().await;
-    let before = set_up(&scene.gateway).await;
+    let before = names_and_modes(&scene.gateway).await;
     let body = json!({
         "name": "a b", "url": "ftp://user:s3cret-0@h", "slots": 0, "labels": ["", "x"], "bearer": "s3cret-1\n2",
         "cookies": 7, "headers": {"a b": "s3cret-2", "X-A": ["s3cret-3"]}, "api_key": "", "slot": 1,
@@ -163,7 +163,7 @@ async fn every_fault_of_a_server_is_told_at_once_and_nothing_is_added() {
     assert!(SECRETS.iter().all(|secret| !words.contains(secret)), "{words}");
     let refused = scene.refused(post(&scene, &json!({})), 422, "invalid_request").await;
     assert_eq!(refused.pointers(), ["/name", "/url"]);
-    assert_eq!(set_up(&scene.gateway).await, before);
+    assert_eq!(names_and_modes(&scene.gateway).await, before);
     scene.finish().await;
 }
 
@@ -199,7 +199,7 @@ async fn what_no_connection_can_carry_is_told_at_its_field() {
 #[tokio::test]
 async fn a_server_whose_name_or_address_is_taken_is_refused() {
     let scene = Scene::new().await;
-    let before = set_up(&scene.gateway).await;
+    let before = names_and_modes(&scene.gateway).await;
     let name = json!({ "name": "gpu-1", "url": "http://127.0.0.1:1" });
     let refused = scene.refused(post(&scene, &name), 409, "backend_exists").await;
     assert!(refused.words().contains("gpu-1"));
@@ -209,7 +209,7 @@ async fn a_server_whose_name_or_address_is_taken_is_refused() {
         let refused = scene.refused(post(&scene, &address), 409, "backend_exists").await;
         assert!(refused.words().contains("slots"), "{host}: {}", refused.words());
     }
-    assert_eq!(set_up(&scene.gateway).await, before);
+    assert_eq!(names_and_modes(&scene.gateway).await, before);
     scene.finish().await;
 }
 
@@ -231,7 +231,7 @@ async fn only_an_added_server_without_jobs_is_removed() {
     assert!(refused.words().contains("drain") && refused.body["retryable"] == true, "{:#}", refused.body);
     comfy.release("a");
     scene.gateway.result(&id).await;
-    while delete("late").send().await.unwrap().status() != 204 {}
+    crate::scene::poll_until(|| async { delete("late").send().await.unwrap().status() == 204 }).await;
     scene.refused(delete("late"), 404, "not_found").await;
     scene.finish().await;
 }
@@ -260,7 +260,7 @@ async fn modes_are_set_as_often_as_one_likes_and_only_of_servers_there_are() {
         );
     }
     scene.comfy.crash().await;
-    while scene.gateway.get("/readyz").await.status() != 503 {}
+    scene.until_readiness(503).await;
     let body = order("cordon").await;
     assert_eq!(
         (&body["mode"], &body["state"]),

@@ -1,4 +1,4 @@
-//! Bodies of `POST /execute` that cannot be read, and fields that are not as they should be.
+//! Bodies of `POST /execute` that are malformed, and fields with invalid values.
 
 use std::time::Duration;
 
@@ -49,7 +49,9 @@ async fn wrong_content_type() {
         assert!(refusal.words().contains("application/json"));
     }
     let without = scene.request(Method::POST, "/execute").body(body.clone());
-    assert!(scene.refused(without, 415, "unsupported_media_type").await.words().contains("none was given"));
+    assert!(
+        scene.refused(without, 415, "unsupported_media_type").await.words().contains("has no Content-Type")
+    );
     for given in ["application/json", "Application/JSON; charset=utf-8", "application/vnd.mine+json"] {
         let request = scene.request(Method::POST, "/execute").header(CONTENT_TYPE, given).body(body.clone());
         let answer = request.send().await.unwrap();
@@ -223,7 +225,7 @@ async fn fields_that_are_null_count_as_not_given() {
 async fn a_full_queue_says_so_and_when_to_come_again() {
     let scene = Scene::with(|settings| settings.service.max_queued = 2).await;
     scene.comfy.crash().await;
-    while scene.gateway.get("/readyz").await.status() != 503 {}
+    scene.until_readiness(503).await;
     let waiting = [scene.gateway.submit(plain()).await, scene.gateway.submit(plain()).await];
     let refusal = scene.refused_body(&json!({ "workflow": plain() }), 503, "queue_full").await;
     assert_eq!((&refusal.body["limit"], &refusal.body["retryable"]), (&json!(2), &json!(true)));

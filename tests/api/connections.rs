@@ -1,4 +1,4 @@
-//! Connections: none is held for nothing, and there is a limit to them.
+//! Connections: time limits for idle and slow clients, and the limit of open connections.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use crate::scene::{Scene, rest};
 use crate::support::Settings;
 
-fn impatient(settings: &mut Settings) {
+fn with_short_limits(settings: &mut Settings) {
     settings.server.header_timeout = Duration::from_millis(300);
 }
 
@@ -27,7 +27,7 @@ const BEGINNINGS: [&[u8]; 6] = [
 
 #[tokio::test]
 async fn a_connection_that_never_becomes_a_request_is_cut() {
-    let scene = Scene::with(impatient).await;
+    let scene = Scene::with(with_short_limits).await;
     for beginning in BEGINNINGS {
         let mut stream = scene.connect().await;
         stream.write_all(beginning).await.unwrap();
@@ -42,13 +42,13 @@ async fn a_connection_that_never_becomes_a_request_is_cut() {
 const ALIVE: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
 
 /// A connection that was served one request.
-async fn served(scene: &Scene) -> TcpStream {
+async fn connect_and_use(scene: &Scene) -> TcpStream {
     let mut stream = scene.connect().await;
-    ask_again(&mut stream).await;
+    send_second_request(&mut stream).await;
     stream
 }
 
-async fn ask_again(stream: &mut TcpStream) {
+async fn send_second_request(stream: &mut TcpStream) {
     stream.write_all(ALIVE).await.unwrap();
     let mut chunk = [0; 1024];
     let read = stream.read(&mut chunk).await.unwrap();
@@ -62,7 +62,7 @@ async fn soon<T>(cut: impl Future<Output = T>) -> T {
 #[tokio::test]
 async fn a_connection_that_was_served_and_then_keeps_silent_is_cut() {
     let scene = Scene::with(|settings| settings.server.keep_alive = Duration::from_millis(300)).await;
-    let mut stream = served(&scene).await;
+    let mut stream = connect_and_use(&scene).await;
     assert_eq!(soon(rest(&mut stream)).await, "");
     scene.finish().await;
 }
@@ -79,21 +79,21 @@ async fn a_connection_of_http2_that_keeps_silent_is_cut_too() {
     assert_eq!(answer.text().await.unwrap(), r#"{"status":"ok"}"#);
     // The client keeps its connection; its place is free once it is cut.
     let mut second = scene.connect().await;
-    soon(ask_again(&mut second)).await;
+    soon(send_second_request(&mut second)).await;
     drop(second);
     scene.finish().await;
 }
 
 #[tokio::test]
 async fn between_requests_a_connection_may_be_silent_for_longer_than_a_head_may_take() {
-    let scene = Scene::with(impatient).await;
-    let mut stream = served(&scene).await;
+    let scene = Scene::with(with_short_limits).await;
+    let mut stream = connect_and_use(&scene).await;
     for _ in 0..2 {
         // The end of a connection that brings nothing says that the time of heads is over.
         let mut silent = scene.connect().await;
         assert_eq!(soon(rest(&mut silent)).await, "");
     }
-    ask_again(&mut stream).await;
+    send_second_request(&mut stream).await;
     stream.write_all(b"GET /healthz HT").await.unwrap();
     assert_eq!(soon(rest(&mut stream)).await, "", "a later head has its time limit, too");
     scene.finish().await;
@@ -102,7 +102,7 @@ async fn between_requests_a_connection_may_be_silent_for_longer_than_a_head_may_
 #[tokio::test]
 async fn a_request_that_takes_longer_than_any_of_the_limits_is_not_cut() {
     let scene = Scene::with(|settings| {
-        impatient(settings);
+        with_short_limits(settings);
         settings.server.keep_alive = Duration::from_millis(300);
         settings.server.pace.window = Duration::from_millis(300);
     })
@@ -143,7 +143,7 @@ async fn an_answer_that_nobody_reads_is_given_up() {
     first.read_exact(&mut head).await.unwrap();
     // Its place is free once it is cut.
     let mut second = scene.connect().await;
-    soon(ask_again(&mut second)).await;
+    soon(send_second_request(&mut second)).await;
     drop((first, second));
     scene.finish().await;
 }
@@ -155,7 +155,7 @@ async fn an_answer_over_http2_that_nobody_reads_is_given_up() {
     let answer = http.get(format!("{}{path}", scene.gateway.base)).send().await.unwrap();
     assert_eq!((answer.status().as_u16(), answer.version()), (200, reqwest::Version::HTTP_2));
     let mut second = scene.connect().await;
-    soon(ask_again(&mut second)).await;
+    soon(send_second_request(&mut second)).await;
     drop((answer, second));
     scene.finish().await;
 }
@@ -268,7 +268,7 @@ async fn what_is_no_http_is_refused_in_the_one_format_and_cut() {
         (large.as_bytes(), 431, "headers_too_large"),
     ] {
         // After a good request on the same connection, too.
-        for mut stream in [scene.connect().await, served(&scene).await] {
+        for mut stream in [scene.connect().await, connect_and_use(&scene).await] {
             stream.write_all(request).await.unwrap();
             assert_refused(&soon(rest(&mut stream)).await, status, code);
         }

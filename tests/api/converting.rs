@@ -1,4 +1,4 @@
-//! The editor's file over HTTP: what is told besides the graph, and by which names its markers are known.
+//! Editor files over HTTP: warnings, and the names that markers in node titles define.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -6,9 +6,13 @@ use serde_json::{Value, json};
 use crate::scene::Scene;
 use crate::support::editor_picture;
 
-/// Asks until the gateway knows its server's node classes.
-async fn told(scene: &Scene) {
-    while scene.gateway.post("/convert", &editor_picture(1, "")).await.status() != StatusCode::OK {}
+/// Polls until the gateway knows its backend's node classes.
+async fn until_classes_known(scene: &Scene) {
+    let file = editor_picture(1, "");
+    crate::scene::poll_until(|| async {
+        scene.gateway.post("/convert", &file).await.status() == StatusCode::OK
+    })
+    .await;
 }
 
 async fn converted(scene: &Scene, file: &Value) -> Value {
@@ -29,7 +33,7 @@ fn shortened() -> Value {
 #[tokio::test]
 async fn warnings_name_the_node_and_come_with_the_graph_and_with_a_registration() {
     let scene = Scene::new().await;
-    told(&scene).await;
+    until_classes_known(&scene).await;
     let body = converted(&scene, &shortened()).await;
     let warnings = body["warnings"].as_array().unwrap();
     assert_eq!(warnings.len(), 1, "{body:#}");
@@ -57,7 +61,7 @@ async fn warnings_name_the_node_and_come_with_the_graph_and_with_a_registration(
 #[tokio::test]
 async fn what_comes_of_a_file_runs_as_a_graph_and_a_file_in_its_wrapping_is_registered() {
     let scene = Scene::new().await;
-    told(&scene).await;
+    until_classes_known(&scene).await;
     let graph = converted(&scene, &editor_picture(3, "$color!")).await["workflow"].clone();
     let id = scene.gateway.execute(&json!({ "workflow": graph, "params": {"color": 4} })).await;
     assert_eq!(scene.gateway.result(&id).await["status"], "completed");
@@ -72,7 +76,7 @@ async fn what_comes_of_a_file_runs_as_a_graph_and_a_file_in_its_wrapping_is_regi
 #[tokio::test]
 async fn a_marker_on_a_node_that_is_muted_declares_nothing() {
     let scene = Scene::new().await;
-    told(&scene).await;
+    until_classes_known(&scene).await;
     let mut file = editor_picture(3, "$color!");
     // Muted: the node is left out, and with it what it would have fed.
     file["nodes"][0]["mode"] = json!(2);
@@ -91,7 +95,7 @@ async fn a_marker_on_a_node_that_is_muted_declares_nothing() {
 #[tokio::test]
 async fn a_file_nested_too_deep_or_too_large_is_refused_with_the_limit() {
     let scene = Scene::with(|settings| settings.api.max_body = 20_000).await;
-    told(&scene).await;
+    until_classes_known(&scene).await;
     let (open, close) = ("[".repeat(120), "]".repeat(120));
     let deep = format!(r#"{{"nodes": [], "links": [], "extra": {open}{close}}}"#);
     let convert = |body: String| {

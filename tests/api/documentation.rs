@@ -1,4 +1,4 @@
-//! The API's own documentation, which needs no network.
+//! The API's own documentation, which loads nothing from elsewhere.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! `/files`: what comes in comes out again, and what does not come whole leaves nothing.
+//! `/files`: uploads and downloads have the same bytes, and an incomplete upload leaves no file behind.
 
 use comfy_gateway::fetch::AllowList;
 use reqwest::header::RANGE;
@@ -24,8 +24,8 @@ async fn uploaded(scene: &Scene, bytes: &'static [u8], filename: &str) -> Value 
     answer.json().await.unwrap()
 }
 
-/// The files that are being received, and those that are kept.
-fn left(scene: &Scene) -> (usize, usize) {
+/// The numbers of files that are being received, and of files that are stored.
+fn file_counts(scene: &Scene) -> (usize, usize) {
     let media = scene.gateway.data.path().join("media");
     let files = |folder: &str| std::fs::read_dir(media.join(folder)).map_or(0, Iterator::count);
     (files("incoming"), files("inputs"))
@@ -81,7 +81,7 @@ async fn the_same_bytes_are_stored_once_and_known_by_two_ids() {
     let scene = Scene::new().await;
     let (one, two) = (uploaded(&scene, b"same", "a.txt").await, uploaded(&scene, b"same", "b.txt").await);
     assert_ne!(one["file"], two["file"]);
-    assert_eq!((&one["sha256"], left(&scene)), (&two["sha256"], (0, 1)));
+    assert_eq!((&one["sha256"], file_counts(&scene)), (&two["sha256"], (0, 1)));
     let path = |file: &Value| format!("/files/{}", file["file"].as_str().unwrap());
     assert_eq!(scene.request(Method::DELETE, &path(&one)).send().await.unwrap().status(), 204);
     refusal(scene.gateway.get(&path(&one)).await, 404, "not_found").await;
@@ -111,7 +111,7 @@ async fn what_is_no_form_with_one_file_is_refused() {
         let request = scene.request(Method::POST, "/files").header("content-type", kind).body(body);
         scene.refused(request, 400, "malformed_form").await;
     }
-    assert_eq!(left(&scene), (0, 0));
+    assert_eq!(file_counts(&scene), (0, 0));
     scene.finish().await;
 }
 
@@ -124,7 +124,7 @@ async fn a_file_that_is_too_large_names_the_limit() {
     let told = scene.refused(upload(&scene, over), 413, "body_too_large").await;
     assert_eq!(told.body["limit"], 1_000);
     assert!(told.words().contains("max_file"), "{}", told.words());
-    assert_eq!(left(&scene), (0, 1));
+    assert_eq!(file_counts(&scene), (0, 1));
     scene.finish().await;
 }
 
@@ -137,7 +137,7 @@ async fn a_large_form_that_is_refused_at_its_beginning_is_heard_out() {
     stream.write_all(format!("{}{body}", head(body.len())).as_bytes()).await.unwrap();
     let answer = rest(&mut stream).await;
     assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("max_file"), "{answer}");
-    assert_eq!(left(&scene), (0, 0));
+    assert_eq!(file_counts(&scene), (0, 0));
     scene.finish().await;
 }
 
@@ -147,14 +147,10 @@ async fn an_upload_that_breaks_off_leaves_nothing() {
     let mut stream = scene.connect().await;
     stream.write_all(format!("{}{BEGINNING}", head(5_000)).as_bytes()).await.unwrap();
     // It has arrived: the file is being written.
-    while left(&scene).0 == 0 {
-        tokio::task::yield_now().await;
-    }
+    crate::scene::poll_until(|| async { file_counts(&scene).0 > 0 }).await;
     drop(stream);
-    while left(&scene).0 > 0 {
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(left(&scene), (0, 0));
+    crate::scene::poll_until(|| async { file_counts(&scene).0 == 0 }).await;
+    assert_eq!(file_counts(&scene), (0, 0));
     scene.finish().await;
 }
 
@@ -166,7 +162,7 @@ async fn a_length_that_is_wrong_is_noticed() {
     let mut stream = scene.connect().await;
     stream.write_all(format!("{}{body}", head(BEGINNING.len())).as_bytes()).await.unwrap();
     assert!(rest(&mut stream).await.contains("malformed_form"));
-    assert_eq!(left(&scene), (0, 0));
+    assert_eq!(file_counts(&scene), (0, 0));
     scene.finish().await;
 }
 
@@ -178,7 +174,7 @@ async fn an_upload_that_stalls_is_given_up() {
     stream.write_all(format!("{}{BEGINNING}", head(5_000)).as_bytes()).await.unwrap();
     let answer = rest(&mut stream).await;
     assert!(answer.contains("request_timeout") && answer.starts_with("HTTP/1.1 408"), "{answer}");
-    assert_eq!(left(&scene), (0, 0));
+    assert_eq!(file_counts(&scene), (0, 0));
     scene.finish().await;
 }
 
@@ -222,9 +218,9 @@ async fn files_that_cannot_be_had_are_refused_before_anything_is_queued() {
     scene.gateway.until(&running, |body| body["status"] == "running").await;
     for (photo, why) in [
         (json!({ "file": unknown }), "never uploaded"),
-        (json!({ "result": unknown, "var": "cover" }), "was never here"),
+        (json!({ "result": unknown, "var": "cover" }), "does not exist"),
         (json!({ "result": running }), "has not ended yet"),
-        (json!(format!("/media/{unknown}/a.png")), "was never here"),
+        (json!(format!("/media/{unknown}/a.png")), "does not exist"),
         (json!({ "base64": "not base64!" }), "not valid base64"),
         (json!("data:image/png,plain"), "not base64"),
         (json!("http://127.0.0.1:9/x?token=secret"), "cannot be fetched"),
@@ -233,23 +229,23 @@ async fn files_that_cannot_be_had_are_refused_before_anything_is_queued() {
         (json!("file:///etc/passwd"), "no other scheme"),
     ] {
         let body = json!({ "workflow": loads(), "params": {"photo": photo} });
-        let told = scene.refused_body(&body, 422, "invalid_params").await;
-        assert_eq!(told.pointers(), ["/params/photo"], "{photo}");
-        assert!(told.words().contains(why), "{photo}: {}", told.words());
-        assert!(!told.words().contains("secret"), "{}", told.words());
+        let refusal = scene.refused_body(&body, 422, "invalid_params").await;
+        assert_eq!(refusal.pointers(), ["/params/photo"], "{photo}");
+        assert!(refusal.words().contains(why), "{photo}: {}", refusal.words());
+        assert!(!refusal.words().contains("secret"), "{}", refusal.words());
     }
     scene.comfy.release("x");
     let ended = scene.gateway.result(&running).await;
     for (photo, why) in [
         (json!({ "result": ended["prompt_id"] }), "has 0"),
         (json!({ "result": ended["prompt_id"], "var": "cover" }), "files of \"cover\""),
-        (json!(format!("{}/media/{running}/none.png", scene.gateway.base)), "has not"),
+        (json!(format!("{}/media/{running}/none.png", scene.gateway.base)), "does not have"),
     ] {
         let body = json!({ "workflow": loads(), "params": {"photo": photo} });
-        let told = scene.refused_body(&body, 422, "invalid_params").await;
-        assert!(told.words().contains(why), "{photo}: {}", told.words());
+        let refusal = scene.refused_body(&body, 422, "invalid_params").await;
+        assert!(refusal.words().contains(why), "{photo}: {}", refusal.words());
     }
-    assert_eq!(left(&scene), (0, 0));
+    assert_eq!(file_counts(&scene), (0, 0));
     scene.finish().await;
 }
 
@@ -263,7 +259,7 @@ async fn of_several_faulty_files_each_is_told_and_the_good_ones_are_not_kept() {
     let told = scene.refused_body(&body, 422, "invalid_params").await;
     assert_eq!(told.pointers(), ["/params/photo/1", "/params/other"]);
     assert!(told.words().contains("max_file"), "{}", told.words());
-    assert_eq!(left(&scene), (0, 0));
+    assert_eq!(file_counts(&scene), (0, 0));
     scene.finish().await;
 }
 
@@ -284,7 +280,7 @@ async fn what_no_server_can_run_is_refused_before_its_files_are_kept() {
     let photos = json!([{ "result": made["prompt_id"] }, { "file": "0198c1c2-7d1e-7abc-8def-0123456789ab" }]);
     let body = json!({ "workflow": workflow, "params": {"photo": photos} });
     assert_eq!(scene.refused_body(&body, 422, "invalid_params").await.pointers(), ["/params/photo/1"]);
-    assert_eq!(left(&scene), (0, 0));
+    assert_eq!(file_counts(&scene), (0, 0));
     scene.finish().await;
 }
 

@@ -1,4 +1,4 @@
-//! Requests with more of something than any honest one: refused at small cost, and told of in few words.
+//! Oversized requests: they are rejected cheaply, and their error messages stay short.
 
 use std::fmt::Write;
 
@@ -157,7 +157,7 @@ async fn keys_of_the_envelope_that_are_given_twice_are_refused() {
     ] {
         let refusal = refused(&scene, body, 422, "invalid_request").await;
         assert_eq!(refusal.pointers(), [pointer]);
-        assert!(detail(&refusal).contains("twice"), "{}", detail(&refusal));
+        assert!(detail(&refusal).contains("more than once"), "{}", detail(&refusal));
     }
     // A node's inputs are ComfyUI's matter: the last counts, as in Python.
     let twice = r#"{"workflow":{"1":{"class_type":"PreviewAny","inputs":{"source":"a","source":"b"}}}}"#;

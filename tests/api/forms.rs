@@ -1,4 +1,4 @@
-//! Requests for jobs that come as forms: every other part is the value of the parameter it is named after.
+//! Job requests as multipart forms: each part besides `request` is the value of the parameter with its name.
 
 use reqwest::Method;
 use reqwest::multipart::{Form, Part};

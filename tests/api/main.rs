@@ -1,4 +1,4 @@
-//! The HTTP contract, endpoint by endpoint: what is answered, in which form, and what is refused.
+//! Tests of the HTTP contract, endpoint by endpoint: responses, their formats, and errors.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 #[path = "../support/mod.rs"]

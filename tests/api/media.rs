@@ -1,4 +1,4 @@
-//! `/media`: whole files and parts of them, with the headers that browsers go by.
+//! `/media`: whole files and byte ranges, with the headers that browsers rely on.
 
 use reqwest::header::{ACCEPT_ENCODING, IF_RANGE, RANGE};
 use reqwest::{Method, Response};

@@ -1,4 +1,4 @@
-//! What machines ask: health, readiness, metrics, servers.
+//! Health, readiness, metrics and the list of backends.
 
 use serde_json::{Value, json};
 
@@ -12,12 +12,12 @@ async fn alive_whatever_the_servers_do_and_ready_only_with_one() {
     assert_eq!(scene.gateway.get("/readyz").await.status(), 200);
     assert_eq!(scene.gateway.get("/healthz").await.json::<Value>().await.unwrap(), json!({ "status": "ok" }));
     scene.comfy.crash().await;
-    while scene.gateway.get("/readyz").await.status() != 503 {}
+    scene.until_readiness(503).await;
     let refusal = refusal(scene.gateway.get("/readyz").await, 503, "not_ready").await;
     assert!(refusal.headers.contains_key("retry-after") && refusal.words().contains("/backends"));
     assert_eq!(scene.gateway.get("/healthz").await.status(), 200);
     scene.comfy.restart().await.unwrap();
-    while scene.gateway.get("/readyz").await.status() != 200 {}
+    scene.until_readiness(200).await;
     scene.finish().await;
 }
 

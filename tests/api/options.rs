@@ -1,4 +1,4 @@
-//! How a job is to be run: caller, requires, attempts; in a body and in a query.
+//! The options of a job, such as `caller`, `requires` and `max_attempts`, in a body and in a query.
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};

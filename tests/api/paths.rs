@@ -1,4 +1,4 @@
-//! Ids, queries, routes and methods that are not ours, and paths that try to get out.
+//! Unknown ids, queries, routes and methods, and paths that try to escape the media folder.
 
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Registered workflows: what is told of them, how typed clients come to know them, and what is refused.
+//! Registered workflows: their descriptions, their operations in the OpenAPI document, and rejected registrations.
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -36,9 +36,10 @@ fn portrait() -> Value {
     })
 }
 
-/// Until the gateway knows the servers' node classes.
-async fn told(scene: &Scene) {
-    while get_schema(scene).await["properties"]["method"]["enum"].is_null() {}
+/// Polls until the gateway knows its backend's node classes.
+async fn until_classes_known(scene: &Scene) {
+    crate::scene::poll_until(|| async { !get_schema(scene).await["properties"]["method"]["enum"].is_null() })
+        .await;
 }
 
 async fn get_schema(scene: &Scene) -> Value {
@@ -55,7 +56,7 @@ async fn a_workflow_is_described_with_the_schema_of_its_parameters() {
         (answer.status().as_u16(), answer.headers()["location"].to_str().unwrap()),
         (201, "/workflows/portrait@1")
     );
-    told(&scene).await;
+    until_classes_known(&scene).await;
     let found = get(&scene, "/workflows/portrait").await;
     assert_eq!(
         (&found["name"], &found["version"], &found["title"]),
@@ -184,7 +185,7 @@ async fn every_workflow_is_an_operation_of_the_document_clients_are_made_from() 
     for name in ["por.trait", "por-trait", "workflow"] {
         registered(&scene, name, &picture(1), 201).await;
     }
-    told(&scene).await;
+    until_classes_known(&scene).await;
     let document = get(&scene, "/openapi.json").await;
     let operation = &document["paths"]["/workflows/portrait/execute"]["post"];
     assert_eq!(
@@ -213,7 +214,7 @@ async fn every_workflow_is_an_operation_of_the_document_clients_are_made_from() 
 async fn what_cannot_be_converted_names_the_node_as_the_editor_shows_it() {
     let scene = Scene::new().await;
     registered(&scene, "portrait", &portrait(), 201).await;
-    told(&scene).await;
+    until_classes_known(&scene).await;
     let mut unknown = editor_picture(1, "My own node");
     unknown["nodes"][0]["type"] = json!("EmptyImagge");
     let convert = |body: &Value| scene.request(Method::POST, "/convert").json(body);

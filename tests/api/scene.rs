@@ -1,5 +1,8 @@
-//! A gateway to send bad requests to, and what holds of every refusal. It must not know of any one fault.
+//! A gateway with one simulated backend, and the checks that every error response must pass.
 
+use std::time::Duration;
+
+use comfy_gateway::clock::{Clock, SystemClock};
 use comfy_gateway::simulator::{FaultRoute, Simulator};
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, RequestBuilder, Response};
@@ -9,13 +12,13 @@ use tokio::net::TcpStream;
 
 use crate::support::{Gateway, Settings, simulator};
 
-/// A gateway before one simulator.
+/// A gateway in front of one simulated backend.
 pub struct Scene {
     pub gateway: Gateway,
     pub comfy: Simulator,
 }
 
-/// A refusal as it came.
+/// An error response.
 #[derive(Debug)]
 pub struct Refusal {
     pub headers: HeaderMap,
@@ -29,7 +32,7 @@ impl Refusal {
         errors.iter().map(|error| error["pointer"].as_str().unwrap()).collect()
     }
 
-    /// Everything it says, in one text.
+    /// The messages of all faults and the detail, one per line.
     pub fn words(&self) -> String {
         let errors = self.body["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
         let messages = errors.iter().map(|error| error["message"].as_str().unwrap());
@@ -60,13 +63,13 @@ impl Scene {
     async fn state(&self) -> (Value, usize) {
         let mut jobs: Value = self.gateway.get("/results").await.json().await.unwrap();
         for job in jobs["results"].as_array_mut().unwrap() {
-            // A running job goes on meanwhile.
+            // The progress of a running job may change at any time.
             job["progress"] = Value::Null;
         }
         (jobs, self.comfy.requests(FaultRoute::Prompt).len())
     }
 
-    /// Sends what must be refused: in the one format, changing nothing.
+    /// Sends a request that must fail: in the problem format, and without changing any job.
     pub async fn refused(&self, request: RequestBuilder, status: u16, code: &str) -> Refusal {
         let before = self.state().await;
         let refusal = refusal(request.send().await.unwrap(), status, code).await;
@@ -74,12 +77,12 @@ impl Scene {
         refusal
     }
 
-    /// The same for a body of `/execute`.
+    /// Sends a body to `/execute` that must be rejected.
     pub async fn refused_body(&self, body: &Value, status: u16, code: &str) -> Refusal {
         self.refused(self.execute(body.to_string()), status, code).await
     }
 
-    /// Sends bytes over a connection of their own; all that comes back until it is closed.
+    /// Sends bytes over a new connection, and returns everything received until it is closed.
     pub async fn raw(&self, request: &[u8]) -> String {
         let mut stream = self.connect().await;
         stream.write_all(request).await.unwrap();
@@ -90,12 +93,26 @@ impl Scene {
         TcpStream::connect(self.gateway.base.strip_prefix("http://").unwrap()).await.unwrap()
     }
 
+    /// Polls `/readyz` until it responds with this status.
+    pub async fn until_readiness(&self, status: u16) {
+        poll_until(|| async { self.gateway.get("/readyz").await.status() == status }).await;
+    }
+
     pub async fn finish(self) {
         self.gateway.finish().await;
     }
 }
 
-/// All that comes until the connection ends, however it ends.
+/// Polls until `is_done` returns true, with pauses that grow from 1 ms to 100 ms.
+pub async fn poll_until<F: Future<Output = bool>>(is_done: impl Fn() -> F) {
+    let mut pause = Duration::from_millis(1);
+    while !is_done().await {
+        SystemClock.sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(100));
+    }
+}
+
+/// Reads until the connection ends, with or without an error.
 pub async fn rest(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     let mut chunk = [0; 4096];
@@ -107,7 +124,7 @@ pub async fn rest(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// Asserts what every refusal is like.
+/// Asserts the format of an error response, and returns it.
 pub async fn refusal(response: Response, status: u16, code: &str) -> Refusal {
     let headers = response.headers().clone();
     let answered = response.status().as_u16();
@@ -125,7 +142,7 @@ pub async fn refusal(response: Response, status: u16, code: &str) -> Refusal {
     Refusal { headers, body }
 }
 
-/// A workflow that any server takes.
+/// A workflow that every backend can run.
 pub fn plain() -> Value {
     json!({ "1": {"class_type": "PreviewAny", "inputs": {"source": "x"}} })
 }

@@ -1,4 +1,4 @@
-//! Absolute URLs: by the configured address, else by where the request was sent.
+//! Absolute URLs: they use the configured public URL, or else the host of the request.
 
 use reqwest::Method;
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! `POST /validate`: what a job would come to, in every outcome, and that nothing comes of asking.
+//! `POST /validate`: every outcome of a validation, and that it has no side effects.
 
 use comfy_gateway::simulator::{FaultRoute, RequestFault};
 use reqwest::header::CONTENT_TYPE;
@@ -20,18 +20,18 @@ async fn scene() -> Scene {
     scene
 }
 
-fn asked(scene: &Scene, body: impl Into<reqwest::Body>) -> RequestBuilder {
+fn validate_request(scene: &Scene, body: impl Into<reqwest::Body>) -> RequestBuilder {
     scene.request(Method::POST, "/validate").header(CONTENT_TYPE, "application/json").body(body)
 }
 
 /// What it says of a body, having changed nothing.
-async fn said(scene: &Scene, body: &Value) -> Value {
+async fn validation_of(scene: &Scene, body: &Value) -> Value {
     let said = scene.gateway.validate(body).await;
-    nothing_came_of_it(scene).await;
+    assert_no_effect(scene).await;
     said
 }
 
-async fn nothing_came_of_it(scene: &Scene) {
+async fn assert_no_effect(scene: &Scene) {
     let jobs: Value = scene.gateway.get("/results").await.json().await.unwrap();
     assert_eq!(jobs["results"], json!([]));
     assert!(scene.comfy.requests(FaultRoute::Prompt).is_empty());
@@ -53,13 +53,13 @@ async fn a_workflow_that_would_run() {
         "ok": true, "errors": [], "more_errors": 0, "node_errors": {},
         "backends": [{"name": "gpu-1", "can_run": true, "missing": []}]
     });
-    assert_eq!(said(&scene, &json!({ "workflow": picture(1) })).await, expected);
+    assert_eq!(validation_of(&scene, &json!({ "workflow": picture(1) })).await, expected);
     // Whatever else a request may hold.
     let whole = json!({
         "workflow": titled(picture(1), "1", "$color"), "params": {"color": 5}, "priority": 7, "timeout": 9.5,
         "queue_timeout": 1, "metadata": {"a": [1]}
     });
-    assert_eq!(said(&scene, &whole).await, expected);
+    assert_eq!(validation_of(&scene, &whole).await, expected);
     scene.finish().await;
 }
 
@@ -69,9 +69,9 @@ async fn a_workflow_of_which_a_part_would_be_left_out() {
     let mut workflow = picture(1);
     workflow["8"] = with_model(NONE)["1"].clone();
     workflow["9"] = json!({"class_type": "PreviewAny", "inputs": {"source": ["8", 0]}});
-    let whole = said(&scene, &json!({ "workflow": workflow })).await;
+    let whole = validation_of(&scene, &json!({ "workflow": workflow })).await;
     assert_eq!(pointers(&whole), ["/workflow/8/inputs/ckpt_name"]);
-    let said = said(&scene, &json!({ "workflow": workflow, "partial": true })).await;
+    let said = validation_of(&scene, &json!({ "workflow": workflow, "partial": true })).await;
     assert_eq!((&said["ok"], &said["errors"]), (&json!(true), &json!([])), "{said:#}");
     assert_eq!(said["node_errors"]["8"]["errors"][0]["type"], "value_not_in_list");
     let backend = &said["backends"][0];
@@ -87,7 +87,7 @@ async fn what_no_server_has_is_named_with_what_there_is_instead() {
         json!({"class_type": "EmptyImage", "inputs": {"width": 1, "height": 1, "batch_size": 1, "color": 0}});
     workflow["4"] = json!({"class_type": "ImageScale", "inputs": {"image": ["3", 0], "upscale_method": "lanczoz", "width": 1, "height": 1, "crop": "center"}});
     workflow["5"] = json!({"class_type": "PreviewImage", "inputs": {"images": ["4", 0]}});
-    let first = said(&scene, &json!({ "workflow": workflow })).await;
+    let first = validation_of(&scene, &json!({ "workflow": workflow })).await;
     assert_eq!(pointers(&first), ["/workflow/1/inputs/ckpt_name", "/workflow/4/inputs/upscale_method"]);
     let model = json!({
         "kind": "model", "name": "sd_xl_base_1.safetensors", "node_id": "1", "input": "ckpt_name",
@@ -101,7 +101,7 @@ async fn what_no_server_has_is_named_with_what_there_is_instead() {
     assert_eq!(first["node_errors"]["4"]["errors"][0]["received"], "lanczoz");
 
     workflow["6"] = json!({"class_type": "PreviewImag", "inputs": {"images": ["3", 0]}});
-    let second = said(&scene, &json!({ "workflow": workflow })).await;
+    let second = validation_of(&scene, &json!({ "workflow": workflow })).await;
     let missing = second["backends"][0]["missing"].as_array().unwrap();
     let class = missing.iter().find(|one| one["kind"] == "node_class").unwrap();
     assert_eq!((&class["name"], &class["node_id"]), (&json!("PreviewImag"), &json!("6")));
@@ -189,7 +189,7 @@ async fn the_workflows_own_faults_are_the_answer_and_no_error() {
         ),
         (titled(picture(1), "1", "$"), "/workflow/1"),
     ] {
-        let said = said(&scene, &json!({ "workflow": workflow })).await;
+        let said = validation_of(&scene, &json!({ "workflow": workflow })).await;
         assert!(pointers(&said)[0].starts_with(at), "{workflow}: {said:#}");
         assert_eq!((&said["backends"], &said["node_errors"]), (&json!([]), &json!({})), "{workflow}");
         assert!(said["errors"].as_array().unwrap().iter().all(|error| !error["message"].is_null()));
@@ -202,7 +202,7 @@ async fn the_parameters_faults_are_too() {
     let scene = scene().await;
     let mut workflow = titled(picture(1), "1", "$color!, $size.width");
     let said_of = async |params: Value| {
-        said(
+        validation_of(
             &scene,
             &json!({ "workflow": titled(picture(1), "1", "$color!, $size.width"), "params": params }),
         )
@@ -221,7 +221,7 @@ async fn the_parameters_faults_are_too() {
         (&json!("1"), &json!(false))
     );
     workflow["1"]["inputs"]["width"] = json!(0);
-    let own = said(&scene, &json!({ "workflow": workflow, "params": {"color": 1} })).await;
+    let own = validation_of(&scene, &json!({ "workflow": workflow, "params": {"color": 1} })).await;
     assert_eq!(pointers(&own), ["/workflow/1/inputs/width"]);
     scene.finish().await;
 }
@@ -233,12 +233,14 @@ async fn a_registered_workflow_is_judged_by_its_name() {
         let put = scene.request(Method::PUT, "/workflows/model").json(&graph).send().await.unwrap();
         assert!(put.status().is_success());
     }
-    assert_eq!(said(&scene, &json!({ "workflow": "model" })).await["ok"], true);
-    let first = said(&scene, &json!({ "workflow": "model@1" })).await;
+    assert_eq!(validation_of(&scene, &json!({ "workflow": "model" })).await["ok"], true);
+    let first = validation_of(&scene, &json!({ "workflow": "model@1" })).await;
     assert_eq!(pointers(&first), ["/workflow/1/inputs/ckpt_name"]);
-    let refusal = scene.refused(asked(&scene, r#"{"workflow":"modle"}"#), 422, "invalid_workflow").await;
+    let refusal =
+        scene.refused(validate_request(&scene, r#"{"workflow":"modle"}"#), 422, "invalid_workflow").await;
     assert!(refusal.words().contains("did you mean model?"), "{}", refusal.words());
-    let refusal = scene.refused(asked(&scene, r#"{"workflow":"model@9"}"#), 422, "invalid_workflow").await;
+    let refusal =
+        scene.refused(validate_request(&scene, r#"{"workflow":"model@9"}"#), 422, "invalid_workflow").await;
     assert!(refusal.words().contains("newest version of model is 2"), "{}", refusal.words());
     scene.finish().await;
 }
@@ -247,14 +249,14 @@ async fn a_registered_workflow_is_judged_by_its_name() {
 async fn a_workflow_behind_a_url_is_fetched_to_be_judged() {
     let scene = scene().await;
     let web = Web::serve(with_model(NONE).to_string(), Behaviour::Good).await;
-    let found = said(&scene, &json!({ "workflow": web.url })).await;
+    let found = validation_of(&scene, &json!({ "workflow": web.url })).await;
     assert_eq!(pointers(&found), ["/workflow/1/inputs/ckpt_name"]);
     let gone = Web::serve("", Behaviour::Status(404)).await;
     let body = json!({ "workflow": format!("{}/secret", gone.url) }).to_string();
-    let refusal = scene.refused(asked(&scene, body), 502, "workflow_unavailable").await;
+    let refusal = scene.refused(validate_request(&scene, body), 502, "workflow_unavailable").await;
     assert!(refusal.words().contains("404") && !refusal.words().contains("secret"), "{}", refusal.words());
     // A URL that may not be fetched is a fault of the workflow.
-    let inside = said(&scene, &json!({ "workflow": "http://10.0.0.1/a.json" })).await;
+    let inside = validation_of(&scene, &json!({ "workflow": "http://10.0.0.1/a.json" })).await;
     assert_eq!(pointers(&inside), ["/workflow"]);
     scene.finish().await;
 }
@@ -263,13 +265,13 @@ async fn a_workflow_behind_a_url_is_fetched_to_be_judged() {
 async fn the_editors_file_is_judged_as_what_it_is_converted_to() {
     let scene = scene().await;
     let good = json!({ "workflow": editor_picture(5, "$color"), "params": {"color": 6} });
-    assert_eq!(said(&scene, &good).await["ok"], true);
-    let bad = said(&scene, &json!({ "workflow": editor_picture(0x100_0000, "") })).await;
+    assert_eq!(validation_of(&scene, &good).await["ok"], true);
+    let bad = validation_of(&scene, &json!({ "workflow": editor_picture(0x100_0000, "") })).await;
     assert_eq!(pointers(&bad), ["/workflow/1/inputs/color"]);
     let mut foreign = editor_picture(5, "My picture");
     foreign["nodes"][0]["type"] = json!("Unheard");
     let body = json!({ "workflow": foreign }).to_string();
-    let refusal = scene.refused(asked(&scene, body), 422, "invalid_workflow").await;
+    let refusal = scene.refused(validate_request(&scene, body), 422, "invalid_workflow").await;
     assert!(refusal.words().contains("node 1 (My picture): "), "{}", refusal.words());
     assert_eq!(refusal.body["errors"][0]["node_id"], "1");
     scene.finish().await;
@@ -289,7 +291,7 @@ async fn a_form_is_judged_and_its_files_are_thrown_away() {
         let answer = scene.request(Method::POST, "/validate").multipart(form).send().await.unwrap();
         assert_eq!(answer.status(), 200);
         let said = answer.json().await.unwrap();
-        nothing_came_of_it(&scene).await;
+        assert_no_effect(&scene).await;
         said
     };
     assert_eq!(sent(form().part("photo", photo()).text("size", "16")).await["ok"], true);
@@ -301,7 +303,7 @@ async fn a_form_is_judged_and_its_files_are_thrown_away() {
     let twice = form().text("photo", "a.png").part("photo", photo());
     let twice = scene.request(Method::POST, "/validate").multipart(twice);
     assert!(scene.refused(twice, 422, "invalid_params").await.words().contains("more than once"));
-    nothing_came_of_it(&scene).await;
+    assert_no_effect(&scene).await;
     scene.finish().await;
 }
 
@@ -309,8 +311,9 @@ async fn a_form_is_judged_and_its_files_are_thrown_away() {
 async fn values_that_are_files_are_taken_as_good_and_names_on_the_server_are_not() {
     let scene = scene().await;
     let workflow = titled(with_model("sd_xl_base_1.0.safetensors"), "1", "$~model.ckpt_name");
-    let of =
-        async |value: Value| said(&scene, &json!({ "workflow": workflow, "params": {"model": value} })).await;
+    let of = async |value: Value| {
+        validation_of(&scene, &json!({ "workflow": workflow, "params": {"model": value} })).await
+    };
     // Nothing is fetched and nothing looked up: what is good may still turn out not to be there.
     let web = Web::serve("x", Behaviour::Good).await;
     for value in [
@@ -340,7 +343,7 @@ async fn values_that_are_files_are_taken_as_good_and_names_on_the_server_are_not
 async fn a_seed_that_will_be_drawn_is_good() {
     let scene = scene().await;
     let workflow = json!({"1": {"class_type": "LabSleep", "inputs": {"seconds": 0.0, "steps": 1, "preview": false, "interruptible": true, "seed": 0}}});
-    let said = said(&scene, &json!({ "workflow": workflow })).await;
+    let said = validation_of(&scene, &json!({ "workflow": workflow })).await;
     assert_eq!((&said["ok"], &said["node_errors"]), (&json!(true), &json!({})));
     scene.finish().await;
 }
@@ -361,7 +364,7 @@ async fn what_is_no_request_is_refused_as_by_execute() {
         (r#"{"workflow":{},"worflow":{}}"#, 422, "invalid_request", Some("/worflow")),
         (r#"{"workflow":"no name"}"#, 422, "invalid_request", Some("/workflow")),
     ] {
-        let validated = scene.refused(asked(&scene, body), status, code).await;
+        let validated = scene.refused(validate_request(&scene, body), status, code).await;
         let executed = scene.refused(scene.execute(body), status, code).await;
         assert_eq!(validated.pointers(), at.into_iter().collect::<Vec<_>>(), "{body}");
         assert_eq!(validated.words(), executed.words(), "{body}");
@@ -369,7 +372,7 @@ async fn what_is_no_request_is_refused_as_by_execute() {
     let text = scene.request(Method::POST, "/validate").body("{}");
     scene.refused(text, 415, "unsupported_media_type").await;
     let large = format!("{{\"workflow\":{{}},\"metadata\":{{\"x\":\"{}\"}}}}", "x".repeat(1 << 20));
-    scene.refused(asked(&scene, large), 413, "body_too_large").await;
+    scene.refused(validate_request(&scene, large), 413, "body_too_large").await;
     scene.refused(scene.request(Method::GET, "/validate"), 405, "method_not_allowed").await;
     scene.finish().await;
 }
@@ -415,7 +418,7 @@ async fn a_registered_workflow_tells_which_servers_can_run_it() {
     one.install(|installed| installed.checkpoints.push(NONE.to_owned()));
     one.crash().await;
     one.restart().await.unwrap();
-    while get("model@1").await["backends"][0]["can_run"] != true {}
+    crate::scene::poll_until(|| async { get("model@1").await["backends"][0]["can_run"] == true }).await;
     gateway.finish().await;
 }
 

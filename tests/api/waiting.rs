@@ -1,4 +1,4 @@
-//! Waiting for a job: `Prefer: wait`, `?wait=`, and what an answer before the end says.
+//! Waiting for a job: `Prefer: wait`, `?wait=`, and responses before the job has ended.
 
 use std::time::Duration;
 

@@ -80,10 +80,10 @@ async fn what_is_required_and_not_there_is_waited_for_and_told() {
     let (labels, name) = (gateway.execute(&labels).await, gateway.execute(&name).await);
     let msg =
         |part: &'static str| move |body: &Value| body["msg"].as_str().is_some_and(|msg| msg.contains(part));
-    let waits = gateway.until(&labels, msg("a server with the labels fast, 24gb; none has them")).await;
+    let waits = gateway.until(&labels, msg("a backend with the labels fast, 24gb; none has them")).await;
     assert_eq!((&waits["status"], &waits["queue_position"]), (&json!("queued"), &json!(0)));
     assert_eq!(waits["eta"], Value::Null);
-    gateway.until(&name, msg("the server late, which does not exist")).await;
+    gateway.until(&name, msg("the backend late, which does not exist")).await;
     // They hold nobody up.
     assert_eq!(gateway.run(text("x", "")).await["backend"], "gpu-1");
     let body = json!({ "name": "late", "url": late.url(), "labels": ["24gb", "other", "fast"] });

@@ -236,7 +236,10 @@ async fn two_servers_that_lack_different_things_are_told_of() {
     let problem = refused(&gateway, &json!({ "workflow": with_model(FLUX) })).await;
     let [error] = problem["errors"].as_array().unwrap().as_slice() else { panic!("{problem:#}") };
     let message = error["message"].as_str().unwrap();
-    assert!(message.ends_with("(on gpu-1; gpu-2 would take this, but not the whole workflow)"), "{message}");
+    assert!(
+        message.ends_with("(on gpu-1; gpu-2 would accept this, but not the whole workflow)"),
+        "{message}"
+    );
     // What both lack nobody is said to have; the one with the fewest faults speaks.
     let mut workflow = with_model(FLUX);
     workflow["1"]["class_type"] = json!("Unheard");

@@ -1,4 +1,4 @@
-//! What a connection is at: nothing, the head of a request, or requests that are being answered.
+//! Tracks whether a connection is idle, is receiving the head of a request, or has requests in flight.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -10,40 +10,40 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio_util::sync::CancellationToken;
 
-/// What a connection waits for.
+/// The phase of a connection, which selects its time limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ConnectionPhase {
-    /// Its first request.
+    /// Waiting for the first request.
     First,
-    /// The next request, of which nothing is here yet.
+    /// Waiting for the first byte of the next request.
     Idle,
-    /// The rest of a request's head.
+    /// Waiting for the rest of a request's head.
     Head,
-    /// Nothing: requests are being answered.
+    /// At least one request is in flight.
     Busy,
 }
 
-/// The state of one connection, known to its stream, its requests and its responses.
+/// The state of a connection, shared by its stream, its requests and its responses.
 #[derive(Debug, Default)]
 pub(super) struct ConnectionActivity {
-    /// Requests so far.
+    /// The number of requests so far.
     requests: AtomicU64,
-    /// Cancelled once the connection is known to be one of HTTP/2.
+    /// Cancelled by the first HTTP/2 request.
     multiplexed: CancellationToken,
     in_flight: AtomicUsize,
     head_begun: AtomicBool,
-    /// Whether the peer may still be sending what nobody reads.
+    /// Whether the peer may still be sending a body that the gateway no longer reads.
     abandoned: AtomicBool,
-    /// Bodies of which the peer has not taken the last frame yet.
+    /// The number of response bodies whose latest frame the peer has not taken yet.
     unread: AtomicUsize,
-    /// Frames that were handed out.
+    /// The number of response frames handed to hyper.
     handed_out: AtomicU64,
-    /// Reads the stream, and must look again when the last response ends.
+    /// Wakes the reader of the stream when the last response ends, because its time limit changes then.
     reader: Mutex<Option<Waker>>,
 }
 
 impl ConnectionActivity {
-    /// What it waits for, and how many requests came before.
+    /// The current phase, and the number of requests so far.
     pub fn phase(&self) -> (ConnectionPhase, u64) {
         let requests = self.requests.load(Ordering::Relaxed);
         let phase = if requests == 0 {
@@ -58,22 +58,22 @@ impl ConnectionActivity {
         (phase, requests)
     }
 
-    /// Bytes came. Over HTTP/2 they may be anything, such as the answer to a ping.
-    pub fn received(&self) {
+    /// Notes that bytes arrived. Over HTTP/2 they do not begin a request's head: they may be any frame, such as a ping.
+    pub fn mark_received(&self) {
         if self.in_flight.load(Ordering::Acquire) == 0 && !self.multiplexed.is_cancelled() {
             self.head_begun.store(true, Ordering::Relaxed);
         }
     }
 
-    /// The reader found nothing to read.
-    pub fn reader_waits(&self, waker: &Waker) {
+    /// Registers the reader of the stream, which found nothing to read.
+    pub fn register_reader(&self, waker: &Waker) {
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         if !reader.as_ref().is_some_and(|known| known.will_wake(waker)) {
             *reader = Some(waker.clone());
         }
     }
 
-    /// A request came, and is in flight until the guard is dropped.
+    /// Counts a request, which is in flight until the guard is dropped.
     pub fn begin(self: &Arc<Self>, multiplexed: bool) -> InFlight {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.head_begun.store(false, Ordering::Relaxed);
@@ -84,34 +84,34 @@ impl ConnectionActivity {
         InFlight(self.clone())
     }
 
-    /// Whether a request is being answered.
-    pub fn is_answering(&self) -> bool {
+    /// Whether a request is in flight.
+    pub fn has_in_flight(&self) -> bool {
         self.in_flight.load(Ordering::Acquire) > 0
     }
 
-    /// The rest of a request will not be read.
+    /// Notes that the rest of a request's body stays unread.
     pub fn abandon(&self) {
         self.abandoned.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the rest of a request was not read.
+    /// Whether the rest of a request's body stayed unread.
     pub fn is_abandoned(&self) -> bool {
         self.abandoned.load(Ordering::Relaxed)
     }
 
-    /// Returns once a request came over HTTP/2.
+    /// Waits for the first HTTP/2 request.
     pub async fn until_multiplexed(&self) {
         self.multiplexed.cancelled().await;
     }
 
-    /// How many frames the peer was handed, if it has one to take now.
+    /// The number of frames handed out, if the peer has not taken one of them yet.
     pub fn unread(&self) -> Option<u64> {
         let handed_out = self.handed_out.load(Ordering::Acquire);
         (self.unread.load(Ordering::Acquire) > 0).then_some(handed_out)
     }
 }
 
-/// A request that is being answered.
+/// Keeps a request counted as in flight until it is dropped.
 #[derive(Debug)]
 pub(super) struct InFlight(Arc<ConnectionActivity>);
 
@@ -125,12 +125,12 @@ impl Drop for InFlight {
     }
 }
 
-/// The body of a response, in flight until it is dropped.
+/// The body of a response. Its request is in flight until the body is dropped.
 #[derive(Debug)]
 pub(super) struct InFlightBody {
     body: AnyBody,
     in_flight: InFlight,
-    /// Whether a frame was handed out after which none was asked for.
+    /// Whether the latest frame may not have been taken yet, because hyper has not asked for the next one.
     unread: bool,
 }
 

@@ -1,5 +1,5 @@
-//! Serving connections: a cap, time limits, and a drain. `axum::serve` sets no timer, so a client that trickles its
-//! headers, or takes nothing of its answer, would hold a connection for ever.
+//! Serves connections with a connection limit, time limits, and a graceful shutdown. `axum::serve` sets no timeouts, so a
+//! client that trickles its headers or never reads its response would hold a connection for ever.
 
 mod activity;
 mod pace;
@@ -31,22 +31,22 @@ use crate::random::Random;
 
 pub use self::pace::{MinimumPace, TooSlow};
 
-/// How connections are served.
+/// The limits of the HTTP listener and its connections.
 #[derive(Debug, Clone)]
 pub struct ServerSettings {
-    /// Connections at the same time; further ones wait to be accepted.
+    /// The most open connections. Further connections wait to be accepted.
     pub max_connections: usize,
-    /// How long a request's headers may take, and how long a new connection may take to bring its first request.
+    /// The longest time for a request's headers to arrive, and for a new connection to send its first request.
     pub header_timeout: Duration,
-    /// How long a connection may stay open between requests.
+    /// The longest time that a connection may stay idle between requests.
     pub keep_alive: Duration,
-    /// What a client must send of a body and take of an answer while it is waited for.
+    /// The slowest transfer that the gateway tolerates while it waits for a client to send a body or to read a response.
     pub pace: MinimumPace,
-    /// How long connections may go on after the stop.
+    /// The longest time that connections may go on after the shutdown begins.
     pub drain_timeout: Duration,
 }
 
-/// Serves `router` on `listener` until `stopping`, then finishes what is being answered.
+/// Serves `router` on `listener` until `stopping` is cancelled, then lets requests in flight finish.
 ///
 /// # Errors
 /// None: a failed accept or connection concerns one client and is logged.
@@ -73,7 +73,7 @@ pub async fn serve(
                 connection.serve(&router, &graceful, &connections);
             }
             Err(error) => {
-                // Most often no file handles are left; some come back as connections end.
+                // The usual cause is a lack of file descriptors, which become free as connections end.
                 tracing::warn!(%error, "a connection could not be accepted");
                 clock.sleep(Duration::from_millis(100)).await;
             }
@@ -82,7 +82,7 @@ pub async fn serve(
     drop(listener);
     tokio::select! {
         () = graceful.shutdown() => {}
-        () = clock.sleep(settings.drain_timeout) => tracing::warn!("connections are cut that did not end in time"),
+        () = clock.sleep(settings.drain_timeout) => tracing::warn!("closing the connections that did not end within the drain timeout"),
     }
     Ok(())
 }
@@ -91,13 +91,13 @@ async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
 ) -> std::io::Result<(TcpStream, Option<OwnedSemaphorePermit>)> {
-    // The semaphore is never closed, so there always comes a permit.
+    // The semaphore is never closed, so `acquire_owned` always returns a permit.
     let place = places.clone().acquire_owned().await.ok();
     let (stream, _peer) = listener.accept().await?;
     Ok((stream, place))
 }
 
-/// A connection that was accepted.
+/// An accepted connection and everything needed to serve it.
 struct AcceptedConnection<'a> {
     stream: TcpStream,
     place: Option<OwnedSemaphorePermit>,
@@ -115,7 +115,7 @@ impl AcceptedConnection<'_> {
         let writing = TransferPace::new(clock.clone(), minimum);
         let stream = TimedStream::new(stream, clock.clone(), activity.clone(), limits, writing, random);
         let mut builder = auto::Builder::new(TokioExecutor::new());
-        // The stream has all time limits: hyper's own for heads would count the time between requests.
+        // The stream enforces all time limits. Hyper's header timeout is off, because it would count idle time between requests.
         builder.http1().header_read_timeout(None);
         builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(Duration::from_secs(30)));
         let (router, bodies, served) = (router.clone(), clock.clone(), activity.clone());
@@ -136,22 +136,22 @@ impl AcceptedConnection<'_> {
         connections.spawn(async move {
             let ended = tokio::select! {
                 ended = connection => ended,
-                () = nothing_is_taken(&activity, &*clock, minimum.window) => {
-                    tracing::debug!("a connection over which no answer is taken is cut");
+                () = until_responses_stall(&activity, &*clock, minimum.window) => {
+                    tracing::debug!("closing a connection whose client reads no response");
                     return;
                 }
             };
             if let Err(error) = ended {
-                tracing::debug!(error, "a connection ended badly");
+                tracing::debug!(error, "a connection ended with an error");
             }
             drop(place);
         });
     }
 }
 
-/// Returns when the peer of an HTTP/2 connection has taken nothing of any answer for a whole window. Its stream tells
-/// nothing of that: flow control holds the answers back before they are written.
-async fn nothing_is_taken(activity: &ConnectionActivity, clock: &dyn Clock, window: Duration) {
+/// Waits until the client of an HTTP/2 connection has read nothing of any response for a whole window. The stream cannot
+/// detect this, because flow control stops responses before they are written to it.
+async fn until_responses_stall(activity: &ConnectionActivity, clock: &dyn Clock, window: Duration) {
     activity.until_multiplexed().await;
     let mut before = None;
     loop {

@@ -1,4 +1,4 @@
-//! The least that a peer must move: enough bytes within a window of time, or it is given up.
+//! Detects transfers that are too slow: the peer must move enough bytes within a window of time.
 
 use std::fmt;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use super::activity::ConnectionActivity;
 use crate::clock::Clock;
 
-/// A time on a clock, not yet over.
+/// Completes when a time on a clock is over.
 pub(super) type TransferTimer = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Starts a timer.
@@ -21,22 +21,22 @@ pub(super) fn timer(clock: &Arc<dyn Clock>, time: Duration) -> TransferTimer {
     Box::pin(async move { clock.sleep(time).await })
 }
 
-/// The least that a peer must send or take while it is waited for.
+/// The slowest transfer that is tolerated while the gateway waits for the peer.
 #[derive(Debug, Clone, Copy)]
 pub struct MinimumPace {
     /// The window in which `bytes` must move.
     pub window: Duration,
-    /// The bytes.
+    /// The bytes to move within the window.
     pub bytes: u64,
 }
 
-/// Measures one direction of one transfer. Its window begins when the peer is first waited for, and anew whenever
-/// enough bytes have moved. It is judged only while the peer is waited for: what came while the gateway was busy counts
-/// first.
+/// Measures one direction of a transfer. A window begins when the gateway first waits for the peer, and anew whenever enough
+/// bytes have moved. The pace is checked only while the gateway waits, so bytes that arrived while the gateway was busy
+/// count first.
 pub(super) struct TransferPace {
     clock: Arc<dyn Clock>,
     minimum: MinimumPace,
-    /// The end of the window; none while the peer is not waited for.
+    /// The end of the window; `None` while the gateway does not wait for the peer.
     window: Option<TransferTimer>,
     moved: u64,
 }
@@ -46,26 +46,26 @@ impl TransferPace {
         Self { clock, minimum, window: None, moved: 0 }
     }
 
-    /// The peer moved so many bytes.
-    pub fn moved(&mut self, bytes: u64) {
+    /// Counts bytes that the peer moved.
+    pub fn add_moved(&mut self, bytes: u64) {
         self.moved += bytes;
         if self.moved >= self.minimum.bytes {
             self.pause();
         }
     }
 
-    /// The peer is not waited for any more.
+    /// Ends the window, because the gateway no longer waits for the peer.
     pub fn pause(&mut self) {
         self.window = None;
         self.moved = 0;
     }
 
-    /// Whether the peer is waited for.
+    /// Whether the gateway waits for the peer.
     pub fn is_running(&self) -> bool {
         self.window.is_some()
     }
 
-    /// The peer is waited for; ready once it has moved too little in a whole window.
+    /// Begins a window if there is none. Ready when the window has ended without enough bytes.
     pub fn poll_too_slow(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let window = self.window.get_or_insert_with(|| timer(&self.clock, self.minimum.window));
         ready!(window.as_mut().poll(context));
@@ -74,13 +74,13 @@ impl TransferPace {
     }
 }
 
-/// The body of a request did not keep up the [`MinimumPace`].
+/// A request body arrived more slowly than the [`MinimumPace`].
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("less than {} bytes of the body arrived within {} s", .0.bytes, .0.window.as_secs_f64())]
 pub struct TooSlow(pub MinimumPace);
 
 impl TooSlow {
-    /// The one that `error` comes from.
+    /// Finds this error in the source chain of `error`.
     #[must_use]
     pub fn of(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
         std::iter::successors(Some(error), |error| error.source())
@@ -91,7 +91,7 @@ impl TooSlow {
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The body of a request that must keep up a pace; too slow a one ends with [`TooSlow`].
+/// A request body with a [`MinimumPace`]. A body that is too slow ends with [`TooSlow`].
 pub(super) struct PacedBody {
     body: Incoming,
     pace: TransferPace,
@@ -135,7 +135,7 @@ impl Body for PacedBody {
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
         {
-            self.pace.moved(data.remaining() as u64);
+            self.pace.add_moved(data.remaining() as u64);
         }
         Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }

@@ -1,11 +1,11 @@
-//! What hyper answers by itself to requests that it cannot read, put into the one format of errors.
+//! Replaces the responses that hyper writes itself, for requests that it cannot parse, by problem responses.
 
 use axum::http::StatusCode;
 
 use crate::api::problem::{self, Problem, ProblemKind};
 
-/// The answer to send instead of `head`, if that is one of hyper's own: a status alone, without an id of the request.
-/// The new one gets an id from `new_id`.
+/// The response to send instead of `head`, if hyper wrote `head` itself. Such a response has no body and no request id. The
+/// replacement gets its request id from `new_id`.
 pub(super) fn answer(head: &[u8], new_id: impl FnOnce() -> String) -> Option<Vec<u8>> {
     let head = std::str::from_utf8(head).ok()?;
     let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?;
@@ -14,7 +14,7 @@ pub(super) fn answer(head: &[u8], new_id: impl FnOnce() -> String) -> Option<Vec
     }
     let (kind, detail) = refusal(status)?;
     let request_id = new_id();
-    tracing::debug!(request_id, code = kind.code, "a request could not be read");
+    tracing::debug!(request_id, code = kind.code, "a request could not be parsed");
     let body = serde_json::to_string(&Problem::new(kind, detail).body(&request_id)).ok()?;
     let reason = kind.status.canonical_reason().unwrap_or_default();
     let head = format!(

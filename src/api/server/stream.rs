@@ -1,5 +1,5 @@
-//! The bytes of one connection: given up when the peer brings no request in time, or does not take its answer, and
-//! closed in a way that lets a peer which is still sending read its answer.
+//! The byte stream of a connection. It fails when the peer sends no request in time or does not read its response, and
+//! closes in such a way that a peer that is still sending can read its response.
 
 use std::io;
 use std::pin::Pin;
@@ -18,15 +18,15 @@ use super::rejection;
 use crate::clock::Clock;
 use crate::random::Random;
 
-/// Unsent bytes that the operating system takes in, so that it is known soon whether the peer takes them.
+/// The most unsent bytes in the operating system's buffer. A small buffer shows soon whether the peer reads.
 const UNSENT: u32 = 64 << 10;
 
-/// How long a connection may go without a request.
+/// The longest times that a connection may go without a complete request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ReadLimits {
     /// From the first byte of a request's head to its end.
     pub head: Duration,
-    /// Between requests.
+    /// Between two requests.
     pub idle: Duration,
 }
 
@@ -36,31 +36,31 @@ pub(super) struct TimedStream {
     clock: Arc<dyn Clock>,
     activity: Arc<ConnectionActivity>,
     limits: ReadLimits,
-    /// The limit that runs now, if there is one.
+    /// The running time limit, with the phase and request that it belongs to.
     limit: Option<((ConnectionPhase, u64), TransferTimer)>,
     writing: TransferPace,
-    /// Whether all that was written has been flushed, so that an answer begins next if none is on its way.
+    /// Whether everything written has been flushed, so that the next write begins a response if no request is in flight.
     flushed: bool,
     random: Arc<Random>,
-    /// What is written instead of an answer of hyper's own, as far as it is not written yet.
+    /// The unwritten rest of the response that replaces one of hyper's own.
     instead: Bytes,
     closing: ClosingStage,
 }
 
-/// How far a connection is closed.
+/// The progress of closing a connection.
 enum ClosingStage {
-    /// Not yet.
+    /// The connection is not closing.
     Open,
-    /// Nothing more is sent; what the peer still sends is read and dropped, up to so many bytes.
+    /// The gateway sends nothing more, and discards up to `room` bytes that the peer still sends.
     Lingering { timer: TransferTimer, room: usize },
-    /// Nothing is waited for.
+    /// The connection can be dropped.
     Done,
 }
 
-/// How long a peer that is still sending is read on after its answer: if the connection were closed at once, the
-/// operating system would answer what comes with a reset, and the peer might lose the answer by it.
+/// The time for which bytes of a peer that is still sending are read and discarded. If the connection were closed at
+/// once, the operating system would reset it, and the peer might lose the response.
 const LINGER: Duration = Duration::from_secs(2);
-/// How many bytes are read and dropped meanwhile.
+/// The most bytes that are read and discarded in that time.
 const LINGER_BYTES: usize = 64 << 20;
 
 impl TimedStream {
@@ -73,10 +73,10 @@ impl TimedStream {
         random: Arc<Random>,
     ) -> Self {
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection without TCP_NODELAY");
+            tracing::debug!(%error, "could not set TCP_NODELAY on a connection");
         }
         if let Err(error) = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT) {
-            tracing::debug!(%error, "a connection without TCP_NOTSENT_LOWAT");
+            tracing::debug!(%error, "could not set TCP_NOTSENT_LOWAT on a connection");
         }
         Self {
             stream,
@@ -92,18 +92,18 @@ impl TimedStream {
         }
     }
 
-    /// Ready when the peer has taken too long to bring a request.
+    /// Ready when the peer has not sent a request in time.
     fn poll_too_late(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
-        self.activity.reader_waits(context.waker());
+        self.activity.register_reader(context.waker());
         let phase = self.activity.phase();
-        // An answer that is still on its way is no idleness.
+        // The connection is not idle while a response is being written.
         if phase.0 == ConnectionPhase::Busy || self.writing.is_running() {
             self.limit = None;
             return Poll::Pending;
         }
-        let (time, told) = match phase.0 {
-            ConnectionPhase::Idle => (self.limits.idle, "no further request came in time"),
-            _ => (self.limits.head, "the head of a request did not come in time"),
+        let (time, reason) = match phase.0 {
+            ConnectionPhase::Idle => (self.limits.idle, "no further request arrived in time"),
+            _ => (self.limits.head, "the head of a request did not arrive in time"),
         };
         if self.limit.as_ref().is_none_or(|(running, _)| *running != phase) {
             self.limit = Some((phase, timer(&self.clock, time)));
@@ -112,10 +112,10 @@ impl TimedStream {
             ready!(timer.as_mut().poll(context));
         }
         self.limit = None;
-        Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, told))
+        Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, reason))
     }
 
-    /// What a write came to; one that waits is given up when the peer takes too little.
+    /// Accounts for the result of a write. A pending write fails when the peer reads too slowly.
     fn written(
         &mut self,
         context: &mut Context<'_>,
@@ -124,26 +124,26 @@ impl TimedStream {
         match written {
             Poll::Ready(Ok(bytes)) => {
                 self.flushed = false;
-                self.writing.moved(bytes as u64);
+                self.writing.add_moved(bytes as u64);
                 Poll::Ready(Ok(bytes))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => {
                 ready!(self.writing.poll_too_slow(context));
-                // What lies in the operating system's buffers would be kept for as long again.
+                // Discard the bytes in the operating system's buffer, which would otherwise be kept until they are read.
                 if let Err(error) = self.stream.set_zero_linger() {
-                    tracing::debug!(%error, "a connection that lingers");
+                    tracing::debug!(%error, "could not set SO_LINGER to zero on a connection");
                 }
-                let told = "the client did not take its answer in time";
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, told)))
+                let reason = "the client did not read its response in time";
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, reason)))
             }
         }
     }
 
-    /// Takes an answer that hyper gives by itself, to write one of ours instead; whether it was one.
-    fn replaces(&mut self, head: &[u8]) -> bool {
-        // Elsewhere than at its beginning, an answer may have any bytes.
-        if !self.flushed || self.activity.is_answering() {
+    /// Replaces `head` if it is a response that hyper wrote itself. Returns whether it did.
+    fn replace_rejection(&mut self, head: &[u8]) -> bool {
+        // Only the beginning of a response can be recognized; later bytes may be anything.
+        if !self.flushed || self.activity.has_in_flight() {
             return false;
         }
         let new_id = || self.random.attempt_id().to_string();
@@ -162,7 +162,7 @@ impl TimedStream {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads and drops what the peer still sends; ready when it sends no more, or too much or for too long.
+    /// Reads and discards bytes that the peer still sends. Ready when the peer stops, or after [`LINGER_BYTES`] or [`LINGER`].
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let ClosingStage::Lingering { timer, room } = &mut self.closing else { return Poll::Ready(()) };
         let mut scratch = [0; 16 << 10];
@@ -191,7 +191,7 @@ impl AsyncRead for TimedStream {
         match Pin::new(&mut this.stream).poll_read(context, buffer) {
             Poll::Ready(read) => {
                 if buffer.filled().len() > before {
-                    this.activity.received();
+                    this.activity.mark_received();
                 }
                 Poll::Ready(read)
             }
@@ -204,7 +204,7 @@ impl AsyncWrite for TimedStream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.poll_write_instead(context))?;
-        if this.replaces(bytes) {
+        if this.replace_rejection(bytes) {
             return Poll::Ready(Ok(bytes.len()));
         }
         let written = Pin::new(&mut this.stream).poll_write(context, bytes);
@@ -219,7 +219,7 @@ impl AsyncWrite for TimedStream {
         let this = self.get_mut();
         ready!(this.poll_write_instead(context))?;
         if let [head] = slices
-            && this.replaces(head)
+            && this.replace_rejection(head)
         {
             return Poll::Ready(Ok(head.len()));
         }
@@ -231,7 +231,7 @@ impl AsyncWrite for TimedStream {
         self.stream.is_write_vectored()
     }
 
-    /// The operating system has all that was written: the peer is not waited for.
+    /// Flushes. Everything written is then in the operating system's buffer, so the gateway no longer waits for the peer.
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_write_instead(context))?;
