@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use crate::domain::time::UnixMillis;
+use crate::lock::LockExt;
 
 /// A source of wall-clock time and of sleeping.
 #[async_trait]
@@ -65,11 +66,11 @@ impl ManualClock {
     /// How many tasks sleep on this clock at the moment.
     #[must_use]
     pub fn sleepers(&self) -> usize {
-        *self.sleepers.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        *self.sleepers.lock_anyway()
     }
 
     fn count_sleepers(&self, change: impl FnOnce(&mut usize)) {
-        change(&mut self.sleepers.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        change(&mut self.sleepers.lock_anyway());
     }
 }
 

@@ -13,7 +13,7 @@
 //! * [`service`]: the use cases. [`api`]: the same over HTTP. `app`: puts all of it together.
 //! * [`simulator`]: a ComfyUI without a GPU, for the demo, for tests, and for web developers.
 //! * [`clock`], [`random`], [`lifecycle`], [`metrics`]: the time, randomness, tasks and measurements, handed in to
-//!   all. [`disk`]: how much room there is. `config`, `cli`, `check`, `demo`, `health`, `telemetry`, `data_dir`, `signals`,
+//!   all. [`lock`]: locking without a check for poison. [`disk`]: how much room there is. `config`, `cli`, `check`, `demo`, `health`, `telemetry`, `data_dir`, `signals`,
 //!   `reload`: around it.
 
 pub mod api;
@@ -31,6 +31,7 @@ pub mod domain;
 pub mod fetch;
 pub mod health;
 pub mod lifecycle;
+pub mod lock;
 pub mod media;
 pub mod metrics;
 pub mod pool;

@@ -1,7 +1,7 @@
 //! One server: its client, what an operator wants of it, and what it offers. It must not probe.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -22,6 +22,7 @@ use crate::comfy::{ComfyClient, EndpointError};
 use crate::domain::id::{BackendName, GatewayId};
 use crate::domain::mode::BackendMode;
 use crate::domain::time::UnixMillis;
+use crate::lock::LockExt;
 use crate::random::Random;
 
 /// What the servers of a pool share.
@@ -317,7 +318,7 @@ impl Backend {
     }
 
     pub(super) fn facts(&self) -> MutexGuard<'_, BackendFacts> {
-        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.facts.lock_anyway()
     }
 
     /// Changes facts, judges them anew, and tells whoever goes by them.

@@ -1,7 +1,7 @@
 //! What each server can run, as its `/object_info` tells. It must not judge any workflow by it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -11,6 +11,7 @@ use super::catalogue::ObjectInfoHash;
 use crate::comfy::ComfyError;
 use crate::domain::object_info::ObjectInfo;
 use crate::domain::time::UnixMillis;
+use crate::lock::LockExt;
 
 /// What one server can run.
 #[derive(Debug, Default)]
@@ -33,11 +34,11 @@ pub(super) struct KnownClasses {
 
 impl BackendCapabilities {
     fn get(&self) -> Option<KnownClasses> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.known.lock_anyway().clone()
     }
 
     fn set(&self, known: KnownClasses) {
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
+        *self.known.lock_anyway() = Some(known);
     }
 }
 

@@ -1,11 +1,12 @@
 //! The node classes of all servers together, each set of them held once. It must not know which server has which.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use tokio::sync::watch;
 
 use crate::domain::object_info::ObjectInfo;
+use crate::lock::LockExt;
 
 /// The SHA-256 of what a server told.
 pub(super) type ObjectInfoHash = [u8; 32];
@@ -26,12 +27,12 @@ impl Default for ClassCatalogue {
 impl ClassCatalogue {
     /// What was told with that hash, while a server still has it.
     pub fn known(&self, hash: &ObjectInfoHash) -> Option<Arc<ObjectInfo>> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner).get(hash)?.upgrade()
+        self.shared.lock_anyway().get(hash)?.upgrade()
     }
 
     /// Shares what was told.
     pub fn share(&self, hash: ObjectInfoHash, info: &Arc<ObjectInfo>) {
-        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shared = self.shared.lock_anyway();
         shared.retain(|_, info| info.strong_count() > 0);
         shared.insert(hash, Arc::downgrade(info));
     }

@@ -2,7 +2,7 @@
 //! It must not talk to any server.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
@@ -11,6 +11,7 @@ use crate::comfy::{ComfyEvent, NodeProgress};
 use crate::domain::id::PromptId;
 use crate::domain::progress::{Progress, ProgressTracker};
 use crate::domain::time::UnixMillis;
+use crate::lock::LockExt;
 
 /// Blocked nodes of one attempt that are remembered.
 pub const MOST_BLOCKED: usize = 100;
@@ -49,7 +50,7 @@ impl AttemptFeed {
     }
 
     fn heard(&self) -> MutexGuard<'_, RunReports> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+        self.heard.lock_anyway()
     }
 
     /// The progress as last heard.
@@ -165,7 +166,7 @@ struct OpenFeed {
 
 impl AttemptFeeds {
     fn open_ones(&self) -> MutexGuard<'_, OpenFeed> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock_anyway()
     }
 
     pub fn open(

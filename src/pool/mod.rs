@@ -19,7 +19,7 @@ mod turn;
 mod worker;
 
 use std::convert::Infallible;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -42,6 +42,7 @@ use crate::comfy::EndpointError;
 use crate::domain::id::{BackendName, GatewayId};
 use crate::domain::object_info::ObjectInfo;
 use crate::lifecycle::TaskOwner;
+use crate::lock::RwLockExt;
 use crate::random::Random;
 
 /// All servers: those of the configuration in its order, then those added later.
@@ -93,7 +94,7 @@ impl Pool {
     /// Watches every server on `tasks` until they stop, those that are added later too. To be called once.
     pub fn watch(&self, tasks: &TaskOwner) {
         // Under the lock, so that a server that is just being added is watched once.
-        let backends = self.backends.write().unwrap_or_else(PoisonError::into_inner);
+        let backends = self.backends.write_anyway();
         let tasks = self.tasks.get_or_init(|| tasks.clone());
         backends.iter().for_each(|backend| watch_one(backend, tasks));
     }
@@ -116,7 +117,7 @@ impl Pool {
 
     fn add_one(&self, settings: BackendSettings, configured: bool) -> Result<Arc<Backend>, AddError> {
         let backend = {
-            let mut backends = self.backends.write().unwrap_or_else(PoisonError::into_inner);
+            let mut backends = self.backends.write_anyway();
             settings.fits_beside(backends.iter().map(|backend| backend.settings()))?;
             let backend = Arc::new(Backend::new(settings, configured, self.shared.clone())?);
             *backends = backends.iter().chain([&backend]).cloned().collect();
@@ -135,7 +136,7 @@ impl Pool {
     /// there go on being watched by their attempts.
     pub fn remove(&self, name: &BackendName) -> Option<Arc<Backend>> {
         let removed = {
-            let mut backends = self.backends.write().unwrap_or_else(PoisonError::into_inner);
+            let mut backends = self.backends.write_anyway();
             let removed = backends.iter().find(|backend| backend.name() == name)?.clone();
             *backends = backends.iter().filter(|backend| backend.name() != name).cloned().collect();
             removed
@@ -148,7 +149,7 @@ impl Pool {
     /// The servers at this moment.
     #[must_use]
     pub fn backends(&self) -> Arc<[Arc<Backend>]> {
-        self.backends.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.backends.read_anyway().clone()
     }
 
     /// The server of that name.

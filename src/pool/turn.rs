@@ -1,11 +1,12 @@
 //! The order in which a server is given its jobs: that of their claims. It must not hold anybody up for long.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::lock::LockExt;
 
 /// A job waits no longer than that for the one before it: order is a courtesy, a server that hangs is not.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -25,7 +26,7 @@ impl SubmitTurns {
     /// The turn after all that were taken before.
     pub fn take(&self) -> SubmitTurn {
         let done = CancellationToken::new();
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.0.lock_anyway();
         SubmitTurn { before: std::mem::replace(&mut last, done.clone()), done }
     }
 }

@@ -2,7 +2,7 @@
 //! store is the truth, and whoever waits registers first and asks the store second.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::dispatch::JobForecast;
 use crate::domain::id::PromptId;
 use crate::domain::progress::Progress;
+use crate::lock::LockExt;
 use crate::pool::AttemptFeed;
 
 /// Questions that may wait for the dispatcher; more of them wait outside.
@@ -66,7 +67,7 @@ struct RunningJob {
 
 impl JobHub {
     fn jobs(&self) -> MutexGuard<'_, TrackedJobs> {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+        self.jobs.lock_anyway()
     }
 
     /// There may be a job to claim.
@@ -81,17 +82,17 @@ impl JobHub {
 
     /// A job left the queue without being claimed.
     pub fn left_queue(&self, id: PromptId) {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner).push(id);
+        self.left.lock_anyway().push(id);
         self.work_came();
     }
 
     pub(super) fn take_left(&self) -> Vec<PromptId> {
-        std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.left.lock_anyway())
     }
 
     /// What was taken could not be told of.
     pub(super) fn put_left(&self, mut left: Vec<PromptId>) {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner).append(&mut left);
+        self.left.lock_anyway().append(&mut left);
     }
 
     /// What is expected of each of these jobs; nothing of those that have ended, or if the dispatcher is gone.
@@ -106,7 +107,7 @@ impl JobHub {
 
     /// The questions, for the dispatcher: once it drops them, nothing is expected of any job.
     pub(super) fn take_questions(&self) -> Option<mpsc::Receiver<ForecastRequest>> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.asked.lock_anyway().take()
     }
 
     /// A job is wanted back from its server, unless it runs.

@@ -1,10 +1,11 @@
 //! The servers of the configuration, brought in line with a configuration that has changed since the start.
 
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use super::{BackendError, Service};
 use crate::domain::id::BackendName;
+use crate::lock::LockExt;
 use crate::pool::{Backend, BackendMode, BackendSettings};
 use crate::store::StoreError;
 
@@ -114,6 +115,6 @@ impl Service {
     }
 
     fn wanted(&self) -> MutexGuard<'_, WantedBackends> {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+        self.wanted.lock_anyway()
     }
 }

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
@@ -21,6 +21,7 @@ use crate::domain::fault::WorkflowFault;
 use crate::domain::params::nearest;
 use crate::domain::registered::WorkflowRef;
 use crate::fetch::{FetchError, FetchLimits};
+use crate::lock::LockExt;
 use crate::store::{NewWorkflow, WorkflowRecord};
 
 /// Fetched workflows that are remembered.
@@ -81,11 +82,11 @@ pub(super) struct WorkflowCache(Mutex<IndexMap<Url, (String, String)>>);
 
 impl WorkflowCache {
     fn get(&self, url: &Url) -> Option<(String, String)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(url).cloned()
+        self.0.lock_anyway().get(url).cloned()
     }
 
     fn keep(&self, url: &Url, etag: String, text: String) {
-        let mut fetched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut fetched = self.0.lock_anyway();
         fetched.shift_remove(url);
         if fetched.len() >= REMEMBERED {
             fetched.shift_remove_index(0);

@@ -1,6 +1,5 @@
 //! Accepting a job: the workflow read, the parameters bound, its files gathered, all of it on disk.
 
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
@@ -19,6 +18,7 @@ use crate::domain::params::Params;
 use crate::domain::registered::WorkflowName;
 use crate::domain::time::UnixMillis;
 use crate::domain::workflow::Workflow;
+use crate::lock::LockExt;
 use crate::media::MediaError;
 use crate::pool::Backend;
 use crate::store::StoreError;
@@ -228,7 +228,7 @@ impl Service {
     /// accepted job adds to the count and none is taken off it.
     async fn admit(&self, now: UnixMillis) -> Result<(), SubmitError> {
         let limit = self.limits.max_queued;
-        let known = *self.queued.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = *self.queued.lock_anyway();
         let count = match known {
             Some((at, count)) if now.since(at) < COUNT_QUEUE => (at, count),
             _ => (now, self.parts.store.queued().await?),
@@ -236,7 +236,7 @@ impl Service {
         if count.1 >= limit {
             return Err(SubmitError::QueueFull { limit });
         }
-        let mut known = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.queued.lock_anyway();
         *known = match *known {
             Some((at, others)) if at >= count.0 => Some((at, others + 1)),
             _ => Some((count.0, count.1 + 1)),

@@ -14,9 +14,10 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tower::ServiceExt;
 
-use super::faults::lock;
 use super::routes;
 use super::server::ServerLife;
+
+use crate::lock::LockExt;
 
 /// Marks a response whose connection is to be dropped instead of answered.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +43,7 @@ pub(super) async fn accept(server: Arc<ServerLife>, listener: TcpListener) {
     }
     drop(listener);
     match reserve(server.world.addr) {
-        Ok(socket) => *lock(&server.world.reserved) = Some(socket),
+        Ok(socket) => *server.world.reserved.lock_anyway() = Some(socket),
         Err(error) => tracing::warn!(%error, "the simulator could not keep its port"),
     }
     tokio::select! {
