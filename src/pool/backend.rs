@@ -7,22 +7,22 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::breaker::BreakerPhase;
-use super::capabilities::BackendCapabilities;
-use super::catalogue::ClassCatalogue;
-use super::facts::{BackendFacts, BackendOffer, DeviceMemory};
-use super::feed::AttemptFeeds;
-use super::health::BackendHealth;
-use super::settings::BackendSettings;
-use super::standing::HealthFacts;
-use super::totals::RunTotals;
-use super::turn::{SubmitTurn, SubmitTurns};
 use crate::clock::Clock;
 use crate::comfy::{ComfyClient, EndpointError};
 use crate::domain::id::{BackendName, GatewayId};
 use crate::domain::mode::BackendMode;
 use crate::domain::time::UnixMillis;
 use crate::lock::LockExt;
+use crate::pool::capabilities::catalogue::ClassCatalogue;
+use crate::pool::capabilities::object_info::BackendCapabilities;
+use crate::pool::feed::AttemptFeeds;
+use crate::pool::health::breaker::BreakerPhase;
+use crate::pool::health::facts::HealthFacts;
+use crate::pool::health::state::BackendHealth;
+use crate::pool::health::totals::RunTotals;
+use crate::pool::notes::{BackendFacts, BackendOffer, DeviceMemory};
+use crate::pool::settings::BackendSettings;
+use crate::pool::turns::{SubmitTurn, SubmitTurns};
 use crate::random::Random;
 
 /// What the servers of a pool share.
@@ -326,7 +326,7 @@ impl Backend {
         let now = self.clock().now();
         let mut facts = self.facts();
         let value = change(&mut facts);
-        let answers = facts.standing.answers == super::standing::AnswerState::Yes;
+        let answers = facts.standing.answers == crate::pool::health::facts::AnswerState::Yes;
         self.publish(&facts.standing, now);
         self.answers.send_if_modified(|known| std::mem::replace(known, answers) != answers);
         let usable = self.health.borrow().is_usable();

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::backend::Backend;
-use super::monitor::{RECONNECT, back_off};
 use crate::comfy::{ComfyEvent, EventStream};
+use crate::pool::backend::Backend;
+use crate::pool::tasks::probe::{RECONNECT, back_off};
 
 /// ComfyUI greets each websocket with a `status` at once. One that is not greeted was made deaf by the end of the one before it.
 const FIRST_WORD: Duration = Duration::from_secs(10);
@@ -22,7 +22,7 @@ enum SocketEnd {
 }
 
 /// Keeps a websocket open while the server answers, and hands on what it tells.
-pub(super) async fn events(backend: Arc<Backend>) -> Infallible {
+pub(in crate::pool) async fn events(backend: Arc<Backend>) -> Infallible {
     let mut answers = backend.watch_answers();
     let mut failed = 0;
     loop {

@@ -4,14 +4,14 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::backend::Backend;
-use super::monitor::{RECONNECT, back_off};
+use crate::pool::backend::Backend;
+use crate::pool::tasks::probe::{RECONNECT, back_off};
 
 /// Between two looks: models come and go while a server is up.
 const LOOK_AGAIN: Duration = Duration::from_mins(5);
 
 /// Asks what the server can run whenever that may have changed.
-pub(super) async fn capabilities(backend: Arc<Backend>) -> Infallible {
+pub(in crate::pool) async fn capabilities(backend: Arc<Backend>) -> Infallible {
     let mut answers = backend.watch_answers();
     let mut restarts = backend.restarts.subscribe();
     let mut failed = 0;

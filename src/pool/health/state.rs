@@ -72,7 +72,7 @@ impl BackendHealth {
     }
 
     /// What follows on `self` at `now`: the moment it began stays as long as the state's name does.
-    pub(super) fn followed_by(&self, judged: HealthVerdict, now: UnixMillis) -> Self {
+    pub(in crate::pool) fn followed_by(&self, judged: HealthVerdict, now: UnixMillis) -> Self {
         let next = match judged {
             HealthVerdict::Starting => Self::Starting,
             HealthVerdict::Up => Self::Up { since: now },
@@ -92,7 +92,7 @@ impl BackendHealth {
 
 /// What the facts of a moment come to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum HealthVerdict {
+pub(in crate::pool) enum HealthVerdict {
     Starting,
     Up,
     Degraded(String),

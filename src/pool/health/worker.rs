@@ -13,7 +13,7 @@ const SPAN: Duration = Duration::from_secs(10);
 
 /// What the looks at a queue have shown of its worker.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct WorkerWatch {
+pub(in crate::pool) struct WorkerWatch {
     still: Option<StillQueue>,
     dead: bool,
 }

@@ -6,13 +6,13 @@ use std::time::Duration;
 use crate::domain::time::UnixMillis;
 
 /// Faults in a row after which the server gets no work.
-pub(super) const FAULTS: u32 = 3;
+pub(in crate::pool) const FAULTS: u32 = 3;
 /// How long it gets none, the first time and at most; doubled each time a trial fails.
-pub(super) const BACK_OFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(5));
+pub(in crate::pool) const BACK_OFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(5));
 
 /// What the breaker allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BreakerPhase {
+pub(in crate::pool) enum BreakerPhase {
     /// All work.
     Closed,
     /// None until then.
@@ -23,7 +23,7 @@ pub(super) enum BreakerPhase {
 
 /// Counts a server's faults.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct CircuitBreaker {
+pub(in crate::pool) struct CircuitBreaker {
     faults: u32,
     /// Times it opened since the last success.
     openings: u32,

@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::backend::Backend;
-use super::catalogue::ObjectInfoHash;
 use crate::comfy::ComfyError;
 use crate::domain::object_info::ObjectInfo;
 use crate::domain::time::UnixMillis;
 use crate::lock::LockExt;
+use crate::pool::backend::Backend;
+use crate::pool::capabilities::catalogue::ObjectInfoHash;
 
 /// What one server can run.
 #[derive(Debug, Default)]
-pub(super) struct BackendCapabilities {
+pub(in crate::pool) struct BackendCapabilities {
     known: Mutex<Option<KnownClasses>>,
     /// Whether it was asked at least once, whatever it answered.
     asked: AtomicBool,
@@ -24,7 +24,7 @@ pub(super) struct BackendCapabilities {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct KnownClasses {
+pub(in crate::pool) struct KnownClasses {
     pub info: Arc<ObjectInfo>,
     /// Classes that the server itself replaces by others when they are missing.
     pub replaced: Arc<[String]>,
@@ -43,7 +43,7 @@ impl BackendCapabilities {
 }
 
 impl Backend {
-    pub(super) fn capabilities(&self) -> Option<KnownClasses> {
+    pub(in crate::pool) fn capabilities(&self) -> Option<KnownClasses> {
         self.capabilities.get()
     }
 

@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use super::backend::Backend;
-use super::feed::AttemptFeed;
-use super::standing::{AnswerState, HealthFacts, QuarantinedRun};
-use super::totals::{RunOutcome, RunTotals};
 use crate::comfy::{ComfyError, QueueSnapshot, SystemStats};
 use crate::domain::id::{AttemptId, PromptId};
 use crate::domain::mode::BackendMode;
 use crate::domain::progress::ProgressTracker;
+use crate::pool::backend::Backend;
+use crate::pool::feed::AttemptFeed;
+use crate::pool::health::facts::{AnswerState, HealthFacts, QuarantinedRun};
+use crate::pool::health::totals::{RunOutcome, RunTotals};
 
 /// Looks in a row at which the websocket has told another length of the queue than HTTP, and nothing in between.
 const DEAF_LOOKS: u32 = 2;

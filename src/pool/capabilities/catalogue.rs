@@ -9,11 +9,11 @@ use crate::domain::object_info::ObjectInfo;
 use crate::lock::LockExt;
 
 /// The SHA-256 of what a server told.
-pub(super) type ObjectInfoHash = [u8; 32];
+pub(in crate::pool) type ObjectInfoHash = [u8; 32];
 
 /// The node classes of all servers; those that tell the same share it, for it may be many megabytes.
 #[derive(Debug)]
-pub(super) struct ClassCatalogue {
+pub(in crate::pool) struct ClassCatalogue {
     shared: Mutex<HashMap<ObjectInfoHash, Weak<ObjectInfo>>>,
     changes: watch::Sender<u64>,
 }

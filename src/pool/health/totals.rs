@@ -30,7 +30,7 @@ pub struct RunTotals {
 }
 
 impl RunTotals {
-    pub(super) fn count(&mut self, outcome: &RunOutcome) {
+    pub(in crate::pool) fn count(&mut self, outcome: &RunOutcome) {
         match outcome {
             RunOutcome::Completed => self.completed += 1,
             RunOutcome::Failed => self.failed += 1,

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::backend::Backend;
+use crate::pool::backend::Backend;
 
 /// Between two probes of a server that may have work.
 const PROBE_UP: Duration = Duration::from_secs(5);
@@ -18,10 +18,11 @@ const PROBE_SOON: Duration = Duration::from_secs(1);
 /// can keep ComfyUI from answering for a while.
 const FAILED_PROBES: u32 = 2;
 /// Between two tries to open the websocket.
-pub(super) const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+pub(in crate::pool) const RECONNECT: (Duration, Duration) =
+    (Duration::from_millis(100), Duration::from_secs(5));
 
 /// Probes the server for ever.
-pub(super) async fn health(backend: Arc<Backend>) -> Infallible {
+pub(in crate::pool) async fn health(backend: Arc<Backend>) -> Infallible {
     let mut failed = 0;
     loop {
         match backend.client().system_stats().await {
@@ -86,6 +87,6 @@ async fn rest(backend: &Backend, wait: Duration) {
 }
 
 /// How long to wait after that many failures: doubled each time, from the first up to the most.
-pub(super) fn back_off((first, most): (Duration, Duration), failed: u32) -> Duration {
+pub(in crate::pool) fn back_off((first, most): (Duration, Duration), failed: u32) -> Duration {
     first.saturating_mul(1 << failed.saturating_sub(1).min(16)).min(most)
 }

@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::breaker::{BreakerPhase, CircuitBreaker, FAULTS};
-use super::health::HealthVerdict;
-use super::worker::WorkerWatch;
 use crate::comfy::QueueSnapshot;
 use crate::domain::time::UnixMillis;
+use crate::pool::health::breaker::{BreakerPhase, CircuitBreaker, FAULTS};
+use crate::pool::health::state::HealthVerdict;
+use crate::pool::health::worker::WorkerWatch;
 
 /// A websocket that is missing for that long is told of: jobs run without it, but are only heard of by polling.
 const NO_WEBSOCKET: Duration = Duration::from_secs(30);
@@ -17,7 +17,7 @@ const OVERTAKEN: i64 = 8;
 
 /// Whether the server answers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) enum AnswerState {
+pub(in crate::pool) enum AnswerState {
     /// Not asked yet.
     #[default]
     Unknown,
@@ -29,14 +29,14 @@ pub(super) enum AnswerState {
 
 /// A run that its server does not give up.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct QuarantinedRun {
+pub(in crate::pool) struct QuarantinedRun {
     pub run: String,
     pub reason: String,
 }
 
 /// Every fact that a server's health goes by.
 #[derive(Debug, Default)]
-pub(super) struct HealthFacts {
+pub(in crate::pool) struct HealthFacts {
     pub answers: AnswerState,
     /// Since when there is no websocket, and why, while there should be one.
     pub no_websocket: Option<(UnixMillis, String)>,

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::backend::Backend;
 use crate::domain::validation::{GraphFaults, SuppliedInputs, check};
 use crate::domain::workflow::Workflow;
+use crate::pool::backend::Backend;
 
 impl Backend {
     /// What the server would say against a workflow; `None` while it is not known what it can run. The inputs of
