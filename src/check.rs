@@ -32,7 +32,7 @@ pub async fn check(config: &GatewayConfig, clock: &Arc<dyn Clock>) -> CheckRepor
     let answered = answers.iter().any(Result::is_ok);
     let mut text = format!("{config}\n");
     for (backend, answer) in config.backends.iter().zip(&answers) {
-        let server = backend.endpoint.server();
+        let server = backend.endpoint.shown_url();
         // Writing to a `String` cannot fail.
         let _: std::fmt::Result = match answer {
             Ok(stats) => writeln!(text, "{}  {server}  answers: {}", backend.name, told(stats)),

@@ -45,7 +45,7 @@ pub async fn ready(State(state): State<ApiState>) -> Result<axum::Json<Healthy>,
     if !parts.media.has_room_for(0) {
         return Err(Problem::disk_full("media files"));
     }
-    if parts.pool.backends().iter().any(|backend| backend.takes_work()) {
+    if parts.pool.backends().iter().any(|backend| backend.can_take_work()) {
         return Ok(axum::Json(Healthy { status: "ok" }));
     }
     let detail =

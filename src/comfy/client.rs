@@ -40,7 +40,7 @@ impl ComfyClient {
     /// # Errors
     /// When the address, a header or a credential cannot be used.
     pub fn new(endpoint: ComfyEndpoint, clock: Arc<dyn Clock>) -> Result<Self, EndpointError> {
-        let server = endpoint.server().into();
+        let server = endpoint.shown_url().into();
         let (base, headers) = endpoint.checked()?;
         let http =
             connections(&endpoint, headers.clone()).map_err(|error| endpoint.unusable(&error.to_string()))?;
@@ -50,7 +50,7 @@ impl ComfyClient {
 
     /// The server's address as it may be shown: without credentials or query.
     #[must_use]
-    pub fn server(&self) -> &str {
+    pub fn shown_url(&self) -> &str {
         &self.0.server
     }
 

@@ -47,7 +47,7 @@ impl ComfyEndpoint {
 
     /// The address as it may be shown: without user, password, query and fragment.
     #[must_use]
-    pub fn server(&self) -> String {
+    pub fn shown_url(&self) -> String {
         let mut url = bare(&self.url);
         url.set_query(None);
         url.as_str().trim_end_matches('/').to_owned()
@@ -78,7 +78,7 @@ impl ComfyEndpoint {
     }
 
     pub(super) fn unusable(&self, reason: &str) -> EndpointError {
-        EndpointError { server: self.server(), reason: reason.to_owned() }
+        EndpointError { server: self.shown_url(), reason: reason.to_owned() }
     }
 
     fn header_map(&self) -> Result<HeaderMap, String> {
@@ -115,7 +115,7 @@ impl fmt::Debug for ComfyEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
         f.debug_struct("ComfyEndpoint")
-            .field("url", &self.server())
+            .field("url", &self.shown_url())
             .field("bearer", &self.bearer)
             .field("cookies", &self.cookies)
             .field("headers", &names)
@@ -225,7 +225,7 @@ mod tests {
         endpoint.cookies = Some("cookie-secret".into());
         endpoint.api_key = Some("key-secret".into());
         endpoint.headers = vec![("X-Key".to_owned(), "header-secret".into())];
-        assert_eq!(endpoint.server(), "https://gpu.example/comfy");
+        assert_eq!(endpoint.shown_url(), "https://gpu.example/comfy");
         let (url, headers) = endpoint.checked().unwrap();
         assert_eq!(url.as_str(), "https://gpu.example/comfy/?token=query-secret");
         for shown in [format!("{endpoint:?}"), format!("{headers:?}")] {

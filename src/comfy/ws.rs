@@ -183,7 +183,7 @@ impl EventStream {
 impl std::fmt::Debug for EventStream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("EventStream")
-            .field("server", &self.client.server())
+            .field("server", &self.client.shown_url())
             .field("open", &self.socket.is_some())
             .finish_non_exhaustive()
     }

@@ -60,7 +60,7 @@ fn the_defaults_apply_if_nothing_is_given() {
     let config = env(&[]).unwrap();
     let [backend] = config.backends.as_slice() else { panic!("{config}") };
     assert_eq!((backend.name.as_str(), backend.slots), ("gpu-1", 8));
-    assert_eq!(backend.endpoint.server(), "http://127.0.0.1:8188");
+    assert_eq!(backend.endpoint.shown_url(), "http://127.0.0.1:8188");
     let settings = &config.settings;
     assert_eq!(settings.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(settings.data_dir, PathBuf::from("./data"));
@@ -321,7 +321,7 @@ fn urls_of_the_environment_or_the_flags_replace_the_backends_of_lower_layers() {
     };
     let config = load(&given).unwrap();
     let names: Vec<_> =
-        config.backends.iter().map(|backend| (backend.name.as_str(), backend.endpoint.server())).collect();
+        config.backends.iter().map(|backend| (backend.name.as_str(), backend.endpoint.shown_url())).collect();
     assert_eq!(names, [("gpu-1", "http://a:1".to_owned()), ("big", "https://b/comfy".to_owned())]);
     assert_eq!(config.backends[1].endpoint.url.query(), Some("x=y"));
 

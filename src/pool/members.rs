@@ -1,12 +1,10 @@
-//! The ComfyUI servers: whether each is usable, what it works on, and what its websocket tells.
-//! It must not know of the store, of leases, or of who may run what.
+//! The pool itself: which backends are in it, and the tasks that watch them.
 
 use std::convert::Infallible;
 use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-
 use tokio::sync::watch;
 
 use super::backend::{Backend, PoolShared};
@@ -20,19 +18,19 @@ use crate::lifecycle::TaskOwner;
 use crate::lock::RwLockExt;
 use crate::random::Random;
 
-/// All servers: those of the configuration in its order, then those added later.
+/// All backends: those of the configuration in its order, then those that were added later.
 #[derive(Debug)]
 pub struct Pool {
     backends: RwLock<Arc<[Arc<Backend>]>>,
     shared: PoolShared,
-    /// Where the servers are watched, once they are.
+    /// The owner of the backends' tasks, once [`Self::watch`] was called.
     tasks: OnceLock<TaskOwner>,
 }
 
-/// Why a server cannot be added.
+/// Why a backend cannot be added.
 #[derive(Debug, thiserror::Error)]
 pub enum AddError {
-    /// It clashes with another.
+    /// Its name or address is that of another backend.
     #[error(transparent)]
     Clash(#[from] BackendClash),
     /// Its address or credentials cannot be used.
@@ -41,11 +39,12 @@ pub enum AddError {
 }
 
 impl Pool {
-    /// A pool of the configured servers; nothing is asked of them yet. ComfyUI knows the gateway by `gateway_id`;
-    /// `random` gives jitter.
+    /// A pool of the configured backends, to which nothing is sent before [`Self::watch`].
+    ///
+    /// `gateway_id` becomes the client id at every ComfyUI. `random` is the source of jitter.
     ///
     /// # Errors
-    /// A server's address or credentials cannot be used.
+    /// The address or the credentials of a backend cannot be used.
     pub fn new(
         settings: Vec<BackendSettings>,
         gateway_id: GatewayId,
@@ -66,15 +65,15 @@ impl Pool {
         Ok(Self { backends: RwLock::new(backends), shared, tasks: OnceLock::new() })
     }
 
-    /// Watches every server on `tasks` until they stop, those that are added later too. To be called once.
+    /// Starts the tasks of every backend on `tasks`, and those of each backend that is added later. Call it once.
     pub fn watch(&self, tasks: &TaskOwner) {
-        // Under the lock, so that a server that is just being added is watched once.
+        // Under the lock, so that a backend that is added at the same time gets its tasks exactly once.
         let backends = self.backends.write_anyway();
         let tasks = self.tasks.get_or_init(|| tasks.clone());
-        backends.iter().for_each(|backend| watch_one(backend, tasks));
+        backends.iter().for_each(|backend| spawn_tasks(backend, tasks));
     }
 
-    /// Adds a server and watches it, if the others are watched.
+    /// Adds a backend through the API, and starts its tasks if those of the others run.
     ///
     /// # Errors
     /// See [`AddError`].
@@ -82,7 +81,7 @@ impl Pool {
         self.add_one(settings, false)
     }
 
-    /// The same for a server that has come to the configuration.
+    /// Adds a backend of the configuration, and starts its tasks if those of the others run.
     ///
     /// # Errors
     /// See [`AddError`].
@@ -93,22 +92,21 @@ impl Pool {
     fn add_one(&self, settings: BackendSettings, configured: bool) -> Result<Arc<Backend>, AddError> {
         let backend = {
             let mut backends = self.backends.write_anyway();
-            settings.fits_beside(backends.iter().map(|backend| backend.settings()))?;
+            settings.check_clash(backends.iter().map(|backend| backend.settings()))?;
             let backend = Arc::new(Backend::new(settings, configured, self.shared.clone())?);
             *backends = backends.iter().chain([&backend]).cloned().collect();
             if let Some(tasks) = self.tasks.get() {
-                watch_one(&backend, tasks);
+                spawn_tasks(&backend, tasks);
             }
             backend
         };
-        // Another server may have had that name, and jobs that it could not run.
-        self.shared.catalogue.has_changed();
-        self.has_changed();
+        // Another backend may have had this name before, and jobs that it could not run.
+        self.shared.catalogue.announce_change();
+        self.announce_change();
         Ok(backend)
     }
 
-    /// Takes a server out of the pool and ends its tasks; `None` if there is none of that name. Runs that are watched
-    /// there go on being watched by their attempts.
+    /// Removes a backend and ends its tasks; `None` if none has that name. Attempts there keep polling their runs.
     pub fn remove(&self, name: &BackendName) -> Option<Arc<Backend>> {
         let removed = {
             let mut backends = self.backends.write_anyway();
@@ -116,28 +114,28 @@ impl Pool {
             *backends = backends.iter().filter(|backend| backend.name() != name).cloned().collect();
             removed
         };
-        removed.retired.cancel();
-        self.has_changed();
+        removed.retired().cancel();
+        self.announce_change();
         Some(removed)
     }
 
-    /// The servers at this moment.
+    /// A snapshot of the backends, which later changes of the pool do not affect.
     #[must_use]
     pub fn backends(&self) -> Arc<[Arc<Backend>]> {
         self.backends.read_anyway().clone()
     }
 
-    /// The server of that name.
+    /// The backend of that name.
     #[must_use]
     pub fn find(&self, name: &BackendName) -> Option<Arc<Backend>> {
         self.backends().iter().find(|backend| backend.name() == name).cloned()
     }
 
-    /// The node classes of every server that has told them, in the servers' order.
+    /// The distinct sets of node classes that backends have reported, in the order of the backends.
     #[must_use]
     pub fn object_infos(&self) -> Vec<Arc<ObjectInfo>> {
         let mut all: Vec<Arc<ObjectInfo>> = Vec::new();
-        for info in self.backends().iter().filter_map(|backend| backend.object_info()) {
+        for info in self.backends().iter().filter_map(|backend| backend.capabilities().object_info()) {
             if !all.iter().any(|known| Arc::ptr_eq(known, &info)) {
                 all.push(info);
             }
@@ -145,50 +143,50 @@ impl Pool {
         all
     }
 
-    /// Asks every usable server anew what it can run, unless that is younger than `age`. Those that do not answer keep
-    /// what is known of them.
+    /// Refreshes the node classes of every usable backend whose classes are not younger than `age`. A backend that
+    /// does not answer keeps those that are known.
     pub async fn refresh_object_infos(&self, age: Duration) {
         let backends = self.backends();
-        let asked = backends.iter().filter(|backend| backend.is_usable());
-        for answer in join_all(asked.map(|backend| backend.refresh_object_info(age))).await {
+        let asked = backends.iter().filter(|backend| backend.health().is_usable());
+        for answer in join_all(asked.map(|backend| backend.capabilities().refresh(age))).await {
             if let Err(error) = answer {
-                tracing::debug!(%error, "a server did not tell what it can run");
+                tracing::debug!(%error, "the node classes of a backend cannot be read");
             }
         }
     }
 
-    /// Changes whenever what a server can run does.
+    /// A counter that changes when a backend can run other workflows than before.
     #[must_use]
     pub fn capability_changes(&self) -> watch::Receiver<u64> {
         self.shared.catalogue.changes()
     }
 
-    /// Changes whenever a server is added or removed, or what it offers does: its usability, its mode, its slots, the
-    /// load that others put on it.
+    /// A counter that changes when a backend is added or removed, or when its health, its mode, its trial or its
+    /// number of foreign jobs changes how much work it can take.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.shared.changes.subscribe()
     }
 
-    fn has_changed(&self) {
+    fn announce_change(&self) {
         self.shared.changes.send_modify(|generation| *generation += 1);
     }
 }
 
-fn watch_one(backend: &Arc<Backend>, tasks: &TaskOwner) {
-    watch_by(backend, tasks, "backend health", probe::health(backend.clone()));
-    watch_by(backend, tasks, "backend capabilities", refresh::capabilities(backend.clone()));
-    watch_by(backend, tasks, "backend events", events::events(backend.clone()));
+fn spawn_tasks(backend: &Arc<Backend>, tasks: &TaskOwner) {
+    spawn_task(backend, tasks, "backend health", probe::run(backend.clone()));
+    spawn_task(backend, tasks, "backend capabilities", refresh::run(backend.clone()));
+    spawn_task(backend, tasks, "backend events", events::run(backend.clone()));
 }
 
-/// Runs one of a server's tasks until the process stops or the server is removed.
-fn watch_by(
+/// Runs one task of a backend until the process stops or the backend is removed.
+fn spawn_task(
     backend: &Backend,
     tasks: &TaskOwner,
     name: &'static str,
     task: impl Future<Output = Infallible> + Send + 'static,
 ) {
-    let (stopping, retired) = (tasks.stopping(), backend.retired.clone());
+    let (stopping, retired) = (tasks.stopping(), backend.retired().clone());
     tasks.spawn(name, async move {
         tokio::select! {
             () = stopping.cancelled() => {}
@@ -221,56 +219,54 @@ mod tests {
 
     fn pool() -> (Pool, Arc<ManualClock>) {
         let clock = Arc::new(ManualClock::new(UnixMillis::from_millis(1_000_000)));
-        let handed_in: Arc<dyn Clock> = clock.clone();
+        let shared: Arc<dyn Clock> = clock.clone();
         let random = Arc::new(Random::seeded(7));
         let id = GatewayId::from_random([1; 16]);
-        (Pool::new(vec![settings("a", 1)], id, &handed_in, &random).unwrap(), clock)
+        (Pool::new(vec![settings("a", 1)], id, &shared, &random).unwrap(), clock)
     }
 
     #[test]
-    fn every_change_of_what_servers_offer_is_told_once_and_nothing_else_is() {
+    fn every_change_of_what_backends_offer_is_announced_once_and_nothing_else_is() {
         let (pool, clock) = pool();
         let a = pool.find(&BackendName::parse("a").unwrap()).unwrap();
         let mut changes = pool.changes();
-        let mut told = |what: &str| {
-            let told = changes.has_changed().unwrap();
+        let mut expect_change = |cause: &str, expected: bool| {
+            assert_eq!(changes.has_changed().unwrap(), expected, "{cause}");
             changes.mark_unchanged();
-            (what.to_owned(), told)
         };
-        let expect = |(what, told): (String, bool), expected: bool| assert_eq!(told, expected, "{what}");
-        a.is_up(SystemStats::default());
-        expect(told("up"), true);
-        a.is_up(SystemStats { version: Some("1".to_owned()), ..SystemStats::default() });
-        a.report(RunOutcome::Failed);
-        a.set_loaded(vec!["x".to_owned()]);
-        expect(told("what nobody gives work by"), false);
+        a.mark_up(SystemStats::default());
+        expect_change("up", true);
+        a.mark_up(SystemStats { version: Some("1".to_owned()), ..SystemStats::default() });
+        a.record_run(RunOutcome::Failed);
+        a.memory().set_loaded_models(vec!["x".to_owned()]);
+        expect_change("facts that decide no work", false);
         a.set_mode(BackendMode::Cordoned);
-        expect(told("cordoned"), true);
+        expect_change("cordoned", true);
         a.set_mode(BackendMode::Cordoned);
-        expect(told("cordoned again"), false);
+        expect_change("cordoned again", false);
         a.set_mode(BackendMode::Open);
-        expect(told("opened"), true);
-        a.note(|facts| facts.standing.foreign = 1);
-        expect(told("load of others"), true);
+        expect_change("opened", true);
+        a.health().change(|facts| facts.foreign_jobs = 1);
+        expect_change("foreign jobs", true);
         for _ in 0..3 {
-            a.report(RunOutcome::ServerFault("x".to_owned()));
+            a.record_run(RunOutcome::BackendFault("x".to_owned()));
         }
-        expect(told("out of work"), true);
-        assert_eq!((a.slots_now(), a.takes_work()), (0, false));
+        expect_change("breaker open", true);
+        assert_eq!((a.usable_slots(), a.can_take_work()), (0, false));
         clock.advance(Duration::from_secs(10));
-        a.note(|_| {});
-        expect(told("on trial"), true);
-        assert_eq!((a.slots_now(), a.slots()), (1, 3));
-        a.report(RunOutcome::Completed);
-        expect(told("as it was"), true);
-        assert_eq!(a.slots_now(), 3);
-        a.quarantine("it stalls".to_owned(), AttemptId::from_random([2; 16]));
-        expect(told("in quarantine"), true);
-        assert!(a.is_stuck() && !a.takes_work());
+        a.health().change(|_| {});
+        expect_change("on trial", true);
+        assert_eq!((a.usable_slots(), a.settings().slots), (1, 3));
+        a.record_run(RunOutcome::Completed);
+        expect_change("trial passed", true);
+        assert_eq!(a.usable_slots(), 3);
+        a.health().quarantine("it stalls".to_owned(), AttemptId::from_random([2; 16]));
+        expect_change("in quarantine", true);
+        assert!(a.health().is_stuck() && !a.can_take_work());
     }
 
     #[test]
-    fn servers_are_found_by_name_and_a_view_of_them_stays_as_it_was() {
+    fn backends_are_found_by_name_and_a_snapshot_of_them_stays_as_it_was() {
         let (pool, _) = pool();
         let mut changes = pool.changes();
         let before = pool.backends();
@@ -289,26 +285,26 @@ mod tests {
             (vec!["a".to_owned()], vec!["a".to_owned(), "b".to_owned()])
         );
         assert!(pool.remove(b.name()).is_some_and(|removed| Arc::ptr_eq(&removed, &b)));
-        assert!(changes.has_changed().unwrap() && b.retired.is_cancelled());
+        assert!(changes.has_changed().unwrap() && b.retired().is_cancelled());
         assert!(pool.remove(b.name()).is_none() && pool.find(b.name()).is_none());
     }
 
     #[test]
-    fn a_restart_forgets_what_was_loaded_and_asks_for_the_classes_again() {
+    fn a_restart_forgets_the_loaded_models_and_refreshes_the_classes() {
         let (pool, _) = pool();
         let a = pool.backends()[0].clone();
-        a.is_up(SystemStats::default());
-        for restarts in [
-            |a: &Backend| a.found_restarted(),
+        a.mark_up(SystemStats::default());
+        for restart in [
+            |a: &Backend| a.mark_restarted(),
             |a: &Backend| {
-                a.is_down("refused".to_owned());
-                a.is_up(SystemStats::default());
+                a.health().mark_down("refused".to_owned());
+                a.mark_up(SystemStats::default());
             },
         ] {
-            a.set_loaded(vec!["model".to_owned()]);
+            a.memory().set_loaded_models(vec!["model".to_owned()]);
             let before = a.restart_count();
-            restarts(&a);
-            assert!(a.loaded().is_empty() && a.restart_count() > before);
+            restart(&a);
+            assert!(a.memory().loaded_models().is_empty() && a.restart_count() > before);
         }
     }
 
@@ -316,7 +312,7 @@ mod tests {
     fn waits_are_jittered_by_a_tenth_either_way() {
         let (pool, _) = pool();
         let a = pool.backends()[0].clone();
-        let waits: Vec<Duration> = (0..100).map(|_| a.jittered(Duration::from_secs(10))).collect();
+        let waits: Vec<Duration> = (0..100).map(|_| a.jitter(Duration::from_secs(10))).collect();
         assert!(waits.iter().all(|wait| (9_000..11_000).contains(&wait.as_millis())), "{waits:?}");
         assert!(waits.windows(2).any(|pair| pair[0] != pair[1]));
     }

@@ -58,7 +58,7 @@ impl Service {
         let settings = settings(&backend).map_err(BackendError::Unusable)?;
         let present = self.parts.pool.backends();
         settings
-            .fits_beside(present.iter().map(|backend| backend.settings()))
+            .check_clash(present.iter().map(|backend| backend.settings()))
             .map_err(|clash| BackendError::Exists(clash.to_string()))?;
         let name = backend.name.clone();
         if !self.parts.store.add_backend(backend).await? {
@@ -66,7 +66,7 @@ impl Service {
         }
         match self.parts.pool.add(settings) {
             Ok(backend) => {
-                tracing::info!(backend = %name, url = backend.client().server(), "a server was added");
+                tracing::info!(backend = %name, url = backend.client().shown_url(), "a server was added");
                 Ok(backend)
             }
             Err(error) => {
@@ -120,7 +120,7 @@ impl Service {
 }
 
 fn has_no_jobs(backend: &Backend) -> Result<(), BackendError> {
-    match backend.in_flight() {
+    match backend.feeds().count() {
         0 => Ok(()),
         jobs => Err(BackendError::Busy { name: backend.name().clone(), jobs }),
     }

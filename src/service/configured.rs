@@ -32,7 +32,7 @@ impl Service {
         let added = present.iter().filter(|backend| !backend.is_configured());
         for server in &servers {
             server
-                .fits_beside(added.clone().map(|backend| backend.settings()))
+                .check_clash(added.clone().map(|backend| backend.settings()))
                 .map_err(|clash| BackendError::Exists(clash.to_string()))?;
         }
         let mut wanted = self.wanted();
@@ -87,7 +87,7 @@ impl Service {
             match self.parts.pool.add_configured(server.clone()) {
                 Ok(backend) => {
                     backend.set_mode(mode(&server.name));
-                    tracing::info!(backend = %server.name, url = server.endpoint.server(), "a server was added");
+                    tracing::info!(backend = %server.name, url = server.endpoint.shown_url(), "a server was added");
                 }
                 // It takes the place of one that is still being drained.
                 Err(_) => settled = false,
@@ -101,9 +101,9 @@ impl Service {
         let name = backend.name();
         // Before the look: nothing is given to it after that.
         backend.set_mode(BackendMode::Draining);
-        if backend.in_flight() > 0 {
+        if backend.feeds().count() > 0 {
             if !wanted.drained.contains(name) {
-                tracing::info!(backend = %name, jobs = backend.in_flight(), "a server is drained before it is removed");
+                tracing::info!(backend = %name, jobs = backend.feeds().count(), "a server is drained before it is removed");
                 wanted.drained.push(name.clone());
             }
             return false;

@@ -116,10 +116,12 @@ impl Service {
         let mut fits: Vec<BackendFitness> = Vec::with_capacity(backends.len());
         for (at, backend) in backends.iter().enumerate() {
             // Most servers are alike: one that can run just what an earlier one can is not held against it again.
-            let alike = backends[..at].iter().position(|earlier| earlier.can_run_the_same(backend));
+            let alike = backends[..at]
+                .iter()
+                .position(|earlier| earlier.capabilities().can_run_the_same(backend.capabilities()));
             let faults = match alike {
                 Some(earlier) => fits[earlier].faults.clone(),
-                None => backend.check(workflow, supplied),
+                None => backend.capabilities().check(workflow, supplied),
             };
             fits.push(BackendFitness { backend: backend.name().clone(), faults, partial });
         }

@@ -272,11 +272,11 @@ impl Service {
         let backends = self.parts.pool.backends();
         self.parts.metrics.set_backends(backends.iter().map(|backend| {
             let figures = BackendFigures {
-                up: backend.is_usable(),
-                slots: backend.slots_now(),
-                running: backend.in_flight(),
-                foreign: backend.foreign(),
-                faults: backend.totals().server_faults,
+                up: backend.health().is_usable(),
+                slots: backend.usable_slots(),
+                running: backend.feeds().count(),
+                foreign: backend.health().foreign_jobs(),
+                faults: backend.health().totals().backend_faults,
             };
             (backend.name().as_str(), figures)
         }));

@@ -75,7 +75,7 @@ impl Service {
             ),
             BlockedReason::Away(names) => {
                 let states = names.iter().map(|name| match self.parts.pool.find(name) {
-                    Some(backend) => format!("{name} ({})", backend.state()),
+                    Some(backend) => format!("{name} ({})", backend.state_name()),
                     None => name.to_string(),
                 });
                 format!("waits for a server that can run the workflow: {}", listed(states))

@@ -75,7 +75,7 @@ impl JobRequirements {
     /// Whether a server is what was asked for.
     fn accept(&self, backend: &Backend) -> bool {
         self.backend.as_ref().is_none_or(|name| name == backend.name())
-            && self.labels.iter().all(|label| backend.labels().contains(label))
+            && self.labels.iter().all(|label| backend.settings().labels.contains(label))
     }
 }
 
@@ -218,7 +218,7 @@ impl Service {
         if nobody_can(&fits) {
             return Err(SubmitError::Unfit(unfit(&fits, plan)));
         }
-        fits.retain(|fit| found(fit).is_some_and(|backend| backend.is_usable()));
+        fits.retain(|fit| found(fit).is_some_and(|backend| backend.health().is_usable()));
         let missing = nobody_can(&fits).then(|| unfit(&fits, plan).faults.into_iter().next()).flatten();
         let msg = missing.map(|fault| format!("the servers that are up cannot run it: {}", fault.message));
         Ok(UnableBackends { not_on, msg })

@@ -1,4 +1,4 @@
-//! The node classes of all servers together, each set of them held once. It must not know which server has which.
+//! The node classes of all backends, of which equal sets are held in memory once.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
@@ -8,10 +8,10 @@ use tokio::sync::watch;
 use crate::domain::object_info::ObjectInfo;
 use crate::lock::LockExt;
 
-/// The SHA-256 of what a server told.
+/// The SHA-256 of an `/object_info` answer, after `NaN` in it was replaced by `null`.
 pub(in crate::pool) type ObjectInfoHash = [u8; 32];
 
-/// The node classes of all servers; those that tell the same share it, for it may be many megabytes.
+/// Shares equal sets of node classes between backends, because one set can take many megabytes.
 #[derive(Debug)]
 pub(in crate::pool) struct ClassCatalogue {
     shared: Mutex<HashMap<ObjectInfoHash, Weak<ObjectInfo>>>,
@@ -25,24 +25,24 @@ impl Default for ClassCatalogue {
 }
 
 impl ClassCatalogue {
-    /// What was told with that hash, while a server still has it.
-    pub fn known(&self, hash: &ObjectInfoHash) -> Option<Arc<ObjectInfo>> {
+    /// The classes that were read from an answer with this hash, while any backend still has them.
+    pub fn find(&self, hash: &ObjectInfoHash) -> Option<Arc<ObjectInfo>> {
         self.shared.lock_anyway().get(hash)?.upgrade()
     }
 
-    /// Shares what was told.
+    /// Makes `info` available to other backends, and drops entries that no backend has any more.
     pub fn share(&self, hash: ObjectInfoHash, info: &Arc<ObjectInfo>) {
         let mut shared = self.shared.lock_anyway();
         shared.retain(|_, info| info.strong_count() > 0);
         shared.insert(hash, Arc::downgrade(info));
     }
 
-    /// Says that what a server can run has changed.
-    pub fn has_changed(&self) {
+    /// Announces that some backend can run other workflows than before.
+    pub fn announce_change(&self) {
         self.changes.send_modify(|generation| *generation += 1);
     }
 
-    /// Changes whenever what a server can run does.
+    /// A counter that changes with every announcement.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }

@@ -1,5 +1,5 @@
-//! What each backend can run: the node classes it has, and whether a workflow fits them.
+//! Which workflows a backend can run: its node classes, and the check of a workflow against them.
 
-pub(in crate::pool) mod catalogue;
+pub(super) mod catalogue;
 mod fit;
-pub(in crate::pool) mod object_info;
+pub(super) mod object_info;

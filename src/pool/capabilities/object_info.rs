@@ -1,127 +1,148 @@
-//! What each server can run, as its `/object_info` tells. It must not judge any workflow by it.
+//! The node classes and the version of one backend, read from ComfyUI and cached.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use crate::comfy::ComfyError;
+use super::catalogue::{ClassCatalogue, ObjectInfoHash};
+use crate::clock::Clock;
+use crate::comfy::{ComfyClient, ComfyError};
+use crate::domain::id::BackendName;
 use crate::domain::object_info::ObjectInfo;
 use crate::domain::time::UnixMillis;
 use crate::lock::LockExt;
-use crate::pool::backend::Backend;
-use crate::pool::capabilities::catalogue::ObjectInfoHash;
 
-/// What one server can run.
-#[derive(Debug, Default)]
-pub(in crate::pool) struct BackendCapabilities {
+/// Everything that decides which workflows one backend can run.
+#[derive(Debug)]
+pub struct BackendCapabilities {
+    name: BackendName,
+    client: ComfyClient,
+    clock: Arc<dyn Clock>,
+    catalogue: Arc<ClassCatalogue>,
+    version: Mutex<Option<String>>,
     known: Mutex<Option<KnownClasses>>,
-    /// Whether it was asked at least once, whatever it answered.
+    /// Whether the first request has ended, in success or failure.
     asked: AtomicBool,
-    /// One question at a time: who comes meanwhile takes its answer.
+    /// Held during a request, so that concurrent callers share its answer.
     asking: tokio::sync::Mutex<()>,
 }
 
+/// The last answer of a backend.
 #[derive(Debug, Clone)]
-pub(in crate::pool) struct KnownClasses {
+pub(super) struct KnownClasses {
     pub info: Arc<ObjectInfo>,
-    /// Classes that the server itself replaces by others when they are missing.
+    /// Classes that ComfyUI replaces by others if they are missing.
     pub replaced: Arc<[String]>,
     hash: ObjectInfoHash,
     asked_at: UnixMillis,
 }
 
 impl BackendCapabilities {
-    fn get(&self) -> Option<KnownClasses> {
-        self.known.lock_anyway().clone()
+    pub(in crate::pool) fn new(
+        name: BackendName,
+        client: ComfyClient,
+        clock: Arc<dyn Clock>,
+        catalogue: Arc<ClassCatalogue>,
+    ) -> Self {
+        Self {
+            name,
+            client,
+            clock,
+            catalogue,
+            version: Mutex::default(),
+            known: Mutex::default(),
+            asked: AtomicBool::new(false),
+            asking: tokio::sync::Mutex::default(),
+        }
     }
 
-    fn set(&self, known: KnownClasses) {
-        *self.known.lock_anyway() = Some(known);
-    }
-}
-
-impl Backend {
-    pub(in crate::pool) fn capabilities(&self) -> Option<KnownClasses> {
-        self.capabilities.get()
+    /// The version of ComfyUI; `None` until it was reported, or if it is not reported.
+    #[must_use]
+    pub fn version(&self) -> Option<String> {
+        self.version.lock_anyway().clone()
     }
 
-    /// Its node classes, as last heard; `None` until it was heard once. They stay while it is down.
+    pub(in crate::pool) fn set_version(&self, version: Option<String>) {
+        *self.version.lock_anyway() = version;
+    }
+
+    /// The node classes of the last answer; `None` before the first. They stay while the backend is down.
     #[must_use]
     pub fn object_info(&self) -> Option<Arc<ObjectInfo>> {
-        self.capabilities.get().map(|known| known.info)
+        self.known().map(|known| known.info)
     }
 
-    /// Whether it was asked for its node classes at least once, and answered or failed to.
+    /// Whether a request for the node classes has ended at least once, in success or failure.
     #[must_use]
-    pub fn was_asked(&self) -> bool {
-        self.capabilities.asked.load(Ordering::Relaxed)
+    pub fn has_been_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
     }
 
-    /// Its node classes, not older than `age`: it is asked if need be.
+    /// Returns node classes that are younger than `age`, and requests them from the backend if necessary.
     ///
     /// # Errors
-    /// It does not answer, or not as ComfyUI does.
-    pub async fn refresh_object_info(&self, age: Duration) -> Result<Arc<ObjectInfo>, ComfyError> {
-        let fresh = |known: &KnownClasses| self.clock().now().since(known.asked_at) < age;
-        if let Some(known) = self.capabilities.get().filter(fresh) {
+    /// The request fails, or the answer does not describe node classes.
+    pub async fn refresh(&self, age: Duration) -> Result<Arc<ObjectInfo>, ComfyError> {
+        let is_fresh = |known: &KnownClasses| self.clock.now().since(known.asked_at) < age;
+        if let Some(known) = self.known().filter(is_fresh) {
             return Ok(known.info);
         }
-        let waited_from = self.clock().now();
-        let _asking = self.capabilities.asking.lock().await;
-        // Somebody else may have asked in the meantime.
-        if let Some(known) =
-            self.capabilities.get().filter(|known| known.asked_at > waited_from || fresh(known))
-        {
+        let waited_from = self.clock.now();
+        let _asking = self.asking.lock().await;
+        // Another caller may have got an answer while this one waited.
+        if let Some(known) = self.known().filter(|known| known.asked_at > waited_from || is_fresh(known)) {
             return Ok(known.info);
         }
-        let answer = self.ask().await;
-        // Not before the answer is kept: whoever sees this goes by what is known.
-        self.capabilities.asked.store(true, Ordering::Relaxed);
+        let answer = self.request().await;
+        // The answer is stored before this flag is set, because readers of the flag rely on the stored classes.
+        self.asked.store(true, Ordering::Relaxed);
         answer
     }
 
-    async fn ask(&self) -> Result<Arc<ObjectInfo>, ComfyError> {
-        let asked_at = self.clock().now();
-        let body = self.client().object_info().await?;
+    pub(super) fn known(&self) -> Option<KnownClasses> {
+        self.known.lock_anyway().clone()
+    }
+
+    async fn request(&self) -> Result<Arc<ObjectInfo>, ComfyError> {
+        let asked_at = self.clock.now();
+        let body = self.client.object_info().await?;
         let hash: ObjectInfoHash = Sha256::digest(body.get()).into();
-        let before = self.capabilities.get();
+        let before = self.known();
         let info = match before.as_ref().filter(|known| known.hash == hash) {
             Some(known) => known.info.clone(),
-            None => match self.catalogue().known(&hash) {
+            None => match self.catalogue.find(&hash) {
                 Some(info) => info,
-                None => self.read(body, hash).await?,
+                None => self.parse(body, hash).await?,
             },
         };
-        let replaced = match (self.client().node_replacements().await, &before) {
+        let replaced = match (self.client.node_replacements().await, &before) {
             (Ok(replaced), _) => replaced.into(),
             (Err(_), Some(before)) => before.replaced.clone(),
             (Err(_), None) => Arc::default(),
         };
-        // What was not known was held against nothing, so the first answer changes nothing.
+        // No job was kept from a backend with unknown classes, so its first answer is no change.
         let changed = before.is_some_and(|known| known.hash != hash);
-        self.capabilities.set(KnownClasses { info: info.clone(), replaced, hash, asked_at });
+        let known = KnownClasses { info: info.clone(), replaced, hash, asked_at };
+        *self.known.lock_anyway() = Some(known);
         if changed {
-            tracing::debug!(backend = %self.name(), classes = info.len(), "what the server can run has changed");
-            self.catalogue().has_changed();
+            tracing::debug!(backend = %self.name, classes = info.len(), "the node classes of the backend have changed");
+            self.catalogue.announce_change();
         }
         Ok(info)
     }
 
-    /// Reads megabytes of JSON where it holds nobody up.
-    async fn read(
-        &self,
-        body: Box<serde_json::value::RawValue>,
-        hash: ObjectInfoHash,
-    ) -> Result<Arc<ObjectInfo>, ComfyError> {
-        let read = tokio::task::spawn_blocking(move || ObjectInfo::parse(body.get()));
-        let info = match read.await {
+    /// Parses megabytes of JSON on a thread where that blocks no other task.
+    async fn parse(&self, body: Box<RawValue>, hash: ObjectInfoHash) -> Result<Arc<ObjectInfo>, ComfyError> {
+        let parsed = tokio::task::spawn_blocking(move || ObjectInfo::parse(body.get()));
+        let info = match parsed.await {
             Ok(Ok(info)) => Arc::new(info),
-            Ok(Err(error)) => return Err(self.client().not_object_info(&error)),
-            Err(error) => return Err(self.client().not_object_info(&error)),
+            Ok(Err(error)) => return Err(self.client.not_object_info(&error)),
+            Err(error) => return Err(self.client.not_object_info(&error)),
         };
-        self.catalogue().share(hash, &info);
+        self.catalogue.share(hash, &info);
         Ok(info)
     }
 }

@@ -1,171 +1,163 @@
-//! How a server stands: the facts that are known of it, and what they come to. A pure machine: time is handed in.
+//! The facts that decide the health of one backend, and the verdict that follows from them.
+//!
+//! All of it is pure: the caller passes the time in.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
+use super::breaker::{BreakerPhase, CircuitBreaker, FAULTS_TO_OPEN};
+use super::numbers::JobNumbers;
+use super::state::HealthVerdict;
+use super::worker::WorkerWatch;
 use crate::comfy::QueueSnapshot;
 use crate::domain::time::UnixMillis;
-use crate::pool::health::breaker::{BreakerPhase, CircuitBreaker, FAULTS};
-use crate::pool::health::state::HealthVerdict;
-use crate::pool::health::worker::WorkerWatch;
 
-/// A websocket that is missing for that long is told of: jobs run without it, but are only heard of by polling.
-const NO_WEBSOCKET: Duration = Duration::from_secs(30);
-/// A new number that is lower than an earlier one by more than this begins a new count: numbers are given out before
-/// the server looks at a job, so that two jobs may enter the queue in the wrong order.
-const OVERTAKEN: i64 = 8;
+/// How long the websocket may be missing before the backend counts as degraded. Jobs run without a websocket, but
+/// their progress is unknown and their end is found only by polling.
+const MISSING_WEBSOCKET: Duration = Duration::from_secs(30);
 
-/// Whether the server answers.
+/// Whether the backend answers HTTP as ComfyUI does.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in crate::pool) enum AnswerState {
-    /// Not asked yet.
+    /// The backend has not been probed yet.
     #[default]
     Unknown,
-    /// As ComfyUI does.
     Yes,
-    /// Why not, in words for people.
+    /// It does not, with the reason in words for people.
     No(String),
 }
 
-/// A run that its server does not give up.
+/// A run that the backend neither finishes nor lets itself be taken away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::pool) struct QuarantinedRun {
+    /// The id under which ComfyUI lists the run.
     pub run: String,
     pub reason: String,
 }
 
-/// Every fact that a server's health goes by.
+/// Every fact that the health of a backend depends on.
 #[derive(Debug, Default)]
 pub(in crate::pool) struct HealthFacts {
     pub answers: AnswerState,
-    /// Since when there is no websocket, and why, while there should be one.
-    pub no_websocket: Option<(UnixMillis, String)>,
-    /// Why its queue cannot be read.
+    /// Since when the websocket is missing although the backend answers, and why.
+    pub missing_websocket: Option<(UnixMillis, String)>,
+    /// Why the last attempt to read the queue failed.
     pub queue_fault: Option<String>,
-    /// Why it is not known what it can run.
+    /// Why the node classes of the backend are unknown.
     pub unknown_classes: Option<String>,
     pub breaker: CircuitBreaker,
     pub worker: WorkerWatch,
     pub quarantined: Vec<QuarantinedRun>,
-    /// Jobs of others in its queue.
-    pub foreign: u64,
-    /// Runs of ours in its queue that nobody watched when it was last seen.
+    /// Jobs in its queue that no attempt of this process watches.
+    pub foreign_jobs: u64,
+    /// Unwatched runs with our client id in the last queue snapshot.
     strays: HashSet<String>,
-    /// The highest running number of a job of ours, and the ids seen with it.
-    numbers: (i64, HashSet<String>),
+    numbers: JobNumbers,
 }
 
 impl HealthFacts {
-    /// What the facts come to at `now`.
+    /// The verdict at `now`.
     pub fn judge(&self, now: UnixMillis) -> HealthVerdict {
         match &self.answers {
             AnswerState::Unknown => HealthVerdict::Starting,
             AnswerState::No(reason) => HealthVerdict::Down(reason.clone()),
-            AnswerState::Yes => match self.why_no_work(now) {
+            AnswerState::Yes => match self.stopping_problem(now) {
                 Some(reason) => HealthVerdict::Down(reason),
-                None => match self.complaints(now).as_slice() {
+                None => match self.minor_problems(now).as_slice() {
                     [] => HealthVerdict::Up,
-                    complaints => HealthVerdict::Degraded(complaints.join("; ")),
+                    problems => HealthVerdict::Degraded(problems.join("; ")),
                 },
             },
         }
     }
 
-    /// Why a server that answers gets no work.
-    fn why_no_work(&self, now: UnixMillis) -> Option<String> {
+    /// Why a backend that answers gets no work.
+    fn stopping_problem(&self, now: UnixMillis) -> Option<String> {
         if let Some(QuarantinedRun { run, reason }) = self.quarantined.first() {
             return Some(format!("the run {run} does not end there ({reason}): restart this ComfyUI"));
         }
         if self.worker.is_dead() {
-            return Some("its worker does not move: restart this ComfyUI".to_owned());
+            return Some(
+                "jobs wait in its queue but none runs, so its worker is dead: restart this ComfyUI"
+                    .to_owned(),
+            );
         }
         match self.breaker.phase(now) {
             BreakerPhase::Open(until) => Some(format!(
-                "{FAULTS} or more runs in a row failed by its fault (last: {}); it gets a trial job at {until}",
+                "{FAULTS_TO_OPEN} or more runs in a row failed because of this backend (last: {}); it gets one job on trial at {until}",
                 self.breaker.last_fault()
             )),
             BreakerPhase::Closed | BreakerPhase::Trial => None,
         }
     }
 
-    fn complaints(&self, now: UnixMillis) -> Vec<String> {
-        let mut complaints = Vec::new();
+    fn minor_problems(&self, now: UnixMillis) -> Vec<String> {
+        let mut problems = Vec::new();
         if self.breaker.phase(now) == BreakerPhase::Trial {
             let last = self.breaker.last_fault();
-            complaints.push(format!("on trial: one job at a time until one completes (last fault: {last})"));
+            problems.push(format!("on trial: one job at a time until one completes (last fault: {last})"));
         }
         if let Some(reason) = &self.queue_fault {
-            complaints.push(format!("its queue cannot be read ({reason})"));
+            problems.push(format!("its queue cannot be read ({reason})"));
         }
         if let Some(reason) = &self.unknown_classes {
-            complaints.push(format!("it does not tell what it can run ({reason})"));
+            problems
+                .push(format!("its node classes cannot be read, so what it can run is unknown ({reason})"));
         }
-        if let Some((since, reason)) = &self.no_websocket
-            && now.since(*since) >= NO_WEBSOCKET
+        if let Some((since, reason)) = &self.missing_websocket
+            && now.since(*since) >= MISSING_WEBSOCKET
         {
-            complaints.push(format!("it has no websocket, so jobs are polled ({reason})"));
+            problems.push(format!("it has no websocket, so jobs are polled ({reason})"));
         }
-        complaints
+        problems
     }
 
-    /// Takes in what its queue showed. `client_id` is ours, `open` the runs watched here; `asked_with` those in
-    /// quarantine when it was asked: one of them that is not listed is over. Returns whether the server was restarted.
-    pub fn see_queue(
+    /// Takes a queue snapshot into account and returns whether it shows that ComfyUI was restarted.
+    ///
+    /// `client_id` is ours and `watched` are the runs that attempts of this process watch. `asked_with` are the runs
+    /// that were quarantined before the snapshot was requested: one of them leaves quarantine if it is not listed.
+    pub fn observe_queue(
         &mut self,
         now: UnixMillis,
         queue: &QueueSnapshot,
         client_id: &str,
-        open: &HashSet<String>,
+        watched: &HashSet<String>,
         asked_with: &[String],
     ) -> bool {
         self.queue_fault = None;
-        self.worker.see(now, queue);
+        self.worker.observe(now, queue);
         self.quarantined.retain(|held| queue.contains(&held.run) || !asked_with.contains(&held.run));
         let is_ours = |id: &str, client: Option<&str>| {
-            client == Some(client_id)
-                || open.contains(id)
-                || self.quarantined.iter().any(|held| held.run == id)
+            client == Some(client_id) || watched.contains(id) || self.is_quarantined(id)
         };
         let foreign = queue.jobs.iter().filter(|job| !is_ours(&job.prompt_id, job.client_id.as_deref()));
-        self.foreign = foreign.count() as u64;
-        self.see_strays(queue, client_id, open);
-        self.has_counted_anew(queue, client_id)
+        self.foreign_jobs = foreign.count() as u64;
+        self.count_strays(queue, client_id, watched);
+        self.numbers.observe(queue, client_id)
     }
 
-    /// Runs of ours that nobody watches, as a killed process may have left them, are load like those of others. One that
-    /// has just ended may still be listed, once.
-    fn see_strays(&mut self, queue: &QueueSnapshot, client_id: &str, open: &HashSet<String>) {
-        let held = |id: &str| self.quarantined.iter().any(|held| held.run == id);
+    /// Counts unwatched runs with our client id as foreign jobs, because they occupy the backend just as much. A
+    /// killed process may have left them behind. A run that has just ended can still be listed once, so a run counts
+    /// only from its second snapshot.
+    fn count_strays(&mut self, queue: &QueueSnapshot, client_id: &str, watched: &HashSet<String>) {
         let ours = queue.jobs.iter().filter(|job| job.client_id.as_deref() == Some(client_id));
         let strays: HashSet<String> = ours
             .map(|job| &*job.prompt_id)
-            .filter(|id| !open.contains(*id) && !held(id))
+            .filter(|id| !watched.contains(*id) && !self.is_quarantined(id))
             .map(str::to_owned)
             .collect();
-        self.foreign += strays.intersection(&self.strays).count() as u64;
+        self.foreign_jobs += strays.intersection(&self.strays).count() as u64;
         self.strays = strays;
     }
 
-    /// The server numbers its jobs from 0 after each start. Only our own jobs tell: others may choose their numbers.
-    fn has_counted_anew(&mut self, queue: &QueueSnapshot, client_id: &str) -> bool {
-        let ours = queue.jobs.iter().filter(|job| job.client_id.as_deref() == Some(client_id));
-        let numbered: Vec<(i64, &str)> = ours
-            .filter_map(|job| Some((job.number.filter(|number| *number >= 0)?, &*job.prompt_id)))
-            .collect();
-        let Some(highest) = numbered.iter().map(|(number, _)| *number).max() else { return false };
-        let (known, seen) = &self.numbers;
-        let anew = numbered
-            .iter()
-            .any(|(number, id)| !seen.contains(*id) && number.saturating_add(OVERTAKEN) < *known);
-        let ids = numbered.iter().map(|(_, id)| (*id).to_owned()).collect();
-        self.numbers = (if anew { highest } else { highest.max(*known) }, ids);
-        anew
+    fn is_quarantined(&self, run: &str) -> bool {
+        self.quarantined.iter().any(|held| held.run == run)
     }
 
-    /// Whatever it had in memory is gone.
-    pub fn has_restarted(&mut self) {
+    /// Forgets the facts that a restart of ComfyUI makes void: its worker and its job numbers.
+    pub fn forget_process(&mut self) {
         self.worker = WorkerWatch::default();
-        self.numbers = (0, HashSet::new());
+        self.numbers = JobNumbers::default();
     }
 }
 
@@ -181,7 +173,7 @@ mod tests {
         NOW.plus(Duration::from_secs(seconds))
     }
 
-    fn well() -> HealthFacts {
+    fn answering() -> HealthFacts {
         HealthFacts { answers: AnswerState::Yes, ..HealthFacts::default() }
     }
 
@@ -196,54 +188,54 @@ mod tests {
         QueueSnapshot { running: running.to_vec(), pending: pending.to_vec(), jobs }
     }
 
-    fn see(standing: &mut HealthFacts, queue: &QueueSnapshot, open: &[&str], asked_with: &[&str]) -> bool {
+    fn observe(facts: &mut HealthFacts, queue: &QueueSnapshot, open: &[&str], asked_with: &[&str]) -> bool {
         let open = open.iter().map(ToString::to_string).collect();
         let asked_with: Vec<String> = asked_with.iter().map(ToString::to_string).collect();
-        standing.see_queue(NOW, queue, US, &open, &asked_with)
+        facts.observe_queue(NOW, queue, US, &open, &asked_with)
     }
 
-    fn reason(judged: HealthVerdict) -> String {
-        match judged {
+    fn reason(verdict: HealthVerdict) -> String {
+        match verdict {
             HealthVerdict::Degraded(reason) | HealthVerdict::Down(reason) => reason,
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
-    fn a_server_is_starting_then_up_and_down_with_the_words_of_the_fault() {
+    fn a_backend_is_starting_then_up_and_down_with_the_reason_of_the_fault() {
         assert_eq!(HealthFacts::default().judge(NOW), HealthVerdict::Starting);
-        assert_eq!(well().judge(NOW), HealthVerdict::Up);
+        assert_eq!(answering().judge(NOW), HealthVerdict::Up);
         let gone = HealthFacts { answers: AnswerState::No("refused".to_owned()), ..HealthFacts::default() };
         assert_eq!(gone.judge(NOW), HealthVerdict::Down("refused".to_owned()));
     }
 
     #[test]
-    fn what_is_wrong_but_costs_no_job_degrades_it_and_all_of_it_is_told() {
-        let mut standing = well();
-        standing.no_websocket = Some((NOW, "403".to_owned()));
-        assert_eq!(standing.judge(later(29)), HealthVerdict::Up, "a short gap is nothing");
-        standing.queue_fault = Some("500".to_owned());
-        standing.unknown_classes = Some("no JSON".to_owned());
-        let HealthVerdict::Degraded(reason) = standing.judge(later(30)) else { panic!() };
+    fn problems_that_cost_no_job_degrade_it_and_all_are_reported() {
+        let mut facts = answering();
+        facts.missing_websocket = Some((NOW, "403".to_owned()));
+        assert_eq!(facts.judge(later(29)), HealthVerdict::Up, "a short gap is nothing");
+        facts.queue_fault = Some("500".to_owned());
+        facts.unknown_classes = Some("no JSON".to_owned());
+        let HealthVerdict::Degraded(reason) = facts.judge(later(30)) else { panic!() };
         assert!(["500", "no JSON", "403"].iter().all(|part| reason.contains(part)), "{reason}");
     }
 
     #[test]
     fn a_breaker_that_is_open_takes_its_work_away_and_a_trial_degrades_it() {
-        let mut standing = well();
-        for _ in 0..FAULTS {
-            standing.breaker.fault(NOW, "connection reset".to_owned(), 0);
+        let mut facts = answering();
+        for _ in 0..FAULTS_TO_OPEN {
+            facts.breaker.count_fault(NOW, "connection reset".to_owned(), 0);
         }
-        let HealthVerdict::Down(reason) = standing.judge(NOW) else { panic!() };
+        let HealthVerdict::Down(reason) = facts.judge(NOW) else { panic!() };
         assert!(reason.contains("connection reset"), "{reason}");
-        let HealthVerdict::Degraded(reason) = standing.judge(later(10)) else { panic!() };
+        let HealthVerdict::Degraded(reason) = facts.judge(later(10)) else { panic!() };
         assert!(reason.starts_with("on trial"), "{reason}");
     }
 
     #[test]
     fn jobs_of_others_are_counted_and_ours_never_are() {
-        let mut standing = well();
-        standing.quarantined.push(QuarantinedRun { run: "held".to_owned(), reason: "deaf".to_owned() });
+        let mut facts = answering();
+        facts.quarantined.push(QuarantinedRun { run: "held".to_owned(), reason: "it stalls".to_owned() });
         let queue = queue(vec![
             job("held", None, 1),
             job("open", None, 2),
@@ -251,53 +243,56 @@ mod tests {
             job("theirs", Some("somebody"), 4),
             job("nameless", None, 5),
         ]);
-        assert!(!see(&mut standing, &queue, &["open"], &["held"]));
-        assert_eq!(standing.foreign, 2);
-        // Seen again, it has not just ended: nobody watches it.
-        assert!(!see(&mut standing, &queue, &["open"], &["held"]));
-        assert_eq!(standing.foreign, 3);
-        assert!(!see(&mut standing, &QueueSnapshot::default(), &[], &[]));
-        assert_eq!(standing.foreign, 0);
+        assert!(!observe(&mut facts, &queue, &["open"], &["held"]));
+        assert_eq!(facts.foreign_jobs, 2);
+        // Listed twice, the run has not just ended: nothing watches it.
+        assert!(!observe(&mut facts, &queue, &["open"], &["held"]));
+        assert_eq!(facts.foreign_jobs, 3);
+        assert!(!observe(&mut facts, &QueueSnapshot::default(), &[], &[]));
+        assert_eq!(facts.foreign_jobs, 0);
     }
 
     #[test]
-    fn quarantine_lasts_until_a_later_look_does_not_find_the_run() {
-        let mut standing = well();
-        standing.quarantined.push(QuarantinedRun { run: "held".to_owned(), reason: "it stalls".to_owned() });
-        assert!(reason(standing.judge(NOW)).contains("it stalls"));
-        see(&mut standing, &QueueSnapshot::default(), &[], &[]);
-        assert_eq!(standing.quarantined.len(), 1, "the server was asked before the quarantine");
-        see(&mut standing, &queue(vec![job("held", Some(US), 1)]), &[], &["held"]);
-        assert_eq!(standing.quarantined.len(), 1);
-        see(&mut standing, &QueueSnapshot::default(), &[], &["held"]);
-        assert_eq!(standing.judge(NOW), HealthVerdict::Up);
+    fn quarantine_lasts_until_a_later_snapshot_does_not_list_the_run() {
+        let mut facts = answering();
+        facts.quarantined.push(QuarantinedRun { run: "held".to_owned(), reason: "it stalls".to_owned() });
+        assert!(reason(facts.judge(NOW)).contains("it stalls"));
+        observe(&mut facts, &QueueSnapshot::default(), &[], &[]);
+        assert_eq!(facts.quarantined.len(), 1, "the snapshot was requested before the quarantine");
+        observe(&mut facts, &queue(vec![job("held", Some(US), 1)]), &[], &["held"]);
+        assert_eq!(facts.quarantined.len(), 1);
+        observe(&mut facts, &QueueSnapshot::default(), &[], &["held"]);
+        assert_eq!(facts.judge(NOW), HealthVerdict::Up);
     }
 
     #[test]
-    fn a_count_that_begins_anew_shows_a_restart_but_neither_fronts_nor_others_do() {
-        let mut standing = well();
-        assert!(!see(&mut standing, &queue(vec![job("a", Some(US), 40), job("b", Some(US), 41)]), &[], &[]));
-        // Numbers are given out before a job is in the queue: a little disorder is none.
-        assert!(!see(&mut standing, &queue(vec![job("b", Some(US), 41), job("c", Some(US), 39)]), &[], &[]));
-        assert!(!see(&mut standing, &queue(vec![job("front", Some(US), -42)]), &[], &[]));
-        assert!(!see(&mut standing, &queue(vec![job("theirs", Some("x"), 0)]), &[], &[]));
-        assert!(see(&mut standing, &queue(vec![job("d", Some(US), 0)]), &[], &[]));
-        assert!(!see(&mut standing, &queue(vec![job("e", Some(US), 1)]), &[], &[]), "told once");
+    fn a_lower_number_shows_a_restart_but_jobs_at_the_front_and_of_others_do_not() {
+        let mut facts = answering();
+        assert!(!observe(&mut facts, &queue(vec![job("a", Some(US), 40), job("b", Some(US), 41)]), &[], &[]));
+        // Jobs are numbered before they enter the queue, so slight disorder is no restart.
+        assert!(!observe(&mut facts, &queue(vec![job("b", Some(US), 41), job("c", Some(US), 39)]), &[], &[]));
+        assert!(!observe(&mut facts, &queue(vec![job("front", Some(US), -42)]), &[], &[]));
+        assert!(!observe(&mut facts, &queue(vec![job("theirs", Some("x"), 0)]), &[], &[]));
+        assert!(observe(&mut facts, &queue(vec![job("d", Some(US), 0)]), &[], &[]));
+        assert!(
+            !observe(&mut facts, &queue(vec![job("e", Some(US), 1)]), &[], &[]),
+            "a restart is reported once"
+        );
     }
 
     #[test]
-    fn a_dead_worker_is_down_until_the_server_was_restarted() {
-        let mut standing = well();
+    fn a_dead_worker_keeps_it_down_until_a_restart() {
+        let mut facts = answering();
         let waiting = QueueSnapshot {
             pending: vec!["a".to_owned()],
             jobs: vec![job("a", Some(US), 1)],
             ..QueueSnapshot::default()
         };
         for seconds in [0, 5, 10] {
-            standing.see_queue(later(seconds), &waiting, US, &HashSet::new(), &[]);
+            facts.observe_queue(later(seconds), &waiting, US, &HashSet::new(), &[]);
         }
-        assert!(reason(standing.judge(later(10))).contains("worker does not move"));
-        standing.has_restarted();
-        assert_eq!(standing.judge(later(11)), HealthVerdict::Up);
+        assert!(reason(facts.judge(later(10))).contains("its worker is dead"));
+        facts.forget_process();
+        assert_eq!(facts.judge(later(11)), HealthVerdict::Up);
     }
 }

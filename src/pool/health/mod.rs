@@ -1,7 +1,9 @@
-//! The health of a backend: the facts that are known of it and the verdict that follows. No I/O.
+//! The health of a backend: facts, and the verdict that follows from them. Everything but `monitor` is pure.
 
-pub(in crate::pool) mod breaker;
-pub(in crate::pool) mod facts;
-pub(in crate::pool) mod state;
-pub(in crate::pool) mod totals;
-pub(in crate::pool) mod worker;
+mod breaker;
+pub(super) mod facts;
+pub(super) mod monitor;
+mod numbers;
+pub(super) mod state;
+pub(super) mod totals;
+mod worker;

@@ -1,32 +1,32 @@
-//! What became of a server's runs: counted since the process started. It must not draw conclusions.
+//! Counts how the runs of one backend ended since the process started.
 
 use std::collections::VecDeque;
 
-/// Runs of which the error rate tells.
-const LAST: usize = 50;
+/// Runs from which the error rate is computed.
+const RECENT_RUNS: usize = 50;
 
-/// How a run ended, as the scheduler tells of it.
+/// How a run ended, as the scheduler reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunOutcome {
-    /// It completed.
+    /// The run completed.
     Completed,
-    /// It failed by the job's own fault, or was cancelled: that says nothing of the server.
+    /// The run failed because of the job itself, or was cancelled. Its end says nothing about the backend.
     Failed,
-    /// The server failed it; why, in words for people.
-    ServerFault(String),
+    /// The backend failed the run; the reason is in words for people.
+    BackendFault(String),
 }
 
-/// A server's runs since the process started.
+/// The ended runs of a backend since the process started.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RunTotals {
-    /// Runs that completed.
+    /// Completed runs.
     pub completed: u64,
-    /// Runs that failed by the job's own fault, or were cancelled.
+    /// Runs that failed because of their job, or were cancelled.
     pub failed: u64,
-    /// Runs that the server failed.
-    pub server_faults: u64,
-    /// Whether each of the last runs was a fault of the server.
-    last: VecDeque<bool>,
+    /// Runs that the backend failed.
+    pub backend_faults: u64,
+    /// For each of the last [`RECENT_RUNS`] runs, whether the backend failed it.
+    recent: VecDeque<bool>,
 }
 
 impl RunTotals {
@@ -34,21 +34,21 @@ impl RunTotals {
         match outcome {
             RunOutcome::Completed => self.completed += 1,
             RunOutcome::Failed => self.failed += 1,
-            RunOutcome::ServerFault(_) => self.server_faults += 1,
+            RunOutcome::BackendFault(_) => self.backend_faults += 1,
         }
-        if self.last.len() == LAST {
-            self.last.pop_front();
+        if self.recent.len() == RECENT_RUNS {
+            self.recent.pop_front();
         }
-        self.last.push_back(matches!(outcome, RunOutcome::ServerFault(_)));
+        self.recent.push_back(matches!(outcome, RunOutcome::BackendFault(_)));
     }
 
-    /// The share of faults of the server among its last 50 runs, 0 to 1; `None` before the first.
+    /// The share of backend faults among the last 50 runs, from 0 to 1; `None` before the first run.
     #[must_use]
     pub fn error_rate(&self) -> Option<f64> {
-        let faults = self.last.iter().filter(|fault| **fault).count();
-        // At most 50 of each.
-        let share = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
-        (!self.last.is_empty()).then(|| share(faults) / share(self.last.len()))
+        let faults = self.recent.iter().filter(|fault| **fault).count();
+        // Neither number exceeds 50, so the conversion never saturates.
+        let as_float = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+        (!self.recent.is_empty()).then(|| as_float(faults) / as_float(self.recent.len()))
     }
 }
 
@@ -64,24 +64,24 @@ mod tests {
             RunOutcome::Completed,
             RunOutcome::Completed,
             RunOutcome::Failed,
-            RunOutcome::ServerFault("x".to_owned()),
+            RunOutcome::BackendFault("x".to_owned()),
         ] {
             totals.count(&outcome);
         }
-        assert_eq!((totals.completed, totals.failed, totals.server_faults), (2, 1, 1));
+        assert_eq!((totals.completed, totals.failed, totals.backend_faults), (2, 1, 1));
         assert_eq!(totals.error_rate(), Some(0.25));
     }
 
     #[test]
-    fn the_error_rate_forgets_what_is_long_ago() {
+    fn the_error_rate_forgets_old_runs() {
         let mut totals = RunTotals::default();
-        for _ in 0..LAST {
-            totals.count(&RunOutcome::ServerFault(String::new()));
+        for _ in 0..RECENT_RUNS {
+            totals.count(&RunOutcome::BackendFault(String::new()));
         }
         assert_eq!(totals.error_rate(), Some(1.0));
-        for _ in 0..LAST {
+        for _ in 0..RECENT_RUNS {
             totals.count(&RunOutcome::Completed);
         }
-        assert_eq!((totals.error_rate(), totals.server_faults), (Some(0.0), 50));
+        assert_eq!((totals.error_rate(), totals.backend_faults), (Some(0.0), 50));
     }
 }

@@ -1,52 +1,57 @@
-//! Whether a server's worker moves, by what its `/queue` shows from look to look, as a pure machine. A ComfyUI whose
-//! worker thread has died answers HTTP as ever. It must not ask anything itself.
+//! Detects a dead ComfyUI worker from successive `/queue` snapshots, as a pure state machine.
+//!
+//! ComfyUI runs jobs on one worker thread. If that thread dies, the process still answers HTTP and accepts jobs, but
+//! none of them ever runs.
 
 use std::time::Duration;
 
 use crate::comfy::QueueSnapshot;
 use crate::domain::time::UnixMillis;
 
-/// Looks that must all show waiting jobs and none that runs.
-const LOOKS: u32 = 3;
-/// The time they must span: between two jobs a worker tidies up.
+/// Consecutive snapshots that must all show waiting jobs and no running one.
+const SNAPSHOTS: u32 = 3;
+/// The time those snapshots must span, because a live worker cleans up between two jobs.
 const SPAN: Duration = Duration::from_secs(10);
 
-/// What the looks at a queue have shown of its worker.
+/// Whether the worker of a backend still takes jobs from its queue.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in crate::pool) struct WorkerWatch {
     still: Option<StillQueue>,
     dead: bool,
 }
 
+/// A queue from which no job was taken since a first snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct StillQueue {
     since: UnixMillis,
-    looks: u32,
+    snapshots: u32,
     waiting: Vec<String>,
 }
 
 impl WorkerWatch {
-    /// Takes one look in.
-    pub fn see(&mut self, now: UnixMillis, queue: &QueueSnapshot) {
+    /// Takes the queue into account as it was at `now`. A running job proves that the worker is alive.
+    pub fn observe(&mut self, now: UnixMillis, queue: &QueueSnapshot) {
         if !queue.running.is_empty() {
             *self = Self::default();
             return;
         }
-        // Once it counts as dead, an empty queue is no sign of life: its jobs were taken away.
+        // An empty queue does not revive a dead worker: the jobs may have been deleted.
         if queue.pending.is_empty() {
             self.still = None;
             return;
         }
-        let stands = |still: &StillQueue| still.waiting.iter().all(|id| queue.pending.contains(id));
-        let still = match self.still.take().filter(stands) {
-            Some(still) => StillQueue { looks: still.looks + 1, waiting: queue.pending.clone(), ..still },
-            None => StillQueue { since: now, looks: 1, waiting: queue.pending.clone() },
+        let is_unmoved = |still: &StillQueue| still.waiting.iter().all(|id| queue.pending.contains(id));
+        let still = match self.still.take().filter(is_unmoved) {
+            Some(still) => {
+                StillQueue { snapshots: still.snapshots + 1, waiting: queue.pending.clone(), ..still }
+            }
+            None => StillQueue { since: now, snapshots: 1, waiting: queue.pending.clone() },
         };
-        self.dead |= still.looks >= LOOKS && now.since(still.since) >= SPAN;
+        self.dead |= still.snapshots >= SNAPSHOTS && now.since(still.since) >= SPAN;
         self.still = Some(still);
     }
 
-    /// Whether it does not move.
+    /// Whether the worker is taken to be dead. Only a running job or a restart changes that.
     pub const fn is_dead(&self) -> bool {
         self.dead
     }
@@ -57,18 +62,18 @@ mod tests {
     use super::*;
 
     fn queue(running: &[&str], pending: &[&str]) -> QueueSnapshot {
-        let own = |ids: &[&str]| ids.iter().map(ToString::to_string).collect();
-        QueueSnapshot { running: own(running), pending: own(pending), ..QueueSnapshot::default() }
+        let owned = |ids: &[&str]| ids.iter().map(ToString::to_string).collect();
+        QueueSnapshot { running: owned(running), pending: owned(pending), ..QueueSnapshot::default() }
     }
 
     fn at(seconds: u64) -> UnixMillis {
         UnixMillis::from_millis(0).plus(Duration::from_secs(seconds))
     }
 
-    fn dead() -> WorkerWatch {
+    fn dead_worker() -> WorkerWatch {
         let mut worker = WorkerWatch::default();
         for seconds in [0, 5, 10] {
-            worker.see(at(seconds), &queue(&[], &["a"]));
+            worker.observe(at(seconds), &queue(&[], &["a"]));
         }
         assert!(worker.is_dead());
         worker
@@ -77,29 +82,29 @@ mod tests {
     #[test]
     fn waiting_jobs_and_none_that_runs_for_long_enough_mean_that_it_is_dead() {
         let mut worker = WorkerWatch::default();
-        worker.see(at(0), &queue(&[], &["a"]));
-        worker.see(at(5), &queue(&[], &["a", "b"]));
+        worker.observe(at(0), &queue(&[], &["a"]));
+        worker.observe(at(5), &queue(&[], &["a", "b"]));
         assert!(!worker.is_dead());
-        worker.see(at(9), &queue(&[], &["a", "b"]));
-        assert!(!worker.is_dead(), "three looks are not enough in so short a time");
-        worker.see(at(10), &queue(&[], &["a", "b"]));
+        worker.observe(at(9), &queue(&[], &["a", "b"]));
+        assert!(!worker.is_dead(), "three snapshots within 10 s are not enough");
+        worker.observe(at(10), &queue(&[], &["a", "b"]));
         assert!(worker.is_dead());
     }
 
     #[test]
-    fn a_long_time_between_two_looks_is_not_enough() {
+    fn a_long_time_between_two_snapshots_is_not_enough() {
         let mut worker = WorkerWatch::default();
-        worker.see(at(0), &queue(&[], &["a"]));
-        worker.see(at(100), &queue(&[], &["a"]));
+        worker.observe(at(0), &queue(&[], &["a"]));
+        worker.observe(at(100), &queue(&[], &["a"]));
         assert!(!worker.is_dead());
     }
 
     #[test]
-    fn a_queue_that_moves_between_the_looks_is_alive() {
+    fn a_queue_that_moves_between_snapshots_is_alive() {
         let mut worker = WorkerWatch::default();
-        for look in 0..20u64 {
-            let (first, second) = (format!("job-{look}"), format!("job-{}", look + 1));
-            worker.see(at(look * 5), &queue(&[], &[&first, &second]));
+        for snapshot in 0..20u64 {
+            let (first, second) = (format!("job-{snapshot}"), format!("job-{}", snapshot + 1));
+            worker.observe(at(snapshot * 5), &queue(&[], &[&first, &second]));
         }
         assert!(!worker.is_dead());
     }
@@ -107,19 +112,19 @@ mod tests {
     #[test]
     fn a_job_that_runs_is_a_sign_of_life_however_long_it_runs() {
         let mut worker = WorkerWatch::default();
-        for look in 0..20u64 {
-            worker.see(at(look * 5), &queue(&["loading"], &["a"]));
+        for snapshot in 0..20u64 {
+            worker.observe(at(snapshot * 5), &queue(&["loading"], &["a"]));
         }
         assert!(!worker.is_dead());
     }
 
     #[test]
     fn a_dead_one_is_not_alive_because_its_jobs_were_taken_away_but_because_one_runs() {
-        let mut worker = dead();
-        worker.see(at(15), &queue(&[], &[]));
-        worker.see(at(20), &queue(&[], &["c"]));
+        let mut worker = dead_worker();
+        worker.observe(at(15), &queue(&[], &[]));
+        worker.observe(at(20), &queue(&[], &["c"]));
         assert!(worker.is_dead());
-        worker.see(at(25), &queue(&["c"], &[]));
+        worker.observe(at(25), &queue(&["c"], &[]));
         assert!(!worker.is_dead());
     }
 }

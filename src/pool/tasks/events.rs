@@ -1,91 +1,91 @@
-//! The task of each server that drains its websocket. It must never wait for whoever uses what it hears: a slow reader
-//! blocks all clients of a ComfyUI.
+//! The task that keeps the websocket of one backend open and delivers its events.
+//!
+//! It never waits for a consumer of the events: ComfyUI sends to one client after the other, so a client that does
+//! not read blocks all of them.
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::back_off::{RECONNECT, back_off};
 use crate::comfy::{ComfyEvent, EventStream};
 use crate::pool::backend::Backend;
-use crate::pool::tasks::probe::{RECONNECT, back_off};
 
-/// ComfyUI greets each websocket with a `status` at once. One that is not greeted was made deaf by the end of the one before it.
-const FIRST_WORD: Duration = Duration::from_secs(10);
+/// How long to wait for the `status` event that ComfyUI sends first on each websocket. A websocket without it was
+/// unregistered when the one before it closed, and stays deaf.
+const GREETING: Duration = Duration::from_secs(10);
 
 /// How a websocket ended.
 enum SocketEnd {
-    /// By the server or on the way; most often because the server itself ends.
+    /// The connection was lost, most often because ComfyUI itself ended.
     Lost(String),
-    /// By us, because it heard nothing any more.
+    /// The gateway closed it because it received no events.
     Deaf(&'static str),
 }
 
-/// Keeps a websocket open while the server answers, and hands on what it tells.
-pub(in crate::pool) async fn events(backend: Arc<Backend>) -> Infallible {
-    let mut answers = backend.watch_answers();
+/// Keeps a websocket open while the backend answers.
+pub(in crate::pool) async fn run(backend: Arc<Backend>) -> Infallible {
     let mut failed = 0;
     loop {
-        // The sender lives in the backend: waiting ends only with a server that answers.
-        drop(answers.wait_for(|answers| *answers).await);
+        backend.health().until_answering().await;
         match backend.client().events(backend.client_id()).await {
             Ok(events) => {
-                backend.has_websocket(Ok(()));
+                backend.set_websocket(Ok(()));
                 let (end, greeted) = listen(&backend, events).await;
                 if greeted {
                     failed = 0;
                 }
-                has_ended(&backend, &end);
+                record_end(&backend, &end);
             }
             Err(error) => {
-                tracing::debug!(backend = %backend.name(), %error, "no websocket");
-                backend.has_websocket(Err(error.to_string()));
+                tracing::debug!(backend = %backend.name(), %error, "the websocket cannot be opened");
+                backend.set_websocket(Err(error.to_string()));
             }
         }
         failed += 1;
-        backend.clock().sleep(backend.jittered(back_off(RECONNECT, failed))).await;
+        backend.clock().sleep(backend.jitter(back_off(RECONNECT, failed))).await;
     }
 }
 
-fn has_ended(backend: &Backend, end: &SocketEnd) {
+fn record_end(backend: &Backend, end: &SocketEnd) {
     let reason = match end {
         SocketEnd::Lost(reason) => reason.as_str(),
         SocketEnd::Deaf(reason) => reason,
     };
     tracing::debug!(backend = %backend.name(), reason, "the websocket ended");
-    backend.has_websocket(Err(reason.to_owned()));
+    backend.set_websocket(Err(reason.to_owned()));
     if let SocketEnd::Lost(_) = end {
-        backend.found_restarted();
+        backend.mark_restarted();
     }
 }
 
-/// Listens until the websocket ends; why, and whether it was greeted.
+/// Delivers events until the websocket ends. Returns how it ended and whether ComfyUI had greeted it.
 async fn listen(backend: &Backend, mut events: EventStream) -> (SocketEnd, bool) {
     let mut greeted = false;
-    let ungreeted_until = backend.clock().now().plus(FIRST_WORD);
+    let greeting_due = backend.clock().now().plus(GREETING);
     loop {
         let event = tokio::select! {
-            () = backend.deaf.notified() => {
+            () = backend.websocket().until_deaf() => {
                 events.close().await;
-                return (SocketEnd::Deaf("it kept silent about what the server did"), greeted);
+                return (SocketEnd::Deaf("it received no events about jobs that HTTP shows"), greeted);
             }
-            () = backend.clock().sleep_until(ungreeted_until), if !greeted => {
+            () = backend.clock().sleep_until(greeting_due), if !greeted => {
                 events.close().await;
-                return (SocketEnd::Deaf("it was not greeted"), greeted);
+                return (SocketEnd::Deaf("it received no first status event"), greeted);
             }
             event = events.next() => event,
         };
-        // An answer to what we said ourselves is no greeting: only a `status` goes to every socket it knows.
+        // Only a `status` event proves registration. ComfyUI answers messages on unregistered websockets too.
         greeted |= matches!(event, Some(Ok(ComfyEvent::Status { .. })));
         match event {
             Some(Ok(ComfyEvent::Status { queue_remaining: Some(remaining), .. })) => {
-                backend.queue_remaining.store(remaining, Ordering::Relaxed);
-                backend.statuses.fetch_add(1, Ordering::Relaxed);
-                if remaining > backend.in_flight() as u64 || backend.foreign() > 0 {
-                    backend.probe_soon.notify_one();
+                backend.websocket().record_status(remaining);
+                let ours = backend.feeds().count() as u64;
+                if remaining > ours || backend.health().foreign_jobs() > 0 {
+                    backend.health().request_probe_soon();
                 }
             }
-            Some(Ok(event)) => backend.feeds.hear(&event),
+            Some(Ok(event)) => backend.feeds().deliver(&event),
             Some(Err(error)) => return (SocketEnd::Lost(error.to_string()), greeted),
             None => return (SocketEnd::Lost("closed".to_owned()), greeted),
         }

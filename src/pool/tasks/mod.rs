@@ -1,5 +1,6 @@
-//! The background tasks of a backend: probes, websocket, and reading its capabilities.
+//! The background tasks of each backend: probes, the websocket, and reading the node classes.
 
-pub(in crate::pool) mod events;
-pub(in crate::pool) mod probe;
-pub(in crate::pool) mod refresh;
+mod back_off;
+pub(super) mod events;
+pub(super) mod probe;
+pub(super) mod refresh;

@@ -1,38 +1,37 @@
-//! The task of each server that asks what it can run. It must not judge any workflow by it.
+//! The task that keeps the node classes of one backend up to date.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::back_off::{RECONNECT, back_off};
 use crate::pool::backend::Backend;
-use crate::pool::tasks::probe::{RECONNECT, back_off};
 
-/// Between two looks: models come and go while a server is up.
-const LOOK_AGAIN: Duration = Duration::from_mins(5);
+/// The wait between two successful requests. Models are added and removed while ComfyUI runs.
+const INTERVAL: Duration = Duration::from_mins(5);
 
-/// Asks what the server can run whenever that may have changed.
-pub(in crate::pool) async fn capabilities(backend: Arc<Backend>) -> Infallible {
-    let mut answers = backend.watch_answers();
-    let mut restarts = backend.restarts.subscribe();
+/// Requests the node classes at intervals, and at once after each possible restart of ComfyUI.
+pub(in crate::pool) async fn run(backend: Arc<Backend>) -> Infallible {
+    let mut restarts = backend.subscribe_to_restarts();
+    let capabilities = backend.capabilities();
     let mut failed = 0;
     loop {
-        // The sender lives in the backend: waiting ends only with a server that answers.
-        drop(answers.wait_for(|answers| *answers).await);
+        backend.health().until_answering().await;
         restarts.mark_unchanged();
-        let asked = backend.refresh_object_info(Duration::ZERO).await;
-        let wait = if let Err(error) = &asked {
+        let answer = capabilities.refresh(Duration::ZERO).await;
+        let wait = if let Err(error) = &answer {
             failed += 1;
-            tracing::debug!(backend = %backend.name(), %error, "what the server can run is not known");
+            tracing::debug!(backend = %backend.name(), %error, "the node classes of the backend cannot be read");
             back_off(RECONNECT, failed)
         } else {
             failed = 0;
-            LOOK_AGAIN
+            INTERVAL
         };
-        // What it told before is still the best that is known.
-        let unknown = asked.err().filter(|_| backend.object_info().is_none());
-        backend.note(|facts| facts.standing.unknown_classes = unknown.map(|error| error.to_string()));
+        // An earlier answer remains usable, so a failure matters only before the first answer.
+        let unknown = answer.err().filter(|_| capabilities.object_info().is_none());
+        backend.health().change(|facts| facts.unknown_classes = unknown.map(|error| error.to_string()));
         tokio::select! {
-            () = backend.clock().sleep(backend.jittered(wait)) => {}
+            () = backend.clock().sleep(backend.jitter(wait)) => {}
             _ = restarts.changed() => {}
         }
     }

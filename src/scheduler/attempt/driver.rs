@@ -45,7 +45,7 @@ impl AttemptTask {
                 NextStep::Interrupt => asked(self.backend.client().interrupt(&self.id()).await),
                 NextStep::Withdraw => asked(self.backend.client().delete_queued(&self.id()).await),
                 NextStep::Relisten => {
-                    self.backend.found_deaf();
+                    self.backend.websocket().mark_deaf();
                     MachineInput::Asked
                 }
                 NextStep::End(end) => {
@@ -72,25 +72,26 @@ impl AttemptTask {
     fn signals(&self) -> AttemptSignals {
         AttemptSignals {
             cancelled: self.cancel.is_cancelled(),
-            wanted_back: self.recall.is_cancelled() || self.backend.gives_back(),
+            wanted_back: self.recall.is_cancelled() || self.backend.is_recalling_jobs(),
             end_heard: self.feed.has_ended(),
             started_at: self.feed.started_at(),
-            heard_at: self.feed.last_at(),
+            heard_at: self.feed.last_event_at(),
             at_front: self.is_at_front(),
-            listening_since: self.backend.listening_since(),
+            listening_since: self.backend.websocket().open_since(),
         }
     }
 
     /// Whether no run that the server has, of ours or of others, is known to be before this one.
     fn is_at_front(&self) -> bool {
-        let first = self.backend.open_feeds().into_iter().next();
-        self.backend.foreign() == 0 && first.is_some_and(|first| Arc::ptr_eq(&first, &self.feed))
+        let first = self.backend.feeds().all().into_iter().next();
+        self.backend.health().foreign_jobs() == 0
+            && first.is_some_and(|first| Arc::ptr_eq(&first, &self.feed))
     }
 
     async fn wait(&self, wait: Duration, course: &AttemptMachine) {
         tokio::select! {
             () = self.parts.clock.sleep(wait) => {}
-            () = self.feed.ended(), if course.listens_for_end() => {}
+            () = self.feed.until_ended(), if course.listens_for_end() => {}
             () = self.cancel.cancelled(), if course.listens_for_cancel() => {}
             () = self.recall.cancelled(), if course.listens_for_recall() => {}
         }
@@ -132,7 +133,7 @@ impl AttemptTask {
             }
             (AttemptEnd::Stuck(early), _) => {
                 let reason = "a run there does not end although it was interrupted";
-                self.backend.quarantine(reason.to_owned(), self.job.attempt.id);
+                self.backend.health().quarantine(reason.to_owned(), self.job.attempt.id);
                 self.ended_early(early, trail)
             }
             (AttemptEnd::Gone(early), _) => self.ended_early(early, trail),
@@ -165,8 +166,8 @@ impl AttemptTask {
             NotRun::NeverArrived => {
                 format!("the gateway was restarted before the server {server} had taken the job")
             }
-            NotRun::Recalled if self.backend.gives_back() => {
-                format!("it waited on the server {server}, which is {}", self.backend.state())
+            NotRun::Recalled if self.backend.is_recalling_jobs() => {
+                format!("it waited on the server {server}, which is {}", self.backend.state_name())
             }
             NotRun::Recalled => format!("it waited on {server} while another server had nothing to do"),
         }
@@ -174,7 +175,7 @@ impl AttemptTask {
 
     /// Whether its server has been up all the time since the run began: its websocket is older and still stands.
     fn has_outlived_the_run(&self) -> bool {
-        let since = self.backend.listening_since().zip(self.feed.started_at());
+        let since = self.backend.websocket().open_since().zip(self.feed.started_at());
         since.is_some_and(|(listening, started)| listening <= started)
     }
 
@@ -195,7 +196,7 @@ impl AttemptTask {
             Loss::OutOfReach => "the server could not be reached for too long",
         };
         if matches!(loss, Loss::Forgotten { .. }) {
-            self.backend.found_restarted();
+            self.backend.mark_restarted();
         }
         let downed = match loss {
             Loss::WentAway { running } => running,

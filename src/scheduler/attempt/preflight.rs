@@ -17,7 +17,9 @@ impl AttemptTask {
     /// Fails when the server is known not to run the job: it goes to another, or fails if there is none.
     pub(super) async fn suits(&self) -> Result<(), AttemptOutcome> {
         // A job may come before the first answer; a server that gave none does not hold up every job again.
-        if self.backend.object_info().is_none() && !self.backend.was_asked() {
+        if self.backend.capabilities().object_info().is_none()
+            && !self.backend.capabilities().has_been_asked()
+        {
             self.ask_again().await;
         }
         let Some(faults) = self.faults_on(&self.backend) else { return Ok(()) };
@@ -25,7 +27,7 @@ impl AttemptTask {
         if !faults.refuses(partial) {
             return Ok(());
         }
-        self.turn.pass();
+        self.turn.end();
         self.ask_again().await;
         let faults = match self.faults_on(&self.backend) {
             Some(faults) if faults.refuses(partial) => faults,
@@ -48,7 +50,7 @@ impl AttemptTask {
     }
 
     pub(super) async fn ask_again(&self) {
-        if let Err(error) = self.backend.refresh_object_info(FRESH).await {
+        if let Err(error) = self.backend.capabilities().refresh(FRESH).await {
             tracing::debug!(%error, "the server did not tell what it can run");
         }
     }
@@ -62,7 +64,7 @@ impl AttemptTask {
             .filter(|(_, input)| !self.job.files.is_empty() && is_file(workflow.value(input)))
             .map(|(node, input)| (node.id.as_str(), input.name.as_str()))
             .collect();
-        backend.check(&workflow, &supplied)
+        backend.capabilities().check(&workflow, &supplied)
     }
 }
 

@@ -115,7 +115,7 @@ impl AttemptTask {
         self.finish(finish).await;
         // By now the websocket has had time to tell of the end, too. Of an adopted run it may have told before.
         if moments.submitted.is_some() && !self.feed.has_ended() {
-            self.backend.found_deaf();
+            self.backend.websocket().mark_deaf();
         }
         run
     }

@@ -46,9 +46,9 @@ impl AttemptTask {
         let id = self.id();
         let client = self.backend.client();
         // Jobs that were claimed together reach the server as they were claimed, and not as their tasks are run.
-        self.turn.comes(&*self.parts.clock).await;
+        self.turn.until_turn(&*self.parts.clock).await;
         let answer = client.submit(&id, self.backend.client_id(), self.graph(&id).as_ref()).await;
-        self.turn.pass();
+        self.turn.end();
         trail.moments = Moments { submitted: Some(self.now()) };
         let error = match answer {
             Ok(submitted) if submitted.prompt_id == id => {
@@ -63,7 +63,7 @@ impl AttemptTask {
         match error {
             PromptError::Rejected(rejection) => Err(AttemptOutcome::Failed(rejected(&rejection))),
             PromptError::NotDelivered(error) => {
-                self.backend.found_down(&error);
+                self.backend.mark_down(&error);
                 Ok(SubmitOutcome::NotDelivered)
             }
             PromptError::Denied(error) if error.status() == Some(413) => {

@@ -18,7 +18,7 @@ impl AttemptTask {
             tokio::select! {
                 brought = self.bring(file) => brought?,
                 () = self.cancel.cancelled() => {
-                    self.turn.pass();
+                    self.turn.end();
                     return Err(AttemptOutcome::Cancelled);
                 }
             }
@@ -32,7 +32,7 @@ impl AttemptTask {
             return Ok(());
         }
         // Jobs behind this one need not wait for its bytes.
-        self.turn.pass();
+        self.turn.end();
         let name = self.upload(file, false).await?;
         // Another name: one of ours was there with other bytes, as a crash leaves them.
         if name != file.name && self.upload(file, true).await? != file.name {
@@ -59,11 +59,11 @@ impl AttemptTask {
     }
 
     fn not_brought(&self, file: &StoredInput, error: &ComfyError) -> AttemptOutcome {
-        self.turn.pass();
+        self.turn.end();
         let server = self.backend.name();
         tracing::warn!(%error, file = file.name, "a file did not reach the server");
         if error.is_unreachable() {
-            self.backend.found_down(error);
+            self.backend.mark_down(error);
             return AttemptOutcome::Retry(Retry::not_run(format!(
                 "the server {server} could not be reached"
             )));

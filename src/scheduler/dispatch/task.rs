@@ -213,7 +213,7 @@ impl DispatcherTask {
 
     fn tell_loaded(&self, backend: &BackendName) {
         if let Some(server) = self.parts.pool.find(backend) {
-            server.set_loaded(self.state.loaded(backend));
+            server.memory().set_loaded_models(self.state.loaded(backend));
         }
     }
 
@@ -305,11 +305,11 @@ impl DispatcherTask {
 fn view(backend: &Backend) -> BackendSnapshot {
     BackendSnapshot {
         name: backend.name().clone(),
-        slots: backend.slots_now(),
-        labels: backend.labels().to_vec(),
-        vram: backend.vram().map(|vram| vram.total),
-        foreign: backend.foreign(),
-        degraded: matches!(backend.health(), BackendHealth::Degraded { .. }),
+        slots: backend.usable_slots(),
+        labels: backend.settings().labels.clone(),
+        vram: backend.memory().vram().map(|vram| vram.total),
+        foreign: backend.health().foreign_jobs(),
+        degraded: matches!(backend.health().current(), BackendHealth::Degraded { .. }),
         restarts: backend.restart_count(),
     }
 }
