@@ -1,4 +1,4 @@
-//! The messages ComfyUI sends on its websocket. It must not know of sockets.
+//! The messages that ComfyUI sends on its websocket.
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -8,148 +8,150 @@ use super::loose::LooseObject;
 use super::sanitize::sanitize;
 use crate::domain::time::UnixMillis;
 
-/// One message. Moments are by the server's clock. All of them are hints: any can be missing, and after a
-/// reconnect most are.
+/// One message, with times by the clock of the backend.
+///
+/// Every message is a hint: any can be missing, and after a reconnect most are.
 #[derive(Debug, Clone)]
 pub enum ComfyEvent {
-    /// `status`: how many jobs wait or run. Sent to every client, and first of all on a new connection.
+    /// `status`: the length of the queue. ComfyUI sends it to every client, and as the first message of a connection.
     Status {
-        /// Jobs that wait or run, of all clients.
+        /// The waiting and running jobs of all clients.
         queue_remaining: Option<u64>,
-        /// The connection's client id; only in the first one.
+        /// The client id of the connection, only in its first message.
         sid: Option<String>,
     },
     /// `execution_start`.
     ExecutionStart {
-        /// The job.
+        /// The id of the job.
         prompt_id: String,
-        /// When it began.
+        /// When the job started.
         timestamp: Option<UnixMillis>,
     },
-    /// `execution_cached`: these nodes need not run.
+    /// `execution_cached`: these nodes do not run because their results are cached.
     Cached {
-        /// The job.
+        /// The id of the job.
         prompt_id: String,
-        /// The nodes' ids.
+        /// The ids of the nodes.
         nodes: Vec<String>,
     },
-    /// `executing`. With a job and without a node: the job has ended and its history entry is there.
+    /// `executing`: a node starts. With a job but no node, the job has ended and its history entry exists.
     Executing {
-        /// The job; missing in the one that is sent again after a reconnect.
+        /// The id of the job; missing in the message that ComfyUI repeats after a reconnect.
         prompt_id: Option<String>,
-        /// The node that begins.
+        /// The node that starts.
         node: Option<String>,
     },
-    /// `progress` of one node.
+    /// `progress`: the steps of one node.
     Progress {
-        /// The job.
+        /// The id of the job.
         prompt_id: Option<String>,
-        /// The node.
+        /// The id of the node.
         node: Option<String>,
-        /// Steps done.
+        /// The completed steps.
         value: f64,
-        /// Steps in all.
+        /// All steps.
         max: f64,
     },
-    /// `progress_state`: all nodes that have begun.
+    /// `progress_state`: all nodes that have started.
     ProgressState {
-        /// The job.
+        /// The id of the job.
         prompt_id: String,
-        /// The nodes.
+        /// The progress of each node.
         nodes: Vec<NodeProgress>,
     },
-    /// `executed`: an output node has ended.
+    /// `executed`: an output node has finished.
     Executed {
-        /// The job.
+        /// The id of the job.
         prompt_id: String,
-        /// The node, by the id its output has in the history.
+        /// The node, by the id that its output has in the history.
         node: String,
-        /// Its output as in the history; `None` when it gave none.
+        /// Its output as in the history; `None` if it has none.
         output: Option<Box<RawValue>>,
     },
-    /// `execution_success`: all nodes have run. The history entry comes a little later.
+    /// `execution_success`: all nodes have run. The history entry appears some milliseconds later.
     Success {
-        /// The job.
+        /// The id of the job.
         prompt_id: String,
-        /// When it ended.
+        /// When the job ended.
         timestamp: Option<UnixMillis>,
     },
-    /// `execution_error`: a node failed and with it the job.
+    /// `execution_error`: a node failed, and the job with it.
     Error {
-        /// The job.
+        /// The id of the job.
         prompt_id: String,
-        /// What failed.
+        /// The failed node and its exception.
         error: Box<ExecutionError>,
-        /// When.
+        /// When the job ended.
         timestamp: Option<UnixMillis>,
     },
-    /// `execution_error` of the type `ExecutionBlocked`: a node was skipped, and the job goes on.
+    /// `execution_error` of the type `ExecutionBlocked`: a node was skipped, and the job continues.
     Blocked {
-        /// The job.
+        /// The id of the job.
         prompt_id: String,
-        /// What was skipped and why.
+        /// The skipped node, with the reason as its message.
         error: Box<ExecutionError>,
     },
-    /// `execution_interrupted`.
+    /// `execution_interrupted`: some client interrupted the job.
     Interrupted {
-        /// The job.
+        /// The id of the job.
         prompt_id: String,
-        /// The node at which it ended.
+        /// The node that was running.
         node: Option<String>,
-        /// When.
+        /// When the job ended.
         timestamp: Option<UnixMillis>,
     },
-    /// A picture of a node's work so far.
+    /// A preview image of a running node.
     Preview {
-        /// The job; servers older than 0.3.41 do not say it.
+        /// The id of the job; missing from versions before 0.3.41.
         prompt_id: Option<String>,
-        /// The node; likewise.
+        /// The node; missing from versions before 0.3.41.
         node: Option<String>,
         /// `image/jpeg` or `image/png`.
         mime: &'static str,
-        /// The picture's file.
+        /// The encoded image.
         bytes: Bytes,
     },
-    /// A text that a node shows while it works.
+    /// A text that a node shows while it runs.
     ProgressText {
-        /// The node.
+        /// The id of the node.
         node: String,
         /// The text.
         text: String,
     },
-    /// What this client has no use for, or does not understand.
+    /// A message that this client does not use or understand.
     Unknown {
-        /// The message's type, or what is wrong with it.
+        /// The type of the message, or the fault in it.
         kind: String,
     },
 }
 
-/// How far one node is, from `progress_state`.
+/// The progress of one node, from `progress_state`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodeProgress {
-    /// The node's id; of a node made by another one, the id ComfyUI gave it.
+    /// The id of the node in the workflow, or the id that ComfyUI gave to a node made by another one.
     pub node: String,
-    /// The node of the workflow that stands for it.
+    /// The node of the workflow that represents it.
     pub display_node: Option<String>,
     /// `pending`, `running`, `finished` or `error`.
     pub state: String,
-    /// Steps done.
+    /// The completed steps.
     pub value: f64,
-    /// Steps in all.
+    /// All steps.
     pub max: f64,
 }
 
 impl ComfyEvent {
-    /// Reads a text message. Nothing is an error: what cannot be read is [`Self::Unknown`].
+    /// Reads a text message. An unreadable one becomes [`Self::Unknown`].
     #[must_use]
     pub fn from_text(text: &str) -> Self {
         let clean = sanitize(text);
-        let Ok(message) = LooseObject::parse(&clean) else { return unknown("no JSON object") };
+        let Ok(message) = LooseObject::parse(&clean) else { return unknown("not a JSON object") };
         let Some(kind) = message.text("type") else { return unknown("no type") };
         message.object("data").and_then(|data| read(&kind, &data)).unwrap_or(Self::Unknown { kind })
     }
 
-    /// Reads a binary message: a big-endian u32 says what follows. Nothing is an error.
+    /// Reads a binary message, whose type is a big-endian u32 at its start. An unreadable one becomes
+    /// [`Self::Unknown`].
     #[must_use]
     pub fn from_binary(mut message: Bytes) -> Self {
         let Some(kind) = take_u32(&mut message) else { return unknown("binary without a type") };
@@ -162,7 +164,7 @@ impl ComfyEvent {
         read.unwrap_or_else(|| Self::Unknown { kind: format!("binary {kind}") })
     }
 
-    /// The job the message is about, if it says so.
+    /// The id of the job that the message is about, if it names one.
     #[must_use]
     pub fn prompt_id(&self) -> Option<&str> {
         match self {
@@ -186,7 +188,7 @@ fn unknown(kind: &str) -> ComfyEvent {
     ComfyEvent::Unknown { kind: kind.to_owned() }
 }
 
-/// Reads a message's data; `None` when a part without which it means nothing is missing.
+/// Reads the data of a message; `None` if an indispensable part is missing.
 fn read(kind: &str, data: &LooseObject<'_>) -> Option<ComfyEvent> {
     let prompt_id = data.text("prompt_id");
     let timestamp = data.moment("timestamp");
@@ -248,7 +250,7 @@ fn nodes(data: &LooseObject<'_>) -> Vec<NodeProgress> {
     nodes.entries().into_iter().filter_map(read).collect()
 }
 
-/// `[1 jpeg | 2 png][picture]`, to clients that did not ask for metadata and from old servers.
+/// `[1 jpeg | 2 png][image]`, sent to clients that did not request metadata, and by old versions.
 fn legacy_preview(mut message: Bytes) -> Option<ComfyEvent> {
     let mime = if take_u32(&mut message)? == 2 { "image/png" } else { "image/jpeg" };
     Some(ComfyEvent::Preview { prompt_id: None, node: None, mime, bytes: message })
@@ -260,7 +262,7 @@ fn progress_text(mut message: Bytes) -> Option<ComfyEvent> {
     Some(ComfyEvent::ProgressText { node, text: String::from_utf8_lossy(&message).into_owned() })
 }
 
-/// `[length][JSON metadata][picture]`.
+/// `[length][JSON metadata][image]`.
 fn preview(mut message: Bytes) -> Option<ComfyEvent> {
     let text = take_text(&mut message)?;
     let clean = sanitize(&text);
@@ -304,7 +306,7 @@ mod tests {
         .collect()
     }
 
-    /// Of each version's messages one must satisfy `like`.
+    /// Exactly one message of each version must satisfy `like`.
     fn assert_twice(like: impl Fn(&ComfyEvent) -> bool) {
         let events = captured();
         assert_eq!(events.iter().filter(|event| like(event)).count(), 2, "{events:?}");
@@ -358,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_cannot_be_read_is_unknown() {
+    fn unreadable_messages_are_unknown() {
         for text in [
             "",
             "garbage",
@@ -393,7 +395,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_binary_message_does_harm(kind in 0..6_u32, length in any::<u32>(), rest in any::<Vec<u8>>()) {
+        fn no_binary_message_causes_a_panic(kind in 0..6_u32, length in any::<u32>(), rest in any::<Vec<u8>>()) {
             let _event = binary(&[kind, length], &rest);
             let _event = binary(&[kind, length % 8], &rest);
             let _event = ComfyEvent::from_binary(rest.into());

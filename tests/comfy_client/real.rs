@@ -127,7 +127,7 @@ async fn refuses_what_is_wrong(client: &ComfyClient, me: &str) {
     ] {
         let error = client.submit(&job, me, &raw(&workflow)).await.unwrap_err();
         println!("{workflow}: {error:?}");
-        assert!(matches!(error, PromptError::Rejected(_) | PromptError::ServerError(_)));
+        assert!(matches!(error, PromptError::Rejected(_) | PromptError::InternalError(_)));
     }
     println!(
         "not a UUID: {:?}",

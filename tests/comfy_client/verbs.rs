@@ -91,7 +91,7 @@ async fn a_refused_workflow_says_why() {
     let body = include_str!("../fixtures/comfyui/0.24.0/rejected_inputs.json");
     let server = Server::new(move |_| answer(400, "", body)).await;
     let error = server.client().submit("id", "c", &workflow("{}")).await.unwrap_err();
-    assert!(error.surely_not_accepted());
+    assert!(error.is_surely_not_accepted());
     let PromptError::Rejected(rejection) = error else { panic!("{error}") };
     assert_eq!(rejection.node_errors.nodes[0].errors.len(), 3);
 }
@@ -117,7 +117,7 @@ async fn a_job_that_nobody_received_is_told_from_one_that_may_run() {
     assert!(matches!(submit("redirect").await, PromptError::Denied(error) if error.status() == Some(302)));
     assert!(matches!(submit("large").await, PromptError::Denied(error) if error.status() == Some(413)));
     assert!(
-        matches!(submit("trouble").await, PromptError::ServerError(error) if error.status() == Some(500))
+        matches!(submit("trouble").await, PromptError::InternalError(error) if error.status() == Some(500))
     );
     assert!(matches!(submit("gateway").await, PromptError::Ambiguous(error) if error.status() == Some(504)));
     assert!(matches!(submit("page").await, PromptError::Ambiguous(_)));

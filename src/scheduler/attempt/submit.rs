@@ -32,7 +32,7 @@ fn log(error: &PromptError) {
         }
         PromptError::NotDelivered(error)
         | PromptError::Denied(error)
-        | PromptError::ServerError(error)
+        | PromptError::InternalError(error)
         | PromptError::Ambiguous(error) => tracing::warn!(error = error.brief(), "the submit failed"),
     }
 }
@@ -73,13 +73,13 @@ impl AttemptTask {
                 )))
             }
             PromptError::Denied(error) => {
-                let of_this_job = client.judges_submissions().await;
+                let of_this_job = client.probe_submissions().await;
                 trail.refusal =
                     Some(SubmitRefusal { how: "turned the job away", fault: error.fault, of_this_job });
                 Ok(SubmitOutcome::TurnedAway)
             }
-            PromptError::ServerError(error) => {
-                let of_this_job = client.judges_submissions().await;
+            PromptError::InternalError(error) => {
+                let of_this_job = client.probe_submissions().await;
                 trail.refusal =
                     Some(SubmitRefusal { how: "did not take the job", fault: error.fault, of_this_job });
                 Ok(SubmitOutcome::Unclear)
