@@ -11,7 +11,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_tls_with_
 
 use super::client::ComfyClient;
 use super::error::{CallFault, ComfyError};
-use super::protocol::ComfyEvent;
+use super::event::ComfyEvent;
 use super::routes::{ComfyRoute, RoutePrefix};
 use crate::domain::time::UnixMillis;
 
