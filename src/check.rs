@@ -131,7 +131,7 @@ mod tests {
         const ALERT: &str = "\u{15}\u{3}\u{1}\0\u{2}\u{2}\u{46}";
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         for (answer, scheme, told) in [
-            (PAGE, "http", "it is a web page (HTML) and not ComfyUI's"),
+            (PAGE, "http", "it is a web page (HTML)"),
             (ANSWER, "https", "does not speak TLS there; does its url begin with http://?"),
             (ALERT, "http", "is not HTTP; does its url begin with https://?"),
             (NOTHING, "http", "there is no ComfyUI at this address"),

@@ -38,7 +38,7 @@ pub enum PromptError {
     #[error(transparent)]
     NotDelivered(ComfyError),
     /// ComfyUI validated and rejected the workflow. The job was not queued.
-    #[error("ComfyUI rejected the workflow: {0}")]
+    #[error("ComfyUI refused the workflow: {0}")]
     Rejected(Box<PromptRejection>),
     /// The request was refused regardless of the workflow: no access (401, 403), too large (413), too many requests
     /// (429), or a redirect. The job was not queued.

@@ -352,15 +352,15 @@ fn an_invalid_url_of_a_list_is_named_without_its_password() {
 fn two_backends_with_one_name_or_address_are_rejected() {
     assert_error_contains(
         env(&[("COMFYUI_BASE_URL", "a=http://x,a=http://y")]),
-        &["the name `a` is taken by another server"],
+        &["the name `a` is taken by another backend"],
     );
     assert_error_contains(
         env(&[("COMFYUI_BASE_URL", "http://x/,http://x")]),
-        &["`gpu-1` and `gpu-2` are the same server http://x; raise its `slots` instead"],
+        &["`gpu-1` and `gpu-2` are the same backend http://x; raise its `slots` instead"],
     );
     for (one, two) in [("localhost", "127.0.0.1"), ("127.0.0.1", "[::1]"), ("LOCALHOST", "[::1]")] {
         let both = |path: &str, port: u16| format!("http://{one}:8188,http://{two}:{port}/{path}");
-        assert_error_contains(env(&[("COMFYUI_BASE_URL", &both("", 8188))]), &["are the same server"]);
+        assert_error_contains(env(&[("COMFYUI_BASE_URL", &both("", 8188))]), &["are the same backend"]);
         env(&[("COMFYUI_BASE_URL", &both("", 8189))]).unwrap();
         env(&[("COMFYUI_BASE_URL", &both("other", 8188))]).unwrap();
     }
