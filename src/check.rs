@@ -132,8 +132,8 @@ mod tests {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         for (answer, scheme, told) in [
             (PAGE, "http", "it is a web page (HTML)"),
-            (ANSWER, "https", "does not speak TLS there; does its url begin with http://?"),
-            (ALERT, "http", "is not HTTP; does its url begin with https://?"),
+            (ANSWER, "https", "does not speak TLS; should its URL begin with http://?"),
+            (ALERT, "http", "is not HTTP; should the URL begin with https://?"),
             (NOTHING, "http", "there is no ComfyUI at this address"),
         ] {
             let (url, _server) = server(answer).await;

@@ -44,7 +44,7 @@ async fn a_client_made_before_its_backend_starts_works_then_and_after_a_restart(
         client.queue().await.unwrap();
         client.queue().await.unwrap();
         drop(backend);
-        // The kept connection ends with the backend; the client finds that out by itself.
+        // The kept connection ends with the backend, and the client notices that by itself.
         while client.queue().await.is_ok() {}
     }
 }
