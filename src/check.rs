@@ -32,7 +32,7 @@ pub async fn check(config: &GatewayConfig, clock: &Arc<dyn Clock>) -> CheckRepor
     let answered = answers.iter().any(Result::is_ok);
     let mut text = format!("{config}\n");
     for (backend, answer) in config.backends.iter().zip(&answers) {
-        let address = backend.endpoint.server();
+        let address = backend.endpoint.shown_url();
         // Writing to a `String` cannot fail.
         let _: std::fmt::Result = match answer {
             Ok(stats) => writeln!(text, "{}  {address}  answers: {}", backend.name, describe(stats)),
@@ -131,9 +131,9 @@ mod tests {
         const ALERT: &str = "\u{15}\u{3}\u{1}\0\u{2}\u{2}\u{46}";
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         for (answer, scheme, expected) in [
-            (PAGE, "http", "it is a web page (HTML) and not ComfyUI's"),
-            (ANSWER, "https", "does not speak TLS there; does its url begin with http://?"),
-            (ALERT, "http", "is not HTTP; does its url begin with https://?"),
+            (PAGE, "http", "it is a web page (HTML)"),
+            (ANSWER, "https", "does not speak TLS; should its URL begin with http://?"),
+            (ALERT, "http", "is not HTTP; should the URL begin with https://?"),
             (NOTHING, "http", "there is no ComfyUI at this address"),
         ] {
             let (url, _backend) = backend(answer).await;

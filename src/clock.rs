@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use crate::domain::time::UnixMillis;
+use crate::lock::LockExt;
 
 /// A source of wall-clock time and of sleeping.
 #[async_trait]
@@ -64,11 +65,11 @@ impl ManualClock {
     /// The number of tasks that sleep on this clock now.
     #[must_use]
     pub fn sleepers(&self) -> usize {
-        *self.sleepers.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        *self.sleepers.lock_anyway()
     }
 
     fn count_sleepers(&self, change: impl FnOnce(&mut usize)) {
-        change(&mut self.sleepers.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        change(&mut self.sleepers.lock_anyway());
     }
 }
 

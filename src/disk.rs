@@ -3,7 +3,9 @@
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
+
+use crate::lock::LockExt;
 
 /// The disk of a folder, and the bytes of it that must stay free.
 #[derive(Debug, Clone)]
@@ -100,7 +102,7 @@ impl Ballast {
     }
 
     fn lock(&self) -> MutexGuard<'_, bool> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock_anyway()
     }
 
     fn occupy(&self) -> io::Result<()> {

@@ -4,7 +4,7 @@
 //! that no change is missed.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::forecast::JobForecast;
 use crate::domain::id::PromptId;
 use crate::domain::progress::Progress;
+use crate::lock::LockExt;
 use crate::pool::AttemptFeed;
 
 /// Forecast requests that may wait for the dispatcher; further callers wait for a place.
@@ -69,7 +70,7 @@ struct RunningJob {
 
 impl JobHub {
     fn jobs(&self) -> MutexGuard<'_, TrackedJobs> {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+        self.jobs.lock_anyway()
     }
 
     /// Wakes the dispatcher, because there may be a job to claim.
@@ -84,18 +85,18 @@ impl JobHub {
 
     /// Records that a job left the queue unclaimed, and wakes the dispatcher.
     pub fn push_left(&self, id: PromptId) {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner).push(id);
+        self.left.lock_anyway().push(id);
         self.notify_work();
     }
 
     /// Takes the jobs that left the queue unclaimed since the last call.
     pub fn take_left(&self) -> Vec<PromptId> {
-        std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.left.lock_anyway())
     }
 
     /// Gives back jobs that [`Self::take_left`] returned, after the dispatcher failed to remove them.
     pub fn return_left(&self, mut left: Vec<PromptId>) {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner).append(&mut left);
+        self.left.lock_anyway().append(&mut left);
     }
 
     /// The forecast of each job. A job that has ended has none, and no job has one once the dispatcher is
@@ -112,7 +113,7 @@ impl JobHub {
     /// The receiving end of the forecast requests. Only the first call gets it; when it is dropped, no job
     /// has a forecast.
     pub fn take_forecast_requests(&self) -> Option<mpsc::Receiver<ForecastRequest>> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.asked.lock_anyway().take()
     }
 
     /// Asks a running job back from its backend. A job that already runs there stays.

@@ -13,7 +13,7 @@
 //!   share. [`scheduler`]: runs each job to its end.
 //! * [`service`]: the use cases. [`api`]: the use cases over HTTP. [`app`]: assembles everything.
 //! * [`simulator`]: a ComfyUI without a GPU, for the demo, for tests, and for web developers.
-//! * [`clock`], [`random`], [`lifecycle`], [`metrics`]: passed to every module. [`disk`]: free space. The
+//! * [`clock`], [`random`], [`lifecycle`], [`metrics`]: passed to every module. [`lock`]: locking without a check for poison. [`disk`]: free space. The
 //!   rest is the command line: [`config`], [`cli`], [`check`], [`demo`], [`health`], [`telemetry`],
 //!   [`data_dir`], [`signals`], [`reload`].
 
@@ -34,6 +34,7 @@ pub mod fetch;
 pub mod health;
 pub mod hub;
 pub mod lifecycle;
+pub mod lock;
 pub mod media;
 pub mod metrics;
 pub mod pool;

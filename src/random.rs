@@ -1,12 +1,13 @@
 //! The one source of randomness: ids, seeds and jitter.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 
 use crate::domain::id::{AttemptId, FileId, GatewayId, LeaseOwner, PromptId};
 use crate::domain::time::UnixMillis;
+use crate::lock::LockExt;
 
 /// A seedable source of random values, shared by reference.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ impl Random {
 
     fn bytes<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(&mut bytes);
+        self.0.lock_anyway().fill_bytes(&mut bytes);
         bytes
     }
 
@@ -70,7 +71,7 @@ impl Random {
     /// A fraction from 0 (included) to 1 (excluded), for jitter.
     #[must_use]
     pub fn fraction(&self) -> f64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).random()
+        self.0.lock_anyway().random()
     }
 }
 

@@ -12,6 +12,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("clock", &["domain"]),
     ("random", &["domain"]),
     ("lifecycle", &[]),
+    ("lock", &[]),
     ("metrics", &["domain"]),
     ("disk", &[]),
     ("store", &["disk", "domain"]),
@@ -72,7 +73,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// What is handed in to all but the domain.
-const EVERYWHERE: &[&str] = &["clock", "random", "lifecycle", "metrics"];
+const EVERYWHERE: &[&str] = &["clock", "random", "lifecycle", "lock", "metrics"];
 
 /// Crates that only these modules may use.
 const CRATES: &[(&str, &[&str])] = &[

@@ -110,34 +110,34 @@ pub struct BackendList {
 
 impl From<&Backend> for BackendBody {
     fn from(backend: &Backend) -> Self {
-        let (health, mode, totals) = (backend.health(), backend.mode(), backend.totals());
-        let (running_jobs, waiting_jobs) = jobs(&backend.open_feeds());
+        let (health, mode, totals) = (backend.health().current(), backend.mode(), backend.health().totals());
+        let (running_jobs, waiting_jobs) = jobs(&backend.feeds().all());
         Self {
             name: backend.name().to_string(),
-            url: backend.client().server().to_owned(),
-            state: health.under(mode),
+            url: backend.client().shown_url().to_owned(),
+            state: health.name_in_mode(mode),
             reason: health.reason().map(str::to_owned),
             since: health.since().map(|since| since.to_string()),
             mode: mode.as_str(),
             drained: backend.is_drained(),
             configured: backend.is_configured(),
-            version: backend.version(),
-            slots: backend.slots(),
+            version: backend.capabilities().version(),
+            slots: backend.settings().slots,
             running: running_jobs.len() + waiting_jobs.len(),
             running_jobs,
             waiting_jobs,
-            foreign_jobs: backend.foreign(),
-            queue_remaining: backend.queue_remaining(),
-            loaded_models: backend.loaded(),
-            vram: backend.vram().map(|vram| VramBody { total: vram.total, free: vram.free }),
+            foreign_jobs: backend.health().foreign_jobs(),
+            queue_remaining: backend.websocket().queue_remaining(),
+            loaded_models: backend.memory().loaded_models(),
+            vram: backend.memory().vram().map(|vram| VramBody { total: vram.total, free: vram.free }),
             error_rate: totals.error_rate(),
             totals: TotalsBody {
                 completed: totals.completed,
                 failed: totals.failed,
-                server_faults: totals.server_faults,
+                server_faults: totals.backend_faults,
             },
-            websocket: backend.is_listening(),
-            labels: backend.labels().to_vec(),
+            websocket: backend.websocket().is_open(),
+            labels: backend.settings().labels.clone(),
         }
     }
 }

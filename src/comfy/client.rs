@@ -1,4 +1,4 @@
-//! The client's connections and the one way every call takes. It must not know what a call is for.
+//! The connections of a client, and the steps that every call consists of.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,49 +9,49 @@ use url::Url;
 
 use super::endpoint::{ComfyEndpoint, EndpointError};
 use super::error::{CallFault, ComfyError};
-use super::routes::{ComfyRoute, KnownRoutes};
+use super::routes::{ComfyRoute, KnownRoutes, UPLOAD};
 use super::sanitize::clean_text;
 use crate::clock::Clock;
 
-/// How much of a failed call's body is read, in bytes.
+/// The most bytes that are read from the body of a failed call.
 const ERROR_BODY: usize = 64 << 10;
 
-/// A client for one ComfyUI server. Cheap to clone: clones share connections and what is known of the server.
+/// A client for one backend. A clone is cheap and shares the connections and the discovered routes.
 #[derive(Clone)]
 pub struct ComfyClient(Arc<ClientInner>);
 
 struct ClientInner {
     endpoint: ComfyEndpoint,
     base: Url,
-    server: Arc<str>,
+    shown_url: Arc<str>,
     headers: HeaderMap,
     http: reqwest::Client,
-    known: KnownRoutes,
+    routes: KnownRoutes,
     clock: Arc<dyn Clock>,
 }
 
 impl ComfyClient {
-    /// A client for the server at `endpoint`. Opens no connection yet. `clock` times the websocket's pings;
-    /// the limits on reads and writes of the network are always real time.
+    /// Creates a client for the backend at `endpoint` without opening a connection. `clock` times the pings of the
+    /// websocket; the timeouts of reads and writes always use real time.
     ///
-    /// The server is addressed directly: proxies from the environment are not used, redirects not followed,
-    /// and no request is ever sent a second time.
+    /// The client connects to the backend directly: it ignores proxies from the environment, follows no redirects,
+    /// and never sends a request twice.
     ///
     /// # Errors
-    /// When the address, a header or a credential cannot be used.
+    /// The address, a header or a credential cannot be used.
     pub fn new(endpoint: ComfyEndpoint, clock: Arc<dyn Clock>) -> Result<Self, EndpointError> {
-        let server = endpoint.server().into();
-        let (base, headers) = endpoint.checked()?;
-        let http =
-            connections(&endpoint, headers.clone()).map_err(|error| endpoint.unusable(&error.to_string()))?;
-        let known = KnownRoutes::default();
-        Ok(Self(Arc::new(ClientInner { endpoint, base, server, headers, http, known, clock })))
+        let shown_url = endpoint.shown_url().into();
+        let (base, headers) = endpoint.base_and_headers()?;
+        let http = build_http_client(&endpoint, headers.clone())
+            .map_err(|error| endpoint.unusable(&error.to_string()))?;
+        let routes = KnownRoutes::default();
+        Ok(Self(Arc::new(ClientInner { endpoint, base, shown_url, headers, http, routes, clock })))
     }
 
-    /// The server's address as it may be shown: without credentials or query.
+    /// The address of the backend without credentials and query, safe to show.
     #[must_use]
-    pub fn server(&self) -> &str {
-        &self.0.server
+    pub fn shown_url(&self) -> &str {
+        &self.0.shown_url
     }
 
     pub(super) fn endpoint(&self) -> &ComfyEndpoint {
@@ -70,8 +70,8 @@ impl ComfyClient {
         &self.0.headers
     }
 
-    pub(super) fn known(&self) -> &KnownRoutes {
-        &self.0.known
+    pub(super) fn routes(&self) -> &KnownRoutes {
+        &self.0.routes
     }
 
     pub(super) fn clock(&self) -> &Arc<dyn Clock> {
@@ -79,40 +79,40 @@ impl ComfyClient {
     }
 
     pub(super) fn error(&self, route: ComfyRoute, fault: CallFault) -> ComfyError {
-        ComfyError { route, server: Arc::clone(&self.0.server), fault }
+        ComfyError { route, url: Arc::clone(&self.0.shown_url), fault }
     }
 
     pub(super) fn malformed(&self, route: ComfyRoute, reason: impl fmt::Display) -> ComfyError {
         self.error(route, CallFault::Malformed { reason: reason.to_string() })
     }
 
-    /// A call of `route` in the form this server answers to.
+    /// A request to `route` with the prefix that this backend uses.
     pub(super) async fn call(
         &self,
         route: ComfyRoute,
         last: Option<&str>,
         query: &[(&str, &str)],
     ) -> Result<RequestBuilder, ComfyError> {
-        let form = self.form().await?;
-        Ok(self.request(route, form.url(self.base(), route, last, query)))
+        let prefix = self.route_prefix().await?;
+        Ok(self.request(route, prefix.url(self.base(), route, last, query)))
     }
 
     pub(super) fn request(&self, route: ComfyRoute, url: Url) -> RequestBuilder {
         if route.post { self.0.http.post(url) } else { self.0.http.get(url) }
     }
 
-    /// Sends and waits for the head of the answer, whatever its status. The time for the whole exchange must
-    /// have been set by the caller.
+    /// Sends a request and waits for the head of the response, whatever its status. The caller sets the timeout of
+    /// the whole exchange.
     pub(super) async fn send(
         &self,
         route: ComfyRoute,
         request: RequestBuilder,
     ) -> Result<Response, ComfyError> {
-        request.send().await.map_err(|error| self.exchange(route, &error))
+        request.send().await.map_err(|error| self.exchange_error(route, &error))
     }
 
-    /// The answer if its status is one of success; its status and the beginning of its body otherwise.
-    pub(super) async fn successful(
+    /// Returns a response with a 2xx status. Any other status becomes an error with the beginning of the body.
+    pub(super) async fn require_success(
         &self,
         route: ComfyRoute,
         response: Response,
@@ -121,36 +121,40 @@ impl ComfyClient {
             return Ok(response);
         }
         let code = response.status().as_u16();
-        // A body that cannot be read takes nothing from the status.
-        let body = self.read(route, response, ERROR_BODY).await.unwrap_or_default();
-        Err(self.error(route, CallFault::of_status(code, &body)))
+        // The status says enough if the body cannot be read.
+        let body = self.read_body(route, response, ERROR_BODY).await.unwrap_or_default();
+        Err(self.error(route, CallFault::from_status(code, &body)))
     }
 
-    /// Sends, and reads an answer of success as clean JSON text.
-    pub(super) async fn json(
+    /// Sends a request and reads its successful response as clean JSON text.
+    pub(super) async fn read_json(
         &self,
         route: ComfyRoute,
         request: RequestBuilder,
     ) -> Result<String, ComfyError> {
         let response = self.send(route, request.timeout(self.endpoint().timeouts.request)).await?;
-        let response = self.successful(route, response).await?;
-        let text = self.read(route, response, self.endpoint().limits.json).await.map(clean_text)?;
+        let response = self.require_success(route, response).await?;
+        let text = self.read_body(route, response, self.endpoint().limits.json).await.map(clean_text)?;
         if text.trim_start().starts_with('<') {
-            let told = "it is a web page (HTML) and not ComfyUI's: a login page, a proxy's, or another program's; is this ComfyUI's own address?";
-            return Err(self.malformed(route, told));
+            let reason = "it is a web page (HTML), perhaps the login page of a proxy or another program; is this ComfyUI's own address?";
+            return Err(self.malformed(route, reason));
         }
         Ok(text)
     }
 
-    /// Sends, and reads no more of the answer than whether it is one of success.
-    pub(super) async fn done(&self, route: ComfyRoute, request: RequestBuilder) -> Result<(), ComfyError> {
+    /// Sends a request whose successful response has no content of interest.
+    pub(super) async fn complete(
+        &self,
+        route: ComfyRoute,
+        request: RequestBuilder,
+    ) -> Result<(), ComfyError> {
         let response = self.send(route, request.timeout(self.endpoint().timeouts.request)).await?;
-        let response = self.successful(route, response).await?;
-        self.read(route, response, ERROR_BODY).await.map(drop)
+        let response = self.require_success(route, response).await?;
+        self.read_body(route, response, ERROR_BODY).await.map(drop)
     }
 
-    /// Reads a body to its end, up to `limit` bytes.
-    pub(super) async fn read(
+    /// Reads a body of at most `limit` bytes to its end. A larger one is an error.
+    pub(super) async fn read_body(
         &self,
         route: ComfyRoute,
         mut response: Response,
@@ -161,7 +165,7 @@ impl ComfyClient {
             return Err(self.error(route, CallFault::TooLarge { limit }));
         }
         let mut body = Vec::with_capacity(announced);
-        while let Some(piece) = response.chunk().await.map_err(|error| self.exchange(route, &error))? {
+        while let Some(piece) = response.chunk().await.map_err(|error| self.exchange_error(route, &error))? {
             if piece.len() > limit - body.len() {
                 return Err(self.error(route, CallFault::TooLarge { limit }));
             }
@@ -170,10 +174,10 @@ impl ComfyClient {
         Ok(body)
     }
 
-    pub(super) fn exchange(&self, route: ComfyRoute, error: &reqwest::Error) -> ComfyError {
+    pub(super) fn exchange_error(&self, route: ComfyRoute, error: &reqwest::Error) -> ComfyError {
         let timeouts = self.endpoint().timeouts;
-        let patience = if route == super::upload::UPLOAD { timeouts.upload } else { timeouts.request };
-        self.error(route, CallFault::of_exchange(error, patience))
+        let timeout = if route == UPLOAD { timeouts.upload } else { timeouts.request };
+        self.error(route, CallFault::from_exchange(error, timeout))
     }
 }
 
@@ -183,14 +187,14 @@ impl fmt::Debug for ComfyClient {
     }
 }
 
-fn connections(endpoint: &ComfyEndpoint, headers: HeaderMap) -> reqwest::Result<reqwest::Client> {
-    // HTTP and the websocket must use one and the same cryptography: whichever is installed first.
+fn build_http_client(endpoint: &ComfyEndpoint, headers: HeaderMap) -> reqwest::Result<reqwest::Client> {
+    // HTTP and the websocket share one cryptography provider, and installing it a second time is an error.
     let _already_installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
     reqwest::Client::builder()
         .default_headers(headers)
         .connect_timeout(endpoint.timeouts.connect)
-        // Well below the 75 s after which ComfyUI's server drops an idle connection: a job sent into a
-        // connection that is just being dropped would have an unclear fate.
+        // ComfyUI drops a connection that is idle for 75 s. A job sent into a connection that is just being dropped
+        // would have an unclear fate, so the client gives idle connections up long before.
         .pool_idle_timeout(std::time::Duration::from_secs(20))
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())

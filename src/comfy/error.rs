@@ -1,4 +1,4 @@
-//! What can go wrong when talking to a ComfyUI server. It must not decide what to do about it.
+//! The errors of calls to a backend.
 
 use std::io;
 use std::sync::Arc;
@@ -6,44 +6,44 @@ use std::time::Duration;
 
 use super::routes::ComfyRoute;
 
-/// A call that failed: which one, where, and how. Cheap to clone and safe to show: it holds no credentials.
+/// A failed call. Cheap to clone, and safe to show because it holds no credentials.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{route} at {server}: {fault}")]
+#[error("{route} at {url}: {fault}")]
 pub struct ComfyError {
-    /// The route that was called.
+    /// The route of the call.
     pub route: ComfyRoute,
-    /// The server's address without credentials or query.
-    pub server: Arc<str>,
-    /// What went wrong.
+    /// The address of the backend without credentials and query.
+    pub url: Arc<str>,
+    /// How the call failed.
     pub fault: CallFault,
 }
 
 impl ComfyError {
-    /// The same without a word of the server's own, which may quote what it was sent: for the log.
+    /// The message for the log. It leaves out all text of the backend, which may quote the workflow.
     #[must_use]
     pub fn brief(&self) -> String {
-        format!("{} at {}: {}", self.route, self.server, self.fault.brief())
+        format!("{} at {}: {}", self.route, self.url, self.fault.brief())
     }
 
-    /// Nothing listens at the server's port: it is down or starting.
+    /// Whether nothing listens on the port of the backend: it is down or still starting.
     #[must_use]
     pub fn is_refused(&self) -> bool {
         matches!(self.fault, CallFault::Unreachable { refused: true, .. })
     }
 
-    /// No connection came to be, so the server has seen nothing of the call.
+    /// Whether no connection was made, so that the backend has received nothing of the call.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
         matches!(self.fault, CallFault::Unreachable { .. })
     }
 
-    /// The server answered 404.
+    /// Whether the backend answered 404.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.fault == CallFault::NotFound
     }
 
-    /// The status the server answered with, if it was not one of success.
+    /// The HTTP status of the answer, if there was an answer and its status was not 2xx.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         match self.fault {
@@ -57,65 +57,65 @@ impl ComfyError {
 /// How a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallFault {
-    /// No connection: nothing of the call has been delivered.
+    /// No connection was made, so nothing of the call was delivered.
     #[error("no connection: {reason}")]
     Unreachable {
-        /// Nothing listens there.
+        /// Whether the connection was refused, because nothing listens on the port.
         refused: bool,
-        /// What the connection attempt ended with.
+        /// The error of the connection attempt.
         reason: String,
     },
-    /// The answer did not come in time; the server may have done what was asked.
+    /// The answer did not arrive in time. The backend may have acted on the call.
     #[error("no answer within {} s", after.as_secs_f32())]
     Timeout {
-        /// The time that was waited.
+        /// The timeout.
         after: Duration,
     },
-    /// The connection broke on the way; the server may have done what was asked.
+    /// The connection broke during the call. The backend may have acted on the call.
     #[error("the connection broke: {reason}")]
     Broken {
-        /// What it broke with.
+        /// The error of the connection.
         reason: String,
     },
-    /// 404.
+    /// The backend answered 404.
     #[error("answered 404: not found")]
     NotFound,
-    /// An answer that is neither success nor 404, redirects included.
+    /// The backend answered with a status that is neither 2xx nor 404, such as a redirect.
     #[error("answered {code}{}{body}", if body.is_empty() { "" } else { ": " })]
     Status {
         /// The HTTP status.
         code: u16,
-        /// The first characters of the body, on one line.
+        /// The first 500 characters of the body, on one line.
         body: String,
     },
-    /// An answer of success that is not what ComfyUI answers.
+    /// The backend answered with success, but not as ComfyUI does.
     #[error("the answer cannot be understood: {reason}")]
     Malformed {
-        /// What is wrong with it.
+        /// The fault in the answer.
         reason: String,
     },
-    /// An answer larger than the limit of [`super::AnswerLimits`].
+    /// The answer is larger than its limit in [`super::AnswerLimits`].
     #[error("the answer is larger than {limit} bytes")]
     TooLarge {
         /// The limit in bytes.
         limit: usize,
     },
-    /// The websocket was closed by the server.
+    /// The backend closed the websocket.
     #[error("the websocket was closed{}", code.map(|code| format!(" with code {code}")).unwrap_or_default())]
     Closed {
-        /// The close code, if a close frame came; a server that dies sends none.
+        /// The code of the close frame. A ComfyUI that dies sends no frame.
         code: Option<u16>,
     },
-    /// Nothing came on the websocket, not even the answer to a ping.
-    #[error("no sign of life on the websocket for {} s", after.as_secs_f32())]
+    /// The websocket received nothing, not even the answer to a ping.
+    #[error("the websocket did not answer a ping within {} s", after.as_secs_f32())]
     Silent {
-        /// How long a ping stayed without an answer.
+        /// How long the ping stayed unanswered.
         after: Duration,
     },
 }
 
 impl CallFault {
-    /// The same without a word of the server's own, which may quote what it was sent.
+    /// The message without any text of the backend, which may quote the workflow.
     #[must_use]
     pub fn brief(&self) -> String {
         match self {
@@ -125,43 +125,43 @@ impl CallFault {
         }
     }
 
-    /// What a failed exchange amounts to; `patience` is the time that was allowed.
-    pub(super) fn of_exchange(error: &reqwest::Error, patience: Duration) -> Self {
+    /// The fault of a failed HTTP exchange; `timeout` is the time that it was allowed.
+    pub(super) fn from_exchange(error: &reqwest::Error, timeout: Duration) -> Self {
         if error.is_connect() {
             let reason = if is_not_tls(error) {
-                "the server does not speak TLS there; does its url begin with http://?".to_owned()
+                "the backend does not speak TLS; should its URL begin with http://?".to_owned()
             } else {
-                deepest(error)
+                innermost_message(error)
             };
             return Self::Unreachable { refused: is_refused(error), reason };
         }
         if is_not_http(error) {
             return Self::Broken {
-                reason: "what the server answers is not HTTP; does its url begin with https://?".to_owned(),
+                reason: "the answer is not HTTP; should the URL begin with https://?".to_owned(),
             };
         }
         if error.is_timeout() {
-            return Self::Timeout { after: patience };
+            return Self::Timeout { after: timeout };
         }
-        Self::Broken { reason: deepest(error) }
+        Self::Broken { reason: innermost_message(error) }
     }
 
-    /// What a failed websocket amounts to, in its handshake or later.
-    pub(super) fn of_websocket(error: tokio_tungstenite::tungstenite::Error, connected: bool) -> Self {
+    /// The fault of a failed websocket: in its handshake, or later if `connected`.
+    pub(super) fn from_websocket(error: tokio_tungstenite::tungstenite::Error, connected: bool) -> Self {
         use tokio_tungstenite::tungstenite::Error;
         match error {
             Error::Http(response) => {
                 let body = response.body().as_deref().unwrap_or_default();
-                Self::of_status(response.status().as_u16(), body)
+                Self::from_status(response.status().as_u16(), body)
             }
             Error::ConnectionClosed | Error::AlreadyClosed => Self::Closed { code: None },
             Error::Capacity(error) => Self::Malformed { reason: error.to_string() },
-            error if connected => Self::Broken { reason: deepest(&error) },
-            error => Self::Unreachable { refused: is_refused(&error), reason: deepest(&error) },
+            error if connected => Self::Broken { reason: innermost_message(&error) },
+            error => Self::Unreachable { refused: is_refused(&error), reason: innermost_message(&error) },
         }
     }
 
-    pub(super) fn of_status(code: u16, body: &[u8]) -> Self {
+    pub(super) fn from_status(code: u16, body: &[u8]) -> Self {
         if code == 404 { Self::NotFound } else { Self::Status { code, body: excerpt(body) } }
     }
 }
@@ -173,8 +173,8 @@ fn excerpt(body: &[u8]) -> String {
     line.chars().filter(|character| !character.is_control()).take(500).collect()
 }
 
-/// The innermost error's message: the outer ones say only that a request failed, and may show the url.
-fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
+/// The message of the innermost error. The outer ones say only that a request failed, and may show the URL.
+fn innermost_message(error: &(dyn std::error::Error + 'static)) -> String {
     causes(error).last().map(ToString::to_string).unwrap_or_default()
 }
 
@@ -184,17 +184,17 @@ fn is_refused(error: &(dyn std::error::Error + 'static)) -> bool {
         .any(|cause| cause.kind() == io::ErrorKind::ConnectionRefused)
 }
 
-/// What came in answer to our TLS is something else.
+/// Whether the answer to our TLS handshake was not TLS.
 fn is_not_tls(error: &(dyn std::error::Error + 'static)) -> bool {
-    let is_it = |error: &(dyn std::error::Error + 'static)| {
+    let is_invalid = |error: &(dyn std::error::Error + 'static)| {
         matches!(error.downcast_ref(), Some(rustls::Error::InvalidMessage(_)))
     };
-    // An I/O error's source is that of the error in it, which it passes over.
+    // `io::Error::source` skips the error that it wraps, so the wrapped one is inspected here.
     let within = |error: &(dyn std::error::Error + 'static)| {
         let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        inner.is_some_and(|inner| is_it(inner) || is_not_tls(inner))
+        inner.is_some_and(|inner| is_invalid(inner) || is_not_tls(inner))
     };
-    causes(error).any(|cause| is_it(cause) || within(cause))
+    causes(error).any(|cause| is_invalid(cause) || within(cause))
 }
 
 fn is_not_http(error: &(dyn std::error::Error + 'static)) -> bool {
@@ -212,29 +212,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_message_names_route_server_and_fault() {
+    fn the_message_names_route_url_and_fault() {
         let error = ComfyError {
             route: ComfyRoute::get("/queue"),
-            server: "http://gpu:8188".into(),
-            fault: CallFault::of_status(502, b"<html>\r\n  Bad\tGateway\0\n"),
+            url: "http://gpu:8188".into(),
+            fault: CallFault::from_status(502, b"<html>\r\n  Bad\tGateway\0\n"),
         };
         assert_eq!(error.to_string(), "GET /queue at http://gpu:8188: answered 502: <html> Bad Gateway");
         assert_eq!(error.brief(), "GET /queue at http://gpu:8188: answered 502");
         assert_eq!(error.status(), Some(502));
-        assert_eq!(CallFault::of_status(403, b"").to_string(), "answered 403");
-        assert_eq!(CallFault::of_status(404, b"x"), CallFault::NotFound);
+        assert_eq!(CallFault::from_status(403, b"").to_string(), "answered 403");
+        assert_eq!(CallFault::from_status(404, b"x"), CallFault::NotFound);
     }
 
     #[test]
     fn a_long_body_is_cut_between_characters() {
-        let CallFault::Status { body, .. } = CallFault::of_status(500, "é".repeat(5000).as_bytes()) else {
+        let CallFault::Status { body, .. } = CallFault::from_status(500, "é".repeat(5000).as_bytes()) else {
             panic!()
         };
         assert_eq!(body.chars().count(), 500);
     }
 
     #[test]
-    fn a_closed_socket_says_its_code() {
+    fn a_closed_websocket_shows_its_code() {
         assert_eq!(
             CallFault::Closed { code: Some(1001) }.to_string(),
             "the websocket was closed with code 1001"

@@ -1,20 +1,19 @@
-//! How ComfyUI reports that a node failed, in history and on the websocket. It must not judge what follows
-//! from it.
+//! The report of a failed node, as it appears in the history and on the websocket.
 
 use super::loose::{self, LooseObject};
 
-/// A node that raised an exception, from `execution_error`. Fields that ComfyUI left out are `None` or empty.
+/// A node that raised an exception, from `execution_error`. Fields that ComfyUI leaves out are `None` or empty.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ExecutionError {
-    /// The node's id in the workflow; of a node made by another one, the id ComfyUI gave it (`5.0.0.2`).
+    /// The id of the node in the workflow, or the id that ComfyUI gave to a node made by another one (`5.0.0.2`).
     pub node_id: Option<String>,
-    /// The node's class.
+    /// The class of the node.
     pub node_type: Option<String>,
-    /// The exception's Python class, such as `ValueError` or `torch.OutOfMemoryError`.
+    /// The Python class of the exception, such as `ValueError` or `torch.OutOfMemoryError`.
     pub exception_type: String,
-    /// The exception's message without the line end ComfyUI adds.
+    /// The message of the exception, without the line break that ComfyUI appends.
     pub exception_message: String,
-    /// Python's traceback, as one text of many lines.
+    /// The Python traceback, as one text of many lines.
     pub traceback: String,
 }
 
@@ -29,20 +28,21 @@ impl ExecutionError {
         }
     }
 
-    /// The GPU's memory did not suffice; the same job may succeed after `free` or on another server.
-    /// `torch.OutOfMemoryError` and `torch.cuda.OutOfMemoryError` have both been seen.
+    /// Whether the GPU ran out of memory. The same job may succeed after a `free` or on another backend.
+    ///
+    /// Versions of `PyTorch` differ in the name: `torch.OutOfMemoryError` or `torch.cuda.OutOfMemoryError`.
     #[must_use]
     pub fn is_out_of_memory(&self) -> bool {
         self.exception_type.rsplit('.').next() == Some("OutOfMemoryError")
     }
 
-    /// No failure at all: a node asked that what depends on it be skipped, and the job goes on.
+    /// Whether this is no failure: a node asked ComfyUI to skip the nodes that depend on it, and the job continues.
     pub(super) fn is_blocked(&self) -> bool {
         self.exception_type == "ExecutionBlocked"
     }
 }
 
-/// The traceback is a list of lines, each with its line end; a bare string is taken too.
+/// Joins the traceback, a list of lines with their line breaks. A bare string is accepted too.
 fn traceback(data: &LooseObject<'_>) -> String {
     let Some(raw) = data.raw("traceback") else { return String::new() };
     let text = loose::text(raw).unwrap_or_else(|| data.texts("traceback").concat());

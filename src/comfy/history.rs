@@ -1,4 +1,4 @@
-//! What ComfyUI remembers of a finished job: `GET /history/{id}`. It must not know what outputs mean.
+//! The history entry of an ended job: `GET /history/{id}`.
 
 use std::borrow::Cow;
 
@@ -16,32 +16,32 @@ const HISTORY: ComfyRoute = ComfyRoute::get("/history");
 /// A job that has ended.
 #[derive(Debug, Clone)]
 pub struct HistoryEntry {
-    /// How it ended.
+    /// How the job ended.
     pub status: HistoryStatus,
-    /// What it made. A failed job keeps what was finished before.
+    /// The outputs. A failed job keeps those of the nodes that finished before the failure.
     pub outputs: RawOutputs,
-    /// When ComfyUI began to run it, by the server's clock.
+    /// When the job started, by the clock of the backend.
     pub started_at: Option<UnixMillis>,
-    /// When it ended, by the same clock.
+    /// When the job ended, by the clock of the backend.
     pub finished_at: Option<UnixMillis>,
-    /// The output nodes that it was accepted for: the others of its graph were refused. `None` when not said.
+    /// The output nodes that ComfyUI accepted. It rejected the other output nodes of the graph. `None` if not reported.
     pub accepted_outputs: Option<Vec<String>>,
-    /// The nodes that were not run because their results were still there. Their files can be older ones.
+    /// The nodes that did not run because their results were cached. Their files can be those of an earlier job.
     pub cached_nodes: Vec<String>,
 }
 
 /// How a job ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HistoryStatus {
-    /// All of it ran.
+    /// All accepted nodes ran.
     Success,
     /// A node failed.
     Error(Box<ExecutionError>),
-    /// It was interrupted, by whomever.
+    /// Some client interrupted the job.
     Interrupted,
 }
 
-/// ComfyUI's outputs of a job: a JSON object of one entry a node, as it came except that `NaN` is `null`.
+/// The outputs of a job: a JSON object with one entry per node, unchanged except that `NaN` became `null`.
 #[derive(Debug, Clone)]
 pub struct RawOutputs(Box<RawValue>);
 
@@ -52,13 +52,13 @@ impl RawOutputs {
         &self.0
     }
 
-    /// The nodes' ids and outputs in ComfyUI's order. An output is mostly an object of lists.
+    /// The node ids and outputs, in the order of ComfyUI. An output is usually an object of lists.
     #[must_use]
     pub fn nodes(&self) -> Vec<(Cow<'_, str>, &RawValue)> {
         LooseObject::parse(self.0.get()).map(LooseObject::entries).unwrap_or_default()
     }
 
-    /// There is no output.
+    /// Whether there is no output.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.nodes().is_empty()
@@ -71,17 +71,16 @@ impl RawOutputs {
 }
 
 impl ComfyClient {
-    /// The entry of the job `prompt_id`, or `None` when there is none: not finished yet, or not known.
+    /// The entry of the job `prompt_id`; `None` if the job has not ended or is unknown.
     ///
-    /// It appears some milliseconds *after* the websocket's [`super::ComfyEvent::Success`], and at the latest
-    /// with the [`super::ComfyEvent::Executing`] of that job without a node. A restart of ComfyUI forgets all
-    /// entries.
+    /// The entry appears some milliseconds *after* the event [`super::ComfyEvent::Success`]. It is there at the latest
+    /// when [`super::ComfyEvent::Executing`] names that job and no node. A restart of ComfyUI deletes all entries.
     ///
     /// # Errors
-    /// Every [`super::CallFault`] of a call.
+    /// The call fails with any [`super::CallFault`].
     pub async fn history(&self, prompt_id: &str) -> Result<Option<HistoryEntry>, ComfyError> {
         let request = self.call(HISTORY, Some(prompt_id), &[]).await?;
-        let body = self.json(HISTORY, request).await?;
+        let body = self.read_json(HISTORY, request).await?;
         read(&body, prompt_id).map_err(|error| self.malformed(HISTORY, error))
     }
 }
@@ -91,29 +90,29 @@ fn read(body: &str, prompt_id: &str) -> Result<Option<HistoryEntry>, serde_json:
     let entry = LooseObject::parse(entry.get())?;
     let status = entry.object("status");
     let messages = status.as_ref().map(messages).unwrap_or_default();
-    let moment = |names: &[&str]| last(&messages, names).and_then(|(_, data)| data.moment("timestamp"));
+    let moment = |names: &[&str]| last_of(&messages, names).and_then(|(_, data)| data.moment("timestamp"));
     Ok(Some(HistoryEntry {
-        status: ending(status.as_ref(), &messages),
+        status: history_status(status.as_ref(), &messages),
         outputs: RawOutputs::read(&entry),
         started_at: moment(&["execution_start"]),
         finished_at: moment(&["execution_success", "execution_error", "execution_interrupted"]),
         accepted_outputs: entry.raw("prompt").and_then(accepted_outputs),
-        cached_nodes: last(&messages, &["execution_cached"])
+        cached_nodes: last_of(&messages, &["execution_cached"])
             .map(|(_, data)| data.texts("nodes"))
             .unwrap_or_default(),
     }))
 }
 
-/// The last part of `prompt`: `[number, id, graph, extra_data, [output ids]]`.
+/// The output ids, which are the last element of `prompt`: `[number, id, graph, extra_data, [output ids]]`.
 fn accepted_outputs(prompt: &RawValue) -> Option<Vec<String>> {
     let parts = loose::list(prompt);
     serde_json::from_str(parts.get(4)?.get()).ok()
 }
 
-type Message<'a> = (String, LooseObject<'a>);
+type StatusMessage<'a> = (String, LooseObject<'a>);
 
-/// The messages of a status: pairs of an event's name and its data.
-fn messages<'a>(status: &LooseObject<'a>) -> Vec<Message<'a>> {
+/// The messages of a status, as pairs of an event name and its data.
+fn messages<'a>(status: &LooseObject<'a>) -> Vec<StatusMessage<'a>> {
     let read = |message| match loose::list(message).as_slice() {
         [name, data, ..] => Some((loose::text(name)?, LooseObject::parse(data.get()).ok()?)),
         _ => None,
@@ -121,16 +120,16 @@ fn messages<'a>(status: &LooseObject<'a>) -> Vec<Message<'a>> {
     status.list("messages").into_iter().filter_map(read).collect()
 }
 
-fn last<'m, 'a>(messages: &'m [Message<'a>], names: &[&str]) -> Option<&'m Message<'a>> {
+fn last_of<'m, 'a>(messages: &'m [StatusMessage<'a>], names: &[&str]) -> Option<&'m StatusMessage<'a>> {
     messages.iter().rev().find(|(name, _)| names.contains(&name.as_str()))
 }
 
-/// `status_str` decides; where it is missing, the messages do. An entry without any still says that the job
-/// has ended.
-fn ending(status: Option<&LooseObject<'_>>, messages: &[Message<'_>]) -> HistoryStatus {
-    let said = status.and_then(|status| status.text("status_str"));
-    let end = last(messages, &["execution_error", "execution_interrupted", "execution_success"]);
-    match (said.as_deref(), end) {
+/// Reads the status from `status_str` and the messages. ComfyUI reports an interruption as `error`, so only the
+/// messages tell the two apart. An entry without either still shows that the job has ended, and counts as success.
+fn history_status(status: Option<&LooseObject<'_>>, messages: &[StatusMessage<'_>]) -> HistoryStatus {
+    let status_str = status.and_then(|status| status.text("status_str"));
+    let end = last_of(messages, &["execution_error", "execution_interrupted", "execution_success"]);
+    match (status_str.as_deref(), end) {
         (Some("success"), _) => HistoryStatus::Success,
         (_, Some((name, _))) if name == "execution_interrupted" => HistoryStatus::Interrupted,
         (_, Some((name, data))) if name == "execution_error" => {
@@ -150,7 +149,7 @@ mod tests {
     use super::super::mutilate;
     use super::*;
 
-    /// Reads a captured answer of both versions; the id is the answer's only key.
+    /// Reads the captured answers of both versions. The job id is the only key of each.
     fn captured(name: &str) -> [HistoryEntry; 2] {
         ["0.24.0", "0.3.64"].map(|version| {
             let path = format!("{}/tests/fixtures/comfyui/{version}/{name}.json", env!("CARGO_MANIFEST_DIR"));
@@ -194,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn interrupted_and_blocked_jobs_are_told_from_failures() {
+    fn interrupted_and_blocked_jobs_are_distinguished_from_failures() {
         for entry in captured("history_interrupted") {
             assert_eq!(entry.status, HistoryStatus::Interrupted);
             assert!(entry.finished_at.is_some());
@@ -221,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_fields_leave_what_can_be_known() {
+    fn missing_fields_leave_the_others_readable() {
         let entry = |text: &str| read(&format!(r#"{{"x":{text}}}"#), "x").unwrap().unwrap();
         let bare = entry("{}");
         assert_eq!((bare.status, bare.started_at, bare.finished_at), (HistoryStatus::Success, None, None));
@@ -243,7 +242,7 @@ mod tests {
         for changed in mutilate::variants(body) {
             let Ok(Some(entry)) = read(&changed, &id) else { continue };
             assert!(entry.outputs.raw().get().starts_with('{'), "{changed}");
-            // With a status that says error, nothing that is missing makes it a success.
+            // While the status is `error`, no missing field turns it into a success.
             if changed.contains(r#""status_str":"error""#) && changed.contains(&id) {
                 assert_ne!(entry.status, HistoryStatus::Success, "{changed}");
             }
@@ -252,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn outputs_keep_the_order_of_the_server() {
+    fn outputs_keep_the_order_of_comfyui() {
         let body = r#"{"x":{"outputs":{"10:2":{},"2":{"text":["a"]},"5.0.0.1":{}}}}"#;
         let entry = read(body, "x").unwrap().unwrap();
         let ids: Vec<_> = entry.outputs.nodes().into_iter().map(|(id, _)| id.into_owned()).collect();

@@ -1,7 +1,6 @@
-//! Reading JSON objects whose fields may be missing or of the wrong type. It must not know which fields there
-//! are.
+//! Reads JSON objects whose fields may be missing or have the wrong type.
 //!
-//! Values stay borrowed text until they are asked for, so a graph of megabytes is skipped, not parsed.
+//! Values stay borrowed text until a getter reads them, so a graph of megabytes is skipped, not parsed.
 
 use std::borrow::Cow;
 
@@ -11,21 +10,21 @@ use serde_json::value::RawValue;
 use crate::domain::fields::JsonFields;
 use crate::domain::time::UnixMillis;
 
-/// The entries of a JSON object, in their order. A getter gives `None` for what is absent, `null` or of
-/// another type.
+/// The entries of a JSON object, in their order. A getter returns `None`, or no elements, if the field is absent,
+/// `null` or of another type.
 #[derive(Deserialize)]
 pub(super) struct LooseObject<'a>(#[serde(borrow)] JsonFields<'a>);
 
 impl<'a> LooseObject<'a> {
-    /// Reads clean JSON text.
+    /// Reads JSON text without the tokens that `sanitize` replaces.
     ///
     /// # Errors
-    /// When it is no JSON object.
+    /// The text is not a JSON object.
     pub(super) fn parse(text: &'a str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(text)
     }
 
-    /// The value of `key` unless it is `null`; the last one wins.
+    /// The value of `key` unless it is `null`. The last of several equal keys wins.
     pub(super) fn raw(&self, key: &str) -> Option<&'a RawValue> {
         self.0.value(key)
     }
@@ -34,7 +33,7 @@ impl<'a> LooseObject<'a> {
         LooseObject::parse(self.raw(key)?.get()).ok()
     }
 
-    /// A string, or the text of a number: node ids come as both.
+    /// A string, or the text of a number, because ComfyUI writes node ids as both.
     pub(super) fn text(&self, key: &str) -> Option<String> {
         text(self.raw(key)?)
     }
@@ -43,13 +42,13 @@ impl<'a> LooseObject<'a> {
         number(self.raw(key)?)
     }
 
-    /// A whole number that is not negative.
+    /// A whole number of 0 or more.
     pub(super) fn count(&self, key: &str) -> Option<u64> {
         let number = self.raw(key)?.get();
         number.parse().ok()
     }
 
-    /// Milliseconds since the epoch, whole or with a fraction.
+    /// A moment in milliseconds since the epoch. A fraction is cut off.
     pub(super) fn moment(&self, key: &str) -> Option<UnixMillis> {
         let text = self.raw(key)?.get();
         let whole = text.split_once('.').map_or(text, |(whole, _fraction)| whole);
@@ -73,12 +72,12 @@ impl<'a> LooseObject<'a> {
     }
 }
 
-/// The elements of a list; none when it is no list.
+/// The elements of a list; none if the value is not a list.
 pub(super) fn list(value: &RawValue) -> Vec<&RawValue> {
     serde_json::from_str(value.get()).unwrap_or_default()
 }
 
-/// A string's value, or a number's text.
+/// The value of a string, or the text of a number.
 pub(super) fn text(value: &RawValue) -> Option<String> {
     let raw = value.get();
     if raw.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
@@ -87,12 +86,12 @@ pub(super) fn text(value: &RawValue) -> Option<String> {
     serde_json::from_str(raw).ok()
 }
 
-/// A number's value.
+/// The value of a number.
 pub(super) fn number(value: &RawValue) -> Option<f64> {
     serde_json::from_str(value.get()).ok()
 }
 
-/// `text` as a JSON value of its own; `None` when it is none.
+/// `text` as an owned JSON value; `None` if it is not JSON.
 pub(super) fn owned(text: &str) -> Option<Box<RawValue>> {
     RawValue::from_string(text.to_owned()).ok()
 }
@@ -130,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_an_error() {
+    fn anything_but_an_object_is_an_error() {
         for text in ["", "[]", "null", "\"x\"", "{", "{]", "<html>"] {
             assert!(LooseObject::parse(text).is_err(), "{text}");
         }

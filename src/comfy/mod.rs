@@ -1,18 +1,18 @@
-//! The client for one ComfyUI server: the only module that knows ComfyUI's protocol. It must not know of
-//! jobs, queues of ours, retries or which server to choose.
+//! The client for one ComfyUI backend, and the only module that knows ComfyUI's protocol.
 //!
-//! What is read from a server is read tolerantly: `NaN` and `Infinity`, unknown messages and missing fields
-//! are no errors. What is sent is built here from parts, never passed through: some field types take a server
-//! down.
+//! It reads answers tolerantly: `NaN`, `Infinity`, unknown messages and missing fields are not errors. It builds
+//! every request from parts and never passes one through, because some field types crash ComfyUI.
 //!
-//! * [`ComfyEndpoint`]: where a server is and how to be let in. [`ComfyClient`]: the verbs.
-//! * [`ComfyClient::submit`] says by the type of its error whether a job can have been accepted.
-//! * [`ComfyClient::history`] is the truth about a job, [`ComfyClient::events`] only a hint.
+//! * [`ComfyEndpoint`] is the address and the credentials of a backend. [`ComfyClient`] makes the calls.
+//! * [`ComfyClient::submit`] fails with a [`PromptError`], whose variant tells whether ComfyUI may have the job.
+//! * [`ComfyClient::history`] and [`ComfyClient::queue`] are the truth about a job. [`ComfyClient::events`] gives hints.
 
 mod client;
 mod control;
+mod discovery;
 mod endpoint;
 mod error;
+mod event;
 mod failure;
 mod history;
 mod loose;
@@ -32,9 +32,9 @@ mod ws;
 pub use client::ComfyClient;
 pub use endpoint::{AnswerLimits, CallTimeouts, ComfyEndpoint, EndpointError};
 pub use error::{CallFault, ComfyError};
+pub use event::{ComfyEvent, NodeProgress};
 pub use failure::ExecutionError;
 pub use history::{HistoryEntry, HistoryStatus, RawOutputs};
-pub use protocol::{ComfyEvent, NodeProgress};
 pub use queue::{ListedPrompt, QueueSnapshot};
 pub use rejection::{InputError, NodeError, NodeErrors, PromptRejection};
 pub use routes::ComfyRoute;

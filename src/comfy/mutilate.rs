@@ -1,8 +1,8 @@
-//! For tests: captured answers with one part missing or replaced, and texts cut short.
+//! Damaged copies of captured answers, for tests: one part missing or replaced, or the end cut off.
 
 use serde_json::Value;
 
-/// `json` once for every value in it, with that value replaced by each of some odd ones, or left out.
+/// Copies of `json` in which one value is left out or replaced by an odd one; one copy per value and replacement.
 pub(super) fn variants(json: &str) -> Vec<String> {
     let whole: Value = serde_json::from_str(json).unwrap();
     let mut paths = Vec::new();
@@ -32,14 +32,14 @@ fn replaced(whole: &Value, path: &str, by: Option<&str>) -> String {
         (None, Some((parent, part))) => match changed.pointer_mut(parent).unwrap() {
             Value::Object(map) => drop(map.shift_remove(part)),
             Value::Array(list) => drop(list.remove(part.parse().unwrap())),
-            _ => unreachable!("only these have parts"),
+            _ => unreachable!("only objects and lists have parts"),
         },
         (None, None) => return String::new(),
     }
     changed.to_string()
 }
 
-/// Every beginning of `text`.
+/// Every proper prefix of `text`.
 pub(super) fn beginnings(text: &str) -> impl Iterator<Item = &str> {
     text.char_indices().map(|(at, _)| &text[..at])
 }

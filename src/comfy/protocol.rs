@@ -1,155 +1,26 @@
-//! The messages ComfyUI sends on its websocket. It must not know of sockets.
+//! Reads the text and binary messages that ComfyUI sends on its websocket.
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
+use super::event::{ComfyEvent, NodeProgress};
 use super::failure::ExecutionError;
 use super::loose::LooseObject;
 use super::sanitize::sanitize;
 use crate::domain::time::UnixMillis;
 
-/// One message. Moments are by the server's clock. All of them are hints: any can be missing, and after a
-/// reconnect most are.
-#[derive(Debug, Clone)]
-pub enum ComfyEvent {
-    /// `status`: how many jobs wait or run. Sent to every client, and first of all on a new connection.
-    Status {
-        /// Jobs that wait or run, of all clients.
-        queue_remaining: Option<u64>,
-        /// The connection's client id; only in the first one.
-        sid: Option<String>,
-    },
-    /// `execution_start`.
-    ExecutionStart {
-        /// The job.
-        prompt_id: String,
-        /// When it began.
-        timestamp: Option<UnixMillis>,
-    },
-    /// `execution_cached`: these nodes need not run.
-    Cached {
-        /// The job.
-        prompt_id: String,
-        /// The nodes' ids.
-        nodes: Vec<String>,
-    },
-    /// `executing`. With a job and without a node: the job has ended and its history entry is there.
-    Executing {
-        /// The job; missing in the one that is sent again after a reconnect.
-        prompt_id: Option<String>,
-        /// The node that begins.
-        node: Option<String>,
-    },
-    /// `progress` of one node.
-    Progress {
-        /// The job.
-        prompt_id: Option<String>,
-        /// The node.
-        node: Option<String>,
-        /// Steps done.
-        value: f64,
-        /// Steps in all.
-        max: f64,
-    },
-    /// `progress_state`: all nodes that have begun.
-    ProgressState {
-        /// The job.
-        prompt_id: String,
-        /// The nodes.
-        nodes: Vec<NodeProgress>,
-    },
-    /// `executed`: an output node has ended.
-    Executed {
-        /// The job.
-        prompt_id: String,
-        /// The node, by the id its output has in the history.
-        node: String,
-        /// Its output as in the history; `None` when it gave none.
-        output: Option<Box<RawValue>>,
-    },
-    /// `execution_success`: all nodes have run. The history entry comes a little later.
-    Success {
-        /// The job.
-        prompt_id: String,
-        /// When it ended.
-        timestamp: Option<UnixMillis>,
-    },
-    /// `execution_error`: a node failed and with it the job.
-    Error {
-        /// The job.
-        prompt_id: String,
-        /// What failed.
-        error: Box<ExecutionError>,
-        /// When.
-        timestamp: Option<UnixMillis>,
-    },
-    /// `execution_error` of the type `ExecutionBlocked`: a node was skipped, and the job goes on.
-    Blocked {
-        /// The job.
-        prompt_id: String,
-        /// What was skipped and why.
-        error: Box<ExecutionError>,
-    },
-    /// `execution_interrupted`.
-    Interrupted {
-        /// The job.
-        prompt_id: String,
-        /// The node at which it ended.
-        node: Option<String>,
-        /// When.
-        timestamp: Option<UnixMillis>,
-    },
-    /// A picture of a node's work so far.
-    Preview {
-        /// The job; servers older than 0.3.41 do not say it.
-        prompt_id: Option<String>,
-        /// The node; likewise.
-        node: Option<String>,
-        /// `image/jpeg` or `image/png`.
-        mime: &'static str,
-        /// The picture's file.
-        bytes: Bytes,
-    },
-    /// A text that a node shows while it works.
-    ProgressText {
-        /// The node.
-        node: String,
-        /// The text.
-        text: String,
-    },
-    /// What this client has no use for, or does not understand.
-    Unknown {
-        /// The message's type, or what is wrong with it.
-        kind: String,
-    },
-}
-
-/// How far one node is, from `progress_state`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NodeProgress {
-    /// The node's id; of a node made by another one, the id ComfyUI gave it.
-    pub node: String,
-    /// The node of the workflow that stands for it.
-    pub display_node: Option<String>,
-    /// `pending`, `running`, `finished` or `error`.
-    pub state: String,
-    /// Steps done.
-    pub value: f64,
-    /// Steps in all.
-    pub max: f64,
-}
-
 impl ComfyEvent {
-    /// Reads a text message. Nothing is an error: what cannot be read is [`Self::Unknown`].
+    /// Reads a text message. An unreadable one becomes [`Self::Unknown`].
     #[must_use]
     pub fn from_text(text: &str) -> Self {
         let clean = sanitize(text);
-        let Ok(message) = LooseObject::parse(&clean) else { return unknown("no JSON object") };
+        let Ok(message) = LooseObject::parse(&clean) else { return unknown("not a JSON object") };
         let Some(kind) = message.text("type") else { return unknown("no type") };
         message.object("data").and_then(|data| read(&kind, &data)).unwrap_or(Self::Unknown { kind })
     }
 
-    /// Reads a binary message: a big-endian u32 says what follows. Nothing is an error.
+    /// Reads a binary message, whose type is a big-endian u32 at its start. An unreadable one becomes
+    /// [`Self::Unknown`].
     #[must_use]
     pub fn from_binary(mut message: Bytes) -> Self {
         let Some(kind) = take_u32(&mut message) else { return unknown("binary without a type") };
@@ -161,32 +32,13 @@ impl ComfyEvent {
         };
         read.unwrap_or_else(|| Self::Unknown { kind: format!("binary {kind}") })
     }
-
-    /// The job the message is about, if it says so.
-    #[must_use]
-    pub fn prompt_id(&self) -> Option<&str> {
-        match self {
-            Self::ExecutionStart { prompt_id, .. }
-            | Self::Cached { prompt_id, .. }
-            | Self::ProgressState { prompt_id, .. }
-            | Self::Executed { prompt_id, .. }
-            | Self::Success { prompt_id, .. }
-            | Self::Error { prompt_id, .. }
-            | Self::Blocked { prompt_id, .. }
-            | Self::Interrupted { prompt_id, .. } => Some(prompt_id),
-            Self::Executing { prompt_id, .. }
-            | Self::Progress { prompt_id, .. }
-            | Self::Preview { prompt_id, .. } => prompt_id.as_deref(),
-            Self::Status { .. } | Self::ProgressText { .. } | Self::Unknown { .. } => None,
-        }
-    }
 }
 
 fn unknown(kind: &str) -> ComfyEvent {
     ComfyEvent::Unknown { kind: kind.to_owned() }
 }
 
-/// Reads a message's data; `None` when a part without which it means nothing is missing.
+/// Reads the data of a message; `None` if an indispensable part is missing.
 fn read(kind: &str, data: &LooseObject<'_>) -> Option<ComfyEvent> {
     let prompt_id = data.text("prompt_id");
     let timestamp = data.moment("timestamp");
@@ -248,7 +100,7 @@ fn nodes(data: &LooseObject<'_>) -> Vec<NodeProgress> {
     nodes.entries().into_iter().filter_map(read).collect()
 }
 
-/// `[1 jpeg | 2 png][picture]`, to clients that did not ask for metadata and from old servers.
+/// `[1 jpeg | 2 png][image]`, sent to clients that did not request metadata, and by old versions.
 fn legacy_preview(mut message: Bytes) -> Option<ComfyEvent> {
     let mime = if take_u32(&mut message)? == 2 { "image/png" } else { "image/jpeg" };
     Some(ComfyEvent::Preview { prompt_id: None, node: None, mime, bytes: message })
@@ -260,7 +112,7 @@ fn progress_text(mut message: Bytes) -> Option<ComfyEvent> {
     Some(ComfyEvent::ProgressText { node, text: String::from_utf8_lossy(&message).into_owned() })
 }
 
-/// `[length][JSON metadata][picture]`.
+/// `[length][JSON metadata][image]`.
 fn preview(mut message: Bytes) -> Option<ComfyEvent> {
     let text = take_text(&mut message)?;
     let clean = sanitize(&text);
@@ -304,7 +156,7 @@ mod tests {
         .collect()
     }
 
-    /// Of each version's messages one must satisfy `like`.
+    /// Exactly one message of each version must satisfy `like`.
     fn assert_twice(like: impl Fn(&ComfyEvent) -> bool) {
         let events = captured();
         assert_eq!(events.iter().filter(|event| like(event)).count(), 2, "{events:?}");
@@ -358,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_cannot_be_read_is_unknown() {
+    fn unreadable_messages_are_unknown() {
         for text in [
             "",
             "garbage",
@@ -393,7 +245,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_binary_message_does_harm(kind in 0..6_u32, length in any::<u32>(), rest in any::<Vec<u8>>()) {
+        fn no_binary_message_causes_a_panic(kind in 0..6_u32, length in any::<u32>(), rest in any::<Vec<u8>>()) {
             let _event = binary(&[kind, length], &rest);
             let _event = binary(&[kind, length % 8], &rest);
             let _event = ComfyEvent::from_binary(rest.into());

@@ -1,4 +1,4 @@
-//! Tests of the reading of ComfyUI's queue.
+//! Tests of reading the queue.
 
 use super::super::mutilate;
 use super::*;
@@ -22,9 +22,9 @@ fn the_queues_of_both_versions_are_read() {
         let queue = read(body).unwrap();
         assert!(queue.running.len() == 1 && queue.pending.len() >= 2, "{queue:?}");
         assert!(queue.running.iter().chain(&queue.pending).all(|id| id.len() == 36), "{queue:?}");
-        let told = |job: &ListedPrompt| job.number.is_some() && job.client_id.is_some();
+        let is_complete = |job: &ListedPrompt| job.number.is_some() && job.client_id.is_some();
         assert!(queue.jobs.len() == queue.running.len() + queue.pending.len(), "{queue:?}");
-        assert!(queue.jobs.iter().all(told), "{queue:?}");
+        assert!(queue.jobs.iter().all(is_complete), "{queue:?}");
     }
 }
 
@@ -35,9 +35,9 @@ fn a_queue_in_which_a_part_is_odd_never_lacks_a_job_silently() {
     for changed in mutilate::variants(body) {
         let Ok(queue) = read(&changed) else { continue };
         for id in whole.running.iter().chain(&whole.pending) {
-            // Its workflow, numbers and extras may be odd, but a job whose entry is there is found.
-            let entry = changed.contains(&format!("\"{id}\",{{"));
-            assert!(!entry || queue.contains(id), "{id}: {changed}");
+            // Its workflow, number and extra data may be odd, but a job that has an entry is found.
+            let has_entry = changed.contains(&format!("\"{id}\",{{"));
+            assert!(!has_entry || queue.contains(id), "{id}: {changed}");
         }
     }
     assert!(mutilate::beginnings(body.trim_end()).all(|cut| read(cut).is_err()));

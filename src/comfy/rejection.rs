@@ -1,54 +1,54 @@
-//! ComfyUI's word on why it did not take a workflow, or only a part of it. It must not know how it was asked.
+//! The reasons that ComfyUI gives for rejecting a workflow or parts of it.
 
 use serde_json::value::RawValue;
 
 use super::loose::{self, LooseObject};
 
-/// A workflow that ComfyUI looked at and refused (400). Nothing was queued, and the same workflow will be
-/// refused again by this server.
+/// The answer to a workflow that ComfyUI validated and rejected (400). Nothing was queued, and this backend will
+/// reject the same workflow again.
 #[derive(Debug, Clone)]
 pub struct PromptRejection {
-    /// ComfyUI's word for it, such as `prompt_outputs_failed_validation` or `missing_node_type`.
+    /// The error type, such as `prompt_outputs_failed_validation` or `missing_node_type`.
     pub kind: String,
-    /// One sentence.
+    /// The message of ComfyUI, one sentence.
     pub message: String,
-    /// What it is about; often empty.
+    /// The details of ComfyUI; often empty.
     pub details: String,
-    /// The node it is about, if it is about one as a whole.
+    /// The node at fault, if the error concerns a whole node.
     pub node_id: Option<String>,
-    /// That node's class.
+    /// The class of that node.
     pub class_type: Option<String>,
-    /// What is wrong with the single nodes; empty when the workflow was refused as a whole.
+    /// The errors of single nodes; empty if the workflow was rejected as a whole.
     pub node_errors: NodeErrors,
-    /// The answer as it came, a JSON object.
+    /// The whole answer, a JSON object.
     pub raw: Box<RawValue>,
 }
 
 impl PromptRejection {
-    /// Reads the answer to `POST /prompt`; `None` when it is not ComfyUI that speaks.
+    /// Reads the answer to `POST /prompt`; `None` if it is not in the form of ComfyUI.
     pub(super) fn read(body: &str) -> Option<Self> {
         let answer = LooseObject::parse(body).ok()?;
         let node_errors = NodeErrors::read(&answer);
-        // Some forks answer with a bare string.
+        // Some forks of ComfyUI answer with a bare string.
         let sentence = answer.text("error");
         let error = answer
             .object("error")
             .or_else(|| sentence.is_some().then(|| LooseObject::parse("{}").ok())?)?;
         let extra = error.object("extra_info");
-        let about = |key| extra.as_ref().and_then(|extra| extra.text(key));
+        let extra_text = |key| extra.as_ref().and_then(|extra| extra.text(key));
         Some(Self {
             kind: error.text("type").unwrap_or_else(|| "invalid_prompt".to_owned()),
             message: error.text("message").or(sentence).unwrap_or_default(),
             details: error.text("details").unwrap_or_default(),
-            node_id: about("node_id").or_else(|| node_in(&error.text("details")?)),
-            class_type: about("class_type"),
+            node_id: extra_text("node_id").or_else(|| node_in(&error.text("details")?)),
+            class_type: extra_text("class_type"),
             node_errors,
             raw: loose::owned(body)?,
         })
     }
 }
 
-/// The node that 0.3.64 names only in words: `Node ID '#7'`.
+/// The node id in details such as `Node ID '#7'`, which is all that ComfyUI 0.3.64 gives.
 fn node_in(details: &str) -> Option<String> {
     let (_, rest) = details.split_once("Node ID '#")?;
     rest.split_once('\'').map(|(id, _)| id.to_owned())
@@ -66,23 +66,23 @@ impl std::fmt::Display for PromptRejection {
     }
 }
 
-/// What is wrong with single nodes, in ComfyUI's order.
+/// The errors of single nodes, in the order of ComfyUI.
 #[derive(Debug, Clone, Default)]
 pub struct NodeErrors {
-    /// One entry a node.
+    /// One entry per node.
     pub nodes: Vec<NodeError>,
-    /// The object as it came, keyed by node id; `None` when there are no errors.
+    /// The JSON object of ComfyUI, keyed by node id; `None` if there are no errors.
     pub raw: Option<Box<RawValue>>,
 }
 
 impl NodeErrors {
-    /// Nothing is wrong.
+    /// Whether there are no errors.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty()
     }
 
-    /// Reads `node_errors` of an answer; without errors it is `{}`, `[]` or absent.
+    /// Reads `node_errors` of an answer, which is `{}`, `[]` or absent if there are no errors.
     pub(super) fn read(answer: &LooseObject<'_>) -> Self {
         let Some(entries) = answer.object("node_errors").filter(|entries| !entries.is_empty()) else {
             return Self::default();
@@ -94,16 +94,16 @@ impl NodeErrors {
     }
 }
 
-/// What is wrong with one node.
+/// The errors of one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeError {
-    /// The node's id in the workflow.
+    /// The id of the node in the workflow.
     pub node_id: String,
-    /// The node's class.
+    /// The class of the node.
     pub class_type: Option<String>,
-    /// The output nodes that cannot be computed because of it.
+    /// The output nodes that cannot be computed because of this node.
     pub dependent_outputs: Vec<String>,
-    /// What is wrong, one entry an input.
+    /// The errors, usually one per node input at fault.
     pub errors: Vec<InputError>,
 }
 
@@ -122,16 +122,16 @@ impl NodeError {
     }
 }
 
-/// What is wrong with one input of a node.
+/// An error of one input of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputError {
-    /// ComfyUI's word for it, such as `required_input_missing` or `value_not_in_list`.
+    /// The error type, such as `required_input_missing` or `value_not_in_list`.
     pub kind: String,
-    /// One sentence.
+    /// The message of ComfyUI, one sentence.
     pub message: String,
-    /// What it is about, often the input's name.
+    /// The details of ComfyUI, often the name of the input.
     pub details: String,
-    /// The input's name.
+    /// The name of the input.
     pub input_name: Option<String>,
 }
 
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_without_any_one_of_its_parts_is_still_one() {
+    fn a_rejection_without_any_one_of_its_parts_is_still_one() {
         let body = include_str!("../../tests/fixtures/comfyui/0.24.0/rejected_inputs.json");
         for changed in mutilate::variants(body) {
             let Some(rejection) = PromptRejection::read(&changed) else {
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_refusals_are_read_as_far_as_they_go() {
+    fn odd_rejections_are_read_as_far_as_possible() {
         let bare = PromptRejection::read(r#"{"error":"no way","node_errors":[]}"#).unwrap();
         assert_eq!((bare.message.as_str(), bare.kind.as_str()), ("no way", "invalid_prompt"));
         let odd = PromptRejection::read(

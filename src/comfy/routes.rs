@@ -1,19 +1,9 @@
-//! The routes of a ComfyUI server, and finding out under which form it serves them. It must not send a job.
-//!
-//! Every route exists as `/queue` and as `/api/queue`, but a proxy may pass only one of them. Which one works
-//! is asked once per client, with the harmless `GET /system_stats`: without the prefix first, then with it.
-//! The answer is remembered for the client's life. Asking before anything else means that a failure to find
-//! the form can never leave it open whether a job was accepted. The websocket is asked for apart, as `/ws`
-//! and `/api/ws` often go different ways through a proxy: the handshake itself is the question.
+//! The routes of ComfyUI, and the URLs that they have at one backend.
 
 use std::fmt;
 
 use tokio::sync::OnceCell;
 use url::Url;
-
-use super::client::ComfyClient;
-use super::error::{CallFault, ComfyError};
-use super::loose::LooseObject;
 
 /// A route: its method and its path without any prefix, as shown in errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +29,10 @@ impl fmt::Display for ComfyRoute {
 }
 
 pub(super) const SYSTEM_STATS: ComfyRoute = ComfyRoute::get("/system_stats");
+/// Takes files of any kind in spite of its name.
+pub(super) const UPLOAD: ComfyRoute = ComfyRoute::post("/upload/image");
 
-/// Whether routes are asked for with `/api` in front.
+/// Whether a backend serves its routes with `/api` in front.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RoutePrefix {
     Plain,
@@ -48,15 +40,15 @@ pub(super) enum RoutePrefix {
 }
 
 impl RoutePrefix {
-    fn prefix(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Self::Plain => "",
             Self::Api => "/api",
         }
     }
 
-    /// Where `route` is below `base`, whose own path and query are kept. `last` is one more path segment;
-    /// it and the query values are percent-encoded.
+    /// The URL of `route` below `base`. The path and the query of `base` are kept. `last` is one more path segment;
+    /// it and the values of `query` are percent-encoded.
     pub(super) fn url(
         self,
         base: &Url,
@@ -65,7 +57,7 @@ impl RoutePrefix {
         query: &[(&str, &str)],
     ) -> Url {
         let mut url = base.clone();
-        let path = format!("{}{}{}", base.path().trim_end_matches('/'), self.prefix(), route.path);
+        let path = format!("{}{}{}", base.path().trim_end_matches('/'), self.as_str(), route.path);
         url.set_path(&path);
         if let (Some(last), Ok(mut segments)) = (last, url.path_segments_mut()) {
             segments.push(last);
@@ -77,52 +69,19 @@ impl RoutePrefix {
     }
 }
 
-/// What is known about one server's routes.
+/// The prefixes that one backend was found to use.
 #[derive(Debug, Default)]
 pub(super) struct KnownRoutes {
     pub(super) http: OnceCell<RoutePrefix>,
     pub(super) ws: OnceCell<RoutePrefix>,
 }
 
-impl ComfyClient {
-    /// The form this server answers to.
-    pub(super) async fn form(&self) -> Result<RoutePrefix, ComfyError> {
-        self.known().http.get_or_try_init(|| self.find_form()).await.copied()
-    }
-
-    async fn find_form(&self) -> Result<RoutePrefix, ComfyError> {
-        let plain = match self.is_comfy(RoutePrefix::Plain).await {
-            Ok(()) => return Ok(RoutePrefix::Plain),
-            Err(error) => error,
-        };
-        if !matches!(
-            plain.fault,
-            CallFault::NotFound | CallFault::Status { .. } | CallFault::Malformed { .. }
-        ) {
-            return Err(plain);
-        }
-        self.is_comfy(RoutePrefix::Api).await.map(|()| RoutePrefix::Api).map_err(|_api| plain)
-    }
-
-    /// Fails unless the server answers `/system_stats` under `form` as ComfyUI does: a proxy may well answer
-    /// an unknown path with 200 and a web page.
-    async fn is_comfy(&self, form: RoutePrefix) -> Result<(), ComfyError> {
-        let request = self.request(SYSTEM_STATS, form.url(self.base(), SYSTEM_STATS, None, &[]));
-        let text = self.json(SYSTEM_STATS, request).await?;
-        let answer = LooseObject::parse(&text).map_err(|error| self.malformed(SYSTEM_STATS, error))?;
-        if answer.raw("system").is_none() && answer.raw("devices").is_none() {
-            return Err(self.malformed(SYSTEM_STATS, "it is not ComfyUI's"));
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn shown(base: &str, form: RoutePrefix, last: Option<&str>, query: &[(&str, &str)]) -> String {
-        form.url(&Url::parse(base).unwrap(), ComfyRoute::get("/view"), last, query).to_string()
+    fn shown(base: &str, prefix: RoutePrefix, last: Option<&str>, query: &[(&str, &str)]) -> String {
+        prefix.url(&Url::parse(base).unwrap(), ComfyRoute::get("/view"), last, query).to_string()
     }
 
     #[test]

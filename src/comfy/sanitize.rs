@@ -1,13 +1,12 @@
-//! Turns the JSON that Python writes into JSON that everybody reads. It must not know what the JSON says.
+//! Turns the JSON that Python writes into JSON that strict parsers accept.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// Rewrites what Python's `json` writes and strict parsers refuse: the bare tokens `NaN`, `Infinity` and
-/// `-Infinity` become `null`, and a lone half of a surrogate pair (`"\ud83d"`) becomes `\ufffd`.
+/// Replaces the tokens that Python's `json` writes although they are not JSON. `NaN`, `Infinity` and `-Infinity`
+/// become `null`, and a lone half of a surrogate pair (`"\ud83d"`) becomes `\ufffd`.
 ///
-/// Nothing else changes, and nothing is copied when there is nothing to rewrite. Text that is no JSON at all
-/// comes back as some text that is no JSON either.
+/// Nothing else changes, and text without such tokens is not copied. Text that is not JSON does not become JSON.
 pub(super) fn sanitize(text: &str) -> Cow<'_, str> {
     let mut scanner = NanScanner { bytes: text.as_bytes(), at: 0, in_string: false };
     let Some((first, replacement)) = scanner.next_fault() else { return Cow::Borrowed(text) };
@@ -24,7 +23,7 @@ pub(super) fn sanitize(text: &str) -> Cow<'_, str> {
     Cow::Owned(clean)
 }
 
-/// A body or message as clean JSON text; bytes that are no UTF-8 become replacement characters.
+/// A body or message as clean JSON text. Bytes that are not UTF-8 become replacement characters.
 pub(super) fn clean_text(bytes: Vec<u8>) -> String {
     let text = String::from_utf8(bytes)
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
@@ -41,7 +40,7 @@ struct NanScanner<'a> {
 }
 
 impl NanScanner<'_> {
-    /// The next piece to replace, and by what. Ranges begin and end at ASCII bytes.
+    /// The next range to replace, with its replacement. Ranges begin and end at ASCII bytes.
     fn next_fault(&mut self) -> Option<(Range<usize>, &'static str)> {
         while self.at < self.bytes.len() {
             let fault = if self.in_string { self.step_inside() } else { self.step_outside() };
@@ -101,7 +100,7 @@ impl NanScanner<'_> {
     }
 }
 
-/// The UTF-16 unit of a `\uXXXX` escape that `bytes` begins with.
+/// The UTF-16 unit of the `\uXXXX` escape at the start of `bytes`.
 fn escaped_unit(bytes: &[u8]) -> Option<u16> {
     let digits = bytes.strip_prefix(b"\\u")?.get(..4)?;
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()

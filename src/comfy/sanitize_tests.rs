@@ -1,17 +1,17 @@
-//! Tests of the mending of Python's JSON.
+//! Tests of turning Python's JSON into strict JSON.
 
 use proptest::prelude::*;
 
 use super::*;
 
 #[test]
-fn text_without_pythons_words_is_not_copied() {
+fn text_without_pythons_tokens_is_not_copied() {
     let text = r#"{"a":[1,-2.5,true,null],"b":"NaN, -Infinity and \"Infinity\" in \\ a string"}"#;
     assert!(matches!(sanitize(text), Cow::Borrowed(same) if same == text));
 }
 
 #[test]
-fn bare_words_become_null_wherever_a_value_can_stand() {
+fn bare_tokens_become_null_wherever_a_value_is_allowed() {
     assert_eq!(
         sanitize(r#"{"a":NaN,"b":[Infinity,-Infinity,-1],"NaN":"é NaN","c":NaN}"#),
         r#"{"a":null,"b":[null,null,-1],"NaN":"é NaN","c":null}"#
@@ -29,7 +29,7 @@ fn half_a_surrogate_pair_becomes_a_replacement_character() {
 }
 
 #[test]
-fn broken_text_is_survived() {
+fn broken_text_causes_no_panic() {
     for text in ["", "\"", "\"\\", "\"\\u", "\"\\ud8", "\"\\ud83d", "-", "N", "Infinit", "\"\\ud83d\\u"] {
         let _clean = sanitize(text);
     }
@@ -45,7 +45,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_survived_and_the_second_pass_changes_nothing(text in r#"(NaN|Infinity|-|"|\\|u|d83d|de00|é|,)*"#) {
+    fn no_text_causes_a_panic_and_a_second_pass_changes_nothing(text in r#"(NaN|Infinity|-|"|\\|u|d83d|de00|é|,)*"#) {
         let once = sanitize(&text).into_owned();
         prop_assert_eq!(sanitize(&once), once.as_str());
     }

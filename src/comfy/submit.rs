@@ -1,5 +1,6 @@
-//! Handing a job to ComfyUI: `POST /prompt`, and what can be known of the job's fate when that fails.
-//! It must not retry: a prompt id is not idempotent, a second submission runs a second time.
+//! Submitting a job with `POST /prompt`, and whether ComfyUI may have the job after a failure.
+//!
+//! Nothing here retries, because a prompt id is not idempotent: a second submission runs the job a second time.
 
 use std::borrow::Cow;
 
@@ -16,58 +17,59 @@ use super::sanitize::clean_text;
 
 const PROMPT: ComfyRoute = ComfyRoute::post("/prompt");
 
-/// A job that ComfyUI has taken into its queue.
+/// A job that ComfyUI has put into its queue.
 #[derive(Debug, Clone)]
 pub struct AcceptedPrompt {
-    /// The id ComfyUI runs the job under: the one that was asked for, except on servers so old that they
-    /// choose their own.
+    /// The id under which ComfyUI runs the job. It is the requested one, except on old versions that choose their own.
     pub prompt_id: String,
-    /// The job's number in ComfyUI's queue; lower ones run first.
+    /// The number of the job in the queue. Lower numbers run first.
     pub number: Option<f64>,
-    /// Not empty when ComfyUI dropped branches of the workflow and runs only the rest.
+    /// The nodes because of which ComfyUI dropped branches of the workflow; empty if it runs the whole workflow.
     pub node_errors: NodeErrors,
 }
 
-/// A job that was not, or not surely, taken. After [`Self::ServerError`] and [`Self::Ambiguous`] the queue
-/// and the history must be asked before the job may be submitted again.
+/// A failed submission. The variant tells whether ComfyUI may have queued the job.
+///
+/// After [`Self::InternalError`] and [`Self::Ambiguous`] it may have. Then look into the queue and the history before
+/// submitting the job again.
 #[derive(Debug, thiserror::Error)]
 pub enum PromptError {
-    /// No connection, or the server could not even be asked for its routes. The job was surely not taken.
+    /// The job was not sent, because there was no connection or the routes could not be discovered. It was not queued.
     #[error(transparent)]
     NotDelivered(ComfyError),
-    /// ComfyUI refused this workflow. The job was surely not taken.
+    /// ComfyUI validated and rejected the workflow. The job was not queued.
     #[error("ComfyUI refused the workflow: {0}")]
     Rejected(Box<PromptRejection>),
-    /// Turned away for a reason that is not the workflow's contents: not let in (401, 403), too large (413),
-    /// too many requests (429), a redirect to somewhere else. The job was surely not taken.
+    /// The request was refused regardless of the workflow: no access (401, 403), too large (413), too many requests
+    /// (429), or a redirect. The job was not queued.
     #[error(transparent)]
     Denied(ComfyError),
-    /// Answered 500. It may be the workflow's own fault (ComfyUI fails so on malformed ones) and is likely to
-    /// come again, but the job can all the same have been queued.
+    /// The backend answered 500. A malformed workflow is the likely cause, because ComfyUI fails this way on
+    /// some of them. The job may be queued all the same.
     #[error(transparent)]
-    ServerError(ComfyError),
-    /// Sent, and no clear answer: a time-out, a broken connection, a proxy's error page. The job may run.
+    InternalError(ComfyError),
+    /// The job was sent but there was no clear answer: a timeout, a broken connection, or an error page of a proxy.
+    /// The job may be queued.
     #[error(transparent)]
     Ambiguous(ComfyError),
 }
 
 impl PromptError {
-    /// Whether ComfyUI surely does not have the job.
+    /// Whether ComfyUI certainly did not queue the job.
     #[must_use]
-    pub fn surely_not_accepted(&self) -> bool {
+    pub fn is_surely_not_accepted(&self) -> bool {
         matches!(self, Self::NotDelivered(_) | Self::Rejected(_) | Self::Denied(_))
     }
 }
 
 impl ComfyClient {
-    /// Puts `prompt`, a workflow in API format, into ComfyUI's queue; its text is sent untouched.
+    /// Submits `prompt`, a workflow in API format, whose text is sent unchanged.
     ///
-    /// `prompt_id` must be a lowercase hyphenated UUID. Events of the job are sent to the websocket that was
-    /// opened with `client_id`. Never submit an id again before [`Self::queue`] and [`Self::history`] both do
-    /// not know it.
+    /// `prompt_id` must be a lowercase hyphenated UUID. ComfyUI sends the events of the job to the websocket that was
+    /// opened with `client_id`. Do not submit an id again while [`Self::queue`] or [`Self::history`] knows it.
     ///
     /// # Errors
-    /// See [`PromptError`]: its type says whether the job can have been taken.
+    /// See [`PromptError`], whose variant tells whether the job may be queued.
     pub async fn submit(
         &self,
         prompt_id: &str,
@@ -86,30 +88,31 @@ impl ComfyClient {
             }
         })?;
         let code = response.status().as_u16();
-        let body = self.read(PROMPT, response, self.endpoint().limits.json).await;
+        let body = self.read_body(PROMPT, response, self.endpoint().limits.json).await;
         match (code, body) {
             (200..=299, body) => body
-                .and_then(|body| self.submitted(&clean_text(body), prompt_id))
+                .and_then(|body| self.read_accepted(&clean_text(body), prompt_id))
                 .map_err(PromptError::Ambiguous),
-            (_, body) => Err(self.refusal(code, body.unwrap_or_default())),
+            (_, body) => Err(self.read_failure(code, body.unwrap_or_default())),
         }
     }
 
-    /// Whether ComfyUI judges submissions at all: it is given a workflow without nodes, which ComfyUI 0.3.64 and 0.24.0
-    /// refuse with 400 and a reason, and do not queue. When a job got another answer than such a reason, this tells a
-    /// fault of the job from one of the server.
-    pub async fn judges_submissions(&self) -> bool {
+    /// Submits a workflow without nodes and returns whether ComfyUI validates it as it should.
+    ///
+    /// ComfyUI 0.3.64 and 0.24.0 reject such a workflow with 400 and a reason, and queue nothing. If an earlier job
+    /// failed without such a reason, the result shows whether that job or the backend is at fault.
+    pub async fn probe_submissions(&self) -> bool {
         let Ok(request) = self.call(PROMPT, None, &[]).await else { return false };
         let request = request.header(CONTENT_TYPE, "application/json").body(r#"{"prompt":{}}"#);
         let request = request.timeout(self.endpoint().timeouts.request);
         let Ok(response) = self.send(PROMPT, request).await else { return false };
-        let refused = response.status().as_u16() == 400;
-        let body = self.read(PROMPT, response, self.endpoint().limits.json).await;
-        refused && body.is_ok_and(|body| PromptRejection::read(&clean_text(body)).is_some())
+        let rejected = response.status().as_u16() == 400;
+        let body = self.read_body(PROMPT, response, self.endpoint().limits.json).await;
+        rejected && body.is_ok_and(|body| PromptRejection::read(&clean_text(body)).is_some())
     }
 
-    /// The request's body. Only what is known to be safe is in it: a client id that is no string,
-    /// `extra_data: null` or a `number` that is taken each break some ComfyUI.
+    /// The body of the request. It has only fields that are known to be safe: a client id that is not a string,
+    /// `extra_data: null`, or the `number` of another job each break some version of ComfyUI.
     fn envelope(&self, prompt_id: &str, client_id: &str, prompt: &RawValue) -> String {
         let extra = self.endpoint().api_key.as_ref().map_or(Cow::Borrowed(""), |key| {
             format!(r#","extra_data":{{"api_key_comfy_org":{}}}"#, quoted(key.expose_secret())).into()
@@ -118,27 +121,27 @@ impl ComfyClient {
         format!(r#"{{"prompt_id":{prompt_id},"client_id":{client_id}{extra},"prompt":{prompt}}}"#)
     }
 
-    fn submitted(&self, body: &str, asked: &str) -> Result<AcceptedPrompt, ComfyError> {
+    fn read_accepted(&self, body: &str, requested: &str) -> Result<AcceptedPrompt, ComfyError> {
         let answer = LooseObject::parse(body).map_err(|error| self.malformed(PROMPT, error))?;
         let prompt_id = answer.text("prompt_id");
         if prompt_id.is_none() && answer.raw("number").is_none() {
-            return Err(self.malformed(PROMPT, "neither prompt_id nor number in it"));
+            return Err(self.malformed(PROMPT, "it has neither `prompt_id` nor `number`"));
         }
         Ok(AcceptedPrompt {
-            prompt_id: prompt_id.unwrap_or_else(|| asked.to_owned()),
+            prompt_id: prompt_id.unwrap_or_else(|| requested.to_owned()),
             number: answer.number("number"),
             node_errors: NodeErrors::read(&answer),
         })
     }
 
-    fn refusal(&self, code: u16, body: Vec<u8>) -> PromptError {
-        let error = self.error(PROMPT, CallFault::of_status(code, &body));
+    fn read_failure(&self, code: u16, body: Vec<u8>) -> PromptError {
+        let error = self.error(PROMPT, CallFault::from_status(code, &body));
         match code {
             400 => match PromptRejection::read(&clean_text(body)) {
                 Some(rejection) => PromptError::Rejected(Box::new(rejection)),
                 None => PromptError::Denied(error),
             },
-            500 => PromptError::ServerError(error),
+            500 => PromptError::InternalError(error),
             300..=499 => PromptError::Denied(error),
             _ => PromptError::Ambiguous(error),
         }
@@ -153,9 +156,9 @@ fn quoted(text: &str) -> String {
 mod tests {
     use std::sync::Arc;
 
+    use super::super::endpoint::ComfyEndpoint;
     use super::*;
     use crate::clock::SystemClock;
-    use crate::comfy::ComfyEndpoint;
 
     fn client(api_key: Option<&str>) -> ComfyClient {
         let mut endpoint = ComfyEndpoint::new(url::Url::parse("http://h").unwrap());
@@ -177,32 +180,32 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_was_taken_in_part_says_what_was_dropped() {
+    fn a_partly_accepted_job_names_the_dropped_branches() {
         for body in [
             include_str!("../../tests/fixtures/comfyui/0.24.0/accepted_partly.json"),
             include_str!("../../tests/fixtures/comfyui/0.3.64/accepted_partly.json"),
         ] {
-            let submitted = client(None).submitted(body, "asked").unwrap();
+            let submitted = client(None).read_accepted(body, "requested").unwrap();
             assert!(submitted.number.is_some() && submitted.prompt_id.len() == 36);
             assert_eq!(submitted.node_errors.nodes[0].dependent_outputs, ["5"]);
         }
-        let whole = client(None).submitted(r#"{"number":0,"node_errors":{}}"#, "asked").unwrap();
-        assert_eq!((whole.prompt_id.as_str(), whole.number), ("asked", Some(0.0)));
+        let whole = client(None).read_accepted(r#"{"number":0,"node_errors":{}}"#, "requested").unwrap();
+        assert_eq!((whole.prompt_id.as_str(), whole.number), ("requested", Some(0.0)));
         assert!(whole.node_errors.is_empty());
-        assert!(client(None).submitted("{}", "asked").is_err());
+        assert!(client(None).read_accepted("{}", "requested").is_err());
     }
 
     #[test]
-    fn the_status_says_whether_the_job_can_have_been_taken() {
-        let refusal = |code, body: &str| client(None).refusal(code, body.into());
-        assert!(matches!(refusal(400, r#"{"error":{"type":"no_prompt"}}"#), PromptError::Rejected(_)));
+    fn the_status_tells_whether_the_job_may_be_queued() {
+        let failure = |code, body: &str| client(None).read_failure(code, body.into());
+        assert!(matches!(failure(400, r#"{"error":{"type":"no_prompt"}}"#), PromptError::Rejected(_)));
         for code in [302, 400, 401, 403, 404, 405, 413, 429] {
-            let error = refusal(code, "<html>");
-            assert!(matches!(error, PromptError::Denied(_)) && error.surely_not_accepted(), "{code}");
+            let error = failure(code, "<html>");
+            assert!(matches!(error, PromptError::Denied(_)) && error.is_surely_not_accepted(), "{code}");
         }
-        assert!(matches!(refusal(500, ""), PromptError::ServerError(_)));
+        assert!(matches!(failure(500, ""), PromptError::InternalError(_)));
         for code in [500, 502, 503, 504, 520, 102] {
-            assert!(!refusal(code, "").surely_not_accepted(), "{code}");
+            assert!(!failure(code, "").is_surely_not_accepted(), "{code}");
         }
     }
 }

@@ -1,5 +1,4 @@
-//! What a server says of itself: its version, its devices, its node classes. It must not judge whether it is
-//! healthy.
+//! The self-description of a backend: its version, its devices and its node classes.
 
 use serde_json::value::RawValue;
 
@@ -12,18 +11,18 @@ use crate::domain::workflow::ObjectEntries;
 const OBJECT_INFO: ComfyRoute = ComfyRoute::get("/object_info");
 const NODE_REPLACEMENTS: ComfyRoute = ComfyRoute::get("/node_replacements");
 
-/// A server's version and devices. Memory is in bytes.
+/// The version and the devices of a backend. Memory is in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SystemStats {
-    /// ComfyUI's version, such as `0.24.0`.
+    /// The version of ComfyUI, such as `0.24.0`.
     pub version: Option<String>,
-    /// Python's version, as Python says it.
+    /// The version of Python, as in `sys.version`.
     pub python: Option<String>,
-    /// `PyTorch`'s version, such as `2.9.1+cu128`.
+    /// The version of `PyTorch`, such as `2.9.1+cu128`.
     pub pytorch: Option<String>,
-    /// The machine's memory.
+    /// The memory of the machine.
     pub ram_total: Option<u64>,
-    /// The machine's memory that is free.
+    /// The free memory of the machine.
     pub ram_free: Option<u64>,
     /// The GPUs that ComfyUI uses, or the CPU.
     pub devices: Vec<ComputeDevice>,
@@ -32,41 +31,41 @@ pub struct SystemStats {
 /// One GPU, or the CPU. Memory is in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ComputeDevice {
-    /// The device's name.
+    /// The name of the device.
     pub name: Option<String>,
-    /// `cuda`, `cpu`, `mps` and the like.
+    /// The type of the device, such as `cuda`, `cpu` or `mps`.
     pub kind: Option<String>,
-    /// The device's memory.
+    /// The memory of the device.
     pub vram_total: Option<u64>,
-    /// The device's memory that is free.
+    /// The free memory of the device.
     pub vram_free: Option<u64>,
-    /// The part of it that `PyTorch` holds.
+    /// The memory that `PyTorch` has reserved.
     pub torch_vram_total: Option<u64>,
-    /// The part of `PyTorch`'s that is free.
+    /// The part of the reserved memory that is free.
     pub torch_vram_free: Option<u64>,
 }
 
 impl ComfyClient {
-    /// The server's version and devices. Cheap, so good for asking whether the server answers at all; that it
-    /// does says nothing of whether its worker still runs jobs.
+    /// Reads the version and the devices. The call is cheap, so it serves as a probe. An answer does not prove that
+    /// the worker of ComfyUI still runs jobs.
     ///
     /// # Errors
-    /// Every [`super::CallFault`] of a call.
+    /// The call fails with any [`super::CallFault`].
     pub async fn system_stats(&self) -> Result<SystemStats, ComfyError> {
         let request = self.call(SYSTEM_STATS, None, &[]).await?;
-        let body = self.json(SYSTEM_STATS, request).await?;
+        let body = self.read_json(SYSTEM_STATS, request).await?;
         let answer = LooseObject::parse(&body).map_err(|error| self.malformed(SYSTEM_STATS, error))?;
         Ok(read(&answer))
     }
 
-    /// The description of every node class the server has, as one JSON object keyed by class (some 600 KB and
-    /// more). `NaN` in it is `null`.
+    /// Reads the descriptions of all node classes: one JSON object keyed by class, of 600 KB or more, in which `NaN`
+    /// became `null`.
     ///
     /// # Errors
-    /// Every [`super::CallFault`] of a call.
+    /// The call fails with any [`super::CallFault`].
     pub async fn object_info(&self) -> Result<Box<RawValue>, ComfyError> {
         let request = self.call(OBJECT_INFO, None, &[]).await?;
-        let body = self.json(OBJECT_INFO, request).await?;
+        let body = self.read_json(OBJECT_INFO, request).await?;
         if !body.trim_start().starts_with('{') {
             return Err(self.malformed(OBJECT_INFO, "it is not a JSON object"));
         }
@@ -75,14 +74,14 @@ impl ComfyClient {
 }
 
 impl ComfyClient {
-    /// The names of classes that the server replaces by others of its own when they are missing. Servers before
-    /// 0.4 have no such list.
+    /// Reads the names of the classes that ComfyUI replaces by others if they are missing. Versions before 0.4 have no
+    /// such list, which gives no names.
     ///
     /// # Errors
-    /// Every [`super::CallFault`] of a call.
+    /// The call fails with any [`super::CallFault`] but [`super::CallFault::NotFound`].
     pub async fn node_replacements(&self) -> Result<Vec<String>, ComfyError> {
         let request = self.call(NODE_REPLACEMENTS, None, &[]).await?;
-        let body = match self.json(NODE_REPLACEMENTS, request).await {
+        let body = match self.read_json(NODE_REPLACEMENTS, request).await {
             Err(error) if error.is_not_found() => return Ok(Vec::new()),
             body => body?,
         };
@@ -91,7 +90,7 @@ impl ComfyClient {
         Ok(entries.into_iter().map(|(class, _)| class).collect())
     }
 
-    /// The error of an answer to `/object_info` that is JSON and yet does not describe node classes.
+    /// The error for an answer to `/object_info` that is JSON but does not describe node classes.
     #[must_use]
     pub fn not_object_info(&self, reason: &dyn std::fmt::Display) -> ComfyError {
         self.malformed(OBJECT_INFO, reason)
@@ -130,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_versions_say_what_they_are() {
+    fn both_versions_describe_themselves() {
         for (version, body) in [
             ("0.24.0", include_str!("../../tests/fixtures/comfyui/0.24.0/system_stats.json")),
             ("0.3.64", include_str!("../../tests/fixtures/comfyui/0.3.64/system_stats.json")),

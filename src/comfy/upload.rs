@@ -1,4 +1,4 @@
-//! Bringing a file to ComfyUI: `POST /upload/image`, streamed. It must not know where the bytes come from.
+//! Uploading a file to a backend: `POST /upload/image`, streamed.
 
 use std::fmt;
 use std::io;
@@ -11,12 +11,9 @@ use reqwest::multipart::{Form, Part};
 use super::client::ComfyClient;
 use super::error::ComfyError;
 use super::loose::LooseObject;
-use super::routes::ComfyRoute;
+use super::routes::UPLOAD;
 
-/// The route takes files of any kind in spite of its name.
-pub(super) const UPLOAD: ComfyRoute = ComfyRoute::post("/upload/image");
-
-/// A file to bring to a server's input folder.
+/// A file to upload to the input folder of a backend.
 pub struct InputUpload {
     filename: String,
     subfolder: String,
@@ -26,15 +23,15 @@ pub struct InputUpload {
 }
 
 impl InputUpload {
-    /// A file that is in memory.
+    /// A file in memory.
     pub fn bytes(filename: impl Into<String>, bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
         let length = u64::try_from(bytes.len()).ok();
         Self::new(filename.into(), length, bytes.into())
     }
 
-    /// A file of which the pieces come one by one; `length` in bytes, where it is known. An error of the
-    /// stream breaks the upload off, and the server keeps nothing.
+    /// A file that is read piece by piece, of `length` bytes if that is known. An error of the stream aborts the
+    /// upload, and ComfyUI keeps nothing of it.
     pub fn stream<S>(filename: impl Into<String>, length: Option<u64>, pieces: S) -> Self
     where
         S: TryStream<Ok = Bytes, Error = io::Error> + Send + 'static,
@@ -46,14 +43,15 @@ impl InputUpload {
         Self { filename, subfolder: String::new(), overwrite: false, length, body }
     }
 
-    /// Puts it into a folder below the input folder.
+    /// Stores the file in a folder below the input folder.
     #[must_use]
     pub fn subfolder(mut self, subfolder: impl Into<String>) -> Self {
         self.subfolder = subfolder.into();
         self
     }
 
-    /// Replaces a file of the same name. Otherwise another name is found unless the contents are the same.
+    /// Sets whether to replace a file of the same name. Without it, ComfyUI stores the file under another name, unless
+    /// both have the same content.
     #[must_use]
     pub fn overwrite(mut self, overwrite: bool) -> Self {
         self.overwrite = overwrite;
@@ -72,14 +70,14 @@ impl InputUpload {
         if self.overwrite {
             form = form.text("overwrite", "true");
         }
-        // The file comes last: ComfyUI reads the form to its end before it acts, and so can others earlier.
+        // The file is the last part, so that a proxy or fork that streams the form knows the other fields first.
         form.part("image", part.file_name(self.filename))
     }
 }
 
 impl fmt::Debug for InputUpload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Upload")
+        f.debug_struct("InputUpload")
             .field("filename", &self.filename)
             .field("subfolder", &self.subfolder)
             .field("overwrite", &self.overwrite)
@@ -88,19 +86,19 @@ impl fmt::Debug for InputUpload {
     }
 }
 
-/// Where an uploaded file is now.
+/// The place of an uploaded file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UploadedInput {
-    /// Its name; not always the one that was asked for.
+    /// The name of the file, which can differ from the requested one.
     pub name: String,
-    /// Its folder below the one of `kind`; mostly empty.
+    /// Its folder below the folder of `kind`; empty for that folder itself.
     pub subfolder: String,
-    /// `input`: `type` in ComfyUI's JSON.
+    /// The folder, usually `input`; the field `type` in ComfyUI's JSON.
     pub kind: String,
 }
 
 impl UploadedInput {
-    /// What a `LoadImage` and its kin take: the name, with its folder in front if it has one.
+    /// The value for a node input such as that of `LoadImage`: the name, after its folder if it has one.
     #[must_use]
     pub fn input_value(&self) -> String {
         if self.subfolder.is_empty() {
@@ -112,17 +110,17 @@ impl UploadedInput {
 }
 
 impl ComfyClient {
-    /// Brings a file to the server. Use the name in the answer. Bodies over 100 MiB are refused with 413 by a
-    /// server that is not told otherwise.
+    /// Uploads a file. Use the name in the result, which can differ from the requested one. By default, ComfyUI refuses
+    /// bodies over 100 MiB with 413.
     ///
     /// # Errors
-    /// Every [`super::CallFault`] of a call. After one the file may be there or not.
+    /// The call fails with any [`super::CallFault`]. The file may have been stored all the same.
     pub async fn upload(&self, upload: InputUpload) -> Result<UploadedInput, ComfyError> {
         let request = self.call(UPLOAD, None, &[]).await?;
         let request = request.multipart(upload.into_form()).timeout(self.endpoint().timeouts.upload);
         let response = self.send(UPLOAD, request).await?;
-        let response = self.successful(UPLOAD, response).await?;
-        let body = self.read(UPLOAD, response, self.endpoint().limits.json).await?;
+        let response = self.require_success(UPLOAD, response).await?;
+        let body = self.read_body(UPLOAD, response, self.endpoint().limits.json).await?;
         let body = super::sanitize::clean_text(body);
         let answer = LooseObject::parse(&body).map_err(|error| self.malformed(UPLOAD, error))?;
         let name = answer.text("name").ok_or_else(|| self.malformed(UPLOAD, "it has no name"))?;

@@ -1,4 +1,4 @@
-//! ComfyUI's websocket: one connection, from its handshake to its end. It must not reconnect.
+//! One websocket connection to a backend, from its handshake to its end. Reconnecting is up to the caller.
 
 use std::time::Duration;
 
@@ -11,36 +11,39 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_tls_with_
 
 use super::client::ComfyClient;
 use super::error::{CallFault, ComfyError};
-use super::protocol::ComfyEvent;
+use super::event::ComfyEvent;
 use super::routes::{ComfyRoute, RoutePrefix};
 use crate::domain::time::UnixMillis;
 
 const WS: ComfyRoute = ComfyRoute::get("/ws");
-/// Asks for previews that say which job and node they are of. It must be the first message to be heeded.
+/// Requests previews that name their job and node. ComfyUI heeds this only as the first message.
 const FEATURE_FLAGS: &str = r#"{"type":"feature_flags","data":{"supports_preview_metadata":true}}"#;
 
-/// The events of one websocket connection. It must be drained without pause: a server sends its events one
-/// client after the other, and one that does not read holds up all.
+/// The events of one websocket connection.
+///
+/// Read it without pause. ComfyUI sends an event to one client after the other, so a client that does not read blocks
+/// all of them.
 pub struct EventStream {
     client: ComfyClient,
     socket: Option<WebSocketStream<MaybeTlsStream<TcpStream>>>,
-    /// When to ping, or after a ping when to give up.
+    /// When to send a ping or, after a ping, when to give up.
     deadline: UnixMillis,
     pinged: bool,
 }
 
 impl ComfyClient {
-    /// Opens a websocket for the events of the jobs submitted with `client_id`, and of the server's queue.
+    /// Opens a websocket for the events of jobs submitted with `client_id`, and of the queue. Earlier events are not
+    /// sent again.
     ///
-    /// Two connections of one client id disturb each other: when the older one ends, the server stops sending
-    /// to the newer one, which stays open. So after a connection ended, open the next one with another id, or
-    /// expect that it may be deaf. Events of what happened before the connection are not sent again.
+    /// Two connections with one client id disturb each other. When the older one ends, ComfyUI stops sending to the
+    /// newer one, which stays open but is deaf. So after a connection has ended, use another id for the next, or expect
+    /// that it may be deaf.
     ///
     /// # Errors
-    /// Every [`CallFault`] of a call.
+    /// The call fails with any [`CallFault`].
     pub async fn events(&self, client_id: &str) -> Result<EventStream, ComfyError> {
-        let socket = match self.known().ws.get() {
-            Some(form) => self.handshake(*form, client_id).await?,
+        let socket = match self.routes().ws.get() {
+            Some(prefix) => self.handshake(*prefix, client_id).await?,
             None => self.first_handshake(client_id).await?,
         };
         let now = self.clock().now();
@@ -54,27 +57,27 @@ impl ComfyClient {
         &self,
         client_id: &str,
     ) -> Result<WebSocketStream<MaybeTlsStream<TcpStream>>, ComfyError> {
-        let (form, socket) = match self.handshake(RoutePrefix::Plain, client_id).await {
+        let (prefix, socket) = match self.handshake(RoutePrefix::Plain, client_id).await {
             Ok(socket) => (RoutePrefix::Plain, socket),
             Err(plain) if plain.status().is_some() || matches!(plain.fault, CallFault::Malformed { .. }) => {
                 (RoutePrefix::Api, self.handshake(RoutePrefix::Api, client_id).await.map_err(|_api| plain)?)
             }
             Err(error) => return Err(error),
         };
-        // Another handshake may have found it out at the same time: it found the same.
-        let _known = self.known().ws.set(form);
+        // A concurrent handshake may have set the prefix already, to the same value.
+        let _already_known = self.routes().ws.set(prefix);
         Ok(socket)
     }
 
     async fn handshake(
         &self,
-        form: RoutePrefix,
+        prefix: RoutePrefix,
         client_id: &str,
     ) -> Result<WebSocketStream<MaybeTlsStream<TcpStream>>, ComfyError> {
-        let mut url = form.url(self.base(), WS, None, &[("clientId", client_id)]);
+        let mut url = prefix.url(self.base(), WS, None, &[("clientId", client_id)]);
         let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
-        // Both are of the kind of scheme that can be exchanged for each other.
-        let _always = url.set_scheme(scheme);
+        // This cannot fail: `http` and `ws` are both special schemes, which may replace each other.
+        let _replaced = url.set_scheme(scheme);
         let mut request = url.as_str().into_client_request().map_err(|error| self.handshake_failed(error))?;
         request.headers_mut().extend(self.headers().clone());
         let limit = Some(self.endpoint().limits.message);
@@ -91,15 +94,15 @@ impl ComfyClient {
     fn handshake_failed(&self, error: tungstenite::Error) -> ComfyError {
         let fault = match error {
             tungstenite::Error::Protocol(error) => CallFault::Malformed { reason: error.to_string() },
-            error => CallFault::of_websocket(error, false),
+            error => CallFault::from_websocket(error, false),
         };
         self.error(WS, fault)
     }
 }
 
 impl EventStream {
-    /// The next event. Ends with one error, after which there is only `None`: the connection is lost, or was
-    /// silent for too long although it was pinged. Nothing is lost when the future is dropped.
+    /// The next event. A lost connection or an unanswered ping gives one error, and `None` from then on. Dropping the
+    /// future loses no event.
     pub async fn next(&mut self) -> Option<Result<ComfyEvent, ComfyError>> {
         loop {
             let socket = self.socket.as_mut()?;
@@ -108,28 +111,28 @@ impl EventStream {
                 received = socket.next() => received,
                 () = self.client.clock().sleep_until(self.deadline) => {
                     if let Err(error) = self.keep_alive().await {
-                        return Some(Err(self.end(error.fault)));
+                        return Some(Err(self.fail(error.fault)));
                     }
                     continue;
                 }
             };
             match received {
                 Some(Ok(message)) => {
-                    self.heard();
-                    match event(message) {
+                    self.postpone_ping();
+                    match decode(message) {
                         Ok(Some(event)) => return Some(Ok(event)),
                         Ok(None) => {}
-                        Err(fault) => return Some(Err(self.end(fault))),
+                        Err(fault) => return Some(Err(self.fail(fault))),
                     }
                 }
-                Some(Err(error)) => return Some(Err(self.end(CallFault::of_websocket(error, true)))),
-                None => return Some(Err(self.end(CallFault::Closed { code: None }))),
+                Some(Err(error)) => return Some(Err(self.fail(CallFault::from_websocket(error, true)))),
+                None => return Some(Err(self.fail(CallFault::Closed { code: None }))),
             }
         }
     }
 
-    /// Closes the connection and waits, not long, until the server has done so too: only then is it sure that
-    /// a new connection with the same client id is not made deaf by the end of this one.
+    /// Closes the connection and waits, within the connect timeout, until the backend has closed it too. Only then can
+    /// its end not make a new connection with the same client id deaf.
     pub async fn close(mut self) {
         let Some(mut socket) = self.socket.take() else { return };
         let closing = async {
@@ -137,23 +140,23 @@ impl EventStream {
                 while let Some(Ok(_)) = socket.next().await {}
             }
         };
-        // A server that does not answer loses its connection now.
+        // After the timeout the connection is dropped.
         let _elapsed = tokio::time::timeout(self.client.endpoint().timeouts.connect, closing).await;
     }
 
-    fn heard(&mut self) {
+    fn postpone_ping(&mut self) {
         self.pinged = false;
         self.deadline = self.after(self.client.endpoint().timeouts.ping_every);
     }
 
-    /// The deadline has come: pings, or gives up when a ping has stayed without an answer.
+    /// Sends a ping at the deadline, or gives up if the last ping is unanswered.
     async fn keep_alive(&mut self) -> Result<(), ComfyError> {
-        let patience = self.client.endpoint().timeouts.pong_within;
+        let pong_within = self.client.endpoint().timeouts.pong_within;
         if self.pinged {
-            return Err(self.client.error(WS, CallFault::Silent { after: patience }));
+            return Err(self.client.error(WS, CallFault::Silent { after: pong_within }));
         }
         self.pinged = true;
-        self.deadline = self.after(patience);
+        self.deadline = self.after(pong_within);
         self.send(Message::Ping(bytes::Bytes::new())).await
     }
 
@@ -161,11 +164,11 @@ impl EventStream {
         let Some(socket) = self.socket.as_mut() else {
             return Err(self.client.error(WS, CallFault::Closed { code: None }));
         };
-        // What is sent is so small that it waits only when the connection is dead.
+        // The messages are so small that sending blocks only on a dead connection.
         let after = self.client.endpoint().timeouts.connect;
         match tokio::time::timeout(after, socket.send(message)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(self.client.error(WS, CallFault::of_websocket(error, true))),
+            Ok(Err(error)) => Err(self.client.error(WS, CallFault::from_websocket(error, true))),
             Err(_elapsed) => Err(self.client.error(WS, CallFault::Timeout { after })),
         }
     }
@@ -174,7 +177,7 @@ impl EventStream {
         self.client.clock().now().plus(duration)
     }
 
-    fn end(&mut self, fault: CallFault) -> ComfyError {
+    fn fail(&mut self, fault: CallFault) -> ComfyError {
         self.socket = None;
         self.client.error(WS, fault)
     }
@@ -183,14 +186,14 @@ impl EventStream {
 impl std::fmt::Debug for EventStream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("EventStream")
-            .field("server", &self.client.server())
+            .field("backend", &self.client.shown_url())
             .field("open", &self.socket.is_some())
             .finish_non_exhaustive()
     }
 }
 
-/// What a frame tells; `None` for those that only show that the server lives.
-fn event(message: Message) -> Result<Option<ComfyEvent>, CallFault> {
+/// The event in a frame; `None` for pings and pongs, which only show that the backend is alive.
+fn decode(message: Message) -> Result<Option<ComfyEvent>, CallFault> {
     match message {
         Message::Text(text) => Ok(Some(ComfyEvent::from_text(&text))),
         Message::Binary(bytes) => Ok(Some(ComfyEvent::from_binary(bytes))),

@@ -276,7 +276,7 @@ pub(super) fn complete(
         let Some(backend) = complete_one(draft, index, shared) else { continue };
         let problem = match backend.endpoint.validate() {
             Err(error) => Some(error.reason),
-            Ok(()) => backend.fits_beside(&completed).err().map(|clash| clash.to_string()),
+            Ok(()) => backend.check_clash(&completed).err().map(|clash| clash.to_string()),
         };
         errors.extend(problem.map(|problem| ConfigError::new(key, source, problem)));
         completed.push(backend);

@@ -26,7 +26,7 @@ impl fmt::Display for GatewayConfig {
 
 fn write_backend(f: &mut fmt::Formatter<'_>, backend: &BackendSettings) -> fmt::Result {
     let endpoint = &backend.endpoint;
-    write!(f, "  {}  {}  slots {}", backend.name, endpoint.server(), backend.slots)?;
+    write!(f, "  {}  {}  slots {}", backend.name, endpoint.shown_url(), backend.slots)?;
     if !backend.labels.is_empty() {
         write!(f, "  labels {}", backend.labels.join(", "))?;
     }

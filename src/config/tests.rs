@@ -60,7 +60,7 @@ fn the_defaults_apply_if_nothing_is_given() {
     let config = env(&[]).unwrap();
     let [backend] = config.backends.as_slice() else { panic!("{config}") };
     assert_eq!((backend.name.as_str(), backend.slots), ("gpu-1", 8));
-    assert_eq!(backend.endpoint.server(), "http://127.0.0.1:8188");
+    assert_eq!(backend.endpoint.shown_url(), "http://127.0.0.1:8188");
     let settings = &config.settings;
     assert_eq!(settings.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(settings.data_dir, PathBuf::from("./data"));
@@ -321,7 +321,7 @@ fn urls_of_the_environment_or_the_flags_replace_the_backends_of_lower_layers() {
     };
     let config = load(&given).unwrap();
     let names: Vec<_> =
-        config.backends.iter().map(|backend| (backend.name.as_str(), backend.endpoint.server())).collect();
+        config.backends.iter().map(|backend| (backend.name.as_str(), backend.endpoint.shown_url())).collect();
     assert_eq!(names, [("gpu-1", "http://a:1".to_owned()), ("big", "https://b/comfy".to_owned())]);
     assert_eq!(config.backends[1].endpoint.url.query(), Some("x=y"));
 
@@ -352,15 +352,15 @@ fn an_invalid_url_of_a_list_is_named_without_its_password() {
 fn two_backends_with_one_name_or_address_are_rejected() {
     assert_error_contains(
         env(&[("COMFYUI_BASE_URL", "a=http://x,a=http://y")]),
-        &["the name `a` is taken by another server"],
+        &["the name `a` is taken by another backend"],
     );
     assert_error_contains(
         env(&[("COMFYUI_BASE_URL", "http://x/,http://x")]),
-        &["`gpu-1` and `gpu-2` are the same server http://x; raise its `slots` instead"],
+        &["`gpu-1` and `gpu-2` are the same backend http://x; raise its `slots` instead"],
     );
     for (one, two) in [("localhost", "127.0.0.1"), ("127.0.0.1", "[::1]"), ("LOCALHOST", "[::1]")] {
         let both = |path: &str, port: u16| format!("http://{one}:8188,http://{two}:{port}/{path}");
-        assert_error_contains(env(&[("COMFYUI_BASE_URL", &both("", 8188))]), &["are the same server"]);
+        assert_error_contains(env(&[("COMFYUI_BASE_URL", &both("", 8188))]), &["are the same backend"]);
         env(&[("COMFYUI_BASE_URL", &both("", 8189))]).unwrap();
         env(&[("COMFYUI_BASE_URL", &both("other", 8188))]).unwrap();
     }

@@ -3,11 +3,12 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::store::MediaError;
 use crate::domain::time::UnixMillis;
+use crate::lock::LockExt;
 
 /// The folder of inputs.
 #[derive(Debug)]
@@ -40,7 +41,7 @@ impl InputFolder {
         let (folder, root) = (to.with_file_name(""), self.root.clone());
         tokio::fs::create_dir_all(&folder).await?;
         {
-            let _places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+            let _places = self.places.lock_anyway();
             place(&from, &to)?;
             std::fs::File::open(&to)?.set_modified(system_time(at))?;
         }
@@ -71,7 +72,7 @@ impl InputFolder {
     /// Sets a file's age to `at`. Returns whether the file exists.
     pub fn renew(&self, sha256: &str, at: UnixMillis) -> Result<bool, MediaError> {
         let Some(path) = self.path(sha256) else { return Ok(false) };
-        let _places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let _places = self.places.lock_anyway();
         match std::fs::File::open(path) {
             Ok(file) => Ok(file.set_modified(system_time(at)).map(|()| true)?),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
@@ -82,7 +83,7 @@ impl InputFolder {
     /// Removes a file, unless it was used since `cutoff`.
     pub fn remove(&self, sha256: &str, cutoff: UnixMillis) -> Result<bool, MediaError> {
         let Some(path) = self.path(sha256) else { return Ok(false) };
-        let _places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let _places = self.places.lock_anyway();
         match std::fs::metadata(&path).and_then(|meta| meta.modified()) {
             Ok(modified) if modified < system_time(cutoff) => Ok(std::fs::remove_file(&path).map(|()| true)?),
             Ok(_) => Ok(false),

@@ -1,72 +1,56 @@
-//! One server: its client, what an operator wants of it, and what it offers. It must not probe.
+//! One backend of the pool. Its responsibilities are in parts; this file joins them where one event concerns several.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::breaker::BreakerPhase;
-use super::capabilities::BackendCapabilities;
-use super::catalogue::ClassCatalogue;
-use super::facts::{BackendFacts, BackendOffer, DeviceMemory};
-use super::feed::AttemptFeeds;
-use super::health::BackendHealth;
+use super::capabilities::catalogue::ClassCatalogue;
+use super::capabilities::object_info::BackendCapabilities;
+use super::feeds::AttemptFeeds;
+use super::health::facts::{AnswerState, HealthFacts};
+use super::health::monitor::HealthMonitor;
+use super::health::totals::RunOutcome;
+use super::memory::BackendMemory;
 use super::settings::BackendSettings;
-use super::standing::HealthFacts;
-use super::totals::RunTotals;
-use super::turn::{SubmitTurn, SubmitTurns};
+use super::turns::SubmitTurns;
+use super::websocket::WebsocketState;
 use crate::clock::Clock;
-use crate::comfy::{ComfyClient, EndpointError};
+use crate::comfy::{ComfyClient, ComfyError, EndpointError, QueueSnapshot, SystemStats};
 use crate::domain::id::{BackendName, GatewayId};
 use crate::domain::mode::BackendMode;
-use crate::domain::time::UnixMillis;
 use crate::random::Random;
 
-/// What the servers of a pool share.
+/// Everything that the backends of one pool share.
 #[derive(Debug, Clone)]
 pub(super) struct PoolShared {
     pub gateway_id: GatewayId,
     pub clock: Arc<dyn Clock>,
-    /// For jitter.
+    /// The source of jitter.
     pub random: Arc<Random>,
     pub catalogue: Arc<ClassCatalogue>,
+    /// Counts the changes of the pool.
     pub changes: watch::Sender<u64>,
 }
 
-/// One server of the pool.
+/// One backend of the pool.
 #[derive(Debug)]
 pub struct Backend {
     settings: BackendSettings,
     configured: bool,
     client: ComfyClient,
     client_id: String,
-    shared: PoolShared,
-    health: watch::Sender<BackendHealth>,
-    /// Whether it answers, be it given work or not.
-    answers: watch::Sender<bool>,
-    mode: watch::Sender<BackendMode>,
-    facts: Mutex<BackendFacts>,
+    clock: Arc<dyn Clock>,
+    random: Arc<Random>,
+    health: HealthMonitor,
+    capabilities: BackendCapabilities,
+    feeds: AttemptFeeds,
+    memory: BackendMemory,
     turns: SubmitTurns,
-    pub(super) feeds: AttemptFeeds,
-    pub(super) capabilities: BackendCapabilities,
-    pub(super) queue_remaining: AtomicU64,
-    /// Times the websocket told the length of the queue.
-    pub(super) statuses: AtomicU64,
-    pub(super) listening: AtomicBool,
-    /// Since when, in milliseconds.
-    pub(super) listening_since: AtomicI64,
-    /// Something went wrong there: ask at once.
-    pub(super) probe_now: Notify,
-    /// Somebody else may have given it a job: ask soon.
-    pub(super) probe_soon: Notify,
-    /// The server may have been restarted: ask anew what it can run.
-    pub(super) restarts: watch::Sender<u64>,
-    /// The websocket keeps silent about what HTTP tells: open another.
-    pub(super) deaf: Notify,
-    /// It was taken out of the pool.
-    pub(super) retired: CancellationToken,
+    websocket: WebsocketState,
+    restarts: watch::Sender<u64>,
+    retired: CancellationToken,
 }
 
 impl Backend {
@@ -75,293 +59,232 @@ impl Backend {
         configured: bool,
         shared: PoolShared,
     ) -> Result<Self, EndpointError> {
+        let PoolShared { gateway_id, clock, random, catalogue, changes } = shared;
+        let (name, client) =
+            (settings.name.clone(), ComfyClient::new(settings.endpoint.clone(), clock.clone())?);
         Ok(Self {
-            client: ComfyClient::new(settings.endpoint.clone(), shared.clock.clone())?,
-            client_id: shared.gateway_id.to_string(),
-            settings,
-            configured,
-            shared,
-            health: watch::Sender::new(BackendHealth::Starting),
-            answers: watch::Sender::new(false),
-            mode: watch::Sender::new(BackendMode::Open),
-            facts: Mutex::default(),
+            health: HealthMonitor::new(name.clone(), clock.clone(), changes),
+            capabilities: BackendCapabilities::new(name, client.clone(), clock.clone(), catalogue),
+            feeds: AttemptFeeds::new(clock.clone()),
+            memory: BackendMemory::default(),
             turns: SubmitTurns::new(),
-            feeds: AttemptFeeds::default(),
-            capabilities: BackendCapabilities::default(),
-            queue_remaining: AtomicU64::new(0),
-            statuses: AtomicU64::new(0),
-            listening: AtomicBool::new(false),
-            listening_since: AtomicI64::new(0),
-            probe_now: Notify::new(),
-            probe_soon: Notify::new(),
+            websocket: WebsocketState::default(),
             restarts: watch::Sender::new(0),
-            deaf: Notify::new(),
             retired: CancellationToken::new(),
+            client_id: gateway_id.to_string(),
+            client,
+            configured,
+            settings,
+            clock,
+            random,
         })
     }
 
-    /// Its name.
+    /// Its name, unique in the pool.
     #[must_use]
     pub const fn name(&self) -> &BackendName {
         &self.settings.name
     }
 
-    /// How it was set up.
+    /// Its settings, which never change: a backend with other settings is another [`Backend`].
     #[must_use]
     pub const fn settings(&self) -> &BackendSettings {
         &self.settings
     }
 
-    /// Whether it stands in the configuration, rather than having been added later.
+    /// Whether it comes from the configuration. Otherwise it was added through the API.
     #[must_use]
     pub const fn is_configured(&self) -> bool {
         self.configured
     }
 
-    /// Its client.
+    /// The client for its ComfyUI.
     #[must_use]
     pub const fn client(&self) -> &ComfyClient {
         &self.client
     }
 
-    /// Jobs it is given at once when all is well.
-    #[must_use]
-    pub const fn slots(&self) -> usize {
-        self.settings.slots
-    }
-
-    /// What it is called besides.
-    #[must_use]
-    pub fn labels(&self) -> &[String] {
-        &self.settings.labels
-    }
-
-    /// What ComfyUI knows this gateway as.
+    /// The client id under which this gateway submits jobs and opens websockets.
     #[must_use]
     pub fn client_id(&self) -> &str {
         &self.client_id
     }
 
-    /// Its health now.
+    /// Its health and the facts behind it.
     #[must_use]
-    pub fn health(&self) -> BackendHealth {
-        self.health.borrow().clone()
+    pub const fn health(&self) -> &HealthMonitor {
+        &self.health
     }
 
-    /// Whether its health lets it have work, whatever its mode.
+    /// Its node classes and version.
     #[must_use]
-    pub fn is_usable(&self) -> bool {
-        self.health.borrow().is_usable()
+    pub const fn capabilities(&self) -> &BackendCapabilities {
+        &self.capabilities
     }
 
-    /// A view of its health that tells of changes.
+    /// The feeds of our attempts on it.
     #[must_use]
-    pub fn watch_health(&self) -> watch::Receiver<BackendHealth> {
-        self.health.subscribe()
+    pub const fn feeds(&self) -> &AttemptFeeds {
+        &self.feeds
     }
 
-    /// What an operator wants of it.
+    /// Its memory and the models loaded there.
+    #[must_use]
+    pub const fn memory(&self) -> &BackendMemory {
+        &self.memory
+    }
+
+    /// The order in which jobs are submitted to it.
+    #[must_use]
+    pub const fn turns(&self) -> &SubmitTurns {
+        &self.turns
+    }
+
+    /// The state of its websocket.
+    #[must_use]
+    pub const fn websocket(&self) -> &WebsocketState {
+        &self.websocket
+    }
+
+    /// The mode that an operator has set.
     #[must_use]
     pub fn mode(&self) -> BackendMode {
-        *self.mode.borrow()
+        self.health.mode()
     }
 
-    /// A view of its mode that tells of changes.
-    #[must_use]
-    pub fn watch_mode(&self) -> watch::Receiver<BackendMode> {
-        self.mode.subscribe()
-    }
-
-    /// Changes what is wanted of it. To open it also ends what its circuit breaker holds against it.
+    /// Sets the mode. [`BackendMode::Open`] also closes its circuit breaker, so that it gets work at once.
     pub fn set_mode(&self, mode: BackendMode) {
-        self.mode.send_if_modified(|known| std::mem::replace(known, mode) != mode);
-        self.note(|facts| {
-            if mode == BackendMode::Open {
-                facts.standing.breaker.success();
-            }
-        });
+        self.health.set_mode(mode);
     }
 
-    /// Whether it may be given work now: its health allows it and its mode is [`BackendMode::Open`].
+    /// The name of its state: that of the mode if only the mode keeps work away, otherwise that of the health.
     #[must_use]
-    pub fn takes_work(&self) -> bool {
-        self.mode() == BackendMode::Open && self.is_usable()
+    pub fn state_name(&self) -> &'static str {
+        self.health.state_name()
     }
 
-    /// Jobs it may have from us at once now: none if it takes no work, one while it is on trial, else its slots.
+    /// Whether its health and its mode both allow work.
     #[must_use]
-    pub fn slots_now(&self) -> usize {
-        if !self.takes_work() {
+    pub fn can_take_work(&self) -> bool {
+        self.mode() == BackendMode::Open && self.health.is_usable()
+    }
+
+    /// The most jobs it may have from this gateway now: none if it takes no work, one on trial, else all its slots.
+    #[must_use]
+    pub fn usable_slots(&self) -> usize {
+        if !self.can_take_work() {
             return 0;
         }
-        let on_trial = self.facts().standing.breaker.phase(self.clock().now()) == BreakerPhase::Trial;
-        if on_trial { 1 } else { self.slots() }
+        if self.health.is_on_trial() { 1 } else { self.settings.slots }
     }
 
-    /// Whether it was told to drain and has done so: nothing of ours is left there.
+    /// Whether it is draining and none of our runs is left on it.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.mode() == BackendMode::Draining
-            && self.in_flight() == 0
-            && self.facts().standing.quarantined.is_empty()
+        self.mode() == BackendMode::Draining && self.feeds.count() == 0 && !self.health.has_quarantined_runs()
     }
 
-    /// Jobs of others in its queue, as last seen.
+    /// Whether attempts must withdraw their jobs that wait in its queue, because it drains or will not run them.
     #[must_use]
-    pub fn foreign(&self) -> u64 {
-        self.facts().standing.foreign
+    pub fn is_recalling_jobs(&self) -> bool {
+        self.mode() == BackendMode::Draining || self.health.is_stuck()
     }
 
-    /// Its ComfyUI version, where it told.
-    #[must_use]
-    pub fn version(&self) -> Option<String> {
-        self.facts().version.clone()
-    }
-
-    /// The memory of its first device, where it told.
-    #[must_use]
-    pub fn vram(&self) -> Option<DeviceMemory> {
-        self.facts().vram
-    }
-
-    /// The model files that it has loaded, as far as the scheduler knows; empty after a restart.
-    #[must_use]
-    pub fn loaded(&self) -> Vec<String> {
-        self.facts().loaded.clone()
-    }
-
-    /// Says which model files it has loaded.
-    pub fn set_loaded(&self, models: Vec<String>) {
-        self.facts().loaded = models;
-    }
-
-    /// What became of its runs.
-    #[must_use]
-    pub fn totals(&self) -> RunTotals {
-        self.facts().totals.clone()
-    }
-
-    /// Whether it has work of ours that it is to give back unless it runs: it is drained, or runs nothing any more.
-    #[must_use]
-    pub fn gives_back(&self) -> bool {
-        self.mode() == BackendMode::Draining || self.is_stuck()
-    }
-
-    /// Its health's name; its mode's, if that alone keeps it from having work.
-    #[must_use]
-    pub fn state(&self) -> &'static str {
-        self.health.borrow().under(self.mode())
-    }
-
-    /// Changes whenever it may have been restarted.
+    /// A counter that changes with every possible restart of its ComfyUI.
     #[must_use]
     pub fn restart_count(&self) -> u64 {
         *self.restarts.borrow()
     }
 
-    /// Since when its websocket stands; `None` while it does not.
-    #[must_use]
-    pub fn listening_since(&self) -> Option<UnixMillis> {
-        let since = self.listening_since.load(Ordering::Relaxed);
-        (self.is_listening() && since > 0).then(|| UnixMillis::from_millis(since))
+    /// Marks it down because a call could not reach it, until a probe succeeds. That probe is made at once.
+    pub fn mark_down(&self, error: &ComfyError) {
+        self.health.mark_down(error.to_string());
+        self.health.request_probe();
     }
 
-    /// Whether its websocket stands.
-    #[must_use]
-    pub fn is_listening(&self) -> bool {
-        self.listening.load(Ordering::Relaxed)
+    /// Assumes that its ComfyUI was restarted, because a run vanished or the websocket was lost.
+    pub fn mark_restarted(&self) {
+        self.health.change(HealthFacts::forget_process);
+        self.announce_restart();
+        self.health.request_probe();
     }
 
-    /// Jobs in its own queue, of all its clients, as last heard.
-    #[must_use]
-    pub fn queue_remaining(&self) -> u64 {
-        self.queue_remaining.load(Ordering::Relaxed)
-    }
-
-    /// Our attempts there.
-    #[must_use]
-    pub fn in_flight(&self) -> usize {
-        self.feeds.len()
-    }
-
-    /// A job's place in the order in which the server is given its jobs.
-    #[must_use]
-    pub fn take_turn(&self) -> SubmitTurn {
-        self.turns.take()
+    /// Counts an ended run. Call this before the feed of its attempt is closed, because the breaker takes the number
+    /// of other open feeds into account.
+    pub fn record_run(&self, outcome: RunOutcome) {
+        self.health.count_run(outcome, self.feeds.count().saturating_sub(1));
     }
 
     pub(super) const fn clock(&self) -> &Arc<dyn Clock> {
-        &self.shared.clock
+        &self.clock
     }
 
-    pub(super) fn catalogue(&self) -> &ClassCatalogue {
-        &self.shared.catalogue
+    /// Cancelled when the backend is removed from the pool.
+    pub(super) const fn retired(&self) -> &CancellationToken {
+        &self.retired
     }
 
-    /// A view of whether it answers that tells of changes.
-    pub(super) fn watch_answers(&self) -> watch::Receiver<bool> {
-        self.answers.subscribe()
+    pub(super) fn subscribe_to_restarts(&self) -> watch::Receiver<u64> {
+        self.restarts.subscribe()
     }
 
-    /// About `wait`: servers that went down together are not asked at the same moment for ever.
-    pub(super) fn jittered(&self, wait: Duration) -> Duration {
-        wait.mul_f64(0.9 + self.shared.random.fraction() / 5.0)
+    /// `wait`, changed by up to 10 % either way, so that backends that went down together are not all asked at once.
+    pub(super) fn jitter(&self, wait: Duration) -> Duration {
+        wait.mul_f64(0.9 + self.random.fraction() / 5.0)
     }
 
-    /// The moment at which its circuit breaker lets it try again, if it must wait for one.
-    pub(super) fn trial_at(&self) -> Option<UnixMillis> {
-        match self.facts().standing.breaker.phase(self.clock().now()) {
-            BreakerPhase::Open(until) => Some(until),
-            BreakerPhase::Closed | BreakerPhase::Trial => None,
-        }
-    }
-
-    pub(super) fn facts(&self) -> MutexGuard<'_, BackendFacts> {
-        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Changes facts, judges them anew, and tells whoever goes by them.
-    pub(super) fn note<T>(&self, change: impl FnOnce(&mut BackendFacts) -> T) -> T {
-        let now = self.clock().now();
-        let mut facts = self.facts();
-        let value = change(&mut facts);
-        let answers = facts.standing.answers == super::standing::AnswerState::Yes;
-        self.publish(&facts.standing, now);
-        self.answers.send_if_modified(|known| std::mem::replace(known, answers) != answers);
-        let usable = self.health.borrow().is_usable();
-        let mode = self.mode();
-        let offer = BackendOffer {
-            usable,
-            mode,
-            on_trial: facts.standing.breaker.phase(now) == BreakerPhase::Trial,
-            foreign: facts.standing.foreign,
-        };
-        let changed = std::mem::replace(&mut facts.offer, offer) != offer;
-        drop(facts);
-        if changed {
-            self.shared.changes.send_modify(|generation| *generation += 1);
-        }
-        value
-    }
-
-    fn publish(&self, standing: &HealthFacts, now: UnixMillis) {
-        let judged = standing.judge(now);
-        let before = self.health.borrow().as_str();
-        self.health.send_if_modified(|health| {
-            let next = health.followed_by(judged, now);
-            std::mem::replace(health, next) != *health
+    /// Records a successful probe. A backend that did not answer before may have been restarted meanwhile.
+    pub(super) fn mark_up(&self, stats: SystemStats) {
+        self.memory.set_vram(&stats);
+        self.capabilities.set_version(stats.version);
+        let now = self.clock.now();
+        let came_back = self.health.change(|facts| {
+            let before = std::mem::replace(&mut facts.answers, AnswerState::Yes);
+            let came_back = before != AnswerState::Yes;
+            if came_back && facts.missing_websocket.is_none() && !self.websocket.is_open() {
+                facts.missing_websocket = Some((now, "it has not been opened yet".to_owned()));
+            }
+            if came_back {
+                facts.forget_process();
+                self.memory.forget_models();
+            }
+            came_back
         });
-        let health = self.health.borrow();
-        let (name, state, reason) = (self.name(), health.as_str(), health.reason().unwrap_or_default());
-        match &*health {
-            _ if state == before => {}
-            BackendHealth::Down { .. } => tracing::warn!(backend = %name, reason, "the server is down"),
-            BackendHealth::Degraded { .. } => {
-                tracing::warn!(backend = %name, reason, "the server is degraded")
-            }
-            BackendHealth::Starting | BackendHealth::Up { .. } => {
-                tracing::info!(backend = %name, "the server is {state}")
-            }
+        if came_back {
+            self.announce_restart();
         }
+    }
+
+    /// Records that the websocket was opened, or why there is none.
+    pub(super) fn set_websocket(&self, opened: Result<(), String>) {
+        let now = self.clock.now();
+        self.websocket.set_open(opened.is_ok(), now);
+        self.health.change(|facts| {
+            let since = facts.missing_websocket.take().map_or(now, |(since, _)| since);
+            facts.missing_websocket = opened.err().map(|reason| (since, reason));
+        });
+    }
+
+    /// Records a queue snapshot. `asked_with` are the runs that were in quarantine when it was requested.
+    pub(super) fn record_queue(&self, queue: &QueueSnapshot, asked_with: &[String]) {
+        let (now, watched) = (self.clock.now(), self.feeds.ids());
+        self.feeds.mark_running(&queue.running);
+        let restarted = self.health.change(|facts| {
+            let restarted = facts.observe_queue(now, queue, &self.client_id, &watched, asked_with);
+            if restarted {
+                facts.forget_process();
+            }
+            restarted
+        });
+        if restarted {
+            tracing::info!(backend = %self.name(), "the backend was restarted");
+            self.announce_restart();
+        }
+        self.websocket.compare_queue(queue.jobs.len());
+    }
+
+    fn announce_restart(&self) {
+        self.memory.forget_models();
+        self.restarts.send_modify(|count| *count += 1);
     }
 }

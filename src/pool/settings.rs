@@ -1,39 +1,40 @@
-//! A server as it is set up, in the configuration or later. It must not connect to it.
+//! The settings of one backend, from the configuration or from the API.
 
 use crate::comfy::ComfyEndpoint;
 use crate::domain::id::BackendName;
 
-/// Jobs a server may be given at once.
+/// How many slots a backend may have.
 pub const SLOTS: std::ops::RangeInclusive<usize> = 1..=64;
-/// The most jobs a server is given at once unless it is said; how many it really gets goes by how long they run.
+/// The slots of a backend whose settings name none. This is an upper bound: the scheduler fills fewer slots while
+/// jobs run long.
 pub const DEFAULT_SLOTS: usize = 8;
 
-/// A server as it is set up.
+/// The settings of one backend.
 #[derive(Debug, Clone)]
 pub struct BackendSettings {
-    /// Its name; unique in the pool.
+    /// Its name, unique in the pool.
     pub name: BackendName,
-    /// Where it is.
+    /// Its address and credentials.
     pub endpoint: ComfyEndpoint,
-    /// Jobs it is given at once: the running one and those in its own queue.
+    /// The most jobs it is given at once: the running one and those in its own queue.
     pub slots: usize,
-    /// What it is called besides, for callers that ask for a kind of server.
+    /// Labels by which a job can ask for a kind of backend.
     pub labels: Vec<String>,
 }
 
-/// Why two servers cannot be in one pool.
+/// Why two backends cannot be in one pool.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BackendClash {
-    /// Both have the same name.
-    #[error("the name `{0}` is taken by another server; each needs its own")]
+    /// Both have this name.
+    #[error("the name `{0}` is taken by another backend; each backend needs its own name")]
     Name(BackendName),
-    /// Both are the same server.
-    #[error("`{0}` and `{1}` are the same server {2}; raise its `slots` instead")]
-    Server(BackendName, BackendName, String),
+    /// Both, the existing one first, have this address.
+    #[error("`{0}` and `{1}` are the same backend {2}; raise its `slots` instead")]
+    Address(BackendName, BackendName, String),
 }
 
 impl BackendSettings {
-    /// Whether both say the same of the same server, credentials included.
+    /// Whether both are equal, credentials included.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         self.name == other.name
@@ -42,34 +43,36 @@ impl BackendSettings {
             && self.labels == other.labels
     }
 
-    /// Whether the server can be in one pool with `others`.
+    /// Checks that the backend can be in one pool with `others`.
     ///
     /// # Errors
-    /// It clashes with one of them.
-    pub fn fits_beside<'a>(
+    /// Another backend has the same name or the same address. Two backends may share an address if one of them has
+    /// headers of its own, because a proxy may choose the ComfyUI by a header.
+    pub fn check_clash<'a>(
         &self,
         others: impl IntoIterator<Item = &'a Self> + Clone,
     ) -> Result<(), BackendClash> {
         if others.clone().into_iter().any(|other| other.name == self.name) {
             return Err(BackendClash::Name(self.name.clone()));
         }
-        let server = self.endpoint.server();
-        // A proxy may lead to different servers by a header.
         let same = others.into_iter().find(|other| {
             let (one, two) = (&other.endpoint, &self.endpoint);
-            let alike = place(one) == place(two) && one.url.query() == two.url.query();
+            let alike = canonical_url(one) == canonical_url(two) && one.url.query() == two.url.query();
             alike && one.headers.is_empty() && two.headers.is_empty()
         });
         match same {
-            Some(same) => Err(BackendClash::Server(same.name.clone(), self.name.clone(), server)),
+            Some(same) => {
+                let url = self.endpoint.shown_url();
+                Err(BackendClash::Address(same.name.clone(), self.name.clone(), url))
+            }
             None => Ok(()),
         }
     }
 }
 
-/// The address with one name for this machine, which has three.
-fn place(endpoint: &ComfyEndpoint) -> String {
-    let server = endpoint.server();
+/// The address, in which the two loopback addresses read `localhost`.
+fn canonical_url(endpoint: &ComfyEndpoint) -> String {
+    let url = endpoint.shown_url();
     let host = endpoint.url.host_str().unwrap_or_default();
-    if ["127.0.0.1", "[::1]"].contains(&host) { server.replacen(host, "localhost", 1) } else { server }
+    if ["127.0.0.1", "[::1]"].contains(&host) { url.replacen(host, "localhost", 1) } else { url }
 }

@@ -57,7 +57,7 @@ impl Service {
         let settings = settings(&backend).map_err(BackendError::Unusable)?;
         let present = self.core.pool.backends();
         settings
-            .fits_beside(present.iter().map(|backend| backend.settings()))
+            .check_clash(present.iter().map(|backend| backend.settings()))
             .map_err(|clash| BackendError::Exists(clash.to_string()))?;
         let name = backend.name.clone();
         if !self.core.store.add_backend(backend).await? {
@@ -65,7 +65,7 @@ impl Service {
         }
         match self.core.pool.add(settings) {
             Ok(backend) => {
-                tracing::info!(backend = %name, url = backend.client().server(), "a backend was added");
+                tracing::info!(backend = %name, url = backend.client().shown_url(), "a backend was added");
                 Ok(backend)
             }
             Err(error) => {
@@ -119,7 +119,7 @@ impl Service {
 }
 
 fn check_idle(backend: &Backend) -> Result<(), BackendError> {
-    match backend.in_flight() {
+    match backend.feeds().count() {
         0 => Ok(()),
         jobs => Err(BackendError::Busy { name: backend.name().clone(), jobs }),
     }

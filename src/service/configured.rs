@@ -1,11 +1,12 @@
 //! Applies a changed configuration to the configured backends while the gateway runs.
 
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use super::backends::BackendError;
 use super::state::{Service, WantedBackends};
 use crate::domain::id::BackendName;
+use crate::lock::LockExt;
 use crate::pool::{Backend, BackendMode, BackendSettings};
 use crate::store::StoreError;
 
@@ -23,7 +24,7 @@ impl Service {
         let added = present.iter().filter(|backend| !backend.is_configured());
         for wanted in &backends {
             wanted
-                .fits_beside(added.clone().map(|backend| backend.settings()))
+                .check_clash(added.clone().map(|backend| backend.settings()))
                 .map_err(|clash| BackendError::Exists(clash.to_string()))?;
         }
         let mut wanted = self.wanted();
@@ -79,7 +80,7 @@ impl Service {
             match self.core.pool.add_configured(settings.clone()) {
                 Ok(backend) => {
                     backend.set_mode(mode(&settings.name));
-                    tracing::info!(backend = %settings.name, url = settings.endpoint.server(), "a backend was added");
+                    tracing::info!(backend = %settings.name, url = settings.endpoint.shown_url(), "a backend was added");
                 }
                 // It replaces a backend that is still draining.
                 Err(_) => settled = false,
@@ -93,9 +94,9 @@ impl Service {
         let name = backend.name();
         // Set the mode before checking for jobs, so that no job is dispatched to it after the check.
         backend.set_mode(BackendMode::Draining);
-        if backend.in_flight() > 0 {
+        if backend.feeds().count() > 0 {
             if !wanted.drained.contains(name) {
-                tracing::info!(backend = %name, jobs = backend.in_flight(), "a backend is draining before its removal");
+                tracing::info!(backend = %name, jobs = backend.feeds().count(), "a backend is draining before its removal");
                 wanted.drained.push(name.clone());
             }
             return false;
@@ -107,6 +108,6 @@ impl Service {
     }
 
     fn wanted(&self) -> MutexGuard<'_, WantedBackends> {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+        self.wanted.lock_anyway()
     }
 }

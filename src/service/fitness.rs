@@ -109,10 +109,12 @@ impl Service {
         let mut fits: Vec<BackendFitness> = Vec::with_capacity(backends.len());
         for (at, backend) in backends.iter().enumerate() {
             // Most backends have the same capabilities, so the result of an identical backend is reused.
-            let alike = backends[..at].iter().position(|earlier| earlier.can_run_the_same(backend));
+            let alike = backends[..at]
+                .iter()
+                .position(|earlier| earlier.capabilities().can_run_the_same(backend.capabilities()));
             let faults = match alike {
                 Some(earlier) => fits[earlier].faults.clone(),
-                None => backend.check(workflow, supplied),
+                None => backend.capabilities().check(workflow, supplied),
             };
             fits.push(BackendFitness { backend: backend.name().clone(), faults, partial });
         }

@@ -40,7 +40,7 @@ impl Service {
         if !self.core.media.has_room_for(0) {
             return Err(NotReady::MediaDiskFull);
         }
-        let is_any_ready = self.backends().iter().any(|backend| backend.takes_work());
+        let is_any_ready = self.backends().iter().any(|backend| backend.can_take_work());
         if is_any_ready { Ok(()) } else { Err(NotReady::NoBackend) }
     }
 
@@ -67,11 +67,11 @@ impl Service {
         let backends = self.backends();
         metrics.set_backends(backends.iter().map(|backend| {
             let figures = BackendFigures {
-                up: backend.is_usable(),
-                slots: backend.slots_now(),
-                running: backend.in_flight(),
-                foreign: backend.foreign(),
-                faults: backend.totals().server_faults,
+                up: backend.health().is_usable(),
+                slots: backend.usable_slots(),
+                running: backend.feeds().count(),
+                foreign: backend.health().foreign_jobs(),
+                faults: backend.health().totals().backend_faults,
             };
             (backend.name().as_str(), figures)
         }));

@@ -87,7 +87,7 @@ impl Service {
             ),
             BlockedReason::Away(names) => {
                 let states = names.iter().map(|name| match self.core.pool.find(name) {
-                    Some(backend) => format!("{name} ({})", backend.state()),
+                    Some(backend) => format!("{name} ({})", backend.state_name()),
                     None => name.to_string(),
                 });
                 format!("waits for a backend that can run the workflow: {}", listed(states))

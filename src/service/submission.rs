@@ -61,7 +61,7 @@ impl JobRequirements {
     /// Whether these requirements allow the backend.
     pub(super) fn accept(&self, backend: &Backend) -> bool {
         self.backend.as_ref().is_none_or(|name| name == backend.name())
-            && self.labels.iter().all(|label| backend.labels().contains(label))
+            && self.labels.iter().all(|label| backend.settings().labels.contains(label))
     }
 }
 

@@ -1,6 +1,5 @@
 //! Accepts a job: reads its workflow, binds its parameters, gathers its inputs, and stores the job.
 
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::fitness::{BackendFitness, explain_unfit, no_backend_can, unable_backends};
@@ -14,6 +13,7 @@ use crate::domain::job::NewJob;
 use crate::domain::needs::JobNeeds;
 use crate::domain::time::UnixMillis;
 use crate::domain::workflow::Workflow;
+use crate::lock::LockExt;
 
 /// The shortest time between two counts of the queue.
 const COUNT_INTERVAL: Duration = Duration::from_secs(1);
@@ -90,7 +90,7 @@ impl Service {
         if no_backend_can(&fits) {
             return Err(SubmitError::Unfit(explain_unfit(&fits, plan)));
         }
-        fits.retain(|fit| found(fit).is_some_and(|backend| backend.is_usable()));
+        fits.retain(|fit| found(fit).is_some_and(|backend| backend.health().is_usable()));
         let missing =
             no_backend_can(&fits).then(|| explain_unfit(&fits, plan).faults.into_iter().next()).flatten();
         let msg = missing.map(|fault| format!("the backends that are up cannot run it: {}", fault.message));
@@ -101,7 +101,7 @@ impl Service {
     /// the count, and jobs that leave the queue do not reduce it.
     async fn admit(&self, now: UnixMillis) -> Result<(), SubmitError> {
         let limit = self.limits.max_queued;
-        let known = *self.queued.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = *self.queued.lock_anyway();
         let count = match known {
             Some((at, count)) if now.since(at) < COUNT_INTERVAL => (at, count),
             _ => (now, self.core.store.queued().await?),
@@ -109,7 +109,7 @@ impl Service {
         if count.1 >= limit {
             return Err(SubmitError::QueueFull { limit });
         }
-        let mut known = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.queued.lock_anyway();
         *known = match *known {
             Some((at, others)) if at >= count.0 => Some((at, others + 1)),
             _ => Some((count.0, count.1 + 1)),

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::faults::lock;
 use super::files::ServerFolders;
 use super::nodes::LinkData;
+
+use crate::lock::LockExt;
 
 /// What a class and its inputs, with all that lead to them, come down to. `None`: never the same twice.
 pub(super) type CacheKey = Option<[u8; 32]>;
@@ -31,7 +32,7 @@ pub(super) struct NodeCache(Mutex<HashMap<[u8; 32], Arc<CacheEntry>>>);
 impl NodeCache {
     /// Drops what this job does not use, and gives back what it does.
     pub(super) fn begin(&self, keys: &HashMap<String, CacheKey>) -> HashMap<String, Arc<CacheEntry>> {
-        let mut entries = lock(&self.0);
+        let mut entries = self.0.lock_anyway();
         let used: HashSet<_> = keys.values().flatten().collect();
         entries.retain(|key, _| used.contains(key));
         let found =
@@ -41,12 +42,12 @@ impl NodeCache {
 
     pub(super) fn keep(&self, key: CacheKey, entry: &Arc<CacheEntry>) {
         if let Some(key) = key {
-            lock(&self.0).insert(key, Arc::clone(entry));
+            self.0.lock_anyway().insert(key, Arc::clone(entry));
         }
     }
 
     pub(super) fn clear(&self) {
-        lock(&self.0).clear();
+        self.0.lock_anyway().clear();
     }
 }
 

@@ -1,10 +1,12 @@
 //! Scripted misfortune: what goes wrong, on which route, how often.
 //! It only holds the script; the server and the worker act on it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::sync::watch;
+
+use crate::lock::LockExt;
 
 /// What a request is for, whatever its prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Deserialize)]
@@ -110,32 +112,32 @@ impl FaultScript {
 
     /// The next `times` requests for `route` meet `fault`. Earlier scripted faults come first.
     pub fn next(&self, route: FaultRoute, times: usize, fault: RequestFault) {
-        lock(&self.requests).push(ScriptedFaults { route, left: Some(times), fault });
+        self.requests.lock_anyway().push(ScriptedFaults { route, left: Some(times), fault });
     }
 
     /// Every request for `route` meets `fault` until [`FaultScript::clear`].
     pub fn always(&self, route: FaultRoute, fault: RequestFault) {
-        lock(&self.requests).push(ScriptedFaults { route, left: None, fault });
+        self.requests.lock_anyway().push(ScriptedFaults { route, left: None, fault });
     }
 
     /// The next `jobs` jobs end in `torch.OutOfMemoryError` at the first node that runs.
     pub fn out_of_memory(&self, jobs: usize) {
-        lock(&self.jobs).out_of_memory = jobs;
+        self.jobs.lock_anyway().out_of_memory = jobs;
     }
 
     /// The next `jobs` jobs end in a `RuntimeError` at the first node that runs.
     pub fn node_error(&self, jobs: usize) {
-        lock(&self.jobs).node_error = jobs;
+        self.jobs.lock_anyway().node_error = jobs;
     }
 
     /// The outputs of the next `jobs` jobs hold a bare `NaN`, on the websocket and in history.
     pub fn nan(&self, jobs: usize) {
-        lock(&self.jobs).nan = jobs;
+        self.jobs.lock_anyway().nan = jobs;
     }
 
     /// The server dies when the next job has run `nodes` nodes; zero: while it runs its first node.
     pub fn crash_after(&self, nodes: usize) {
-        lock(&self.jobs).crash_after = Some(nodes);
+        self.jobs.lock_anyway().crash_after = Some(nodes);
     }
 
     /// The worker takes the next job and never moves it, while HTTP answers as ever, until [`FaultScript::unstick`].
@@ -155,15 +157,15 @@ impl FaultScript {
 
     /// Takes back everything that is scripted, frees the worker and lets hanging requests go.
     pub fn clear(&self) {
-        lock(&self.requests).clear();
-        *lock(&self.jobs) = JobFaults::default();
+        self.requests.lock_anyway().clear();
+        *self.jobs.lock_anyway() = JobFaults::default();
         self.unstick();
         self.release_hanging();
     }
 
     /// The fault for a request that has come in, counted as used.
     pub(super) fn take(&self, route: FaultRoute) -> Option<RequestFault> {
-        let mut requests = lock(&self.requests);
+        let mut requests = self.requests.lock_anyway();
         let at = requests.iter().position(|scripted| {
             (scripted.route == route || scripted.route == FaultRoute::All) && scripted.left != Some(0)
         })?;
@@ -180,7 +182,7 @@ impl FaultScript {
 
     /// The faults for a job that begins, counted as used.
     pub(super) fn plan(&self) -> JobPlan {
-        let mut jobs = lock(&self.jobs);
+        let mut jobs = self.jobs.lock_anyway();
         let mut one = |left: fn(&mut JobFaults) -> &mut usize| {
             let left = left(&mut jobs);
             let hit = *left > 0;
@@ -210,11 +212,6 @@ impl FaultScript {
             let _changed = hanging.changed().await;
         }
     }
-}
-
-/// Locks, whatever became of other holders: the data are replaced whole.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

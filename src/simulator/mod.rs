@@ -48,11 +48,11 @@ pub use self::config::{ComfyVersion, InstalledContent, SimulatorConfig};
 pub use self::faults::{FaultRoute, FaultScript, RequestFault};
 pub use self::record::{RunCount, SeenRequest, ServerRecord};
 
-use self::faults::lock;
 use self::files::FolderKind;
 use self::server::{PersistentWorld, ServerLife};
 use self::ws::Recipient;
 use crate::clock::{Clock, SystemClock};
+use crate::lock::LockExt;
 
 /// A running simulated server. Dropping it ends it as [`Simulator::crash`] does.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ impl Simulator {
     }
 
     fn life(&self) -> Arc<ServerLife> {
-        Arc::clone(&lock(&self.life))
+        Arc::clone(&self.life.lock_anyway())
     }
 
     /// Where it listens; the same over restarts.
@@ -142,9 +142,9 @@ impl Simulator {
     pub async fn restart(&self) -> io::Result<()> {
         self.crash().await;
         self.world.files.clear_temp()?;
-        let reserved = lock(&self.world.reserved).take();
+        let reserved = self.world.reserved.lock_anyway().take();
         let reserved = reserved.ok_or_else(|| io::Error::other("the port could not be kept"))?;
-        *lock(&self.life) = start::start(Arc::clone(&self.world), reserved.listen(1_024)?);
+        *self.life.lock_anyway() = start::start(Arc::clone(&self.world), reserved.listen(1_024)?);
         Ok(())
     }
 
@@ -217,7 +217,7 @@ impl Simulator {
     /// Changes what the server has. As with ComfyUI, a model is there at once; classes are too, for which a real server
     /// has to be started again.
     pub fn install(&self, change: impl FnOnce(&mut InstalledContent)) {
-        change(Arc::make_mut(&mut lock(&self.world.installed)));
+        change(Arc::make_mut(&mut self.world.installed.lock_anyway()));
     }
 
     /// Breaks every websocket without a closing frame.

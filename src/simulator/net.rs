@@ -14,9 +14,9 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tower::ServiceExt;
 
 use super::answers::DropConnection;
-use super::faults::lock;
 use super::routes;
 use super::server::ServerLife;
+use crate::lock::LockExt;
 
 /// Accepts connections until the life ends; then the port refuses.
 pub(super) async fn accept(server: Arc<ServerLife>, listener: TcpListener) {
@@ -38,7 +38,7 @@ pub(super) async fn accept(server: Arc<ServerLife>, listener: TcpListener) {
     }
     drop(listener);
     match reserve(server.world.addr) {
-        Ok(socket) => *lock(&server.world.reserved) = Some(socket),
+        Ok(socket) => *server.world.reserved.lock_anyway() = Some(socket),
         Err(error) => tracing::warn!(%error, "the simulator could not keep its port"),
     }
     tokio::select! {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::faults::lock;
+use crate::lock::LockExt;
 
 /// How many history entries are kept, the oldest going first.
 const HISTORY: usize = 10_000;
@@ -51,14 +51,14 @@ pub(super) struct PromptQueue {
 impl PromptQueue {
     /// The number for the next prompt; counted even when the prompt is then refused.
     pub(super) fn next_number(&self) -> i64 {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock_anyway();
         state.next_number += 1;
         state.next_number - 1
     }
 
     /// Adds a job. False when one with the same number and id is pending: ComfyUI then answers 500, and yet runs it.
     pub(super) fn put(&self, job: QueuedPrompt) -> bool {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock_anyway();
         let clash =
             state.pending.iter().any(|other| other.order.total_cmp(&job.order).is_eq() && other.id == job.id);
         let before = |other: &Arc<QueuedPrompt>| {
@@ -76,7 +76,7 @@ impl PromptQueue {
         loop {
             let changed = self.changed.notified();
             {
-                let mut state = lock(&self.state);
+                let mut state = self.state.lock_anyway();
                 if !state.pending.is_empty() {
                     let job = state.pending.remove(0);
                     state.running = Some(Arc::clone(&job));
@@ -89,7 +89,7 @@ impl PromptQueue {
 
     /// Ends the running job; `entry` goes into history unless the job was forgotten. Tells whether it did.
     pub(super) fn done(&self, job: &QueuedPrompt, entry: Value) -> bool {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock_anyway();
         state.running = None;
         if job.forgotten.is_cancelled() {
             return false;
@@ -105,18 +105,18 @@ impl PromptQueue {
 
     /// Pending and running jobs together, as `queue_remaining` counts them.
     pub(super) fn remaining(&self) -> usize {
-        let state = lock(&self.state);
+        let state = self.state.lock_anyway();
         state.pending.len() + usize::from(state.running.is_some())
     }
 
     /// The running job's id.
     pub(super) fn running(&self) -> Option<String> {
-        lock(&self.state).running.as_ref().map(|job| job.id.clone())
+        self.state.lock_anyway().running.as_ref().map(|job| job.id.clone())
     }
 
     /// The body of `GET /queue`.
     pub(super) fn to_json(&self) -> Value {
-        let state = lock(&self.state);
+        let state = self.state.lock_anyway();
         let list = |jobs: &mut dyn Iterator<Item = &Arc<QueuedPrompt>>| {
             jobs.map(|job| job.to_json()).collect::<Vec<_>>()
         };
@@ -128,14 +128,14 @@ impl PromptQueue {
 
     /// Running and pending jobs with their state as `/api/jobs` names it.
     pub(super) fn jobs(&self) -> Vec<(Arc<QueuedPrompt>, &'static str)> {
-        let state = lock(&self.state);
+        let state = self.state.lock_anyway();
         let running = state.running.iter().map(|job| (Arc::clone(job), "in_progress"));
         running.chain(state.pending.iter().map(|job| (Arc::clone(job), "pending"))).collect()
     }
 
     /// Removes pending jobs that match; tells whether there were any.
     pub(super) fn remove_pending(&self, matches: impl Fn(&str) -> bool) -> bool {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock_anyway();
         let before = state.pending.len();
         state.pending.retain(|job| !matches(&job.id));
         state.pending.len() != before
@@ -143,12 +143,12 @@ impl PromptQueue {
 
     /// One history entry.
     pub(super) fn history_of(&self, id: &str) -> Option<Value> {
-        lock(&self.state).history.get(id).cloned()
+        self.state.lock_anyway().history.get(id).cloned()
     }
 
     /// The history from `offset` on, at most `max` entries; without an offset, the newest ones. Oldest first.
     pub(super) fn history(&self, max: Option<usize>, offset: Option<usize>) -> Map<String, Value> {
-        let state = lock(&self.state);
+        let state = self.state.lock_anyway();
         let count = state.history.len();
         let skip = offset.unwrap_or_else(|| max.map_or(0, |max| count.saturating_sub(max)));
         let taken = state.history.iter().skip(skip).take(max.unwrap_or(count));
@@ -157,13 +157,13 @@ impl PromptQueue {
 
     /// Removes history entries that match.
     pub(super) fn remove_history(&self, matches: impl Fn(&str) -> bool) {
-        lock(&self.state).history.retain(|id, _| !matches(id));
+        self.state.lock_anyway().history.retain(|id, _| !matches(id));
     }
 
     /// Makes every trace of the job vanish: pending, running and in history.
     pub(super) fn forget(&self, id: &str) {
         self.remove_pending(|pending| pending == id);
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock_anyway();
         state.history.shift_remove(id);
         if let Some(running) = state.running.take_if(|running| running.id == id) {
             running.forgotten.cancel();

@@ -14,8 +14,9 @@ use std::sync::Mutex;
 
 use serde_json::{Value, json};
 
-use super::faults::lock;
 use super::queue::QueuedPrompt;
+
+use crate::lock::LockExt;
 /// How many idle times are kept, the oldest going first.
 const SPANS: usize = 4_096;
 
@@ -71,7 +72,7 @@ impl RunLog {
 
     /// A life begins.
     pub(super) fn up(&self, at: i64) {
-        *lock(&self.times) = BusyTimes { up_since: at, since: at, ..BusyTimes::default() };
+        *self.times.lock_anyway() = BusyTimes { up_since: at, since: at, ..BusyTimes::default() };
         self.write(&json!({ "at": at, "event": "up" }));
     }
 
@@ -84,8 +85,8 @@ impl RunLog {
     pub(super) fn note(&self, at: i64, job: &QueuedPrompt, happened: RunEvent) {
         match happened {
             RunEvent::Queued => {}
-            RunEvent::Started => lock(&self.times).turn(at, Some(&job.id)),
-            _ => lock(&self.times).turn(at, None),
+            RunEvent::Started => self.times.lock_anyway().turn(at, Some(&job.id)),
+            _ => self.times.lock_anyway().turn(at, None),
         }
         if self.file.is_some() {
             let event = happened.name();
@@ -95,7 +96,7 @@ impl RunLog {
 
     /// `up_since`, `running` (a prompt's id), `busy_ms` and `idle` (pairs of begin and end) of the present life.
     pub(super) fn report(&self, at: i64) -> Value {
-        let times = lock(&self.times);
+        let times = self.times.lock_anyway();
         let (mut busy, mut idle) = (times.busy, times.idle.clone());
         if times.running.is_some() {
             busy += at - times.since;
@@ -108,7 +109,7 @@ impl RunLog {
     /// One write for the whole line: of a killed process there is all of it or nothing.
     fn write(&self, line: &Value) {
         let Some(file) = &self.file else { return };
-        if let Err(error) = lock(file).write_all(format!("{line}\n").as_bytes()) {
+        if let Err(error) = file.lock_anyway().write_all(format!("{line}\n").as_bytes()) {
             tracing::error!(%error, "the simulator's run log cannot be written");
         }
     }

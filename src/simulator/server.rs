@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::cache::NodeCache;
 use super::config::{ComfyVersion, InstalledContent, SimulatorConfig};
-use super::faults::{FaultScript, lock};
+use super::faults::FaultScript;
 use super::files::ServerFolders;
 use super::object_info::ListChoices;
 use super::queue::{PromptQueue, QueuedPrompt};
@@ -21,6 +21,7 @@ use super::record::SharedRecord;
 use super::run_log::{RunEvent, RunLog};
 use super::ws::{OpenSockets, Recipient};
 use crate::clock::Clock;
+use crate::lock::LockExt;
 
 /// What survives a restart: the files, the script of faults, and what was seen.
 #[derive(Debug)]
@@ -81,7 +82,7 @@ impl PersistentWorld {
     }
 
     pub(super) fn choices(&self) -> ListChoices<'_> {
-        ListChoices { installed: Arc::clone(&lock(&self.installed)), files: &self.files }
+        ListChoices { installed: Arc::clone(&self.installed.lock_anyway()), files: &self.files }
     }
 
     /// The body of `GET /features`.
@@ -152,12 +153,13 @@ impl ServerLife {
 
     /// Remembers which client's node runs, for a client that comes back.
     pub(super) fn now_running(&self, client: Option<&str>, node: Option<&str>) {
-        *lock(&self.running) = client.zip(node).map(|(client, node)| (client.to_owned(), node.to_owned()));
+        *self.running.lock_anyway() =
+            client.zip(node).map(|(client, node)| (client.to_owned(), node.to_owned()));
     }
 
     /// The node that runs for this client.
     pub(super) fn running_for(&self, client: &str) -> Option<String> {
-        lock(&self.running).as_ref().filter(|(of, _)| of == client).map(|(_, node)| node.clone())
+        self.running.lock_anyway().as_ref().filter(|(of, _)| of == client).map(|(_, node)| node.clone())
     }
 
     /// Notes what happened to a run.

@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::faults::lock;
 use super::pyjson;
+
+use crate::lock::LockExt;
 
 /// Messages that wait for the publishing loop. Beyond it they are lost; ComfyUI would grow without end.
 const OUTBOX: usize = 65_536;
@@ -70,7 +71,7 @@ impl OpenSockets {
     }
 
     fn lanes(&self, to: &Recipient) -> Vec<mpsc::Sender<Message>> {
-        let registered = lock(&self.registered);
+        let registered = self.registered.lock_anyway();
         match to {
             Recipient::Everybody => registered.values().map(|peer| peer.lane.clone()).collect(),
             Recipient::Client(sid) => registered.get(sid).map(|peer| peer.lane.clone()).into_iter().collect(),
@@ -94,9 +95,11 @@ impl OpenSockets {
     pub(super) fn takes_metadata(&self, to: &Recipient) -> bool {
         match to {
             Recipient::Everybody => false,
-            Recipient::Client(sid) => {
-                lock(&self.registered).get(sid).is_some_and(|peer| peer.metadata.load(Ordering::Relaxed))
-            }
+            Recipient::Client(sid) => self
+                .registered
+                .lock_anyway()
+                .get(sid)
+                .is_some_and(|peer| peer.metadata.load(Ordering::Relaxed)),
         }
     }
 
@@ -110,9 +113,9 @@ impl OpenSockets {
                 let _fits = sender.try_send(Message::Text(pyjson::render(&message).into()));
             }
             let peer = SocketPeer { lane: sender, metadata: Arc::clone(&metadata) };
-            lock(&self.registered).insert(sid.to_owned(), peer);
+            self.registered.lock_anyway().insert(sid.to_owned(), peer);
         }
-        SocketAdmission { sid: sid.to_owned(), lane, metadata, cut: lock(&self.cut).clone() }
+        SocketAdmission { sid: sid.to_owned(), lane, metadata, cut: self.cut.lock_anyway().clone() }
     }
 
     /// Serves one socket until it closes or is cut.
@@ -121,20 +124,20 @@ impl OpenSockets {
         tokio::select! {
             () = cut.cancelled() => {}
             () = converse(socket, lane, &metadata, features) => {
-                lock(&self.registered).remove(&sid);
+                self.registered.lock_anyway().remove(&sid);
             }
         }
     }
 
     /// Breaks every connection without a closing frame.
     pub(super) fn drop_all(&self) {
-        lock(&self.registered).clear();
-        std::mem::take(&mut *lock(&self.cut)).cancel();
+        self.registered.lock_anyway().clear();
+        std::mem::take(&mut *self.cut.lock_anyway()).cancel();
     }
 
     /// Leaves every socket open, and sends nothing to it any more.
     pub(super) fn deafen_all(&self) {
-        lock(&self.registered).clear();
+        self.registered.lock_anyway().clear();
     }
 }
 

@@ -1,4 +1,4 @@
-//! Many calls, long lives: shared clients, restarting servers, dropped futures, large answers.
+//! Many calls and long lives: shared clients, restarting backends, dropped futures, large answers.
 
 use std::time::Duration;
 
@@ -13,25 +13,26 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::accept_async;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::{Reply, STATS, Server, answer, background, client, endpoint, ok};
+use crate::support::{FakeBackend, Reply, STATS, answer, background, client, endpoint, ok};
 
 const EMPTY_QUEUE: &str = r#"{"queue_running":[],"queue_pending":[]}"#;
 
 #[tokio::test]
-async fn calls_at_the_same_time_ask_for_the_routes_once() {
-    let server =
-        Server::raw(|request| ok(if request.line.contains("system") { STATS } else { EMPTY_QUEUE })).await;
-    let client = server.client();
+async fn concurrent_calls_discover_the_routes_once() {
+    let backend =
+        FakeBackend::raw(|request| ok(if request.line.contains("system") { STATS } else { EMPTY_QUEUE }))
+            .await;
+    let client = backend.client();
     for queue in join_all((0..20).map(|_| client.queue())).await {
         queue.unwrap();
     }
-    let lines = server.lines();
+    let lines = backend.lines();
     assert_eq!(lines.iter().filter(|line| line.contains("system_stats")).count(), 1);
     assert_eq!(lines.len(), 21);
 }
 
 #[tokio::test]
-async fn a_client_made_before_its_server_works_once_the_server_is_up_and_after_a_restart() {
+async fn a_client_made_before_its_backend_starts_works_then_and_after_a_restart() {
     let reserved = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = reserved.local_addr().unwrap();
     drop(reserved);
@@ -39,11 +40,11 @@ async fn a_client_made_before_its_server_works_once_the_server_is_up_and_after_a
     for _ in 0..2 {
         assert!(client.queue().await.unwrap_err().is_refused());
         let listener = TcpListener::bind(address).await.unwrap();
-        let server = background(keep_alive(listener));
+        let backend = background(keep_alive(listener));
         client.queue().await.unwrap();
         client.queue().await.unwrap();
-        drop(server);
-        // The kept connection ends with the server; the client finds that out by itself.
+        drop(backend);
+        // The kept connection ends with the backend, and the client notices that by itself.
         while client.queue().await.is_ok() {}
     }
 }
@@ -72,11 +73,11 @@ async fn keep_alive(listener: TcpListener) {
 }
 
 #[tokio::test]
-async fn a_dropped_wait_for_an_event_loses_none() {
+async fn a_dropped_wait_for_an_event_loses_no_event() {
     let (send, mut pieces) = mpsc::channel::<Vec<u8>>(1);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let _server = background(async move {
+    let _backend = background(async move {
         let socket = listener.accept().await.unwrap().0;
         let mut socket = accept_async(socket).await.unwrap();
         let _features = socket.next().await;
@@ -90,7 +91,7 @@ async fn a_dropped_wait_for_an_event_loses_none() {
     frame.extend_from_slice(message.as_bytes());
     let rest = frame.split_off(20);
     send.send(frame).await.unwrap();
-    // What was read of the first half must not be gone with the future that read it.
+    // The dropped future must not take the first half of the message with it.
     for _ in 0..100 {
         let mut next = Box::pin(events.next());
         assert!(poll!(&mut next).is_pending());
@@ -105,7 +106,7 @@ async fn a_dropped_wait_for_an_event_loses_none() {
 async fn events_come_in_order_and_none_is_missing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let _server = background(async move {
+    let _backend = background(async move {
         let socket = listener.accept().await.unwrap().0;
         let mut socket = accept_async(socket).await.unwrap();
         for step in 0..5000 {
@@ -130,8 +131,8 @@ async fn a_queue_of_thousands_of_large_workflows_is_read() {
     let graph = format!(r#"{{"1":{{"class_type":"X","inputs":{{"text":"{}"}}}}}}"#, "y".repeat(5000));
     let jobs: Vec<_> = (0..2000).rev().map(|n| format!(r#"[{n},"job-{n}",{graph},{{}},[]]"#)).collect();
     let body = format!(r#"{{"queue_running":[],"queue_pending":[{}]}}"#, jobs.join(","));
-    let server = Server::new(move |_| ok(&body)).await;
-    let queue = server.client().queue().await.unwrap();
+    let backend = FakeBackend::new(move |_| ok(&body)).await;
+    let queue = backend.client().queue().await.unwrap();
     assert_eq!(queue.pending.len(), 2000);
     assert_eq!((queue.pending[0].as_str(), queue.pending[1999].as_str()), ("job-0", "job-1999"));
 }
@@ -140,13 +141,13 @@ async fn a_queue_of_thousands_of_large_workflows_is_read() {
 async fn a_large_and_an_empty_file_arrive_whole() {
     let large = Bytes::from(vec![b'z'; 30 << 20]);
     let body = large.clone();
-    let server = Server::new(move |request| {
+    let backend = FakeBackend::new(move |request| {
         let body = if request.line.contains("empty") { &[][..] } else { &body };
         let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
         Reply::Bytes([head.as_bytes(), body].concat())
     })
     .await;
-    let client = server.client();
+    let client = backend.client();
     for (name, expected) in [("large", &large[..]), ("empty", &[])] {
         let file = FileRef { filename: name.to_owned(), subfolder: String::new(), kind: "temp".to_owned() };
         let view = client.view(&file).await.unwrap();
@@ -158,12 +159,12 @@ async fn a_large_and_an_empty_file_arrive_whole() {
 
 #[tokio::test]
 async fn a_large_upload_arrives_whole_though_it_takes_longer_than_a_request_may() {
-    let server = Server::new(|request| {
+    let backend = FakeBackend::new(|request| {
         let ends = request.text().matches("piece").count();
         if ends == 20 { ok(r#"{"name":"slow.bin"}"#) } else { answer(400, "", "") }
     })
     .await;
-    let mut endpoint = endpoint(&server.url);
+    let mut endpoint = endpoint(&backend.url);
     endpoint.timeouts.request = Duration::from_millis(400);
     let client = client(endpoint);
     let pieces = stream::iter(0..20).then(|_| async {

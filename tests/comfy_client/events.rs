@@ -1,4 +1,4 @@
-//! The websocket: a server that talks, says odd things, says much, is silent, or goes away.
+//! The websocket, with backends that send events, garbage, huge messages or nothing, or close it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,12 +17,12 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::support::{Server, answer, background, client, dead_url, endpoint, impatient};
+use crate::support::{FakeBackend, answer, background, client, dead_url, endpoint, impatient};
 
 type Socket = WebSocketStream<TcpStream>;
 
-/// A server that takes one websocket at `path` and hands it to `talk`; other handshakes are answered with
-/// 404. The paths and headers of all handshakes come out of the channel.
+/// A backend that accepts websockets at `path` and hands each to `talk`. It answers other handshakes with 404. The
+/// channel receives the path and the headers of every handshake.
 async fn websocket<F: Future<Output = ()> + Send>(
     path: &'static str,
     talk: impl Fn(Socket) -> F + Send + 'static,
@@ -30,14 +30,14 @@ async fn websocket<F: Future<Output = ()> + Send>(
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (seen, handshakes) = mpsc::unbounded_channel();
-    let server = background(async move {
+    let backend = background(async move {
         while let Ok((socket, _)) = listener.accept().await {
             if let Ok(socket) = accept(socket, path, &seen).await {
                 talk(socket).await;
             }
         }
     });
-    (url, handshakes, server)
+    (url, handshakes, backend)
 }
 
 #[expect(clippy::result_large_err, reason = "the callback's signature is the library's")]
@@ -58,7 +58,7 @@ async fn accept(
     accept_hdr_async(socket, check).await
 }
 
-async fn say(socket: &mut Socket, text: &str) {
+async fn send_text(socket: &mut Socket, text: &str) {
     socket.send(Message::text(text)).await.unwrap();
 }
 
@@ -67,14 +67,14 @@ fn start(id: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_features_are_asked_for_first_and_odd_messages_do_no_harm() {
-    let (url, mut handshakes, _server) = websocket("/comfy/ws", |mut socket| async move {
+async fn the_features_are_requested_first_and_odd_messages_are_ignored() {
+    let (url, mut handshakes, _backend) = websocket("/comfy/ws", |mut socket| async move {
         let first = socket.next().await.unwrap().unwrap();
         for text in [first.to_text().unwrap(), "garbage", r#"{"type":"new_thing","data":{}}"#, &start("p")] {
-            say(&mut socket, text).await;
+            send_text(&mut socket, text).await;
         }
         socket.send(Message::binary(vec![9])).await.unwrap();
-        say(&mut socket, r#"{"type":"execution_success","data":{"prompt_id":"p"}}"#).await;
+        send_text(&mut socket, r#"{"type":"execution_success","data":{"prompt_id":"p"}}"#).await;
         std::future::pending::<()>().await;
     })
     .await;
@@ -98,8 +98,8 @@ async fn the_features_are_asked_for_first_and_odd_messages_do_no_harm() {
 }
 
 #[tokio::test]
-async fn a_socket_that_is_only_under_api_is_found_out_once() {
-    let (url, mut handshakes, _server) = websocket("/api/ws", |mut socket| async move {
+async fn a_websocket_that_is_only_under_api_is_discovered_once() {
+    let (url, mut handshakes, _backend) = websocket("/api/ws", |mut socket| async move {
         let _features = socket.next().await;
         let _closing = socket.next().await;
     })
@@ -116,7 +116,7 @@ async fn a_socket_that_is_only_under_api_is_found_out_once() {
 
 #[tokio::test]
 async fn a_message_of_70_mb_in_one_frame_is_read() {
-    let (url, _handshakes, _server) = websocket("/ws", |mut socket| async move {
+    let (url, _handshakes, _backend) = websocket("/ws", |mut socket| async move {
         let output = "x".repeat(70 << 20);
         let executed = format!(
             r#"{{"type":"executed","data":{{"prompt_id":"p","node":"1","output":{{"text":["{output}"]}}}}}}"#
@@ -134,7 +134,7 @@ async fn a_message_of_70_mb_in_one_frame_is_read() {
 
 #[tokio::test]
 async fn a_message_above_the_limit_ends_the_stream_with_an_error() {
-    let (url, _handshakes, _server) = websocket("/ws", |mut socket| async move {
+    let (url, _handshakes, _backend) = websocket("/ws", |mut socket| async move {
         let _gone = socket.send(Message::binary(vec![0; 2000])).await;
         std::future::pending::<()>().await;
     })
@@ -149,7 +149,7 @@ async fn a_message_above_the_limit_ends_the_stream_with_an_error() {
 
 #[tokio::test]
 async fn the_end_of_the_connection_is_one_error_and_then_nothing() {
-    let (url, _handshakes, _server) = websocket("/ws", |mut socket| async move {
+    let (url, _handshakes, _backend) = websocket("/ws", |mut socket| async move {
         let frame = CloseFrame { code: CloseCode::Away, reason: "bye".into() };
         let _gone = socket.send(Message::Close(Some(frame))).await;
     })
@@ -159,7 +159,7 @@ async fn the_end_of_the_connection_is_one_error_and_then_nothing() {
     assert_eq!(error.fault, CallFault::Closed { code: Some(1001) });
     assert!(events.next().await.is_none());
 
-    let (url, _handshakes, _server) = websocket("/ws", |socket| async move { drop(socket) }).await;
+    let (url, _handshakes, _backend) = websocket("/ws", |socket| async move { drop(socket) }).await;
     let mut events = client(endpoint(&url)).events("c").await.unwrap();
     let error = events.next().await.unwrap().unwrap_err();
     assert!(matches!(error.fault, CallFault::Closed { code: None } | CallFault::Broken { .. }), "{error}");
@@ -167,14 +167,14 @@ async fn the_end_of_the_connection_is_one_error_and_then_nothing() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_fails_says_how() {
+async fn a_failed_handshake_reports_its_cause() {
     let error = client(endpoint(&dead_url().await)).events("c").await.unwrap_err();
     assert!(error.is_refused(), "{error}");
-    let server = Server::raw(|_| answer(403, "", "no")).await;
-    let error = server.client().events("c").await.unwrap_err();
-    assert_eq!((error.status(), server.lines().len()), (Some(403), 2));
-    assert!(error.to_string().starts_with(&format!("GET /ws at {}: answered 403", server.url)), "{error}");
-    let silent = Server::raw(|_| crate::support::Reply::Stall(Vec::new())).await;
+    let backend = FakeBackend::raw(|_| answer(403, "", "no")).await;
+    let error = backend.client().events("c").await.unwrap_err();
+    assert_eq!((error.status(), backend.lines().len()), (Some(403), 2));
+    assert!(error.to_string().starts_with(&format!("GET /ws at {}: answered 403", backend.url)), "{error}");
+    let silent = FakeBackend::raw(|_| crate::support::Reply::Stall(Vec::new())).await;
     let error = impatient(&silent.url).events("c").await.unwrap_err();
     assert!(matches!(error.fault, CallFault::Timeout { .. }), "{error}");
 }
@@ -186,9 +186,9 @@ fn timed(url: &str) -> (ComfyClient, Arc<ManualClock>) {
 }
 
 #[tokio::test]
-async fn a_silent_server_is_pinged_and_given_up_when_it_does_not_answer() {
-    // This one never reads, so no ping is ever answered.
-    let (url, _handshakes, _server) = websocket("/ws", |socket| async move {
+async fn a_silent_websocket_is_pinged_and_given_up_without_an_answer() {
+    // This backend never reads, so it answers no ping.
+    let (url, _handshakes, _backend) = websocket("/ws", |socket| async move {
         std::future::pending::<()>().await;
         drop(socket);
     })
@@ -198,7 +198,7 @@ async fn a_silent_server_is_pinged_and_given_up_when_it_does_not_answer() {
     let mut next = Box::pin(events.next());
     assert!(poll!(&mut next).is_pending());
     clock.advance(Duration::from_mins(10));
-    assert!(poll!(&mut next).is_pending(), "the ping is given its time however far the clock has jumped");
+    assert!(poll!(&mut next).is_pending(), "the ping has its full time even after a jump of the clock");
     clock.advance(Duration::from_secs(30));
     let error = next.await.unwrap().unwrap_err();
     assert_eq!(error.fault, CallFault::Silent { after: Duration::from_secs(30) });
@@ -207,10 +207,10 @@ async fn a_silent_server_is_pinged_and_given_up_when_it_does_not_answer() {
 
 #[tokio::test]
 async fn an_answered_ping_keeps_the_connection() {
-    let (url, _handshakes, _server) = websocket("/ws", |mut socket| async move {
+    let (url, _handshakes, _backend) = websocket("/ws", |mut socket| async move {
         while let Some(Ok(message)) = socket.next().await {
             if let Message::Ping(_) = message {
-                say(&mut socket, &start("pinged")).await;
+                send_text(&mut socket, &start("pinged")).await;
             }
         }
     })
@@ -227,8 +227,8 @@ async fn an_answered_ping_keeps_the_connection() {
 }
 
 #[tokio::test]
-async fn pictures_are_handed_on_without_a_copy_of_their_head() {
-    let (url, _handshakes, _server) = websocket("/ws", |mut socket| async move {
+async fn a_preview_has_its_image_without_the_header_of_the_message() {
+    let (url, _handshakes, _backend) = websocket("/ws", |mut socket| async move {
         socket.send(Message::binary(Bytes::from_static(b"\0\0\0\x01\0\0\0\x02PNG"))).await.unwrap();
         std::future::pending::<()>().await;
     })

@@ -1,4 +1,4 @@
-//! Servers that break in the midst of an answer, and what is said of it.
+//! Backends that fail during an answer, and the errors that follow.
 
 use comfy_gateway::comfy::{CallFault, PromptError};
 use serde_json::value::RawValue;
@@ -6,14 +6,14 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
 use crate::support::{
-    PATIENCE, Reply, Server, answer, background, client, dead_url, endpoint, impatient, ok,
+    FakeBackend, PATIENCE, Reply, answer, background, client, dead_url, endpoint, impatient, ok,
 };
 
 #[tokio::test]
-async fn a_refused_port_is_told_from_other_failures() {
+async fn a_refused_port_is_distinguished_from_other_failures() {
     let error = client(endpoint(&dead_url().await)).system_stats().await.unwrap_err();
     assert!(error.is_refused(), "{error}");
-    let silent = Server::raw(|_| Reply::Stall(Vec::new())).await;
+    let silent = FakeBackend::raw(|_| Reply::Stall(Vec::new())).await;
     let error = impatient(&silent.url).system_stats().await.unwrap_err();
     assert!(!error.is_refused() && !error.is_unreachable(), "{error}");
     assert_eq!(error.fault, CallFault::Timeout { after: PATIENCE });
@@ -21,7 +21,7 @@ async fn a_refused_port_is_told_from_other_failures() {
 
 #[tokio::test]
 async fn an_answer_that_breaks_off_hangs_or_is_garbage_is_an_error_of_its_kind() {
-    let server = Server::new(|request| match request.line.as_str() {
+    let backend = FakeBackend::new(|request| match request.line.as_str() {
         line if line.contains("/cut") => {
             Reply::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{\"cut\":".into())
         }
@@ -34,7 +34,7 @@ async fn an_answer_that_breaks_off_hangs_or_is_garbage_is_an_error_of_its_kind()
         _ => answer(503, "", "starting"),
     })
     .await;
-    let client = impatient(&server.url);
+    let client = impatient(&backend.url);
     let fault = async |id| client.history(id).await.unwrap_err().fault;
     assert!(matches!(fault("cut").await, CallFault::Broken { .. }));
     assert!(matches!(fault("reset").await, CallFault::Broken { .. }));
@@ -45,7 +45,7 @@ async fn an_answer_that_breaks_off_hangs_or_is_garbage_is_an_error_of_its_kind()
 }
 
 #[tokio::test]
-async fn a_job_whose_answer_got_lost_may_run() {
+async fn a_job_whose_answer_is_lost_may_run() {
     let replies: [fn() -> Reply; 4] = [
         || Reply::Bytes(Vec::new()),
         || Reply::Stall(Vec::new()),
@@ -53,25 +53,25 @@ async fn a_job_whose_answer_got_lost_may_run() {
         || Reply::Stall(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{\"prompt".into()),
     ];
     for reply in replies {
-        let server = Server::new(move |_| reply()).await;
+        let backend = FakeBackend::new(move |_| reply()).await;
         let workflow = RawValue::from_string("{}".to_owned()).unwrap();
-        let error = impatient(&server.url).submit("id", "c", &workflow).await.unwrap_err();
+        let error = impatient(&backend.url).submit("id", "c", &workflow).await.unwrap_err();
         assert!(matches!(error, PromptError::Ambiguous(_)), "{error}");
-        assert_eq!(server.requests().len(), 1, "a job is never sent twice");
+        assert_eq!(backend.requests().len(), 1, "a job is never sent twice");
     }
 }
 
 #[tokio::test]
 async fn an_answer_above_the_limit_is_not_read() {
-    let announced = Server::new(|_| ok(&format!("{{\"x\":\"{}\"}}", "a".repeat(2000)))).await;
-    let chunked = Server::new(|_| {
+    let announced = FakeBackend::new(|_| ok(&format!("{{\"x\":\"{}\"}}", "a".repeat(2000)))).await;
+    let chunked = FakeBackend::new(|_| {
         let body =
             format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n7d0\r\n{}\r\n", "a".repeat(2000));
         Reply::Stall(body.into())
     })
     .await;
-    for server in [announced, chunked] {
-        let mut endpoint = endpoint(&server.url);
+    for backend in [announced, chunked] {
+        let mut endpoint = endpoint(&backend.url);
         endpoint.limits.json = 1000;
         let error = client(endpoint).history("x").await.unwrap_err();
         assert_eq!(error.fault, CallFault::TooLarge { limit: 1000 });
@@ -95,10 +95,10 @@ async fn no_error_shows_a_secret() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_speak_tls_gets_nothing() {
+async fn a_backend_that_does_not_speak_tls_receives_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
-    let _server = background(async move {
+    let _backend = background(async move {
         while let Ok((mut socket, _)) = listener.accept().await {
             let _gone = socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
         }

@@ -1,4 +1,4 @@
-//! Fetching and bringing files.
+//! Downloading and uploading files.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use comfy_gateway::comfy::{CallFault, InputUpload};
 use comfy_gateway::domain::outputs::FileRef;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use crate::support::{Reply, Request, Server, answer, impatient, ok};
+use crate::support::{FakeBackend, Reply, Request, answer, impatient, ok};
 
 fn file(filename: &str) -> FileRef {
     FileRef { filename: filename.to_owned(), subfolder: "a b".to_owned(), kind: "output".to_owned() }
@@ -31,9 +31,9 @@ fn view(request: &Request) -> Reply {
 }
 
 #[tokio::test]
-async fn a_file_comes_piece_by_piece_with_its_size_and_type() {
-    let server = Server::new(view).await;
-    let client = server.client();
+async fn a_file_arrives_piece_by_piece_with_its_size_and_type() {
+    let backend = FakeBackend::new(view).await;
+    let client = backend.client();
     let whole = client.view(&file("whole")).await.unwrap();
     assert_eq!((whole.content_length(), whole.content_type()), (Some(10), Some("image/png")));
     let pieces: Vec<Bytes> = whole.into_stream().try_collect().await.unwrap();
@@ -46,17 +46,17 @@ async fn a_file_comes_piece_by_piece_with_its_size_and_type() {
 
 #[tokio::test]
 async fn every_part_of_a_files_name_is_encoded() {
-    let server = Server::new(view).await;
-    let error = server.client().view(&file("é &type=temp#?/..png")).await.unwrap_err();
+    let backend = FakeBackend::new(view).await;
+    let error = backend.client().view(&file("é &type=temp#?/..png")).await.unwrap_err();
     assert!(error.is_not_found(), "{error}");
-    let line = &server.lines()[1];
+    let line = &backend.lines()[1];
     assert_eq!(line, "GET /view?filename=%C3%A9+%26type%3Dtemp%23%3F%2F..png&subfolder=a+b&type=output");
 }
 
 #[tokio::test]
 async fn a_file_that_ends_early_or_stalls_is_never_taken_for_whole() {
-    let server = Server::new(view).await;
-    let client = impatient(&server.url);
+    let backend = FakeBackend::new(view).await;
+    let client = impatient(&backend.url);
     let mut short = client.view(&file("short")).await.unwrap();
     assert_eq!(short.chunk().await.unwrap().unwrap(), "01234");
     let error = short.chunk().await.unwrap_err();
@@ -71,9 +71,9 @@ async fn a_file_that_ends_early_or_stalls_is_never_taken_for_whole() {
 }
 
 #[tokio::test]
-async fn a_file_that_does_not_come_says_why() {
-    let server = Server::new(view).await;
-    let client = impatient(&server.url);
+async fn a_failed_download_reports_its_cause() {
+    let backend = FakeBackend::new(view).await;
+    let client = impatient(&backend.url);
     for name in ["headless", "stalled-error"] {
         let error = client.view(&file(name)).await.unwrap_err();
         assert!(matches!(error.fault, CallFault::Timeout { .. }), "{error}");
@@ -82,12 +82,12 @@ async fn a_file_that_does_not_come_says_why() {
 }
 
 #[tokio::test]
-async fn a_file_is_brought_as_a_form_and_the_servers_name_counts() {
-    let server = Server::new(|_| ok(r#"{"name":"a (1).png","subfolder":"gw/1","type":"input"}"#)).await;
+async fn a_file_is_uploaded_as_a_form_and_the_name_in_the_answer_counts() {
+    let backend = FakeBackend::new(|_| ok(r#"{"name":"a (1).png","subfolder":"gw/1","type":"input"}"#)).await;
     let upload = InputUpload::bytes("a.png", "PNGDATA").subfolder("gw/1").overwrite(true);
-    let uploaded = server.client().upload(upload).await.unwrap();
+    let uploaded = backend.client().upload(upload).await.unwrap();
     assert_eq!((uploaded.input_value().as_str(), uploaded.kind.as_str()), ("gw/1/a (1).png", "input"));
-    let [request] = server.requests().try_into().unwrap();
+    let [request] = backend.requests().try_into().unwrap();
     assert!(request.is("POST /upload/image") && request.headers.contains("content-length: "));
     let body = request.text();
     for part in [
@@ -102,24 +102,24 @@ async fn a_file_is_brought_as_a_form_and_the_servers_name_counts() {
 }
 
 #[tokio::test]
-async fn a_stream_of_any_length_is_brought_and_its_error_breaks_the_upload_off() {
-    let server = Server::new(|_| ok(r#"{"name":"v.mp4"}"#)).await;
-    let client = server.client();
+async fn a_stream_of_unknown_length_is_uploaded_and_its_error_aborts_the_upload() {
+    let backend = FakeBackend::new(|_| ok(r#"{"name":"v.mp4"}"#)).await;
+    let client = backend.client();
     let pieces = ["one", "two"].map(|piece| Ok(Bytes::from_static(piece.as_bytes())));
     let uploaded = client.upload(InputUpload::stream("v.mp4", None, stream::iter(pieces))).await.unwrap();
     assert_eq!(uploaded.input_value(), "v.mp4");
-    assert!(server.requests()[0].text().contains("one"));
+    assert!(backend.requests()[0].text().contains("one"));
 
     let pieces = [Ok(Bytes::from_static(b"one")), Err(io::Error::other("the source is gone"))];
     let error = client.upload(InputUpload::stream("v.mp4", Some(6), stream::iter(pieces))).await.unwrap_err();
     assert!(error.to_string().contains("the source is gone"), "{error}");
-    assert_eq!(server.requests().len(), 1, "the broken one never became a request");
+    assert_eq!(backend.requests().len(), 1, "the aborted upload is no complete request");
 }
 
 #[tokio::test]
-async fn a_file_that_is_too_large_for_the_server_says_so() {
-    let server = Server::new(|_| answer(413, "", "Maximum request body size 104857600 exceeded")).await;
-    let error = server.client().upload(InputUpload::bytes("a.png", "x")).await.unwrap_err();
+async fn a_file_that_is_too_large_for_the_backend_is_reported_as_such() {
+    let backend = FakeBackend::new(|_| answer(413, "", "Maximum request body size 104857600 exceeded")).await;
+    let error = backend.client().upload(InputUpload::bytes("a.png", "x")).await.unwrap_err();
     assert_eq!(error.status(), Some(413));
     assert!(error.to_string().contains("104857600"), "{error}");
 }

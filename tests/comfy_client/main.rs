@@ -1,4 +1,4 @@
-//! The ComfyUI client against servers that behave, misbehave and die, on real ports.
+//! The ComfyUI client against backends on real ports that behave, misbehave and die.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 

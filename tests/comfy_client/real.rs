@@ -1,4 +1,4 @@
-//! A walk through all verbs on a real ComfyUI, run by hand:
+//! All calls on a real ComfyUI, run by hand:
 //! `COMFYUI_BASE_URL=http://127.0.0.1:8188 cargo test --test comfy_client real -- --ignored --nocapture`.
 //! Interrupting and deleting need a node class `LabSleep` (seconds, steps, preview, interruptible, seed) there.
 
@@ -38,8 +38,8 @@ fn nap(seconds: u32) -> Box<RawValue> {
         {"seconds": seconds, "steps": seconds * 10, "preview": true, "interruptible": true, "seed": seed}}}))
 }
 
-/// Every event up to and with the one that `last` knows.
-async fn until(events: &mut EventStream, last: impl Fn(&ComfyEvent) -> bool) -> Vec<ComfyEvent> {
+/// All events up to the first that satisfies `last`, that one included.
+async fn until_event(events: &mut EventStream, last: impl Fn(&ComfyEvent) -> bool) -> Vec<ComfyEvent> {
     let mut all = Vec::new();
     loop {
         all.push(events.next().await.unwrap().unwrap());
@@ -53,7 +53,7 @@ fn is_end(event: &ComfyEvent, id: &str) -> bool {
     matches!(event, ComfyEvent::Executing { prompt_id: Some(of), node: None } if of == id)
 }
 
-async fn finished(client: &ComfyClient, id: &str) -> HistoryEntry {
+async fn until_finished(client: &ComfyClient, id: &str) -> HistoryEntry {
     loop {
         if let Some(entry) = client.history(id).await.unwrap() {
             return entry;
@@ -65,7 +65,7 @@ async fn finished(client: &ComfyClient, id: &str) -> HistoryEntry {
 #[tokio::test]
 #[ignore = "needs a real ComfyUI at COMFYUI_BASE_URL"]
 async fn every_verb_works() {
-    let url = std::env::var("COMFYUI_BASE_URL").expect("COMFYUI_BASE_URL names the server");
+    let url = std::env::var("COMFYUI_BASE_URL").expect("COMFYUI_BASE_URL is the URL of a ComfyUI");
     let client = ComfyClient::new(ComfyEndpoint::new(url.parse().unwrap()), Arc::new(SystemClock)).unwrap();
     println!("{:?}", client.system_stats().await.unwrap());
     println!("object_info: {} bytes", client.object_info().await.unwrap().get().len());
@@ -95,7 +95,7 @@ async fn makes_a_picture(client: &ComfyClient, events: &mut EventStream, me: &st
     let job = id();
     let submitted = client.submit(&job, me, &picture()).await.unwrap();
     assert_eq!(submitted.prompt_id, job);
-    let seen = until(events, |event| is_end(event, &job)).await;
+    let seen = until_event(events, |event| is_end(event, &job)).await;
     println!("{seen:#?}");
     assert!(seen.iter().any(|event| matches!(event, ComfyEvent::Executed { node, .. } if node == "2")));
     assert!(seen.iter().any(|event| matches!(event, ComfyEvent::Success { .. })));
@@ -127,7 +127,7 @@ async fn refuses_what_is_wrong(client: &ComfyClient, me: &str) {
     ] {
         let error = client.submit(&job, me, &raw(&workflow)).await.unwrap_err();
         println!("{workflow}: {error:?}");
-        assert!(matches!(error, PromptError::Rejected(_) | PromptError::ServerError(_)));
+        assert!(matches!(error, PromptError::Rejected(_) | PromptError::InternalError(_)));
     }
     println!(
         "not a UUID: {:?}",
@@ -153,7 +153,8 @@ async fn deletes_and_interrupts(client: &ComfyClient, events: &mut EventStream, 
     let (running, waiting) = (id(), id());
     client.submit(&running, me, &nap(30)).await.unwrap();
     client.submit(&waiting, me, &nap(1)).await.unwrap();
-    let seen = until(events, |event| matches!(event, ComfyEvent::Preview { prompt_id: Some(_), .. })).await;
+    let seen =
+        until_event(events, |event| matches!(event, ComfyEvent::Preview { prompt_id: Some(_), .. })).await;
     assert!(seen.iter().any(|event| matches!(event, ComfyEvent::ExecutionStart { .. })));
     let queue = client.queue().await.unwrap();
     assert_eq!((&queue.running, &queue.pending), (&vec![running.clone()], &vec![waiting.clone()]));
@@ -163,9 +164,9 @@ async fn deletes_and_interrupts(client: &ComfyClient, events: &mut EventStream, 
     client.delete_queued(&waiting).await.unwrap();
     assert_eq!(client.queue().await.unwrap().pending, Vec::<String>::new());
     client.interrupt(&running).await.unwrap();
-    let seen = until(events, |event| matches!(event, ComfyEvent::Interrupted { .. })).await;
+    let seen = until_event(events, |event| matches!(event, ComfyEvent::Interrupted { .. })).await;
     println!("{:?}", seen.last());
-    let entry = finished(client, &running).await;
+    let entry = until_finished(client, &running).await;
     println!("{entry:?}");
     assert_eq!(entry.status, HistoryStatus::Interrupted);
     assert!(client.history(&waiting).await.unwrap().is_none());

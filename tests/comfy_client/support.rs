@@ -1,4 +1,4 @@
-//! A server that answers each request with prescribed bytes. It must not know ComfyUI's protocol.
+//! A backend that answers each request with prescribed bytes.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-/// What a request looked like.
+/// A received request.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// The first line, such as `GET /queue HTTP/1.1`.
@@ -29,15 +29,15 @@ impl Request {
     }
 }
 
-/// What is done with a request.
+/// The reaction to a request.
 pub enum Reply {
-    /// These bytes are sent and the connection is closed.
+    /// Sends these bytes and closes the connection.
     Bytes(Vec<u8>),
-    /// These bytes are sent and the connection is kept open in silence.
+    /// Sends these bytes and keeps the connection open in silence.
     Stall(Vec<u8>),
 }
 
-/// An answer of this status with this body, and whatever else belongs into the head.
+/// An answer with this status and body. `head` holds further header lines, each with its line break.
 pub fn answer(status: u16, head: &str, body: &str) -> Reply {
     let length = body.len();
     Reply::Bytes(
@@ -50,22 +50,23 @@ pub fn ok(body: &str) -> Reply {
     answer(200, "content-type: application/json\r\n", body)
 }
 
-/// ComfyUI's answer to the question with which a client finds out the form of the routes.
+/// The answer to the request by which a client discovers the route prefix.
 pub const STATS: &str = r#"{"system":{"comfyui_version":"0.24.0"},"devices":[]}"#;
 
-pub struct Server {
+pub struct FakeBackend {
     pub url: String,
     requests: Arc<Mutex<Vec<Request>>>,
     _task: AbortOnDropHandle<()>,
 }
 
-impl Server {
-    /// Serves what `reply` says; `/system_stats` is answered before it is asked.
+impl FakeBackend {
+    /// Answers with `reply`, but `/system_stats` always with [`STATS`].
     pub async fn new(reply: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         Self::raw(move |request| if request.is("GET /system_stats") { ok(STATS) } else { reply(request) })
             .await
     }
 
+    /// Answers every request with `reply`.
     pub async fn raw(reply: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -84,7 +85,7 @@ impl Server {
         client(endpoint(&self.url))
     }
 
-    /// The requests so far, without the question for the form of the routes.
+    /// The requests so far, without those that discover the route prefix.
     pub fn requests(&self) -> Vec<Request> {
         let all = self.requests.lock().unwrap().clone();
         all.into_iter().filter(|request| !request.is("GET /system_stats")).collect()
@@ -100,7 +101,7 @@ pub fn endpoint(url: &str) -> ComfyEndpoint {
     ComfyEndpoint::new(url.parse().unwrap())
 }
 
-/// A client that soon loses patience, for servers that never answer.
+/// A client with short timeouts, for backends that never answer.
 pub fn impatient(url: &str) -> ComfyClient {
     let mut endpoint = endpoint(url);
     endpoint.timeouts.connect = PATIENCE;
@@ -109,14 +110,14 @@ pub fn impatient(url: &str) -> ComfyClient {
     client(endpoint)
 }
 
-/// Long enough for a busy machine to answer what is answered at once.
+/// Long enough for an immediate answer to arrive on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 
 pub fn client(endpoint: ComfyEndpoint) -> ComfyClient {
     ComfyClient::new(endpoint, Arc::new(SystemClock)).unwrap()
 }
 
-/// An address at which nothing listens.
+/// A URL on whose port nothing listens.
 pub async fn dead_url() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     format!("http://{}", listener.local_addr().unwrap())

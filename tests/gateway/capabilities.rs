@@ -1,11 +1,11 @@
-//! What the gateway knows of what its servers can run, and when it asks anew.
+//! When the gateway reads the node classes of its backends, and how it uses them.
 
 use comfy_gateway::simulator::{FaultRoute, RequestFault, Simulator};
 use serde_json::{Value, json};
 
 use crate::support::{Gateway, editor_picture, picture, simulator};
 
-fn asked(comfy: &Simulator) -> usize {
+fn class_requests(comfy: &Simulator) -> usize {
     comfy.requests(FaultRoute::ObjectInfo).len()
 }
 
@@ -14,38 +14,38 @@ async fn convert(gateway: &Gateway) -> u16 {
 }
 
 #[tokio::test]
-async fn a_server_is_asked_once_and_again_when_it_comes_back() {
+async fn the_classes_are_read_once_and_again_after_a_restart() {
     let comfy = simulator().await;
     let gateway = Gateway::in_front_of(&[&comfy]).await;
     comfy.until(|record| record.requests(FaultRoute::ObjectInfo) == 1).await;
     for _ in 0..3 {
         assert_eq!(convert(&gateway).await, 200);
     }
-    assert_eq!(asked(&comfy), 1);
+    assert_eq!(class_requests(&comfy), 1);
     comfy.crash().await;
     comfy.restart().await.unwrap();
     comfy.until(|record| record.requests(FaultRoute::ObjectInfo) >= 2).await;
-    // What it told stays known while it is down.
+    // The classes stay known while the backend is down.
     comfy.crash().await;
     assert_eq!(convert(&gateway).await, 200);
     gateway.finish().await;
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_tell_runs_jobs_all_the_same() {
+async fn a_backend_with_unknown_classes_runs_jobs_all_the_same() {
     let comfy = simulator().await;
     comfy.faults().always(FaultRoute::ObjectInfo, RequestFault::Garbage);
     let gateway = Gateway::in_front_of(&[&comfy]).await;
     assert_eq!(gateway.run(picture(1)).await["status"], "completed");
     assert_eq!(convert(&gateway).await, 503);
     comfy.faults().clear();
-    // It is asked again, by itself and by who needs it.
+    // The classes are read again in the background, and for each request that needs them.
     while convert(&gateway).await != 200 {}
     gateway.finish().await;
 }
 
 #[tokio::test]
-async fn a_class_that_the_server_replaces_by_another_is_not_missing() {
+async fn a_class_that_comfyui_replaces_by_another_is_not_missing() {
     let comfy = simulator().await;
     let gateway = Gateway::in_front_of(&[&comfy]).await;
     comfy.until(|record| record.requests(FaultRoute::ObjectInfo) > 0).await;
@@ -61,7 +61,7 @@ async fn a_class_that_the_server_replaces_by_another_is_not_missing() {
 }
 
 #[tokio::test]
-async fn two_servers_answer_for_each_other() {
+async fn the_classes_of_one_backend_are_enough_for_a_conversion() {
     let (one, two) = (simulator().await, simulator().await);
     one.faults().always(FaultRoute::ObjectInfo, RequestFault::Status(500, String::new()));
     let gateway = Gateway::in_front_of(&[&one, &two]).await;

@@ -1,4 +1,4 @@
-//! Servers at run time: they come and go, are cordoned and drained, break and heal, and are used by others too.
+//! Backends at run time: added and removed, cordoned and drained, failing and recovering, shared with other clients.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,14 +19,14 @@ fn one_slot(settings: &mut Settings) {
     settings.backends.iter_mut().for_each(|backend| backend.slots = 1);
 }
 
-async fn server(gateway: &Gateway, name: &str) -> Value {
+async fn backend(gateway: &Gateway, name: &str) -> Value {
     let response = gateway.get(&format!("/backends/{name}")).await;
     assert_eq!(response.status(), 200);
     response.json().await.unwrap()
 }
 
-/// Asks for a server until it is as expected; each time some time passes on the clock, if one is given.
-async fn until(
+/// Reads a backend until it is as expected. If a clock is given, it advances by 250 ms before each further reading.
+async fn until_backend(
     gateway: &Gateway,
     clock: Option<&ManualClock>,
     name: &str,
@@ -35,7 +35,7 @@ async fn until(
     let mut last = Value::Null;
     let asking = async {
         loop {
-            last = server(gateway, name).await;
+            last = backend(gateway, name).await;
             if expected(&last) {
                 return last.clone();
             }
@@ -48,16 +48,16 @@ async fn until(
     found.unwrap_or_else(|_| panic!("{last:#}"))
 }
 
-/// Waits for a job's end while time passes: what is tried again is tried after a while.
-async fn ended(gateway: &Gateway, clock: &ManualClock, id: &str) -> Value {
-    let ended = gateway.until(id, |body| {
+/// Waits until a job has ended while the clock advances, because retries wait for a back-off.
+async fn until_ended(gateway: &Gateway, clock: &ManualClock, id: &str) -> Value {
+    let ending = gateway.until(id, |body| {
         clock.advance(Duration::from_millis(100));
         body["status"] != "queued" && body["status"] != "running"
     });
-    ended.await
+    ending.await
 }
 
-fn is(state: &'static str) -> impl Fn(&Value) -> bool {
+fn in_state(state: &'static str) -> impl Fn(&Value) -> bool {
     move |body| body["state"] == state
 }
 
@@ -70,14 +70,14 @@ async fn remove(gateway: &Gateway, name: &str) -> StatusCode {
     gateway.http.delete(format!("{}/backends/{name}", gateway.base)).send().await.unwrap().status()
 }
 
-async fn order(gateway: &Gateway, name: &str, what: &str) -> Value {
-    let response = gateway.post(&format!("/backends/{name}/{what}"), &json!({})).await;
+async fn set_mode(gateway: &Gateway, name: &str, action: &str) -> Value {
+    let response = gateway.post(&format!("/backends/{name}/{action}"), &json!({})).await;
     assert_eq!(response.status(), 200);
     response.json().await.unwrap()
 }
 
-/// Gives the server a job of somebody else's, past the gateway.
-async fn somebody_submits(gateway: &Gateway, comfy: &Simulator, workflow: Value) -> String {
+/// Submits a job of another client directly to the backend.
+async fn submit_foreign(gateway: &Gateway, comfy: &Simulator, workflow: Value) -> String {
     let body = json!({ "prompt": workflow, "client_id": "somebody" });
     let sent = gateway.http.post(format!("{}/prompt", comfy.url())).json(&body).send().await.unwrap();
     let answer: Value = sent.json().await.unwrap();
@@ -85,7 +85,7 @@ async fn somebody_submits(gateway: &Gateway, comfy: &Simulator, workflow: Value)
 }
 
 #[tokio::test]
-async fn a_server_added_at_run_time_runs_jobs_and_is_kept_over_a_restart_until_it_is_removed() {
+async fn a_backend_added_at_run_time_runs_jobs_and_survives_a_restart_until_it_is_removed() {
     let comfy = simulator().await;
     let gateway = Gateway::in_front_of(&[]).await;
     let waiting = gateway.submit(text("x", "")).await;
@@ -95,7 +95,7 @@ async fn a_server_added_at_run_time_runs_jobs_and_is_kept_over_a_restart_until_i
 
     let gateway = gateway.stop().await.start().await;
     assert_eq!(gateway.run(picture(1)).await["backend"], "late");
-    assert_eq!(server(&gateway, "late").await["configured"], false);
+    assert_eq!(backend(&gateway, "late").await["configured"], false);
     assert_eq!(remove(&gateway, "late").await, StatusCode::NO_CONTENT);
     assert_eq!(gateway.get("/backends/late").await.status(), 404);
 
@@ -106,7 +106,7 @@ async fn a_server_added_at_run_time_runs_jobs_and_is_kept_over_a_restart_until_i
 }
 
 #[tokio::test]
-async fn a_job_that_runs_on_an_added_server_is_taken_over_by_the_next_start() {
+async fn a_job_that_runs_on_an_added_backend_is_adopted_by_the_next_start() {
     let comfy = simulator().await;
     let gateway = Gateway::in_front_of(&[]).await;
     add(&gateway, "late", &comfy).await;
@@ -115,12 +115,12 @@ async fn a_job_that_runs_on_an_added_server_is_taken_over_by_the_next_start() {
     let gateway = gateway.kill().await.start().await;
     comfy.release("a");
     assert_eq!(gateway.result(&id).await["status"], "completed");
-    assert_eq!(comfy.runs(&id).started, 1, "it was not run again");
+    assert_eq!(comfy.runs(&id).started, 1, "the job ran once");
     gateway.finish().await;
 }
 
 #[tokio::test]
-async fn a_removed_server_is_left_alone_and_may_come_back_under_its_name() {
+async fn a_removed_backend_is_left_alone_and_can_be_added_again_under_its_name() {
     let (stays, goes) = (simulator().await, simulator().await);
     let gateway = Gateway::in_front_of(&[&stays]).await;
     add(&gateway, "goes", &goes).await;
@@ -135,97 +135,101 @@ async fn a_removed_server_is_left_alone_and_may_come_back_under_its_name() {
     add(&gateway, "goes", &goes).await;
     goes.until(|record| record.open_sockets() == 1).await;
     stays.crash().await;
-    until(&gateway, None, "gpu-1", is("down")).await;
+    until_backend(&gateway, None, "gpu-1", in_state("down")).await;
     assert_eq!(gateway.run(picture(9)).await["backend"], "goes");
     stays.restart().await.unwrap();
     gateway.finish().await;
 }
 
 #[tokio::test]
-async fn a_server_with_jobs_is_not_removed_before_it_is_drained() {
+async fn a_backend_with_jobs_is_not_removed_before_it_is_drained() {
     let comfy = simulator().await;
     let gateway = Gateway::in_front_of(&[]).await;
     add(&gateway, "late", &comfy).await;
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
     assert_eq!(remove(&gateway, "late").await, StatusCode::CONFLICT);
-    let body = server(&gateway, "late").await;
-    assert_eq!((&body["mode"], &body["running"]), (&json!("open"), &json!(1)), "nothing was changed");
-    let body = order(&gateway, "late", "drain").await;
+    let body = backend(&gateway, "late").await;
+    assert_eq!(
+        (&body["mode"], &body["running"]),
+        (&json!("open"), &json!(1)),
+        "a refused removal changes nothing"
+    );
+    let body = set_mode(&gateway, "late", "drain").await;
     assert_eq!((&body["state"], &body["drained"]), (&json!("draining"), &json!(false)));
     comfy.release("a");
     assert_eq!(gateway.result(&id).await["status"], "completed");
-    until(&gateway, None, "late", |body| body["drained"] == true).await;
+    until_backend(&gateway, None, "late", |body| body["drained"] == true).await;
     assert_eq!(remove(&gateway, "late").await, StatusCode::NO_CONTENT);
     gateway.finish().await;
 }
 
 #[tokio::test]
-async fn a_cordoned_server_keeps_what_it_has_and_gets_nothing_new_until_it_is_opened() {
+async fn a_cordoned_backend_keeps_its_jobs_and_gets_no_new_ones_until_it_is_opened() {
     let comfy = simulator().await;
     let gateway = Gateway::in_front_of(&[&comfy]).await;
     let first = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
-    assert_eq!(order(&gateway, "gpu-1", "cordon").await["state"], "cordoned");
+    assert_eq!(set_mode(&gateway, "gpu-1", "cordon").await["state"], "cordoned");
     let second = gateway.submit(text("x", "")).await;
     comfy.release("a");
     assert_eq!(gateway.result(&first).await["status"], "completed");
-    // It is kept over a restart, for a server of the configuration too.
+    // The mode survives a restart, for a configured backend too.
     let gateway = gateway.stop().await.start().await;
     comfy.until(|record| record.open_sockets() == 1).await;
-    let body = until(&gateway, None, "gpu-1", is("cordoned")).await;
+    let body = until_backend(&gateway, None, "gpu-1", in_state("cordoned")).await;
     assert_eq!((&body["mode"], &body["configured"]), (&json!("cordoned"), &json!(true)));
     assert_eq!(gateway.job(&second).await["status"], "queued");
     assert_eq!(comfy.runs(&second).queued, 0);
-    assert_eq!(gateway.get("/readyz").await.status(), 503, "no server takes work");
-    assert_eq!(order(&gateway, "gpu-1", "uncordon").await["mode"], "open");
+    assert_eq!(gateway.get("/readyz").await.status(), 503, "no backend takes work");
+    assert_eq!(set_mode(&gateway, "gpu-1", "uncordon").await["mode"], "open");
     assert_eq!(gateway.result(&second).await["status"], "completed");
     let gateway = gateway.stop().await.start().await;
-    assert_eq!(server(&gateway, "gpu-1").await["mode"], "open");
+    assert_eq!(backend(&gateway, "gpu-1").await["mode"], "open");
     gateway.finish().await;
 }
 
 #[tokio::test]
-async fn a_draining_server_finishes_what_runs_and_the_rest_runs_elsewhere() {
+async fn a_draining_backend_finishes_its_running_job_and_the_others_run_elsewhere() {
     let (drained, other) = (simulator().await, simulator().await);
     let gateway = Gateway::in_front_of(&[&drained]).await;
     let runs = gateway.submit(hold("a")).await;
     drained.holding("a").await;
     let waits = gateway.submit(hold("b")).await;
     drained.queued(&waits).await;
-    order(&gateway, "gpu-1", "drain").await;
+    set_mode(&gateway, "gpu-1", "drain").await;
     add(&gateway, "other", &other).await;
     other.holding("b").await;
     other.release("b");
     assert_eq!(gateway.result(&waits).await["backend"], "other");
-    assert_eq!(drained.runs(&waits).started, 0, "it was withdrawn before it ran");
-    assert_eq!(server(&gateway, "gpu-1").await["drained"], false);
+    assert_eq!(drained.runs(&waits).started, 0, "the job was withdrawn before it started");
+    assert_eq!(backend(&gateway, "gpu-1").await["drained"], false);
     drained.release("a");
     assert_eq!(gateway.result(&runs).await["backend"], "gpu-1");
-    until(&gateway, None, "gpu-1", |body| body["drained"] == true).await;
+    until_backend(&gateway, None, "gpu-1", |body| body["drained"] == true).await;
     gateway.finish().await;
 }
 
 #[tokio::test]
-async fn jobs_of_others_are_seen_counted_and_left_alone() {
+async fn foreign_jobs_are_counted_and_left_alone() {
     let comfy = simulator().await;
     let gateway = Gateway::in_front_of(&[&comfy]).await;
     comfy.until(|record| record.open_sockets() == 1).await;
-    let theirs = somebody_submits(&gateway, &comfy, hold("theirs")).await;
+    let theirs = submit_foreign(&gateway, &comfy, hold("theirs")).await;
     comfy.holding("theirs").await;
-    let waits = somebody_submits(&gateway, &comfy, picture(7)).await;
-    until(&gateway, None, "gpu-1", |body| body["foreign_jobs"] == 2).await;
+    let waits = submit_foreign(&gateway, &comfy, picture(7)).await;
+    until_backend(&gateway, None, "gpu-1", |body| body["foreign_jobs"] == 2).await;
     let ours = gateway.submit(text("x", "")).await;
     gateway.cancel(&ours).await;
     assert_eq!(gateway.result(&ours).await["status"], "cancelled");
-    order(&gateway, "gpu-1", "drain").await;
-    until(&gateway, None, "gpu-1", |body| body["drained"] == true).await;
-    order(&gateway, "gpu-1", "uncordon").await;
+    set_mode(&gateway, "gpu-1", "drain").await;
+    until_backend(&gateway, None, "gpu-1", |body| body["drained"] == true).await;
+    set_mode(&gateway, "gpu-1", "uncordon").await;
     assert_eq!(comfy.runs(&theirs).finished() + comfy.runs(&waits).finished(), 0);
     comfy.release("theirs");
     comfy.finished(&waits).await;
     assert_eq!((comfy.runs(&theirs).succeeded, comfy.runs(&waits).succeeded), (1, 1));
-    until(&gateway, None, "gpu-1", |body| body["foreign_jobs"] == 0).await;
+    until_backend(&gateway, None, "gpu-1", |body| body["foreign_jobs"] == 0).await;
     assert_eq!(gateway.run(picture(1)).await["status"], "completed");
     gateway.finish().await;
 }
@@ -235,110 +239,112 @@ async fn our_own_jobs_are_never_counted_as_foreign() {
     let clock = manual();
     let comfy = simulator().await;
     let gateway = Gateway::on_clock(clock.clone(), &[&comfy], |_| {}).await;
-    until(&gateway, Some(&clock), "gpu-1", |body| body["websocket"] == true).await;
+    until_backend(&gateway, Some(&clock), "gpu-1", |body| body["websocket"] == true).await;
     let ids = [gateway.submit(hold("a")).await, gateway.submit(hold("b")).await];
     for id in &ids {
         comfy.queued(id).await;
     }
     comfy.holding("a").await;
     let probes = comfy.requests(FaultRoute::Queue).len();
-    let body =
-        until(&gateway, Some(&clock), "gpu-1", |_| comfy.requests(FaultRoute::Queue).len() >= probes + 3)
-            .await;
+    let body = until_backend(&gateway, Some(&clock), "gpu-1", |_| {
+        comfy.requests(FaultRoute::Queue).len() >= probes + 3
+    })
+    .await;
     assert_eq!((&body["foreign_jobs"], &body["running"]), (&json!(0), &json!(2)));
     assert_eq!(body["running_jobs"][0]["prompt_id"], ids[0]);
     assert_eq!(body["waiting_jobs"], json!([ids[1]]));
     comfy.release("a");
     comfy.release("b");
-    // So much time has passed meanwhile that the websocket may have been given up, and an end is found by asking.
+    // The clock has advanced so far that the websocket may have timed out, so polling may find the end.
     for id in &ids {
-        assert_eq!(ended(&gateway, &clock, id).await["status"], "completed");
+        assert_eq!(until_ended(&gateway, &clock, id).await["status"], "completed");
     }
     gateway.finish().await;
 }
 
 #[tokio::test]
-async fn a_server_whose_worker_is_dead_is_put_down_until_it_is_restarted() {
+async fn a_backend_whose_worker_is_dead_is_down_until_it_is_restarted() {
     let clock = manual();
     let comfy = simulator().await;
     let gateway = Gateway::on_clock(clock.clone(), &[&comfy], |_| {}).await;
-    until(&gateway, Some(&clock), "gpu-1", is("up")).await;
-    let stands = r#"{"queue_running":[],"queue_pending":[[3,"theirs",{},{"client_id":"somebody"},[]]]}"#;
-    comfy.faults().always(FaultRoute::Queue, RequestFault::Body(stands.to_owned()));
-    let body = until(&gateway, Some(&clock), "gpu-1", is("down")).await;
+    until_backend(&gateway, Some(&clock), "gpu-1", in_state("up")).await;
+    let still = r#"{"queue_running":[],"queue_pending":[[3,"theirs",{},{"client_id":"somebody"},[]]]}"#;
+    comfy.faults().always(FaultRoute::Queue, RequestFault::Body(still.to_owned()));
+    let body = until_backend(&gateway, Some(&clock), "gpu-1", in_state("down")).await;
     assert!(body["reason"].as_str().unwrap().contains("restart this ComfyUI"), "{body:#}");
     let id = gateway.submit(picture(1)).await;
-    // Its jobs taken away are no sign of life.
+    // An empty queue is no sign of life, because the jobs may have been deleted.
     comfy.faults().clear();
     let probes = comfy.requests(FaultRoute::Queue).len();
-    let body =
-        until(&gateway, Some(&clock), "gpu-1", |_| comfy.requests(FaultRoute::Queue).len() > probes + 1)
-            .await;
+    let body = until_backend(&gateway, Some(&clock), "gpu-1", |_| {
+        comfy.requests(FaultRoute::Queue).len() > probes + 1
+    })
+    .await;
     assert_eq!(body["state"], "down");
     assert_eq!(comfy.runs(&id).queued, 0);
     comfy.crash().await;
     comfy.restart().await.unwrap();
-    until(&gateway, Some(&clock), "gpu-1", is("up")).await;
-    assert_eq!(ended(&gateway, &clock, &id).await["status"], "completed");
+    until_backend(&gateway, Some(&clock), "gpu-1", in_state("up")).await;
+    assert_eq!(until_ended(&gateway, &clock, &id).await["status"], "completed");
     gateway.finish().await;
 }
 
 #[tokio::test]
-async fn a_server_that_fails_job_after_job_gets_none_then_one_on_trial_then_all() {
+async fn a_backend_that_fails_job_after_job_gets_no_job_then_one_on_trial_then_all() {
     let clock = manual();
     let comfy = simulator().await;
     let gateway = Gateway::on_clock(clock.clone(), &[&comfy], |_| {}).await;
-    until(&gateway, Some(&clock), "gpu-1", |body| body["websocket"] == true).await;
+    until_backend(&gateway, Some(&clock), "gpu-1", |body| body["websocket"] == true).await;
     comfy.faults().always(FaultRoute::Prompt, RequestFault::Status(502, "bad gateway".to_owned()));
     let fails = gateway.submit(picture(1)).await;
-    let body = until(&gateway, Some(&clock), "gpu-1", is("down")).await;
+    let body = until_backend(&gateway, Some(&clock), "gpu-1", in_state("down")).await;
     let reason = body["reason"].as_str().unwrap();
     assert!(reason.contains("3 or more runs in a row") && reason.contains("502"), "{reason}");
     assert_eq!(body["totals"], json!({ "completed": 0, "failed": 0, "server_faults": 3 }));
     assert_eq!(body["error_rate"], json!(1.0));
     comfy.faults().clear();
-    // The clock stands: what comes now must not come of waiting.
+    // The clock stands still, so nothing that follows is due to a timeout.
     let result = gateway.result(&fails).await;
     assert_eq!(result["error"]["code"], "backend_lost", "{result:#}");
     let tried = comfy.requests(FaultRoute::Prompt).len();
     let ids = [gateway.submit(hold("a")).await, gateway.submit(hold("b")).await];
     clock.advance(Duration::from_secs(3));
-    assert_eq!(server(&gateway, "gpu-1").await["state"], "down");
-    assert_eq!(comfy.requests(FaultRoute::Prompt).len(), tried, "nothing is given to it");
-    let body = until(&gateway, Some(&clock), "gpu-1", is("degraded")).await;
+    assert_eq!(backend(&gateway, "gpu-1").await["state"], "down");
+    assert_eq!(comfy.requests(FaultRoute::Prompt).len(), tried, "the backend gets no job");
+    let body = until_backend(&gateway, Some(&clock), "gpu-1", in_state("degraded")).await;
     assert!(body["reason"].as_str().unwrap().starts_with("on trial"), "{body:#}");
     comfy.holding("a").await;
-    until(&gateway, Some(&clock), "gpu-1", |body| body["running"] == 1).await;
+    until_backend(&gateway, Some(&clock), "gpu-1", |body| body["running"] == 1).await;
     assert_eq!(comfy.runs(&ids[1]).queued, 0, "one job at a time");
     comfy.release("a");
     comfy.finished(&ids[0]).await;
-    until(&gateway, Some(&clock), "gpu-1", is("up")).await;
+    until_backend(&gateway, Some(&clock), "gpu-1", in_state("up")).await;
     comfy.holding("b").await;
     comfy.release("b");
     for id in &ids {
-        assert_eq!(ended(&gateway, &clock, id).await["status"], "completed");
+        assert_eq!(until_ended(&gateway, &clock, id).await["status"], "completed");
     }
     gateway.finish().await;
 }
 
 #[tokio::test]
-async fn uncordon_ends_the_wait_of_a_server_that_failed_jobs() {
+async fn uncordon_ends_the_back_off_of_a_backend_that_failed_jobs() {
     let clock = manual();
     let comfy = simulator().await;
     let gateway = Gateway::on_clock(clock.clone(), &[&comfy], |_| {}).await;
-    until(&gateway, Some(&clock), "gpu-1", |body| body["websocket"] == true).await;
+    until_backend(&gateway, Some(&clock), "gpu-1", |body| body["websocket"] == true).await;
     comfy.faults().always(FaultRoute::Prompt, RequestFault::Status(502, String::new()));
     gateway.submit(picture(1)).await;
-    until(&gateway, Some(&clock), "gpu-1", is("down")).await;
+    until_backend(&gateway, Some(&clock), "gpu-1", in_state("down")).await;
     comfy.faults().clear();
-    assert_eq!(order(&gateway, "gpu-1", "uncordon").await["state"], "up");
+    assert_eq!(set_mode(&gateway, "gpu-1", "uncordon").await["state"], "up");
     let id = gateway.submit(picture(2)).await;
-    assert_eq!(ended(&gateway, &clock, &id).await["status"], "completed");
+    assert_eq!(until_ended(&gateway, &clock, &id).await["status"], "completed");
     gateway.finish().await;
 }
 
 #[tokio::test]
-async fn with_every_websocket_refused_servers_are_degraded_and_run_their_jobs() {
+async fn with_every_websocket_refused_backends_are_degraded_and_run_their_jobs() {
     let clock = manual();
     let (one, two) = (simulator().await, simulator().await);
     for comfy in [&one, &two] {
@@ -346,144 +352,152 @@ async fn with_every_websocket_refused_servers_are_degraded_and_run_their_jobs() 
     }
     let gateway = Gateway::on_clock(clock.clone(), &[&one, &two], one_slot).await;
     for name in ["gpu-1", "gpu-2"] {
-        let body = until(&gateway, Some(&clock), name, is("degraded")).await;
+        let body = until_backend(&gateway, Some(&clock), name, in_state("degraded")).await;
         let reason = body["reason"].as_str().unwrap();
         assert!(reason.contains("no websocket") && reason.contains("403"), "{reason}");
     }
     let ids = [gateway.submit(picture(1)).await, gateway.submit(picture(2)).await];
     for id in &ids {
-        assert_eq!(ended(&gateway, &clock, id).await["status"], "completed");
+        assert_eq!(until_ended(&gateway, &clock, id).await["status"], "completed");
     }
     for comfy in [&one, &two] {
         comfy.faults().clear();
     }
-    until(&gateway, Some(&clock), "gpu-1", is("up")).await;
-    until(&gateway, Some(&clock), "gpu-2", is("up")).await;
+    until_backend(&gateway, Some(&clock), "gpu-1", in_state("up")).await;
+    until_backend(&gateway, Some(&clock), "gpu-2", in_state("up")).await;
     gateway.finish().await;
 }
 
 #[tokio::test]
-async fn a_websocket_that_is_not_greeted_is_replaced() {
+async fn a_websocket_without_a_first_status_is_replaced() {
     let clock = manual();
     let comfy = simulator().await;
     comfy.faults().next(FaultRoute::Ws, 1, RequestFault::Deaf);
     let gateway = Gateway::on_clock(clock.clone(), &[&comfy], |_| {}).await;
     comfy.until(|record| record.open_sockets() == 1).await;
-    until(&gateway, Some(&clock), "gpu-1", |_| comfy.requests(FaultRoute::Ws).len() == 2).await;
+    until_backend(&gateway, Some(&clock), "gpu-1", |_| comfy.requests(FaultRoute::Ws).len() == 2).await;
     let asked = comfy.requests(FaultRoute::Queue).len();
-    until(&gateway, Some(&clock), "gpu-1", |_| comfy.requests(FaultRoute::Queue).len() > asked + 3).await;
+    until_backend(&gateway, Some(&clock), "gpu-1", |_| comfy.requests(FaultRoute::Queue).len() > asked + 3)
+        .await;
     assert_eq!(comfy.requests(FaultRoute::Ws).len(), 2, "the second one is kept");
     gateway.finish().await;
 }
 
 #[tokio::test]
-async fn a_websocket_that_misses_what_the_queue_shows_is_replaced_though_no_job_of_ours_runs() {
+async fn a_websocket_that_misses_changes_of_the_queue_is_replaced_though_no_job_of_ours_runs() {
     let clock = manual();
     let comfy = simulator().await;
     let gateway = Gateway::on_clock(clock.clone(), &[&comfy], |_| {}).await;
-    until(&gateway, Some(&clock), "gpu-1", |body| body["websocket"] == true).await;
+    until_backend(&gateway, Some(&clock), "gpu-1", |body| body["websocket"] == true).await;
     comfy.deafen_websockets();
-    somebody_submits(&gateway, &comfy, hold("theirs")).await;
+    submit_foreign(&gateway, &comfy, hold("theirs")).await;
     comfy.holding("theirs").await;
-    until(&gateway, Some(&clock), "gpu-1", |_| comfy.requests(FaultRoute::Ws).len() == 2).await;
-    let body = until(&gateway, Some(&clock), "gpu-1", |body| body["queue_remaining"] == 1).await;
+    until_backend(&gateway, Some(&clock), "gpu-1", |_| comfy.requests(FaultRoute::Ws).len() == 2).await;
+    let body = until_backend(&gateway, Some(&clock), "gpu-1", |body| body["queue_remaining"] == 1).await;
     assert_eq!(body["foreign_jobs"], 1);
     comfy.release("theirs");
     gateway.finish().await;
 }
 
 #[tokio::test]
-async fn a_server_that_counts_its_jobs_anew_was_restarted_and_is_asked_again_what_it_can_run() {
+async fn a_backend_with_lower_job_numbers_was_restarted_and_its_node_classes_are_read_again() {
     let clock = manual();
     let comfy = simulator().await;
     comfy.faults().always(FaultRoute::Ws, RequestFault::Status(403, String::new()));
     let gateway = Gateway::on_clock(clock.clone(), &[&comfy], |_| {}).await;
     let id = gateway.submit(picture(1)).await;
-    assert_eq!(ended(&gateway, &clock, &id).await["status"], "completed");
+    assert_eq!(until_ended(&gateway, &clock, &id).await["status"], "completed");
     let sent: Value = serde_json::from_slice(&comfy.requests(FaultRoute::Prompt)[0].body).unwrap();
     let queue = |number: u32, id: &str| {
         let job = json!([number, id, {}, { "client_id": sent["client_id"] }, []]);
         RequestFault::Body(json!({ "queue_running": [job], "queue_pending": [] }).to_string())
     };
-    let told = comfy.requests(FaultRoute::ObjectInfo).len();
+    let reads = comfy.requests(FaultRoute::ObjectInfo).len();
     comfy.faults().next(FaultRoute::Queue, 3, queue(40, "a"));
     let asked = comfy.requests(FaultRoute::Queue).len();
-    until(&gateway, Some(&clock), "gpu-1", |_| comfy.requests(FaultRoute::Queue).len() >= asked + 3).await;
-    assert_eq!(comfy.requests(FaultRoute::ObjectInfo).len(), told);
+    until_backend(&gateway, Some(&clock), "gpu-1", |_| comfy.requests(FaultRoute::Queue).len() >= asked + 3)
+        .await;
+    assert_eq!(comfy.requests(FaultRoute::ObjectInfo).len(), reads);
     comfy.faults().next(FaultRoute::Queue, 1, queue(0, "b"));
-    until(&gateway, Some(&clock), "gpu-1", |_| comfy.requests(FaultRoute::Queue).len() >= asked + 4).await;
-    // The clock stands: the next look that nothing asked for would be minutes away.
-    let told_again = comfy.until(|record| record.requests(FaultRoute::ObjectInfo) > told);
-    tokio::time::timeout(Duration::from_secs(20), told_again).await.unwrap();
+    until_backend(&gateway, Some(&clock), "gpu-1", |_| comfy.requests(FaultRoute::Queue).len() >= asked + 4)
+        .await;
+    // The clock stands still, and the next regular refresh is minutes away.
+    let read_again = comfy.until(|record| record.requests(FaultRoute::ObjectInfo) > reads);
+    tokio::time::timeout(Duration::from_secs(20), read_again).await.unwrap();
     gateway.finish().await;
 }
 
 #[tokio::test]
-async fn a_queue_that_cannot_be_read_degrades_its_server() {
+async fn a_queue_that_cannot_be_read_degrades_its_backend() {
     let clock = manual();
     let comfy = simulator().await;
     let gateway = Gateway::on_clock(clock.clone(), &[&comfy], |_| {}).await;
-    comfy.faults().always(FaultRoute::Queue, RequestFault::Status(500, "kaputt".to_owned()));
-    let body = until(&gateway, Some(&clock), "gpu-1", is("degraded")).await;
+    comfy.faults().always(FaultRoute::Queue, RequestFault::Status(500, "broken".to_owned()));
+    let body = until_backend(&gateway, Some(&clock), "gpu-1", in_state("degraded")).await;
     assert!(body["reason"].as_str().unwrap().contains("queue"), "{body:#}");
     comfy.faults().clear();
-    until(&gateway, Some(&clock), "gpu-1", is("up")).await;
+    until_backend(&gateway, Some(&clock), "gpu-1", in_state("up")).await;
     gateway.finish().await;
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_tell_what_it_can_run_is_degraded() {
+async fn a_backend_whose_node_classes_cannot_be_read_is_degraded() {
     let clock = manual();
     let comfy = simulator().await;
     comfy.faults().always(FaultRoute::ObjectInfo, RequestFault::Garbage);
     let gateway = Gateway::on_clock(clock.clone(), &[&comfy], |_| {}).await;
-    let body = until(&gateway, Some(&clock), "gpu-1", is("degraded")).await;
+    let body = until_backend(&gateway, Some(&clock), "gpu-1", in_state("degraded")).await;
     assert!(body["reason"].as_str().unwrap().contains("what it can run"), "{body:#}");
     comfy.faults().clear();
-    until(&gateway, Some(&clock), "gpu-1", is("up")).await;
+    until_backend(&gateway, Some(&clock), "gpu-1", in_state("up")).await;
     gateway.finish().await;
 }
 
 #[tokio::test]
-async fn the_configuration_takes_a_name_from_a_server_that_was_added_before() {
+async fn a_configured_backend_hides_an_added_one_of_the_same_name() {
     let (configured, added) = (simulator().await, simulator().await);
     let gateway = Gateway::in_front_of(&[]).await;
     add(&gateway, "gpu-1", &added).await;
     let mut left = gateway.stop().await;
     left.settings.backends = vec![crate::support::backend("gpu-1", &configured.url())];
     let gateway = left.start().await;
-    let body = server(&gateway, "gpu-1").await;
+    let body = backend(&gateway, "gpu-1").await;
     assert_eq!((&body["configured"], &body["url"]), (&json!(true), &json!(configured.url())));
     let mut left = gateway.stop().await;
     left.settings.backends.clear();
     let gateway = left.start().await;
-    assert_eq!(server(&gateway, "gpu-1").await["url"], added.url(), "it was left out, not forgotten");
+    assert_eq!(
+        backend(&gateway, "gpu-1").await["url"],
+        added.url(),
+        "the added backend was hidden, not deleted"
+    );
     gateway.finish().await;
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_give_up_a_run_gets_no_work_until_the_run_is_gone() {
+async fn a_backend_that_does_not_end_a_run_gets_no_work_until_the_run_is_gone() {
     let clock = manual();
     let comfy = simulator().await;
     let gateway = Gateway::on_clock(clock.clone(), &[&comfy], one_slot).await;
-    until(&gateway, Some(&clock), "gpu-1", |body| body["websocket"] == true).await;
+    until_backend(&gateway, Some(&clock), "gpu-1", |body| body["websocket"] == true).await;
     comfy.faults().stick_worker();
     let stuck = gateway.execute(&json!({ "workflow": picture(1), "timeout": 1 })).await;
     comfy.started(&stuck).await;
-    let body = until(&gateway, Some(&clock), "gpu-1", is("down")).await;
+    let body = until_backend(&gateway, Some(&clock), "gpu-1", in_state("down")).await;
     let reason = body["reason"].as_str().unwrap();
     assert!(reason.contains(&stuck) && reason.contains("restart this ComfyUI"), "{reason}");
     assert_eq!(gateway.result(&stuck).await["error"]["code"], "timeout");
     assert_eq!((&body["foreign_jobs"], &body["drained"]), (&json!(0), &json!(false)));
     let next = gateway.submit(picture(2)).await;
     let probes = comfy.requests(FaultRoute::Queue).len();
-    until(&gateway, Some(&clock), "gpu-1", |_| comfy.requests(FaultRoute::Queue).len() > probes + 3).await;
+    until_backend(&gateway, Some(&clock), "gpu-1", |_| comfy.requests(FaultRoute::Queue).len() > probes + 3)
+        .await;
     assert_eq!(
-        (server(&gateway, "gpu-1").await["state"].as_str(), comfy.runs(&next).queued),
+        (backend(&gateway, "gpu-1").await["state"].as_str(), comfy.runs(&next).queued),
         (Some("down"), 0)
     );
     comfy.faults().unstick();
-    until(&gateway, Some(&clock), "gpu-1", is("up")).await;
-    assert_eq!(ended(&gateway, &clock, &next).await["status"], "completed");
+    until_backend(&gateway, Some(&clock), "gpu-1", in_state("up")).await;
+    assert_eq!(until_ended(&gateway, &clock, &next).await["status"], "completed");
     gateway.finish().await;
 }

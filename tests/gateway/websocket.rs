@@ -1,4 +1,4 @@
-//! The websocket only gives speed and progress: whatever becomes of it, jobs end as they should.
+//! The websocket only adds speed and progress. Jobs end correctly even if it fails.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,25 +11,28 @@ use tokio::net::TcpListener;
 
 use crate::support::{Gateway, Settings, hold, simulator, text};
 
-/// Looks at ComfyUI so seldom that only the websocket can tell of an end in time.
-fn seldom(settings: &mut Settings) {
+/// Polls so rarely that only the websocket can report an end in time.
+fn poll_rarely(settings: &mut Settings) {
     settings.scheduler.poll = Duration::from_mins(10);
 }
 
 #[tokio::test]
 async fn with_a_websocket_the_end_is_known_without_polling() {
     let comfy = simulator().await;
-    let gateway = Gateway::with(&[&comfy], seldom).await;
+    let gateway = Gateway::with(&[&comfy], poll_rarely).await;
     comfy.until(|record| record.open_sockets() == 1).await;
     let result = gateway.run(text("x", "")).await;
     assert_eq!(result["status"], "completed");
-    assert!(comfy.requests(FaultRoute::History).len() <= 3, "asked only when the end was heard");
-    assert_eq!(comfy.requests(FaultRoute::Queue).len(), 1, "by the first probe of its health alone");
+    assert!(
+        comfy.requests(FaultRoute::History).len() <= 3,
+        "the history is read only after the event of the end"
+    );
+    assert_eq!(comfy.requests(FaultRoute::Queue).len(), 1, "only the first probe reads the queue");
     gateway.finish().await;
 }
 
 #[tokio::test]
-async fn the_history_is_awaited_when_the_end_is_heard_before_it_is_written() {
+async fn the_history_is_awaited_when_the_event_of_the_end_comes_first() {
     let config = SimulatorConfig { history_gap: Duration::from_millis(60), ..SimulatorConfig::default() };
     let comfy = Simulator::start_local(config).await.unwrap();
     let gateway = Gateway::in_front_of(&[&comfy]).await;
@@ -50,9 +53,9 @@ async fn a_refused_websocket_costs_no_job() {
     comfy.holding("a").await;
     comfy.release("a");
     comfy.finished(&id).await;
-    let looks = comfy.requests(FaultRoute::History).len();
+    let polls = comfy.requests(FaultRoute::History).len();
     assert_eq!(gateway.result(&id).await["status"], "completed");
-    assert!(comfy.requests(FaultRoute::History).len() <= looks + 2, "the next look finds the end");
+    assert!(comfy.requests(FaultRoute::History).len() <= polls + 2, "the next poll finds the end");
     let backends: Value = gateway.get("/backends").await.json().await.unwrap();
     assert_eq!(backends["backends"][0]["websocket"], false);
     gateway.finish().await;
@@ -88,14 +91,14 @@ async fn a_websocket_that_breaks_for_good_costs_no_job() {
 }
 
 #[tokio::test]
-async fn a_websocket_that_goes_deaf_is_found_out_and_replaced() {
+async fn a_websocket_that_goes_deaf_is_detected_and_replaced() {
     let comfy = simulator().await;
     let gateway = Gateway::in_front_of(&[&comfy]).await;
     comfy.until(|record| record.open_sockets() == 1).await;
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
     comfy.deafen_websockets();
-    // Besides the probe of the start the queue is asked only after a silence.
+    // After the first probe, the queue is read only after a silence.
     comfy.until(|record| record.requests(FaultRoute::Queue) > 1).await;
     comfy.release("a");
     assert_eq!(gateway.result(&id).await["status"], "completed");
@@ -113,16 +116,16 @@ async fn a_websocket_deaf_from_its_start_costs_no_job() {
     comfy.holding("a").await;
     comfy.release("a");
     comfy.finished(&id).await;
-    let looks = comfy.requests(FaultRoute::History).len();
+    let polls = comfy.requests(FaultRoute::History).len();
     assert_eq!(gateway.result(&id).await["status"], "completed");
-    assert!(comfy.requests(FaultRoute::History).len() <= looks + 2);
+    assert!(comfy.requests(FaultRoute::History).len() <= polls + 2);
     gateway.finish().await;
 }
 
 #[tokio::test]
-async fn garbage_unknown_and_huge_messages_do_no_harm() {
+async fn garbage_unknown_and_huge_messages_are_ignored() {
     let comfy = simulator().await;
-    let gateway = Gateway::with(&[&comfy], seldom).await;
+    let gateway = Gateway::with(&[&comfy], poll_rarely).await;
     comfy.until(|record| record.open_sockets() == 1).await;
     let id = gateway.submit(hold("a")).await;
     comfy.holding("a").await;
@@ -149,12 +152,12 @@ async fn garbage_unknown_and_huge_messages_do_no_harm() {
     comfy.release("a");
     let result = gateway.result(&id).await;
     assert_eq!(result["status"], "completed", "{result:#}");
-    assert_eq!(comfy.requests(FaultRoute::Ws).len(), 1, "the one websocket survived it all");
+    assert_eq!(comfy.requests(FaultRoute::Ws).len(), 1, "the first websocket is still open");
     gateway.finish().await;
 }
 
 #[tokio::test]
-async fn an_end_that_is_only_claimed_is_not_believed() {
+async fn an_event_of_the_end_without_a_history_entry_is_not_believed() {
     let comfy = simulator().await;
     let gateway = Gateway::in_front_of(&[&comfy]).await;
     comfy.until(|record| record.open_sockets() == 1).await;
@@ -198,7 +201,7 @@ async fn progress_shows_while_a_job_runs() {
             (&progress["current_node"], &progress["current_node_class"]),
             (&json!("1"), &json!("LabSleep"))
         );
-        // The sleeper weighs its four steps, the other node one.
+        // The first node counts for its four steps, the second for one.
         let expected = f64::from(step) / 5.0;
         assert!((progress["value"].as_f64().unwrap() - expected).abs() < 1e-9, "{progress:#}");
     }

@@ -77,7 +77,7 @@ async fn no_credential_of_a_server_added_at_run_time_is_logged() {
     comfy.crash().await;
     while http.get(format!("{}/readyz", gateway.base)).send().await.unwrap().status() != 503 {}
     let log = gateway.stopped().await;
-    assert!(log.contains("a backend was added") && log.contains("the server is down"), "{log}");
+    assert!(log.contains("a backend was added") && log.contains("the backend is down"), "{log}");
     let told: Vec<&str> = log.lines().filter(|line| line.contains("signature")).collect();
     assert!(told.is_empty(), "{told:#?}");
 }

@@ -2,13 +2,15 @@
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use axum::body::Body as AnyBody;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio_util::sync::CancellationToken;
+
+use crate::lock::LockExt;
 
 /// The phase of a connection, which selects its time limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +69,7 @@ impl ConnectionActivity {
 
     /// Registers the reader of the stream, which found nothing to read.
     pub fn register_reader(&self, waker: &Waker) {
-        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reader = self.reader.lock_anyway();
         if !reader.as_ref().is_some_and(|known| known.will_wake(waker)) {
             *reader = Some(waker.clone());
         }
@@ -118,7 +120,7 @@ pub(super) struct InFlight(Arc<ConnectionActivity>);
 impl Drop for InFlight {
     fn drop(&mut self) {
         if self.0.in_flight.fetch_sub(1, Ordering::AcqRel) == 1
-            && let Some(reader) = self.0.reader.lock().unwrap_or_else(PoisonError::into_inner).take()
+            && let Some(reader) = self.0.reader.lock_anyway().take()
         {
             reader.wake();
         }

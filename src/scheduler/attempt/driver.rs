@@ -35,7 +35,7 @@ impl AttemptTask {
                 NextStep::Interrupt => asked_input(self.backend.client().interrupt(&self.id()).await),
                 NextStep::Withdraw => asked_input(self.backend.client().delete_queued(&self.id()).await),
                 NextStep::Relisten => {
-                    self.backend.found_deaf();
+                    self.backend.websocket().mark_deaf();
                     MachineInput::Asked
                 }
                 NextStep::End(end) => {
@@ -62,25 +62,26 @@ impl AttemptTask {
     fn signals(&self) -> AttemptSignals {
         AttemptSignals {
             cancelled: self.cancel.is_cancelled(),
-            recalled: self.recall.is_cancelled() || self.backend.gives_back(),
+            recalled: self.recall.is_cancelled() || self.backend.is_recalling_jobs(),
             end_heard: self.feed.has_ended(),
             started_at: self.feed.started_at(),
-            heard_at: self.feed.last_at(),
+            heard_at: self.feed.last_event_at(),
             at_front: self.is_at_front(),
-            listening_since: self.backend.listening_since(),
+            listening_since: self.backend.websocket().open_since(),
         }
     }
 
     /// Whether no other run, ours or foreign, is known to be ahead of this one on the backend.
     fn is_at_front(&self) -> bool {
-        let first = self.backend.open_feeds().into_iter().next();
-        self.backend.foreign() == 0 && first.is_some_and(|first| Arc::ptr_eq(&first, &self.feed))
+        let first = self.backend.feeds().all().into_iter().next();
+        self.backend.health().foreign_jobs() == 0
+            && first.is_some_and(|first| Arc::ptr_eq(&first, &self.feed))
     }
 
     async fn wait_for_news(&self, wait: Duration, machine: &AttemptMachine) {
         tokio::select! {
             () = self.context.core.clock.sleep(wait) => {}
-            () = self.feed.ended(), if machine.is_waiting_for_end() => {}
+            () = self.feed.until_ended(), if machine.is_waiting_for_end() => {}
             () = self.cancel.cancelled(), if machine.is_open_to_cancel() => {}
             () = self.recall.cancelled(), if machine.is_open_to_recall() => {}
         }
@@ -122,7 +123,7 @@ impl AttemptTask {
             }
             (AttemptEnd::Stuck(early), _) => {
                 let reason = "a run there does not end although it was interrupted";
-                self.backend.quarantine(reason.to_owned(), self.job.attempt.id);
+                self.backend.health().quarantine(reason.to_owned(), self.job.attempt.id);
                 self.early_outcome(early, trace)
             }
             (AttemptEnd::Gone(early), _) => self.early_outcome(early, trace),
@@ -143,7 +144,7 @@ impl AttemptTask {
         let backend = self.backend.name();
         let mut cause = cause;
         if let RequeueCause::Forgotten { crashed } = &mut cause {
-            self.backend.found_restarted();
+            self.backend.mark_restarted();
             *crashed &= !self.has_backend_outlived_run();
         }
         let reason = match cause {
@@ -152,8 +153,8 @@ impl AttemptTask {
             RequeueCause::NeverSubmitted => {
                 format!("the gateway was restarted before the backend {backend} had accepted the job")
             }
-            RequeueCause::Recalled if self.backend.gives_back() => {
-                format!("the job waited on the backend {backend}, which is {}", self.backend.state())
+            RequeueCause::Recalled if self.backend.is_recalling_jobs() => {
+                format!("the job waited on the backend {backend}, which is {}", self.backend.state_name())
             }
             RequeueCause::Recalled => {
                 format!("the job waited on the backend {backend} while another backend was idle")
@@ -189,7 +190,7 @@ impl AttemptTask {
 
     /// Whether the backend has been up all the time since the run began: its websocket is older and still open.
     fn has_backend_outlived_run(&self) -> bool {
-        let since = self.backend.listening_since().zip(self.feed.started_at());
+        let since = self.backend.websocket().open_since().zip(self.feed.started_at());
         since.is_some_and(|(listening, started)| listening <= started)
     }
 }

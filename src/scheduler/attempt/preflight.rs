@@ -20,7 +20,9 @@ impl AttemptTask {
     pub(super) async fn check_backend(&self) -> Result<(), AttemptOutcome> {
         // A job may arrive before the first answer. A backend that never answers does not delay every job
         // again.
-        if self.backend.object_info().is_none() && !self.backend.was_asked() {
+        if self.backend.capabilities().object_info().is_none()
+            && !self.backend.capabilities().has_been_asked()
+        {
             self.refresh_capabilities().await;
         }
         let Some(faults) = self.find_faults(&self.backend) else { return Ok(()) };
@@ -28,7 +30,7 @@ impl AttemptTask {
         if !faults.refuses(partial) {
             return Ok(());
         }
-        self.turn.pass();
+        self.turn.end();
         self.refresh_capabilities().await;
         let faults = match self.find_faults(&self.backend) {
             Some(faults) if faults.refuses(partial) => faults,
@@ -51,7 +53,7 @@ impl AttemptTask {
     }
 
     pub(super) async fn refresh_capabilities(&self) {
-        if let Err(error) = self.backend.refresh_object_info(FRESH).await {
+        if let Err(error) = self.backend.capabilities().refresh(FRESH).await {
             tracing::debug!(%error, "the backend did not answer which node classes it has");
         }
     }
@@ -65,7 +67,7 @@ impl AttemptTask {
             .filter(|(_, input)| !self.job.files.is_empty() && is_file(workflow.value(input)))
             .map(|(node, input)| (node.id.as_str(), input.name.as_str()))
             .collect();
-        backend.check(&workflow, &supplied)
+        backend.capabilities().check(&workflow, &supplied)
     }
 }
 

@@ -76,7 +76,7 @@ impl AttemptTask {
         self.finish(finish).await;
         // The websocket has had time to report the end, too. For an adopted run it may have done so before.
         if trace.submitted_at.is_some() && !self.feed.has_ended() {
-            self.backend.found_deaf();
+            self.backend.websocket().mark_deaf();
         }
         observation
     }

@@ -23,7 +23,7 @@ fn log(error: &PromptError) {
         }
         PromptError::NotDelivered(error)
         | PromptError::Denied(error)
-        | PromptError::ServerError(error)
+        | PromptError::InternalError(error)
         | PromptError::Ambiguous(error) => tracing::warn!(error = error.brief(), "the submit failed"),
     }
 }
@@ -37,9 +37,9 @@ impl AttemptTask {
         let id = self.id();
         let client = self.backend.client();
         // Jobs that were claimed together are submitted in the order of their claims.
-        self.turn.comes(&*self.context.core.clock).await;
+        self.turn.until_turn(&*self.context.core.clock).await;
         let answer = client.submit(&id, self.backend.client_id(), self.graph(&id).as_ref()).await;
-        self.turn.pass();
+        self.turn.end();
         trace.submitted_at = Some(self.now());
         let error = match answer {
             Ok(submitted) if submitted.prompt_id == id => {
@@ -54,7 +54,7 @@ impl AttemptTask {
         match error {
             PromptError::Rejected(rejection) => Err(AttemptOutcome::Failed(rejection_failure(&rejection))),
             PromptError::NotDelivered(error) => {
-                self.backend.found_down(&error);
+                self.backend.mark_down(&error);
                 Ok(SubmitOutcome::NotDelivered)
             }
             PromptError::Denied(error) if error.status() == Some(413) => {
@@ -64,13 +64,13 @@ impl AttemptTask {
                 )))
             }
             PromptError::Denied(error) => {
-                let is_of_job = client.judges_submissions().await;
+                let is_of_job = client.probe_submissions().await;
                 trace.refusal =
                     Some(SubmitRefusal { how: "turned the job away", fault: error.fault, is_of_job });
                 Ok(SubmitOutcome::TurnedAway)
             }
-            PromptError::ServerError(error) => {
-                let is_of_job = client.judges_submissions().await;
+            PromptError::InternalError(error) => {
+                let is_of_job = client.probe_submissions().await;
                 trace.refusal =
                     Some(SubmitRefusal { how: "did not accept the job", fault: error.fault, is_of_job });
                 Ok(SubmitOutcome::Unclear)

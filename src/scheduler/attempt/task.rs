@@ -54,14 +54,14 @@ impl AttemptTask {
         let tracker = workflow.as_ref().map(ProgressTracker::new).unwrap_or_default();
         let known_output_nodes =
             workflow.as_ref().map(|workflow| output_nodes(workflow, &backend)).unwrap_or_default();
-        let feed = backend.open_feed(job.attempt.id, job.prompt_id, tracker);
+        let feed = backend.feeds().open(job.attempt.id, job.prompt_id, tracker);
         let cancel = CancellationToken::new();
         if job.cancel_requested {
             cancel.cancel();
         }
         let recall = CancellationToken::new();
         context.core.hub.register_attempt(job.prompt_id, cancel.clone(), recall.clone(), feed.clone());
-        let turn = backend.take_turn();
+        let turn = backend.turns().take();
         Self { context, backend, job, feed, cancel, recall, turn, names, known_output_nodes }
     }
 
@@ -78,17 +78,17 @@ impl AttemptTask {
         self.context.core.hub.notify_job(self.job.prompt_id);
         self.clear_leftovers(origin).await;
         let (outcome, trace) = self.drive(origin).await;
-        self.backend.report(run_outcome(&outcome));
+        self.backend.record_run(run_outcome(&outcome));
         self.record(outcome, &trace).await
     }
 
     async fn drive(&self, origin: AttemptOrigin) -> (AttemptOutcome, AttemptTrace) {
         if origin == AttemptOrigin::Adopted {
-            self.turn.pass();
+            self.turn.end();
             return self.drive_machine(origin).await;
         }
         if self.cancel.is_cancelled() {
-            self.turn.pass();
+            self.turn.end();
             return (AttemptOutcome::Cancelled, AttemptTrace::default());
         }
         match self.prepare().await {
@@ -118,7 +118,7 @@ impl AttemptTask {
         if !self.known_output_nodes.is_empty() {
             return Cow::Borrowed(&self.known_output_nodes);
         }
-        if self.backend.object_info().is_none() {
+        if self.backend.capabilities().object_info().is_none() {
             self.refresh_capabilities().await;
         }
         let workflow = Workflow::parse(self.job.graph.get()).ok();
@@ -136,7 +136,7 @@ impl AttemptTask {
 }
 
 fn output_nodes(workflow: &Workflow<'_>, backend: &Backend) -> Vec<String> {
-    let Some(classes) = backend.object_info() else { return Vec::new() };
+    let Some(classes) = backend.capabilities().object_info() else { return Vec::new() };
     let is_output = |class: &str| classes.class(class).is_some_and(|class| class.output_node);
     let outputs = workflow.nodes().iter().filter(|node| is_output(&node.class_type));
     outputs.map(|node| node.id.clone()).collect()
@@ -149,10 +149,10 @@ fn run_outcome(outcome: &AttemptOutcome) -> RunOutcome {
             RunOutcome::Completed
         }
         AttemptOutcome::Ended { early: Some(EarlyEnd::Stall), .. } => {
-            RunOutcome::ServerFault("a run showed no progress".to_owned())
+            RunOutcome::BackendFault("a run showed no progress".to_owned())
         }
         AttemptOutcome::Requeue(decision) if decision.cause.counts() && !decision.cause.is_refusal() => {
-            RunOutcome::ServerFault(decision.log_reason().to_owned())
+            RunOutcome::BackendFault(decision.log_reason().to_owned())
         }
         _ => RunOutcome::Failed,
     }
@@ -160,7 +160,7 @@ fn run_outcome(outcome: &AttemptOutcome) -> RunOutcome {
 
 impl Drop for AttemptTask {
     fn drop(&mut self) {
-        self.backend.close_feed(self.job.attempt.id);
+        self.backend.feeds().close(self.job.attempt.id);
         self.context.core.hub.remove_attempt(self.job.prompt_id);
     }
 }

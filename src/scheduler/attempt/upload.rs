@@ -19,7 +19,7 @@ impl AttemptTask {
             tokio::select! {
                 brought = self.upload_input(file) => brought?,
                 () = self.cancel.cancelled() => {
-                    self.turn.pass();
+                    self.turn.end();
                     return Err(AttemptOutcome::Cancelled);
                 }
             }
@@ -33,7 +33,7 @@ impl AttemptTask {
             return Ok(());
         }
         // Jobs behind this one do not wait for its upload.
-        self.turn.pass();
+        self.turn.end();
         let name = self.upload(file, false).await?;
         // Another name means that a file of ours with other bytes was there, which an interrupted upload
         // leaves behind.
@@ -61,11 +61,11 @@ impl AttemptTask {
     }
 
     fn upload_outcome(&self, file: &StoredInput, error: &ComfyError) -> AttemptOutcome {
-        self.turn.pass();
+        self.turn.end();
         let backend = self.backend.name();
         tracing::warn!(%error, file = file.name, "an input could not be uploaded");
         if error.is_unreachable() {
-            self.backend.found_down(error);
+            self.backend.mark_down(error);
             let reason = format!("the backend {backend} could not be reached");
             return AttemptOutcome::Requeue(RequeueDecision::new(RequeueCause::Unreachable, reason));
         }

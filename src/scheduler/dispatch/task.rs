@@ -226,7 +226,7 @@ impl DispatcherTask {
 
     fn publish_loaded_models(&self, backend: &BackendName) {
         if let Some(server) = self.context.core.pool.find(backend) {
-            server.set_loaded(self.state.loaded(backend));
+            server.memory().set_loaded_models(self.state.loaded(backend));
         }
     }
 
@@ -327,11 +327,11 @@ impl DispatcherTask {
 fn snapshot(backend: &Backend) -> BackendSnapshot {
     BackendSnapshot {
         name: backend.name().clone(),
-        slots: backend.slots_now(),
-        labels: backend.labels().to_vec(),
-        vram: backend.vram().map(|vram| vram.total),
-        foreign: backend.foreign(),
-        degraded: matches!(backend.health(), BackendHealth::Degraded { .. }),
+        slots: backend.usable_slots(),
+        labels: backend.settings().labels.clone(),
+        vram: backend.memory().vram().map(|vram| vram.total),
+        foreign: backend.health().foreign_jobs(),
+        degraded: matches!(backend.health().current(), BackendHealth::Degraded { .. }),
         restarts: backend.restart_count(),
     }
 }

@@ -1,45 +1,50 @@
-//! The order in which a server is given its jobs: that of their claims. It must not hold anybody up for long.
+//! Submits jobs to one backend in the order in which they were claimed.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::lock::LockExt;
 
-/// A job waits no longer than that for the one before it: order is a courtesy, a server that hangs is not.
+/// The longest wait for the job before. Order is only a preference, and one slow submission must not delay the rest.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Hands out turns in order.
+/// Hands out the turns of one backend.
 #[derive(Debug)]
-pub(super) struct SubmitTurns(Mutex<CancellationToken>);
+pub struct SubmitTurns(
+    /// Cancelled when the last turn taken so far has ended.
+    Mutex<CancellationToken>,
+);
 
 impl SubmitTurns {
-    /// Nobody is before the first.
-    pub fn new() -> Self {
-        let nobody = CancellationToken::new();
-        nobody.cancel();
-        Self(Mutex::new(nobody))
+    /// The first turn has nothing to wait for.
+    pub(super) fn new() -> Self {
+        let ended = CancellationToken::new();
+        ended.cancel();
+        Self(Mutex::new(ended))
     }
 
-    /// The turn after all that were taken before.
+    /// Takes the turn after all turns taken so far.
+    #[must_use]
     pub fn take(&self) -> SubmitTurn {
-        let done = CancellationToken::new();
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        SubmitTurn { before: std::mem::replace(&mut last, done.clone()), done }
+        let ended = CancellationToken::new();
+        let mut last = self.0.lock_anyway();
+        SubmitTurn { before: std::mem::replace(&mut last, ended.clone()), ended }
     }
 }
 
-/// A place in the order. Dropping it passes it.
+/// A job's turn to be submitted. Dropping it ends it.
 #[derive(Debug)]
 pub struct SubmitTurn {
     before: CancellationToken,
-    done: CancellationToken,
+    ended: CancellationToken,
 }
 
 impl SubmitTurn {
-    /// Returns when the turn before has passed, or has taken too long.
-    pub async fn comes(&self, clock: &dyn Clock) {
+    /// Waits until the turn before has ended, for at most one second.
+    pub async fn until_turn(&self, clock: &dyn Clock) {
         tokio::select! {
             biased;
             () = self.before.cancelled() => {}
@@ -47,15 +52,15 @@ impl SubmitTurn {
         }
     }
 
-    /// The next may go.
-    pub fn pass(&self) {
-        self.done.cancel();
+    /// Lets the next turn begin.
+    pub fn end(&self) {
+        self.ended.cancel();
     }
 }
 
 impl Drop for SubmitTurn {
     fn drop(&mut self) {
-        self.pass();
+        self.end();
     }
 }
 
@@ -72,24 +77,24 @@ mod tests {
         let clock = ManualClock::new(UnixMillis::from_millis(0));
         let turns = SubmitTurns::new();
         let (first, second, third) = (turns.take(), turns.take(), turns.take());
-        first.comes(&clock).await;
+        first.until_turn(&clock).await;
         {
-            let waiting = second.comes(&clock);
+            let waiting = second.until_turn(&clock);
             tokio::pin!(waiting);
             assert!(futures_util::poll!(&mut waiting).is_pending());
-            first.pass();
+            first.end();
             waiting.await;
         }
         drop(second);
-        third.comes(&clock).await;
+        third.until_turn(&clock).await;
     }
 
     #[tokio::test]
-    async fn nobody_waits_long_for_one_that_hangs() {
+    async fn no_turn_waits_long_for_one_that_hangs() {
         let clock = Arc::new(ManualClock::new(UnixMillis::from_millis(0)));
         let turns = SubmitTurns::new();
         let (_hangs, second) = (turns.take(), turns.take());
-        let waiting = second.comes(&*clock);
+        let waiting = second.until_turn(&*clock);
         tokio::pin!(waiting);
         assert!(futures_util::poll!(&mut waiting).is_pending());
         clock.advance(PATIENCE);

@@ -1,28 +1,28 @@
-//! What is known of a server's health, in one word and a reason. It must not probe.
+//! The health of a backend as one of four states with a reason.
 
 use crate::domain::mode::BackendMode;
 use crate::domain::time::UnixMillis;
 
-/// Whether a server can be given work.
+/// Whether a backend can be given work, as far as its health decides that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BackendHealth {
-    /// Not asked yet.
+    /// The backend has not been probed yet.
     Starting,
-    /// All is well.
+    /// The backend answers and nothing is wrong.
     Up {
-        /// Since when.
+        /// When this state began.
         since: UnixMillis,
     },
-    /// It answers and may be given work, but something is wrong.
+    /// The backend answers and can be given work, but something is wrong.
     Degraded {
-        /// Since when.
+        /// When this state began.
         since: UnixMillis,
-        /// What, in words for people.
+        /// Everything that is wrong, in words for people.
         reason: String,
     },
-    /// It does not answer, not as ComfyUI does, or does not run what it is given.
+    /// The backend does not answer, does not answer as ComfyUI does, or does not run its jobs.
     Down {
-        /// Since when.
+        /// When this state began.
         since: UnixMillis,
         /// Why, in words for people.
         reason: String,
@@ -30,13 +30,13 @@ pub enum BackendHealth {
 }
 
 impl BackendHealth {
-    /// Whether it may be given work.
+    /// Whether the backend can be given work.
     #[must_use]
     pub const fn is_usable(&self) -> bool {
         matches!(self, Self::Up { .. } | Self::Degraded { .. })
     }
 
-    /// The state's name.
+    /// The name of the state, as in the API and in logs.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -47,13 +47,14 @@ impl BackendHealth {
         }
     }
 
-    /// The state's name for a server in that mode: the mode's, if that alone keeps it from having work.
+    /// The name to show for a backend in `mode`: the mode's name if only the mode keeps work away, otherwise the
+    /// state's name.
     #[must_use]
-    pub fn under(&self, mode: BackendMode) -> &'static str {
+    pub fn name_in_mode(&self, mode: BackendMode) -> &'static str {
         if self.is_usable() && mode != BackendMode::Open { mode.as_str() } else { self.as_str() }
     }
 
-    /// Since when it is so; `None` before it was asked.
+    /// When the state began; `None` before the first probe.
     #[must_use]
     pub const fn since(&self) -> Option<UnixMillis> {
         match self {
@@ -62,7 +63,7 @@ impl BackendHealth {
         }
     }
 
-    /// What is wrong, in words for people.
+    /// The problem, in words for people; `None` while nothing is wrong.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         match self {
@@ -71,9 +72,10 @@ impl BackendHealth {
         }
     }
 
-    /// What follows on `self` at `now`: the moment it began stays as long as the state's name does.
-    pub(super) fn followed_by(&self, judged: HealthVerdict, now: UnixMillis) -> Self {
-        let next = match judged {
+    /// The health after the facts were judged again at `now`. `since` stays while the state has the same name, even
+    /// if the reason changes.
+    pub(in crate::pool) fn followed_by(&self, verdict: HealthVerdict, now: UnixMillis) -> Self {
+        let next = match verdict {
             HealthVerdict::Starting => Self::Starting,
             HealthVerdict::Up => Self::Up { since: now },
             HealthVerdict::Degraded(reason) => Self::Degraded { since: now, reason },
@@ -90,9 +92,9 @@ impl BackendHealth {
     }
 }
 
-/// What the facts of a moment come to.
+/// The health that follows from the facts of one moment, with the reason if something is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum HealthVerdict {
+pub(in crate::pool) enum HealthVerdict {
     Starting,
     Up,
     Degraded(String),
@@ -115,7 +117,7 @@ mod tests {
         let degraded = up.followed_by(HealthVerdict::Degraded("slow".to_owned()), at(5));
         assert!(degraded.is_usable() && !second.is_usable() && !BackendHealth::Starting.is_usable());
         assert_eq!(degraded.since(), Some(at(5)));
-        let shown = [&degraded, &second].map(|health| health.under(BackendMode::Draining));
-        assert_eq!((shown, degraded.under(BackendMode::Open)), (["draining", "down"], "degraded"));
+        let shown = [&degraded, &second].map(|health| health.name_in_mode(BackendMode::Draining));
+        assert_eq!((shown, degraded.name_in_mode(BackendMode::Open)), (["draining", "down"], "degraded"));
     }
 }

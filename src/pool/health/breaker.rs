@@ -1,40 +1,43 @@
-//! The circuit breaker of one server, as a pure machine: a server that fails job after job gets no work for a while,
-//! then one job to prove itself. It must not know what a fault is.
+//! The circuit breaker of one backend, as a pure state machine.
+//!
+//! A backend that fails run after run gets no work while the breaker is open. Then it gets one job at a time, on
+//! trial, until a run completes.
 
 use std::time::Duration;
 
 use crate::domain::time::UnixMillis;
 
-/// Faults in a row after which the server gets no work.
-pub(super) const FAULTS: u32 = 3;
-/// How long it gets none, the first time and at most; doubled each time a trial fails.
-pub(super) const BACK_OFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(5));
+/// Consecutive faults that open the breaker.
+pub(in crate::pool) const FAULTS_TO_OPEN: u32 = 3;
+/// How long the breaker stays open: the first time, and at most. Each failed trial doubles the time.
+const BACK_OFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(5));
 
-/// What the breaker allows.
+/// How much work the breaker allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BreakerPhase {
-    /// All work.
+pub(in crate::pool) enum BreakerPhase {
+    /// As much as the backend has slots for.
     Closed,
-    /// None until then.
+    /// None before this moment.
     Open(UnixMillis),
-    /// One job at a time, until one succeeds.
+    /// One job at a time, until a run completes.
     Trial,
 }
 
-/// Counts a server's faults.
+/// Counts the consecutive faults of a backend.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct CircuitBreaker {
+pub(in crate::pool) struct CircuitBreaker {
     faults: u32,
-    /// Times it opened since the last success.
+    /// Times the breaker opened since the last completed run.
     openings: u32,
     open_until: Option<UnixMillis>,
-    /// Runs that were there when a fault was counted and have not ended since: theirs is the same fault.
-    together: usize,
-    last: String,
+    /// Runs that were in flight at the last counted fault and have not ended since. If they fail too, the cause is
+    /// taken to be the same, and they are not counted again.
+    same_fault: usize,
+    last_fault: String,
 }
 
 impl CircuitBreaker {
-    /// What is allowed at `now`.
+    /// The phase at `now`.
     pub fn phase(&self, now: UnixMillis) -> BreakerPhase {
         match self.open_until {
             None => BreakerPhase::Closed,
@@ -43,33 +46,33 @@ impl CircuitBreaker {
         }
     }
 
-    /// What the last counted fault was, for people.
+    /// The reason of the last counted fault, in words for people; empty before the first.
     pub fn last_fault(&self) -> &str {
-        &self.last
+        &self.last_fault
     }
 
-    /// A run succeeded: all is forgiven.
-    pub fn success(&mut self) {
+    /// Closes the breaker and forgets all faults, as after a completed run.
+    pub fn close(&mut self) {
         *self = Self::default();
     }
 
-    /// A run ended in a way that says nothing of the server.
-    pub fn neutral(&mut self) {
-        self.together = self.together.saturating_sub(1);
+    /// Counts a run whose end says nothing about the backend: a faulty job or a cancelled one.
+    pub fn count_neutral(&mut self) {
+        self.same_fault = self.same_fault.saturating_sub(1);
     }
 
-    /// A run failed by a fault of the server, while `others` of ours were there too.
-    pub fn fault(&mut self, now: UnixMillis, reason: String, others: usize) {
+    /// Counts a run that the backend failed while `others` of our runs were in flight there.
+    pub fn count_fault(&mut self, now: UnixMillis, reason: String, others: usize) {
         let phase = self.phase(now);
-        if self.together > 0 && phase != BreakerPhase::Trial {
-            self.together -= 1;
+        if self.same_fault > 0 && phase != BreakerPhase::Trial {
+            self.same_fault -= 1;
             return;
         }
-        self.together = others;
-        self.last = reason;
+        self.same_fault = others;
+        self.last_fault = reason;
         self.faults += 1;
         let opens = match phase {
-            BreakerPhase::Closed => self.faults >= FAULTS,
+            BreakerPhase::Closed => self.faults >= FAULTS_TO_OPEN,
             BreakerPhase::Trial => true,
             BreakerPhase::Open(_) => false,
         };
@@ -94,12 +97,12 @@ mod tests {
     }
 
     fn fail(breaker: &mut CircuitBreaker, now: UnixMillis) {
-        breaker.fault(now, "gone".to_owned(), 0);
+        breaker.count_fault(now, "gone".to_owned(), 0);
     }
 
-    fn opened() -> CircuitBreaker {
+    fn open_breaker() -> CircuitBreaker {
         let mut breaker = CircuitBreaker::default();
-        for _ in 0..FAULTS {
+        for _ in 0..FAULTS_TO_OPEN {
             fail(&mut breaker, START);
         }
         breaker
@@ -111,7 +114,7 @@ mod tests {
         fail(&mut breaker, START);
         fail(&mut breaker, START);
         assert_eq!(breaker.phase(START), BreakerPhase::Closed);
-        breaker.neutral();
+        breaker.count_neutral();
         fail(&mut breaker, START);
         assert_eq!(breaker.phase(START), BreakerPhase::Open(after(10)));
         assert_eq!(breaker.last_fault(), "gone");
@@ -123,31 +126,31 @@ mod tests {
         for _ in 0..10 {
             fail(&mut breaker, START);
             fail(&mut breaker, START);
-            breaker.success();
+            breaker.close();
         }
         assert_eq!(breaker.phase(START), BreakerPhase::Closed);
     }
 
     #[test]
     fn after_its_back_off_one_trial_decides() {
-        let mut breaker = opened();
+        let mut breaker = open_breaker();
         assert_eq!(breaker.phase(after(9)), BreakerPhase::Open(after(10)));
         assert_eq!(breaker.phase(after(10)), BreakerPhase::Trial);
-        breaker.neutral();
+        breaker.count_neutral();
         assert_eq!(breaker.phase(after(11)), BreakerPhase::Trial, "a cancelled trial proves nothing");
-        breaker.success();
+        breaker.close();
         assert_eq!(breaker.phase(after(11)), BreakerPhase::Closed);
         assert_eq!(breaker, CircuitBreaker::default());
     }
 
     #[test]
     fn the_back_off_doubles_with_each_failed_trial_up_to_its_most() {
-        let mut breaker = opened();
+        let mut breaker = open_breaker();
         let mut waits = Vec::new();
         for _ in 0..8 {
             let BreakerPhase::Open(until) = breaker.phase(START) else { panic!("{breaker:?}") };
             waits.push(until.since(START).as_secs());
-            // The trial comes, and fails, the moment it may.
+            // The trial starts and fails as soon as it is allowed.
             breaker.open_until = Some(START);
             fail(&mut breaker, START);
         }
@@ -158,7 +161,7 @@ mod tests {
     fn runs_that_die_together_are_one_fault() {
         let mut breaker = CircuitBreaker::default();
         for others in [3, 2, 1, 0] {
-            breaker.fault(START, "the server died".to_owned(), others);
+            breaker.count_fault(START, "the backend died".to_owned(), others);
         }
         assert_eq!(breaker.faults, 1);
         assert_eq!(breaker.phase(START), BreakerPhase::Closed);
@@ -169,28 +172,28 @@ mod tests {
 
     #[test]
     fn a_fault_while_it_is_open_does_not_prolong_it() {
-        let mut breaker = opened();
+        let mut breaker = open_breaker();
         fail(&mut breaker, after(5));
         assert_eq!(breaker.phase(after(5)), BreakerPhase::Open(after(10)));
     }
 
     proptest! {
-        /// Whatever happens, it is never shut for longer than the most from now on, and a success always opens the door.
+        /// After any sequence of runs, the breaker reopens within its longest back-off, and a completed run closes it.
         #[test]
-        fn it_never_shuts_a_server_out_for_ever(steps in prop::collection::vec((0u8..3, 0u64..400, 0usize..4), 0..80)) {
+        fn it_never_stays_open_for_longer_than_its_most(steps in prop::collection::vec((0u8..3, 0u64..400, 0usize..4), 0..80)) {
             let (mut breaker, mut now) = (CircuitBreaker::default(), START);
             for (kind, wait, others) in steps {
                 now = now.plus(Duration::from_secs(wait));
                 match kind {
-                    0 => breaker.success(),
-                    1 => breaker.neutral(),
-                    _ => breaker.fault(now, String::new(), others),
+                    0 => breaker.close(),
+                    1 => breaker.count_neutral(),
+                    _ => breaker.count_fault(now, String::new(), others),
                 }
                 if let BreakerPhase::Open(until) = breaker.phase(now) {
                     prop_assert!(until.since(now) <= BACK_OFF.1);
                 }
             }
-            breaker.success();
+            breaker.close();
             prop_assert_eq!(breaker.phase(now), BreakerPhase::Closed);
         }
     }
