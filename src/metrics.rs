@@ -226,7 +226,7 @@ impl Metrics {
             self.slots.get_or_create(&label).set(whole(figures.slots));
             self.running.get_or_create(&label).set(whole(figures.running));
             self.foreign.get_or_create(&label).set(long(figures.foreign));
-            // The servers count; what was told before was cleared.
+            // The backends count; what was told before was cleared.
             self.faults.get_or_create(&label).inc_by(figures.faults);
         }
     }

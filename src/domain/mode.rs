@@ -1,14 +1,14 @@
-//! What an operator wants of a server.
+//! The mode that an operator sets for a backend.
 
-/// Whether an operator lets a server have work.
+/// Whether an operator allows a backend to take work.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum BackendMode {
     /// It gets work.
     #[default]
     Open,
-    /// It gets no new work; what it has it keeps.
+    /// It gets no new work and keeps the jobs that it has.
     Cordoned,
-    /// It gets no new work, finishes what runs, and gives back what only waits in its queue.
+    /// It gets no new work, finishes what runs, and returns the jobs that only wait in its queue.
     Draining,
 }
 

@@ -1,4 +1,4 @@
-//! What a job asks of a server, and what tells jobs apart that take as long as each other.
+//! The needs of a job, and the shape of its workflow, by which run times are estimated.
 
 use std::fmt::{self, Write};
 
@@ -9,30 +9,30 @@ use super::id::BackendName;
 use super::model_files::is_model_file;
 use super::workflow::{NodeInput, Workflow};
 
-/// What a job asks of its server, and what it may be expected to cost.
+/// What a job needs of its backend, and how similar jobs are recognized.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct JobNeeds {
-    /// What the server must be called besides; all of it.
+    /// Labels that the backend must have, all of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
-    /// The one server that may run it.
+    /// The only backend that may run it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backend: Option<BackendName>,
     /// The model files that its nodes load; sorted, each once.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<String>,
-    /// The same for workflows that differ in texts, seeds and fractions only: they take about as long.
+    /// Equal for workflows that differ only in texts, seeds and fractions, which take about as long.
     pub shape: String,
-    /// The same for workflows that differ in numbers, too: the next best to go by.
+    /// Equal for workflows that differ also in other numbers: the second-best basis for an estimate.
     pub family: String,
 }
 
-/// Larger numbers are seeds under other names: no size, count or number of steps.
+/// A larger number is a seed under another name, not a size, a count or a number of steps.
 const LARGEST_SIZE: u64 = 1 << 24;
 
 impl JobNeeds {
-    /// What a workflow with all its parameters bound needs by itself; nothing is required of the server's name.
+    /// The needs of a workflow with all its parameters bound. It requires no backend by name.
     #[must_use]
     pub fn of(workflow: &Workflow<'_>) -> Self {
         let mut needs = Self::default();
@@ -71,13 +71,13 @@ impl JobNeeds {
     }
 }
 
-/// What an input tells of the work.
+/// How an input influences the work.
 enum NeedHint {
-    /// As good as nothing: a text, a seed, a fraction.
+    /// Hardly at all: a text, a seed, a fraction.
     Nothing,
     /// A size, a count, a number of steps.
     Number,
-    /// How the graph hangs together, or how it works.
+    /// By the structure of the graph, or by the way it works.
     Kind,
     /// A model file.
     Model(String),
@@ -100,7 +100,7 @@ fn tell(input: &NodeInput, value: &str) -> NeedHint {
     }
 }
 
-/// A part of what is hashed, with its length: no two lists of parts look alike.
+/// Hashes one part with its length, so that no two lists of parts hash alike.
 fn part(hash: &mut Sha256, kind: u8, text: &str) {
     hash.update([kind]);
     hash.update((text.len() as u64).to_be_bytes());

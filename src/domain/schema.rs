@@ -1,4 +1,4 @@
-//! What a workflow's parameters take, as a JSON Schema (draft 2020-12), from its markers and the servers'
+//! What a workflow's parameters take, as a JSON Schema (draft 2020-12), from its markers and the backends'
 //! node classes.
 
 use serde_json::{Map, Value, json};

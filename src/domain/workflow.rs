@@ -94,7 +94,7 @@ impl<'a> Workflow<'a> {
     ///
     /// # Errors
     /// All faults at once: not an object, empty, the editor's format, too deep, too many nodes, a number that JSON
-    /// cannot mean, a node without `class_type` or `inputs`. Links are not followed, for a server runs a workflow whose
+    /// cannot mean, a node without `class_type` or `inputs`. Links are not followed, for a backend runs a workflow whose
     /// broken links no output depends on: see [`Workflow::link_faults`].
     pub fn parse_within(text: &'a str, limits: WorkflowLimits) -> Result<Self, WorkflowFaults> {
         let whole = JsonLimits { depth: MAX_DEPTH, values: usize::MAX };

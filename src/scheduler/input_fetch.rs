@@ -116,9 +116,9 @@ async fn ready(
 async fn fail_job(context: &SchedulerContext, id: PromptId, failure: Failure) -> Result<(), NotNoted> {
     let core = &context.core;
     let now = core.clock.now();
-    let (code, reason) = (failure.code.as_str(), failure.message.clone());
+    let (outcome, reason) = (failure.code.as_str(), failure.message.clone());
     if core.store.inputs_failed(id, failure, now, core.expiry(now)).await? {
-        core.announce_end(JobEnd::failed(id, code, Some(&reason)));
+        core.announce_end(JobEnd::failed(id, outcome, Some(&reason)));
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ pub struct InputSpec {
     pub name: String,
     /// Whether a graph must set it.
     pub required: bool,
-    /// The type as the server writes it: `INT`, `IMAGE`, `*`, `INT,FLOAT`; `COMBO` also for a bare list of choices.
+    /// The type as the backend writes it: `INT`, `IMAGE`, `*`, `INT,FLOAT`; `COMBO` also for a bare list of choices.
     pub type_name: String,
     /// What it takes.
     pub kind: InputKind,
@@ -21,14 +21,14 @@ pub struct InputSpec {
     pub options: InputOptions,
 }
 
-/// The limits of a number; numbers keep the digits the server wrote.
+/// The limits of a number; numbers keep the digits the backend wrote.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NumberRange {
     /// The least.
     pub min: Option<Number>,
     /// The greatest.
     pub max: Option<Number>,
-    /// What the editor's arrows add and subtract; servers accept values between.
+    /// What the editor's arrows add and subtract; backends accept values between.
     pub step: Option<Number>,
 }
 
@@ -51,7 +51,7 @@ pub enum InputKind {
         /// The values; shared between inputs that have the same.
         choices: Arc<[Value]>,
         /// Whether they are written as `options` of the type `COMBO`; otherwise the list itself stands for the type.
-        /// Servers of old do not hold a value against the former.
+        /// Backends of old do not hold a value against the former.
         by_options: bool,
         /// Whether the editor fetches the choices from somewhere else, so that none are known here.
         remote: bool,

@@ -1,4 +1,4 @@
-//! What node classes a ComfyUI server has, and their inputs and outputs: its `GET /object_info` as types.
+//! What node classes a ComfyUI backend has, and their inputs and outputs: its `GET /object_info` as types.
 //!
 //! Source: the bodies ComfyUI 0.3.64 and 0.24.0 answer, both the old form of an input (`[["a", "b"], {…}]`) and the
 //! new one (`["COMBO", {"options": […]}]`, `COMFY_DYNAMICCOMBO_V3`, `COMFY_AUTOGROW_V3`, `COMFY_MATCHTYPE_V3`).
@@ -38,7 +38,7 @@ pub struct NodeClass {
     pub category: String,
     /// All inputs but the hidden ones, in the order of definition: the required, then the optional.
     pub inputs: Vec<InputSpec>,
-    /// Names of the hidden inputs, which the server fills in itself.
+    /// Names of the hidden inputs, which the backend fills in itself.
     pub hidden: Vec<String>,
     /// The outputs; a link's slot counts them from 0.
     pub outputs: Vec<OutputSpec>,
@@ -71,7 +71,7 @@ impl NodeClass {
 #[error("the server's /object_info is no object of node classes: {0}")]
 pub struct ObjectInfoError(#[from] serde_json::Error);
 
-/// The node classes of one server.
+/// The node classes of one backend.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ObjectInfo {
     classes: HashMap<String, NodeClass>,
@@ -111,9 +111,9 @@ impl ObjectInfo {
     }
 }
 
-/// The node classes of one or several servers, as something to ask.
+/// The node classes of one or several backends, as something to ask.
 pub trait NodeClasses {
-    /// The class of that name, from the first server that has it.
+    /// The class of that name, from the first backend that has it.
     fn class(&self, name: &str) -> Option<&NodeClass>;
 
     /// The names of all classes, perhaps repeated.

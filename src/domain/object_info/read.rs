@@ -25,7 +25,7 @@ pub(super) fn classes(text: &str) -> Result<HashMap<String, NodeClass>, serde_js
 }
 
 struct ObjectInfoReader<'a> {
-    /// Lists of choices by their text: servers repeat long ones in many classes.
+    /// Lists of choices by their text: backends repeat long ones in many classes.
     lists: HashMap<&'a str, Arc<[Value]>>,
     depth: usize,
 }

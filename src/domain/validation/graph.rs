@@ -1,4 +1,4 @@
-//! Which nodes a server looks at, and what their faults mean for the whole.
+//! Which nodes a backend looks at, and what their faults mean for the whole.
 //!
 //! A class that is missing anywhere refuses the workflow. Of all else ComfyUI sees only what output nodes depend on,
 //! through inputs that their classes have; and it runs what is left when faulty outputs are taken away.
@@ -27,7 +27,7 @@ pub fn check(workflow: &Workflow<'_>, info: &ObjectInfo, given: SuppliedInputs<'
     let mut outputs = (0..nodes.len())
         .filter(|place| context.class(*place).is_some_and(|class| class.output_node))
         .peekable();
-    // A class that the server replaces may be an output.
+    // A class that the backend replaces may be an output.
     let no_outputs = outputs.peek().is_none() && unknown == UnknownNodes::None;
     let mut all_bad = unknown != UnknownNodes::Replaced;
     let mut refused_outputs = Vec::new();
@@ -43,7 +43,7 @@ pub fn check(workflow: &Workflow<'_>, info: &ObjectInfo, given: SuppliedInputs<'
     GraphFaults { refused, no_outputs, refused_outputs, nodes: walk.faults(), more }
 }
 
-/// Nodes whose classes the server does not list.
+/// Nodes whose classes the backend does not list.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum UnknownNodes {
     None,
@@ -147,7 +147,7 @@ impl<'c> SourceWalk<'c> {
         }
     }
 
-    /// Whether the server will not run the output at `place`.
+    /// Whether the backend will not run the output at `place`.
     fn is_refused(&mut self, place: usize) -> bool {
         let mut steps = match self.marks[place] {
             VisitMark::Done { refused } => return refused,
@@ -169,7 +169,7 @@ impl<'c> SourceWalk<'c> {
                 VisitMark::Unseen => steps.push(self.enter(self.sources[at])),
                 VisitMark::Open => {
                     let place = step.place;
-                    // A server that refuses a link for itself does not follow it round the cycle.
+                    // A backend that refuses a link for itself does not follow it round the cycle.
                     if self.doubtful == 0 {
                         // A cycle met again refuses nothing that is not refused already.
                         for step in &mut steps[self.refused_from_output..] {

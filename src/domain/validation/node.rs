@@ -57,7 +57,7 @@ impl<'c, 's> NodeCheck<'c, 's> {
         }
     }
 
-    /// An input that brings others by its value. A server takes any value, and none at all; but what it does with
+    /// An input that brings others by its value. A backend takes any value, and none at all; but what it does with
     /// one that is no key ends in an error.
     fn dynamic(&mut self, slot: NodeSlot<'_>) {
         let InputKind::DynamicCombo(options) = &slot.spec.kind else { return };

@@ -29,7 +29,7 @@ impl MachineScene {
         Self { course: AttemptMachine::new(PATIENCE, adopted, START), now: START, signals }
     }
 
-    /// One that the server has taken.
+    /// One that the backend has taken.
     fn taken() -> Self {
         let mut scene = Self::new(false);
         assert_eq!(scene.step(MachineInput::Begin), NextStep::Submit);
@@ -39,7 +39,7 @@ impl MachineScene {
         scene
     }
 
-    /// One that the server has taken and runs, seen by a look at its queue.
+    /// One that the backend has taken and runs, seen by a look at its queue.
     fn running() -> Self {
         let mut scene = Self::taken();
         scene.pass(Duration::from_secs(2));
@@ -409,7 +409,7 @@ mod stalled {
 }
 
 mod wanted_back {
-    //! A run that another server could take.
+    //! A run that another backend could take.
 
     use super::*;
 

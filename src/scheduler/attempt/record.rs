@@ -159,7 +159,7 @@ impl AttemptTask {
     ) -> Result<JobEnding, RequeueDecision> {
         let JobEnding::Completed { msg } = ending else { return Ok(ending) };
         let Some(missing) = &collected.missing else {
-            return Ok(JobEnding::Completed { msg: with_notes(msg, &collected.notes) });
+            return Ok(JobEnding::Completed { msg: with_notes(msg.as_deref(), &collected.notes) });
         };
         // The caller cancelled while the attempt waited for room on the disk.
         if self.cancel.is_cancelled() {
@@ -206,8 +206,8 @@ fn observation(ending: &JobEnding, entry: &HistoryEntry) -> RunObservation {
 }
 
 /// The message of a completed job, followed by the notes.
-fn with_notes(msg: Option<String>, notes: &[String]) -> Option<String> {
-    let sentences: Vec<&str> = msg.iter().chain(notes).map(String::as_str).collect();
+fn with_notes(msg: Option<&str>, notes: &[String]) -> Option<String> {
+    let sentences: Vec<&str> = msg.into_iter().chain(notes.iter().map(String::as_str)).collect();
     (!sentences.is_empty()).then(|| sentences.join("; "))
 }
 

@@ -33,37 +33,37 @@ impl QueueForecast {
 
 /// A backend and when its assigned jobs are done; `None` if that cannot be estimated.
 struct BackendLane<'s> {
-    server: &'s BackendQueue,
+    backend: &'s BackendQueue,
     free_at: Option<UnixMillis>,
 }
 
 pub(super) fn forecast(
     line: &WaitingQueue,
-    servers: &BackendQueues,
+    backends: &BackendQueues,
     times: &RunEstimates,
     now: UnixMillis,
 ) -> QueueForecast {
     let mut forecast = QueueForecast::default();
     let mut lanes: Vec<BackendLane<'_>> = Vec::new();
-    for server in servers.values() {
+    for backend in backends.values() {
         let mut at = Some(now);
-        for job in &server.jobs {
+        for job in &backend.jobs {
             at = at.zip(job.remaining(now)).map(|(at, lasts)| at.plus(lasts));
             forecast.ends.extend(at.map(|at| (job.id, at)));
         }
-        if server.is_open() {
-            lanes.push(BackendLane { server, free_at: at.filter(|_| server.snapshot.foreign == 0) });
+        if backend.is_open() {
+            lanes.push(BackendLane { backend, free_at: at.filter(|_| backend.snapshot.foreign == 0) });
         }
     }
     let mut blocked: HashMap<*const GroupKey, Option<BlockedReason>> = HashMap::new();
     for (position, entry) in (0u64..).zip(line.in_claim_order(|needs| times.estimate_any(needs))) {
         let blocked = blocked
             .entry(std::sync::Arc::as_ptr(&entry.key))
-            .or_insert_with(|| entry.key.blocked_reason(servers.values()))
+            .or_insert_with(|| entry.key.blocked_reason(backends.values()))
             .clone();
         let first_free = lanes
             .iter_mut()
-            .filter(|lane| entry.key.can_run_on(lane.server))
+            .filter(|lane| entry.key.can_run_on(lane.backend))
             .min_by_key(|lane| (lane.free_at.is_none(), lane.free_at));
         let expected = times.estimate(&entry.needs, false);
         let (start, end) = first_free.map_or((None, None), |lane| take(lane, expected, entry.not_before));

@@ -37,54 +37,54 @@ impl GroupKey {
     }
 
     /// Whether a backend can run them at all.
-    pub fn can_run_on(&self, server: &BackendQueue) -> bool {
-        self.is_asked_for(server) && !self.not_on.contains(&server.snapshot.name)
+    pub fn can_run_on(&self, backend: &BackendQueue) -> bool {
+        self.is_asked_for(backend) && !self.not_on.contains(&backend.snapshot.name)
     }
 
-    fn is_asked_for(&self, server: &BackendQueue) -> bool {
-        self.backend.as_ref().is_none_or(|name| *name == server.snapshot.name) && self.has_labels(server)
+    fn is_asked_for(&self, backend: &BackendQueue) -> bool {
+        self.backend.as_ref().is_none_or(|name| *name == backend.snapshot.name) && self.has_labels(backend)
     }
 
-    fn has_labels(&self, server: &BackendQueue) -> bool {
-        self.labels.iter().all(|label| server.snapshot.labels.contains(label))
+    fn has_labels(&self, backend: &BackendQueue) -> bool {
+        self.labels.iter().all(|label| backend.snapshot.labels.contains(label))
     }
 
     /// Whether a backend has enough memory, as far as is known.
-    pub fn is_allowed_on(&self, server: &BackendQueue) -> bool {
-        self.outgrown.is_none_or(|outgrown| server.snapshot.vram.is_none_or(|vram| vram > outgrown))
+    pub fn is_allowed_on(&self, backend: &BackendQueue) -> bool {
+        self.outgrown.is_none_or(|outgrown| backend.snapshot.vram.is_none_or(|vram| vram > outgrown))
     }
 
     /// Whether their last attempt failed on this backend.
-    pub fn has_failed_on(&self, server: &BackendQueue) -> bool {
-        self.failed_on.as_ref() == Some(&server.snapshot.name)
+    pub fn has_failed_on(&self, backend: &BackendQueue) -> bool {
+        self.failed_on.as_ref() == Some(&backend.snapshot.name)
     }
 
-    /// Why none of `servers` can run them now; `None` if one can.
+    /// Why none of `backends` can run them now; `None` if one can.
     pub fn blocked_reason<'s>(
         &self,
-        servers: impl Iterator<Item = &'s BackendQueue> + Clone,
+        backends: impl Iterator<Item = &'s BackendQueue> + Clone,
     ) -> Option<BlockedReason> {
-        let servers = servers.filter(|server| !server.is_removed);
-        let names = |servers: Vec<&BackendQueue>| {
-            servers.into_iter().map(|server| server.snapshot.name.clone()).collect()
+        let backends = backends.filter(|backend| !backend.is_removed);
+        let names = |backends: Vec<&BackendQueue>| {
+            backends.into_iter().map(|backend| backend.snapshot.name.clone()).collect()
         };
-        let able: Vec<&BackendQueue> = servers.clone().filter(|server| self.can_run_on(server)).collect();
-        if able.iter().any(|server| server.is_open()) {
+        let able: Vec<&BackendQueue> = backends.clone().filter(|backend| self.can_run_on(backend)).collect();
+        if able.iter().any(|backend| backend.is_open()) {
             return None;
         }
         if !able.is_empty() {
             return Some(BlockedReason::Away(names(able)));
         }
-        if servers.clone().next().is_none() {
+        if backends.clone().next().is_none() {
             return Some(BlockedReason::NoServers);
         }
         let asked_for: Vec<&BackendQueue> =
-            servers.clone().filter(|server| self.is_asked_for(server)).collect();
+            backends.clone().filter(|backend| self.is_asked_for(backend)).collect();
         if !asked_for.is_empty() {
             return Some(BlockedReason::Unable(names(asked_for)));
         }
         let backend = self.backend.clone();
-        let absent = backend.filter(|name| servers.clone().all(|server| server.snapshot.name != *name));
+        let absent = backend.filter(|name| backends.clone().all(|backend| backend.snapshot.name != *name));
         Some(
             absent.map_or_else(
                 || BlockedReason::NoSuchLabels(self.labels.clone()),

@@ -103,14 +103,14 @@ impl DispatchState {
     pub fn assigned(&self, backend: &BackendName) -> Vec<PromptId> {
         self.backends
             .get(backend)
-            .map(|server| server.jobs.iter().map(|job| job.id).collect())
+            .map(|backend| backend.jobs.iter().map(|job| job.id).collect())
             .unwrap_or_default()
     }
 
     /// The models that a backend has loaded, according to its last run.
     #[must_use]
     pub fn loaded(&self, backend: &BackendName) -> Vec<String> {
-        self.backends.get(backend).map(|server| server.loaded.clone()).unwrap_or_default()
+        self.backends.get(backend).map(|backend| backend.loaded.clone()).unwrap_or_default()
     }
 
     /// The estimates that changed since the last call, to be written to the store.
@@ -123,7 +123,7 @@ impl DispatchState {
     /// anything.
     #[must_use]
     pub fn next_wake(&self, now: UnixMillis) -> Option<UnixMillis> {
-        let rooms = self.backends.values().filter_map(|server| server.room_at(now));
+        let rooms = self.backends.values().filter_map(|backend| backend.room_at(now));
         let patience = self
             .queue
             .levels()
@@ -151,28 +151,28 @@ impl DispatchState {
         needs: Arc<JobNeeds>,
         now: UnixMillis,
     ) {
-        let server = self.backends.entry(backend.clone()).or_insert_with(|| {
+        let backend = self.backends.entry(backend.clone()).or_insert_with(|| {
             // An attempt may be adopted before the pool has reported its backend.
-            let mut server = BackendQueue::new(BackendSnapshot::absent(backend.clone()));
-            server.is_removed = true;
-            server
+            let mut backend = BackendQueue::new(BackendSnapshot::absent(backend.clone()));
+            backend.is_removed = true;
+            backend
         });
-        server.assign(id, key, needs, &self.estimates, now);
+        backend.assign(id, key, needs, &self.estimates, now);
     }
 
-    fn release(&mut self, id: PromptId, backend: &BackendName, run: RunObservation, now: UnixMillis) {
-        let Some(server) = self.backends.get_mut(backend) else { return };
-        let Some(job) = server.release(id, now) else { return };
+    fn release(&mut self, id: PromptId, name: &BackendName, run: RunObservation, now: UnixMillis) {
+        let Some(backend) = self.backends.get_mut(name) else { return };
+        let Some(job) = backend.release(id, now) else { return };
         match run {
             RunObservation::Took(took) => {
                 self.estimates.record_run(&job.needs, job.cold, took, now);
                 if !job.needs.models.is_empty() {
-                    server.loaded.clone_from(&job.needs.models);
+                    backend.loaded.clone_from(&job.needs.models);
                 }
             }
             RunObservation::OutOfMemory => {
-                server.loaded.clear();
-                let vram = server.snapshot.vram;
+                backend.loaded.clear();
+                let vram = backend.snapshot.vram;
                 if vram.is_some_and(|vram| self.estimates.record_out_of_memory(&job.needs, vram, now)) {
                     self.queue.regroup(now, |entry| {
                         let same = entry.needs.shape == job.needs.shape;
@@ -182,8 +182,8 @@ impl DispatchState {
             }
             RunObservation::Nothing => {}
         }
-        if server.is_removed && server.jobs.is_empty() {
-            self.backends.remove(backend);
+        if backend.is_removed && backend.jobs.is_empty() {
+            self.backends.remove(name);
         }
     }
 
@@ -194,20 +194,20 @@ impl DispatchState {
                 *moment = moment.map(|moment| moment.min(now));
             }
         }
-        for job in self.backends.values_mut().flat_map(|server| &mut server.jobs) {
+        for job in self.backends.values_mut().flat_map(|backend| &mut backend.jobs) {
             job.first_since = job.first_since.map(|since| since.min(now));
         }
     }
 
     fn set_backends(&mut self, views: Vec<BackendSnapshot>) {
         let mut views: BTreeMap<_, _> = views.into_iter().map(|view| (view.name.clone(), view)).collect();
-        self.backends.retain(|name, server| {
+        self.backends.retain(|name, backend| {
             if let Some(view) = views.remove(name) {
-                server.update(view);
+                backend.update(view);
                 return true;
             }
-            server.is_removed = true;
-            !server.jobs.is_empty()
+            backend.is_removed = true;
+            !backend.jobs.is_empty()
         });
         self.backends.extend(views.into_iter().map(|(name, view)| (name, BackendQueue::new(view))));
     }

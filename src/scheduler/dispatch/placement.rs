@@ -36,12 +36,12 @@ impl PlacementChoice<'_> {
     /// The next job to assign and its backend, if a backend with room can run one.
     pub fn next(&self, line: &WaitingQueue) -> Option<(PromptId, BackendName)> {
         let mut free: Vec<&BackendQueue> =
-            self.backends.values().filter(|server| server.has_room(self.now)).collect();
+            self.backends.values().filter(|backend| backend.has_room(self.now)).collect();
         if free.is_empty() {
             return None;
         }
-        free.sort_by_key(|server| {
-            (server.load(), server.snapshot.degraded, server.remaining_total(self.now))
+        free.sort_by_key(|backend| {
+            (backend.load(), backend.snapshot.degraded, backend.remaining_total(self.now))
         });
         for level in line.levels() {
             let groups = &level.groups;
@@ -57,14 +57,14 @@ impl PlacementChoice<'_> {
     /// priority or an earlier job that could have had it.
     /// higher priority or an earlier job that could have had it.
     pub fn note_passed(&self, line: &mut WaitingQueue, chosen: PromptId, backend: &BackendName) {
-        let (Some(entry), Some(server)) = (line.get(chosen).cloned(), self.backends.get(backend)) else {
+        let (Some(entry), Some(backend)) = (line.get(chosen).cloned(), self.backends.get(backend)) else {
             return;
         };
         for (priority, level) in line.levels_mut() {
             let tag = level.groups.get(&entry.key).and_then(JobGroup::head).map(|(tag, _)| tag);
             for (key, group) in &mut level.groups {
                 let before = priority > entry.priority || group.head().map(|(tag, _)| tag) < tag;
-                if before && key.can_run_on(server) {
+                if before && key.can_run_on(backend) {
                     group.passed_since.get_or_insert(self.now);
                 }
             }
@@ -77,9 +77,9 @@ impl PlacementChoice<'_> {
     /// Notes which groups are kept from a backend with room, and clears the note of the others.
     pub fn note_held(&self, line: &mut WaitingQueue) {
         let free: Vec<&BackendQueue> =
-            self.backends.values().filter(|server| server.has_room(self.now)).collect();
+            self.backends.values().filter(|backend| backend.has_room(self.now)).collect();
         for (key, group) in line.levels_mut().flat_map(|(_, level)| &mut level.groups) {
-            if free.iter().any(|server| key.can_run_on(server)) {
+            if free.iter().any(|backend| key.can_run_on(backend)) {
                 group.held_since.get_or_insert(self.now);
             } else {
                 group.held_since = None;
@@ -90,7 +90,7 @@ impl PlacementChoice<'_> {
     /// The groups whose first job a backend could take, in claim order.
     fn candidates<'l>(
         &self,
-        server: &BackendQueue,
+        backend: &BackendQueue,
         groups: &'l BTreeMap<Arc<GroupKey>, JobGroup>,
     ) -> Vec<PlacementCandidate<'l>> {
         let mut candidates: Vec<PlacementCandidate<'_>> = groups
@@ -101,7 +101,7 @@ impl PlacementChoice<'_> {
                 let since = group.passed_since.into_iter().chain(group.held_since).min();
                 let waited = since.map(|since| self.now.since(since));
                 let overdue = patience.is_zero() || waited.is_some_and(|waited| waited >= patience);
-                self.can_take(server, key, overdue).then_some(PlacementCandidate { tag, id, key, overdue })
+                self.can_take(backend, key, overdue).then_some(PlacementCandidate { tag, id, key, overdue })
             })
             .collect();
         candidates.sort_unstable_by_key(|candidate| candidate.tag);
@@ -110,15 +110,15 @@ impl PlacementChoice<'_> {
 
     /// Whether a job may go to a backend now. A job that failed there, or needs more memory, goes elsewhere
     /// if it can.
-    fn can_take(&self, server: &BackendQueue, key: &GroupKey, overdue: bool) -> bool {
-        if !key.can_run_on(server) {
+    fn can_take(&self, backend: &BackendQueue, key: &GroupKey, overdue: bool) -> bool {
+        if !key.can_run_on(backend) {
             return false;
         }
         let better = |good: &dyn Fn(&BackendQueue) -> bool| {
             self.backends.values().any(|other| other.is_open() && key.can_run_on(other) && good(other))
         };
-        let outgrown = !key.is_allowed_on(server) && better(&|other| key.is_allowed_on(other));
-        let failed = !overdue && key.has_failed_on(server) && better(&|other| !key.has_failed_on(other));
+        let outgrown = !key.is_allowed_on(backend) && better(&|other| key.is_allowed_on(other));
+        let failed = !overdue && key.has_failed_on(backend) && better(&|other| !key.has_failed_on(other));
         !outgrown && !failed
     }
 
@@ -128,15 +128,15 @@ impl PlacementChoice<'_> {
         free: &[&BackendQueue],
         groups: &BTreeMap<Arc<GroupKey>, JobGroup>,
     ) -> Option<(PromptId, BackendName)> {
-        for server in free {
-            let candidates = self.candidates(server, groups);
+        for backend in free {
+            let candidates = self.candidates(backend, groups);
             let Some(first) = candidates.first() else { continue };
             if first.overdue {
-                return Some((first.id, server.snapshot.name.clone()));
+                return Some((first.id, backend.snapshot.name.clone()));
             }
-            let near = candidates.iter().position(|candidate| self.is_near(server, candidate.key, groups));
+            let near = candidates.iter().position(|candidate| self.is_near(backend, candidate.key, groups));
             if let Some(at) = near {
-                return Some((candidates[at].id, server.snapshot.name.clone()));
+                return Some((candidates[at].id, backend.snapshot.name.clone()));
             }
         }
         None
@@ -150,14 +150,14 @@ impl PlacementChoice<'_> {
     ) -> Option<(PromptId, BackendName)> {
         let mut free = free.to_vec();
         // Loading costs least on a backend with nothing loaded, or with models that few jobs wait for.
-        free.sort_by_key(|server| (server.load(), server.snapshot.degraded, wanted(server, groups)));
-        for server in free {
-            let mut candidates = self.candidates(server, groups).into_iter();
+        free.sort_by_key(|backend| (backend.load(), backend.snapshot.degraded, wanted(backend, groups)));
+        for backend in free {
+            let mut candidates = self.candidates(backend, groups).into_iter();
             let here = |candidate: &PlacementCandidate<'_>| {
-                candidate.overdue || !self.is_sooner_elsewhere(server, candidate.key, groups)
+                candidate.overdue || !self.is_sooner_elsewhere(backend, candidate.key, groups)
             };
             if let Some(chosen) = candidates.find(here) {
-                return Some((chosen.id, server.snapshot.name.clone()));
+                return Some((chosen.id, backend.snapshot.name.clone()));
             }
         }
         None
@@ -166,14 +166,14 @@ impl PlacementChoice<'_> {
     /// Whether a backend will have a group's models loaded before an idle one could load them.
     fn is_near(
         &self,
-        server: &BackendQueue,
+        backend: &BackendQueue,
         key: &Arc<GroupKey>,
         groups: &BTreeMap<Arc<GroupKey>, JobGroup>,
     ) -> bool {
-        if !server.is_warm_for(&key.models) {
+        if !backend.is_warm_for(&key.models) {
             return false;
         }
-        let wait = server.wait_ahead(server.jobs.len(), self.now);
+        let wait = backend.wait_ahead(backend.jobs.len(), self.now);
         let idle_takes_it = |other: &BackendQueue| {
             other.is_open() && other.load() == 0 && self.can_take(other, key, false) && {
                 let load = self.loading(key, groups);
@@ -188,17 +188,17 @@ impl PlacementChoice<'_> {
         self.estimates.load_time(groups.get(key)?.sample.as_ref()?)
     }
 
-    /// Whether a backend with the models loaded will be free before `server` has loaded them.
+    /// Whether a backend with the models loaded will be free before `backend` has loaded them.
     fn is_sooner_elsewhere(
         &self,
-        server: &BackendQueue,
+        backend: &BackendQueue,
         key: &Arc<GroupKey>,
         groups: &BTreeMap<Arc<GroupKey>, JobGroup>,
     ) -> bool {
         let Some(load) = self.loading(key, groups) else { return false };
-        let here = server.wait_ahead(server.jobs.len(), self.now) + load;
+        let here = backend.wait_ahead(backend.jobs.len(), self.now) + load;
         self.backends.values().any(|other| {
-            other.snapshot.name != server.snapshot.name
+            other.snapshot.name != backend.snapshot.name
                 && other.is_open()
                 && self.can_take(other, key, false)
                 && other.is_warm_for(&key.models)
@@ -209,10 +209,10 @@ impl PlacementChoice<'_> {
 }
 
 /// How many groups wait for a backend's loaded models, plus one if it has any loaded.
-fn wanted(server: &BackendQueue, groups: &BTreeMap<Arc<GroupKey>, JobGroup>) -> usize {
-    let has = server.models_after_jobs();
+fn wanted(backend: &BackendQueue, groups: &BTreeMap<Arc<GroupKey>, JobGroup>) -> usize {
+    let has = backend.models_after_jobs();
     if has.is_empty() {
         return 0;
     }
-    1 + groups.keys().filter(|key| !key.models.is_empty() && server.is_warm_for(&key.models)).count()
+    1 + groups.keys().filter(|key| !key.models.is_empty() && backend.is_warm_for(&key.models)).count()
 }

@@ -224,9 +224,9 @@ impl DispatcherTask {
         let _: Result<(), _> = question.answer.send(answers);
     }
 
-    fn publish_loaded_models(&self, backend: &BackendName) {
-        if let Some(server) = self.context.core.pool.find(backend) {
-            server.memory().set_loaded_models(self.state.loaded(backend));
+    fn publish_loaded_models(&self, name: &BackendName) {
+        if let Some(backend) = self.context.core.pool.find(name) {
+            backend.memory().set_loaded_models(self.state.loaded(name));
         }
     }
 
