@@ -1,5 +1,5 @@
-//! `comfy-gateway check`: prints the configuration, asks every backend whether it answers, and tests whether the data
-//! directory is usable. It changes nothing, because a gateway may be running on the same directory.
+//! `comfy-gateway check`: prints the configuration, asks every backend whether it answers, and tests whether
+//! the data directory is usable. It changes nothing, because a gateway may be running on the same directory.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -21,8 +21,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct CheckReport {
     /// The text to print; it ends with a newline.
     pub text: String,
-    /// Whether a gateway with this configuration could run a job: at least one backend answers, and the data directory
-    /// is usable.
+    /// Whether a gateway with this configuration could run a job: at least one backend answers, and the data
+    /// directory is usable.
     pub usable: bool,
 }
 

@@ -1,4 +1,5 @@
-//! The parts that the scheduler and the use cases share: the stores, the backends, the wakeups, and the ambient services.
+//! The parts that the scheduler and the use cases share: the stores, the backends, the wakeups, and the
+//! ambient services.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! `comfy-gateway demo`: starts two simulated backends and a gateway, and runs one job from the submit to its image. It
-//! uses the HTTP API like any client.
+//! `comfy-gateway demo`: starts two simulated backends and a gateway, and runs one job from the submit to its
+//! image. It uses the HTTP API like any client.
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, IsTerminal, Write};

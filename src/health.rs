@@ -1,4 +1,5 @@
-//! `comfy-gateway health`: asks the gateway on this machine whether it is alive, for the health check of a container.
+//! `comfy-gateway health`: asks the gateway on this machine whether it is alive, for the health check of a
+//! container.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -31,8 +32,9 @@ pub async fn ask(listen: SocketAddr) -> Result<(), String> {
     Err(last)
 }
 
-/// The addresses at which a gateway that listens on `listen` is reachable. A listener on all addresses is asked over the
-/// loopback. A listener on all IPv6 addresses usually accepts IPv4 too, and IPv6 may be disabled on the host.
+/// The addresses at which a gateway that listens on `listen` is reachable. A listener on all addresses is
+/// asked over the loopback. A listener on all IPv6 addresses usually accepts IPv4 too, and IPv6 may be
+/// disabled on the host.
 fn addresses(listen: SocketAddr) -> Vec<SocketAddr> {
     let at = |ip: IpAddr| SocketAddr::new(ip, listen.port());
     let (v4, v6) = (at(Ipv4Addr::LOCALHOST.into()), at(Ipv6Addr::LOCALHOST.into()));

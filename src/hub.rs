@@ -147,8 +147,8 @@ impl JobHub {
         }
     }
 
-    /// Wakes everyone who waits for a job that ended. A cancel that came too late for its attempt is forgotten, and the
-    /// dispatcher is woken to drop a job that ended `in_queue`.
+    /// Wakes everyone who waits for a job that ended. A cancel that came too late for its attempt is
+    /// forgotten, and the dispatcher is woken to drop a job that ended `in_queue`.
     pub fn notify_end(&self, id: PromptId, in_queue: bool) {
         self.forget_cancel(id);
         if in_queue {

@@ -1,5 +1,5 @@
-//! Reloads the configuration of a running gateway: applies the log filter and the backends, and logs which other changed
-//! settings need a restart.
+//! Reloads the configuration of a running gateway: applies the log filter and the backends, and logs which
+//! other changed settings need a restart.
 
 use std::ffi::OsString;
 
@@ -21,8 +21,8 @@ pub struct ConfigReload {
 }
 
 impl ConfigReload {
-    /// Reads the configuration again and applies the log filter and the backends. If it has an error, nothing changes and
-    /// the error is logged.
+    /// Reads the configuration again and applies the log filter and the backends. If it has an error, nothing
+    /// changes and the error is logged.
     pub fn reload(&mut self, environment: impl IntoIterator<Item = (OsString, OsString)>) {
         let fresh = match GatewayConfig::load(&self.flags, environment) {
             Ok(fresh) => fresh,

@@ -99,8 +99,8 @@ where
     Ok((subscriber, LogControl(handle)))
 }
 
-/// Writes a message or a field in the text format: on one line, at most [`LONGEST_VALUE`] bytes long, and with terminal
-/// control characters escaped.
+/// Writes a message or a field in the text format: on one line, at most [`LONGEST_VALUE`] bytes long, and
+/// with terminal control characters escaped.
 fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
     match field.name() {
         "message" => {}

@@ -1,6 +1,7 @@
-//! The check of workflows against the word of a real ComfyUI, on request: `CHECK_COMFYUI` is its URL, `CHECK_CORPUS`
-//! the folders, separated by colons, with graphs (`*.api.json`) and recorded traffic (`*.jsonl`), `CHECK_MUTANTS` how
-//! many damaged copies of each graph are tried besides. What the server accepts is cancelled at once.
+//! The check of workflows against the word of a real ComfyUI, on request: `CHECK_COMFYUI` is its URL,
+//! `CHECK_CORPUS` the folders, separated by colons, with graphs (`*.api.json`) and recorded traffic
+//! (`*.jsonl`), `CHECK_MUTANTS` how many damaged copies of each graph are tried besides. What the server
+//! accepts is cancelled at once.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop at once")]
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,7 +1,8 @@
-//! Scheduling alone, in simulated time: three models on four servers that take five seconds to load one, a thousand mixed
-//! jobs; total time, loads and waits of the gateway's dispatcher against handing the jobs out in turn, against giving each
-//! to the server with the shortest queue, and against servers that never need to load anything. Then what a claim costs
-//! with ten thousand jobs in the queue, as a ratio to what it costs with a hundred.
+//! Scheduling alone, in simulated time: three models on four servers that take five seconds to load one, a
+//! thousand mixed jobs; total time, loads and waits of the gateway's dispatcher against handing the jobs out
+//! in turn, against giving each to the server with the shortest queue, and against servers that never need to
+//! load anything. Then what a claim costs with ten thousand jobs in the queue, as a ratio to what it costs
+//! with a hundred.
 //!
 //! `cargo bench --bench scheduling`
 #![allow(
@@ -115,7 +116,8 @@ fn micros(took: Duration) -> f64 {
     took.as_secs_f64() * 1e6 / f64::from(CLAIMS)
 }
 
-/// The dispatcher's part of a claim: an attempt ends, the next job is chosen for its server. The queue stays as long.
+/// The dispatcher's part of a claim: an attempt ends, the next job is chosen for its server. The queue stays
+/// as long.
 fn choosing(queued: u32) -> f64 {
     let name = |n: u32| BackendName::parse(&format!("gpu-{n}")).unwrap();
     let view = |n| BackendSnapshot {

@@ -11,7 +11,8 @@ use crate::domain::time::UnixMillis;
 /// Every message is a hint: any can be missing, and after a reconnect most are.
 #[derive(Debug, Clone)]
 pub enum ComfyEvent {
-    /// `status`: the length of the queue. ComfyUI sends it to every client, and as the first message of a connection.
+    /// `status`: the length of the queue. ComfyUI sends it to every client, and as the first message of a
+    /// connection.
     Status {
         /// The waiting and running jobs of all clients.
         queue_remaining: Option<u64>,

@@ -24,7 +24,8 @@ pub struct HistoryEntry {
     pub started_at: Option<UnixMillis>,
     /// When the job ended, by the clock of the backend.
     pub finished_at: Option<UnixMillis>,
-    /// The output nodes that ComfyUI accepted. It rejected the other output nodes of the graph. `None` if not reported.
+    /// The output nodes that ComfyUI accepted. It rejected the other output nodes of the graph. `None` if not
+    /// reported.
     pub accepted_outputs: Option<Vec<String>>,
     /// The nodes that did not run because their results were cached. Their files can be those of an earlier job.
     pub cached_nodes: Vec<String>,

@@ -1,11 +1,13 @@
 //! The client for one ComfyUI backend, and the only module that knows ComfyUI's protocol.
 //!
-//! It reads answers tolerantly: `NaN`, `Infinity`, unknown messages and missing fields are not errors. It builds
-//! every request from parts and never passes one through, because some field types crash ComfyUI.
+//! It reads answers tolerantly: `NaN`, `Infinity`, unknown messages and missing fields are not errors. It
+//! builds every request from parts and never passes one through, because some field types crash ComfyUI.
 //!
 //! * [`ComfyEndpoint`] is the address and the credentials of a backend. [`ComfyClient`] makes the calls.
-//! * [`ComfyClient::submit`] fails with a [`PromptError`], whose variant tells whether ComfyUI may have the job.
-//! * [`ComfyClient::history`] and [`ComfyClient::queue`] are the truth about a job. [`ComfyClient::events`] gives hints.
+//! * [`ComfyClient::submit`] fails with a [`PromptError`], whose variant tells whether ComfyUI may have the
+//!   job.
+//! * [`ComfyClient::history`] and [`ComfyClient::queue`] are the truth about a job. [`ComfyClient::events`]
+//!   gives hints.
 
 mod client;
 mod control;

@@ -26,7 +26,8 @@ pub struct ListedPrompt {
     pub prompt_id: String,
     /// The client that submitted the job, if it gave its id.
     pub client_id: Option<String>,
-    /// The number that ComfyUI gave to the job, counting from 0 after each start; negative for a job put to the front.
+    /// The number that ComfyUI gave to the job, counting from 0 after each start; negative for a job put to
+    /// the front.
     pub number: Option<i64>,
 }
 

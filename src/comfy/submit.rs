@@ -20,7 +20,8 @@ const PROMPT: ComfyRoute = ComfyRoute::post("/prompt");
 /// A job that ComfyUI has put into its queue.
 #[derive(Debug, Clone)]
 pub struct AcceptedPrompt {
-    /// The id under which ComfyUI runs the job. It is the requested one, except on old versions that choose their own.
+    /// The id under which ComfyUI runs the job. It is the requested one, except on old versions that choose
+    /// their own.
     pub prompt_id: String,
     /// The number of the job in the queue. Lower numbers run first.
     pub number: Option<f64>,
@@ -30,11 +31,12 @@ pub struct AcceptedPrompt {
 
 /// A failed submission. The variant tells whether ComfyUI may have queued the job.
 ///
-/// After [`Self::InternalError`] and [`Self::Ambiguous`] it may have. Then look into the queue and the history before
-/// submitting the job again.
+/// After [`Self::InternalError`] and [`Self::Ambiguous`] it may have. Then look into the queue and the
+/// history before submitting the job again.
 #[derive(Debug, thiserror::Error)]
 pub enum PromptError {
-    /// The job was not sent, because there was no connection or the routes could not be discovered. It was not queued.
+    /// The job was not sent, because there was no connection or the routes could not be discovered. It was
+    /// not queued.
     #[error(transparent)]
     NotDelivered(ComfyError),
     /// ComfyUI validated and rejected the workflow. The job was not queued.

@@ -50,8 +50,8 @@ impl InputUpload {
         self
     }
 
-    /// Sets whether to replace a file of the same name. Without it, ComfyUI stores the file under another name, unless
-    /// both have the same content.
+    /// Sets whether to replace a file of the same name. Without it, ComfyUI stores the file under another
+    /// name, unless both have the same content.
     #[must_use]
     pub fn overwrite(mut self, overwrite: bool) -> Self {
         self.overwrite = overwrite;

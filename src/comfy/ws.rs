@@ -21,8 +21,8 @@ const FEATURE_FLAGS: &str = r#"{"type":"feature_flags","data":{"supports_preview
 
 /// The events of one websocket connection.
 ///
-/// Read it without pause. ComfyUI sends an event to one client after the other, so a client that does not read blocks
-/// all of them.
+/// Read it without pause. ComfyUI sends an event to one client after the other, so a client that does not
+/// read blocks all of them.
 pub struct EventStream {
     client: ComfyClient,
     socket: Option<WebSocketStream<MaybeTlsStream<TcpStream>>>,
@@ -101,8 +101,8 @@ impl ComfyClient {
 }
 
 impl EventStream {
-    /// The next event. A lost connection or an unanswered ping gives one error, and `None` from then on. Dropping the
-    /// future loses no event.
+    /// The next event. A lost connection or an unanswered ping gives one error, and `None` from then on.
+    /// Dropping the future loses no event.
     pub async fn next(&mut self) -> Option<Result<ComfyEvent, ComfyError>> {
         loop {
             let socket = self.socket.as_mut()?;
@@ -131,8 +131,8 @@ impl EventStream {
         }
     }
 
-    /// Closes the connection and waits, within the connect timeout, until the backend has closed it too. Only then can
-    /// its end not make a new connection with the same client id deaf.
+    /// Closes the connection and waits, within the connect timeout, until the backend has closed it too. Only
+    /// then can its end not make a new connection with the same client id deaf.
     pub async fn close(mut self) {
         let Some(mut socket) = self.socket.take() else { return };
         let closing = async {

@@ -199,8 +199,8 @@ fn http_url(text: &str) -> Result<Url, ValueError> {
     Url::parse(text.trim()).ok().filter(is_http).ok_or(ValueError::NotAllowed)
 }
 
-/// Reads a `[[backends]]` table into `given`. `dir` is the directory of the configuration file; `source` turns a byte
-/// offset into a line.
+/// Reads a `[[backends]]` table into `given`. `dir` is the directory of the configuration file; `source`
+/// turns a byte offset into a line.
 pub(super) fn from_table(
     given: &mut GivenBackend,
     table: &DeTable<'_>,

@@ -86,8 +86,8 @@ impl GatewayConfig {
         SETTINGS.iter().map(|spec| spec.key).filter(|key| text(self, key) != text(other, key)).collect()
     }
 
-    /// Replaces the backends with those of `fresh`, and the texts of the settings whose keys are `chosen`. The typed
-    /// `settings` stay, because components copied them at the start.
+    /// Replaces the backends with those of `fresh`, and the texts of the settings whose keys are `chosen`.
+    /// The typed `settings` stay, because components copied them at the start.
     pub fn take_over(&mut self, fresh: Self, chosen: impl Fn(&&'static str) -> bool) {
         self.backends = fresh.backends;
         self.effective.retain(|given| !chosen(&given.spec.key));

@@ -1,4 +1,5 @@
-//! The kinds of setting values: each parses text and describes the allowed values for error messages and documentation.
+//! The kinds of setting values: each parses text and describes the allowed values for error messages and
+//! documentation.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,7 +1,9 @@
-//! The configuration: one typed value, merged from defaults, a TOML file, the environment and command-line flags.
+//! The configuration: one typed value, merged from defaults, a TOML file, the environment and command-line
+//! flags.
 //!
-//! Later sources override earlier ones. Every value of every source is validated, including overridden ones, and all
-//! errors are reported together. Callers pass the environment and the flags in, so that tests control both.
+//! Later sources override earlier ones. Every value of every source is validated, including overridden ones,
+//! and all errors are reported together. Callers pass the environment and the flags in, so that tests control
+//! both.
 
 mod backends;
 mod display;

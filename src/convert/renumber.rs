@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use super::graph::EditorGraph;
 
-/// The editor wants every whole-number id once in the whole file. Ids inside subgraphs that are already taken become
-/// the next free ones.
+/// The editor wants every whole-number id once in the whole file. Ids inside subgraphs that are already taken
+/// become the next free ones.
 pub(super) fn renumber(graphs: &mut [EditorGraph<'_>], last_node_id: i64) {
     let number = |id: &str| id.parse::<i64>().ok();
     let Some((root, definitions)) = graphs.split_first_mut() else { return };

@@ -227,8 +227,8 @@ impl<'d, 'c, 'a> LinkResolver<'d, 'c, 'a> {
         }
     }
 
-    /// The value of a subgraph's input that nothing is linked to: its instance's, else that of the first field inside
-    /// that it feeds.
+    /// The value of a subgraph's input that nothing is linked to: its instance's, else that of the first
+    /// field inside that it feeds.
     pub(super) fn promoted(&self, mut frame: usize, mut port: usize) -> InputSource<'a> {
         loop {
             if let Some(value) = self.frames[frame].port_values.get(&port) {

@@ -56,7 +56,8 @@ pub(super) fn type_of(spec: &InputSpec) -> &str {
     }
 }
 
-/// The parts that a node has of an autogrow input: those that were saved, and as many as there must be, at least one.
+/// The parts that a node has of an autogrow input: those that were saved, and as many as there must be, at
+/// least one.
 fn parts<'n>(
     node: &'n EditorNode<'_>,
     full_name: &str,

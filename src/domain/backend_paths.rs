@@ -1,8 +1,8 @@
 //! File names that would make a ComfyUI read outside of its input folder.
 //!
-//! Source: `folder_paths.get_annotated_filepath` of ComfyUI 0.3.64 and 0.24.0. It joins the name to the input folder
-//! without a check, so that `/etc/x.png` and `../x.png` leave it; a name that ends in `[output]` or `[temp]` is looked
-//! for in that folder, where the files of other callers are.
+//! Source: `folder_paths.get_annotated_filepath` of ComfyUI 0.3.64 and 0.24.0. It joins the name to the input
+//! folder without a check, so that `/etc/x.png` and `../x.png` leave it; a name that ends in `[output]` or
+//! `[temp]` is looked for in that folder, where the files of other callers are.
 
 use std::collections::HashSet;
 
@@ -27,8 +27,8 @@ pub struct BackendPath {
     pub message: String,
 }
 
-/// Such values among a workflow's literals. `files` are the inputs, by node id and name, that parameters marked as files
-/// set.
+/// Such values among a workflow's literals. `files` are the inputs, by node id and name, that parameters
+/// marked as files set.
 #[must_use]
 pub(crate) fn backend_paths(
     workflow: &Workflow<'_>,

@@ -188,8 +188,8 @@ impl<'p, 'v> BindingPlan<'p, 'v> {
         declared.find(|(_, param)| param.targets.iter().any(sets)).map(|(name, _)| name.as_str())
     }
 
-    /// Puts everything into the graph, with `names` for [`BindingPlan::media`]; draws a seed from `draw` for every `seed` or
-    /// `noise_seed` that is then 0.
+    /// Puts everything into the graph, with `names` for [`BindingPlan::media`]; draws a seed from `draw` for
+    /// every `seed` or `noise_seed` that is then 0.
     #[must_use]
     pub fn bind(&self, names: &[String], draw: &mut dyn FnMut() -> u64) -> BoundGraph {
         let json = |name: &String| serde_json::Value::from(name.as_str()).to_string();

@@ -6,8 +6,8 @@ use super::text::{brief, cut};
 /// One fault of a workflow or of parameters, with the place it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkflowFault {
-    /// JSON pointer (RFC 6901) below the workflow or `params`, as in `/3/inputs/seed`; empty for the whole. Names longer
-    /// than [`super::text::SHOWN`] characters are cut in it.
+    /// JSON pointer (RFC 6901) below the workflow or `params`, as in `/3/inputs/seed`; empty for the whole.
+    /// Names longer than [`super::text::SHOWN`] characters are cut in it.
     pub pointer: String,
     /// One sentence a web developer can act on.
     pub message: String,

@@ -1,5 +1,5 @@
-//! One pass over a JSON text before anything is built from it: how deep and how large it is, and whether its numbers can
-//! be meant. It does not check the syntax otherwise.
+//! One pass over a JSON text before anything is built from it: how deep and how large it is, and whether its
+//! numbers can be meant. It does not check the syntax otherwise.
 
 use super::text::cut;
 

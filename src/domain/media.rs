@@ -102,8 +102,8 @@ pub fn media_path(prompt_id: PromptId, stored_as: &str) -> String {
     format!("/media/{prompt_id}/{stored_as}")
 }
 
-/// The job and the file that a media URL of the gateway itself names: its path alone, or the whole URL with `own_url`
-/// in front.
+/// The job and the file that a media URL of the gateway itself names: its path alone, or the whole URL with
+/// `own_url` in front.
 #[must_use]
 pub fn own_media<'u>(url: &'u str, own_url: &str) -> Option<(PromptId, &'u str)> {
     let path =
@@ -117,8 +117,8 @@ const LONGEST_NAME: usize = 180;
 
 /// A name made from a `filename` of any origin that is safe in a path and needs no escape in a URL.
 ///
-/// ASCII letters, digits, `.`, `_` and `-` stay, all else between them becomes one `_`, and a leading dot goes. A name of
-/// which nothing but marks would be left is `file`, with its extension.
+/// ASCII letters, digits, `.`, `_` and `-` stay, all else between them becomes one `_`, and a leading dot
+/// goes. A name of which nothing but marks would be left is `file`, with its extension.
 #[must_use]
 pub fn safe_name(filename: &str) -> String {
     let mut plain = String::new();
@@ -138,8 +138,9 @@ pub fn safe_name(filename: &str) -> String {
     if tells(extension) { format!("{stem}.{extension}") } else { stem.to_owned() }
 }
 
-/// A name made from a `filename` of any origin that is safe to show and to save under, in any script: without folders,
-/// without characters that control a terminal or a text's direction, and without those that file systems refuse.
+/// A name made from a `filename` of any origin that is safe to show and to save under, in any script: without
+/// folders, without characters that control a terminal or a text's direction, and without those that file
+/// systems refuse.
 #[must_use]
 pub fn display_name(filename: &str) -> String {
     let hidden = |c: &char| {

@@ -1,5 +1,5 @@
-//! Property: what a parameter's JSON Schema allows is what binding takes and the check of the graph lets pass, given as
-//! JSON or as the text of a form.
+//! Property: what a parameter's JSON Schema allows is what binding takes and the check of the graph lets
+//! pass, given as JSON or as the text of a form.
 
 use proptest::prelude::*;
 use serde_json::value::RawValue;

@@ -44,8 +44,9 @@ fn may_begin_path(before: Option<char>) -> bool {
     before.is_none_or(|before| !before.is_alphanumeric() && !"/\\._-~)]".contains(before))
 }
 
-/// The length of the absolute path that `text` begins with, which stands after `before`; 0 if there is none. A path in
-/// quotes goes on to the closing one, because it may have spaces. `/name` alone is not taken for one.
+/// The length of the absolute path that `text` begins with, which stands after `before`; 0 if there is none.
+/// A path in quotes goes on to the closing one, because it may have spaces. `/name` alone is not taken for
+/// one.
 fn path_at(text: &str, before: Option<char>) -> usize {
     let bytes = text.as_bytes();
     let has_drive = bytes.len() > 2 && bytes[0].is_ascii_alphabetic() && bytes[1] == b':';

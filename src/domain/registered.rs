@@ -26,7 +26,8 @@ impl WorkflowName {
         }
     }
 
-    /// The name that a file of that name (without its folder) gives: its stem, with `-` for whatever a name cannot have.
+    /// The name that a file of that name (without its folder) gives: its stem, with `-` for whatever a name
+    /// cannot have.
     #[must_use]
     pub fn of_file(file: &str) -> Option<Self> {
         let stem = file.strip_suffix(".json")?;

@@ -1,7 +1,7 @@
 //! Why a job goes back to the queue, and what follows from each cause.
 //!
-//! The attempt names the cause; the store, the retry budget, the circuit breaker and the attempt's record all derive what
-//! they need from it.
+//! The attempt names the cause; the store, the retry budget, the circuit breaker and the attempt's record all
+//! derive what they need from it.
 
 use super::failure::FailureCode;
 

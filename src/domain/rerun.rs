@@ -4,7 +4,8 @@ use serde_json::value::RawValue;
 
 use super::workflow::Workflow;
 
-/// An input that no node has: ComfyUI ignores it when it runs the node, but its cache tells nodes apart by all inputs.
+/// An input that no node has: ComfyUI ignores it when it runs the node, but its cache tells nodes apart by
+/// all inputs.
 const UNKNOWN_INPUT: &str = "comfy_gateway_run";
 
 /// The same graph with an input more in each node, whose value is `run`; `None` if the graph cannot be read.

@@ -185,7 +185,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens in whatever order: the end is final, attempts only count up, only the holder ends a run.
+        /// Whatever happens in whatever order: the end is final, attempts only count up, only the holder ends
+        /// a run.
         #[test]
         fn the_machine_keeps_its_promises(events in prop::collection::vec(events(), 0..60)) {
             let mut state = JobState::Queued { not_before: at(10), deadline: Some(at(50)) };

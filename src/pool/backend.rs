@@ -1,4 +1,5 @@
-//! One backend of the pool. Its responsibilities are in parts; this file joins them where one event concerns several.
+//! One backend of the pool. Its responsibilities are in parts; this file joins them where one event concerns
+//! several.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -209,8 +210,8 @@ impl Backend {
         self.health.request_probe();
     }
 
-    /// Counts an ended run. Call this before the feed of its attempt is closed, because the breaker takes the number
-    /// of other open feeds into account.
+    /// Counts an ended run. Call this before the feed of its attempt is closed, because the breaker takes the
+    /// number of other open feeds into account.
     pub fn record_run(&self, outcome: RunOutcome) {
         self.health.count_run(outcome, self.feeds.count().saturating_sub(1));
     }
@@ -228,7 +229,8 @@ impl Backend {
         self.restarts.subscribe()
     }
 
-    /// `wait`, changed by up to 10 % either way, so that backends that went down together are not all asked at once.
+    /// `wait`, changed by up to 10 % either way, so that backends that went down together are not all asked
+    /// at once.
     pub(super) fn jitter(&self, wait: Duration) -> Duration {
         wait.mul_f64(0.9 + self.random.fraction() / 5.0)
     }

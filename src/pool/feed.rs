@@ -1,7 +1,7 @@
 //! The events of one attempt, as its backend's websocket reports them.
 //!
-//! They are hints: an event can be missing, late, or about a run that ComfyUI has forgotten since. Only the queue and
-//! the history of ComfyUI are certain.
+//! They are hints: an event can be missing, late, or about a run that ComfyUI has forgotten since. Only the
+//! queue and the history of ComfyUI are certain.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -59,7 +59,8 @@ impl AttemptFeed {
         self.reports().progress.snapshot()
     }
 
-    /// When the first sign of the run arrived, by the gateway's clock: an event, or the queue listing it as running.
+    /// When the first sign of the run arrived, by the gateway's clock: an event, or the queue listing it as
+    /// running.
     #[must_use]
     pub fn started_at(&self) -> Option<UnixMillis> {
         self.reports().started_at

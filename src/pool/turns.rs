@@ -8,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::lock::LockExt;
 
-/// The longest wait for the job before. Order is only a preference, and one slow submission must not delay the rest.
+/// The longest wait for the job before. Order is only a preference, and one slow submission must not delay
+/// the rest.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Hands out the turns of one backend.

@@ -24,8 +24,8 @@ impl SchedulerContext {
         Lease { owner: self.owner, until: self.core.clock.now().plus(self.settings.lease) }
     }
 
-    /// Waits until the disk of the media files has room for `bytes` more. It polls with back-off, because no operating
-    /// system reports when a disk gets room.
+    /// Waits until the disk of the media files has room for `bytes` more. It polls with back-off, because no
+    /// operating system reports when a disk gets room.
     pub(super) async fn until_room(&self, bytes: u64) {
         loop {
             self.core.clock.sleep(self.settings.retry.delay(3, self.core.random.fraction())).await;

@@ -1,4 +1,5 @@
-//! Adds and removes backends at run time, and sets their modes. All changes are stored, so that they survive a restart.
+//! Adds and removes backends at run time, and sets their modes. All changes are stored, so that they survive
+//! a restart.
 
 use std::sync::Arc;
 
@@ -125,7 +126,8 @@ fn check_idle(backend: &Backend) -> Result<(), BackendError> {
     }
 }
 
-/// Why a backend cannot be added, or `None` if its address and credentials are usable. The reason contains no credentials.
+/// Why a backend cannot be added, or `None` if its address and credentials are usable. The reason contains no
+/// credentials.
 #[must_use]
 pub fn find_unusable(backend: &StoredBackend) -> Option<String> {
     settings(backend).err()

@@ -79,7 +79,8 @@ impl Service {
         }
     }
 
-    /// Stores an output of an earlier job as an input. The output may have been deleted since it was found, which is a fault.
+    /// Stores an output of an earlier job as an input. The output may have been deleted since it was found,
+    /// which is a fault.
     pub(super) async fn keep_output(
         &self,
         job: PromptId,

@@ -1,5 +1,5 @@
-//! Checks which backends can run a workflow. The check comes before the job is queued, so that callers learn at once about
-//! faults that would make the job fail later.
+//! Checks which backends can run a workflow. The check comes before the job is queued, so that callers learn
+//! at once about faults that would make the job fail later.
 
 use std::collections::HashMap;
 
@@ -82,8 +82,8 @@ impl Service {
         if literals.is_empty() { Ok(()) } else { Err(SubmitError::InvalidWorkflow(literals)) }
     }
 
-    /// Checks a workflow against every backend. If no backend can run it, the backends' node classes are fetched again before
-    /// the second, final check.
+    /// Checks a workflow against every backend. If no backend can run it, the backends' node classes are
+    /// fetched again before the second, final check.
     async fn refreshed_fits(
         &self,
         workflow: &Workflow<'_>,

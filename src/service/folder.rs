@@ -1,6 +1,6 @@
-//! Keeps registered workflows in step with a folder of workflow files. Each JSON file is registered under its file name, a
-//! changed file becomes a new version, and a removed file unregisters its workflow. The folder is polled, because
-//! mounted folders do not report changes.
+//! Keeps registered workflows in step with a folder of workflow files. Each JSON file is registered under its
+//! file name, a changed file becomes a new version, and a removed file unregisters its workflow. The folder
+//! is polled, because mounted folders do not report changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

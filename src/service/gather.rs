@@ -1,5 +1,6 @@
-//! Gathers the inputs of a job at its submission. Files sent with the request are stored, files that are here already are
-//! found, and URLs are only noted: they are fetched later, so that a slow host does not delay the response.
+//! Gathers the inputs of a job at its submission. Files sent with the request are stored, files that are here
+//! already are found, and URLs are only noted: they are fetched later, so that a slow host does not delay the
+//! response.
 
 use std::borrow::Cow;
 
@@ -25,7 +26,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The number of base64 characters that are decoded at once. A multiple of 4, so that each chunk decodes on its own.
+/// The number of base64 characters that are decoded at once. A multiple of 4, so that each chunk decodes on
+/// its own.
 const BASE64_CHUNK: usize = 64 * 1024;
 
 /// A job's inputs, and the names that stand for them in its graph.

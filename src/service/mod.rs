@@ -1,5 +1,5 @@
-//! The use cases of the gateway, independent of HTTP: submit, validate, fetch, list, cancel and delete jobs, and manage
-//! uploaded files, registered workflows and backends.
+//! The use cases of the gateway, independent of HTTP: submit, validate, fetch, list, cancel and delete jobs,
+//! and manage uploaded files, registered workflows and backends.
 
 mod backends;
 mod configured;

@@ -1,5 +1,5 @@
-//! Builds job views: the stored record with its progress, its queue position, its expected times, and the reason why it
-//! waits.
+//! Builds job views: the stored record with its progress, its queue position, its expected times, and the
+//! reason why it waits.
 
 use super::state::Service;
 use crate::domain::failure::Failure;

@@ -1,4 +1,5 @@
-//! The steps that submitting, validating and registering a workflow share: its graph is parsed, and its parameters are read.
+//! The steps that submitting, validating and registering a workflow share: its graph is parsed, and its
+//! parameters are read.
 
 use super::state::Service;
 use super::submit_error::SubmitError;

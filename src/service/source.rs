@@ -1,5 +1,5 @@
-//! Resolves the workflow of a request to an API-format graph. The request may have a graph, an editor file, the name of a
-//! registered workflow, or a URL.
+//! Resolves the workflow of a request to an API-format graph. The request may have a graph, an editor file,
+//! the name of a registered workflow, or a URL.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -57,8 +57,9 @@ impl Service {
         if is_editor_format(&text) { Ok(self.convert(&text).await?.graph.into()) } else { Ok(text) }
     }
 
-    /// The graph of a registered workflow. An editor file is converted again for each job, because a `{a|b}` in a prompt is
-    /// drawn at random and a date in a file name is today's. If that fails, the graph from its registration is used.
+    /// The graph of a registered workflow. An editor file is converted again for each job, because a `{a|b}`
+    /// in a prompt is drawn at random and a date in a file name is today's. If that fails, the graph from its
+    /// registration is used.
     async fn registered_graph(&self, workflow: NewWorkflow) -> String {
         match &workflow.source {
             Some(source) => self.convert(source).await.map_or(workflow.graph, |converted| converted.graph),

@@ -12,7 +12,8 @@ use crate::domain::id::BackendName;
 use crate::domain::time::UnixMillis;
 use crate::pool::BackendSettings;
 
-/// Before a workflow is rejected, the backends' node classes are fetched again unless they are more recent than this.
+/// Before a workflow is rejected, the backends' node classes are fetched again unless they are more recent
+/// than this.
 pub(super) const CAPABILITIES_FRESH: Duration = Duration::from_secs(10);
 
 /// The configured backends that are wanted, and the backends that are draining before their removal.

@@ -113,7 +113,8 @@ impl<'a> WorkflowSource<'a> {
 /// The limits of submissions and uploads.
 #[derive(Debug, Clone)]
 pub struct SubmissionLimits {
-    /// The most queued jobs. A further job is rejected with [`SubmitError::QueueFull`](super::SubmitError::QueueFull).
+    /// The most queued jobs. A further job is rejected with
+    /// [`SubmitError::QueueFull`](super::SubmitError::QueueFull).
     pub max_queued: u64,
     /// The longest run of a job without a `timeout` of its own.
     pub default_timeout: Duration,

@@ -97,8 +97,8 @@ impl Service {
         Ok(UnableBackends { not_on, msg })
     }
 
-    /// Rejects a job if the queue is full. The queue is counted at most once a second. Between counts, accepted jobs add to
-    /// the count, and jobs that leave the queue do not reduce it.
+    /// Rejects a job if the queue is full. The queue is counted at most once a second. Between counts,
+    /// accepted jobs add to the count, and jobs that leave the queue do not reduce it.
     async fn admit(&self, now: UnixMillis) -> Result<(), SubmitError> {
         let limit = self.limits.max_queued;
         let known = *self.queued.lock_anyway();

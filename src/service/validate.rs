@@ -16,8 +16,8 @@ pub struct ValidationReport {
     pub ok: bool,
     /// The faults of the submission, with JSON pointers from the request's root.
     pub faults: WorkflowFaults,
-    /// The faults of the workflow on the best-matching backend, by node id. If `ok` is true, the nodes that would be left
-    /// out.
+    /// The faults of the workflow on the best-matching backend, by node id. If `ok` is true, the nodes that
+    /// would be left out.
     pub node_errors: Value,
     /// The result for each backend.
     pub fits: Vec<BackendFitness>,

@@ -1,6 +1,6 @@
-//! The simulator's own routes, below `/simulator`, for whoever runs it as a process of its own: what goes wrong from
-//! now on, what was seen, and waiting for it. They are there only when [`SimulatorConfig::control`] is set, and no
-//! scripted fault meets them.
+//! The simulator's own routes, below `/simulator`, for whoever runs it as a process of its own: what goes
+//! wrong from now on, what was seen, and waiting for it. They are there only when
+//! [`SimulatorConfig::control`] is set, and no scripted fault meets them.
 //!
 //! [`SimulatorConfig::control`]: super::SimulatorConfig::control
 

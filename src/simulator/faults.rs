@@ -140,7 +140,8 @@ impl FaultScript {
         self.jobs.lock_anyway().crash_after = Some(nodes);
     }
 
-    /// The worker takes the next job and never moves it, while HTTP answers as ever, until [`FaultScript::unstick`].
+    /// The worker takes the next job and never moves it, while HTTP answers as ever, until
+    /// [`FaultScript::unstick`].
     pub fn stick_worker(&self) {
         self.stuck.send_replace(true);
     }

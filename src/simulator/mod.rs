@@ -166,8 +166,8 @@ impl Simulator {
         self.world.recorder.read(|record| record.runs.iter().map(|(id, runs)| (id.clone(), *runs)).collect())
     }
 
-    /// The requests for `route` so far, oldest first; for [`FaultRoute::All`] those of every route. At most the last
-    /// 4,096 of all.
+    /// The requests for `route` so far, oldest first; for [`FaultRoute::All`] those of every route. At most
+    /// the last 4,096 of all.
     #[must_use]
     pub fn requests(&self, route: FaultRoute) -> Vec<SeenRequest> {
         let wanted = |request: &&SeenRequest| route == FaultRoute::All || request.route == route;
@@ -214,8 +214,8 @@ impl Simulator {
         self.life().queue.forget(prompt_id);
     }
 
-    /// Changes what the server has. As with ComfyUI, a model is there at once; classes are too, for which a real server
-    /// has to be started again.
+    /// Changes what the server has. As with ComfyUI, a model is there at once; classes are too, for which a
+    /// real server has to be started again.
     pub fn install(&self, change: impl FnOnce(&mut InstalledContent)) {
         change(Arc::make_mut(&mut self.world.installed.lock_anyway()));
     }

@@ -56,7 +56,8 @@ impl PromptQueue {
         state.next_number - 1
     }
 
-    /// Adds a job. False when one with the same number and id is pending: ComfyUI then answers 500, and yet runs it.
+    /// Adds a job. False when one with the same number and id is pending: ComfyUI then answers 500, and yet
+    /// runs it.
     pub(super) fn put(&self, job: QueuedPrompt) -> bool {
         let mut state = self.state.lock_anyway();
         let clash =

@@ -1,5 +1,5 @@
-//! Node classes that went and what the server takes in their place, as ComfyUI 0.24 has it: `GET /node_replacements`,
-//! and the exchange itself before a prompt is checked.
+//! Node classes that went and what the server takes in their place, as ComfyUI 0.24 has it: `GET
+//! /node_replacements`, and the exchange itself before a prompt is checked.
 
 use serde_json::{Map, Value, json};
 

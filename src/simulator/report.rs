@@ -56,8 +56,8 @@ impl<'a> RunVoice<'a> {
         self.messages
     }
 
-    /// A stage of the whole job: kept for history, and sent to the job's client. Without a client, `loud` ones go to
-    /// everybody and the others to nobody.
+    /// A stage of the whole job: kept for history, and sent to the job's client. Without a client, `loud`
+    /// ones go to everybody and the others to nobody.
     pub(super) fn stage(&mut self, kind: &str, fields: Value, loud: bool) {
         let mut data = Map::new();
         data.insert("prompt_id".to_owned(), json!(self.job.id));

@@ -1,10 +1,10 @@
 //! What a server's GPU did and when: a file that outlives the process, and the present life's busy and idle
 //! times.
 //!
-//! A line of the file is a JSON object with `at` (milliseconds since the Unix epoch) and `event`. A life begins with
-//! `up`; `queued`, `started`, `succeeded`, `failed`, `interrupted` and `dropped` name the `id` of a prompt and its
-//! `marker`, the first `filename_prefix` of its graph; `down` is a crash that was scripted. A process that is killed
-//! writes no more, and all that it wrote is there.
+//! A line of the file is a JSON object with `at` (milliseconds since the Unix epoch) and `event`. A life
+//! begins with `up`; `queued`, `started`, `succeeded`, `failed`, `interrupted` and `dropped` name the `id` of
+//! a prompt and its `marker`, the first `filename_prefix` of its graph; `down` is a crash that was scripted.
+//! A process that is killed writes no more, and all that it wrote is there.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};

@@ -71,7 +71,8 @@ pub struct QueuePlace {
 /// A queued job with everything the dispatcher needs to choose a backend for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WaitingJob {
-    /// The place to pass to [`JobStore::queued_jobs`](super::JobStore::queued_jobs) to read the jobs after this one.
+    /// The place to pass to [`JobStore::queued_jobs`](super::JobStore::queued_jobs) to read the jobs after
+    /// this one.
     pub place: QueuePlace,
     /// The job's id.
     pub prompt_id: PromptId,

@@ -1,4 +1,5 @@
-//! [`InputStore`]: uploaded files, and the input files of queued jobs. The store holds their metadata, not their bytes.
+//! [`InputStore`]: uploaded files, and the input files of queued jobs. The store holds their metadata, not
+//! their bytes.
 
 use std::collections::HashSet;
 

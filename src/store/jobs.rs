@@ -18,11 +18,12 @@ use crate::domain::time::UnixMillis;
 
 /// Jobs and their results, durable.
 ///
-/// Every write is atomic. On `Ok` all of it is on disk; on an error none of it is, unless the method says otherwise.
-/// A write that the caller stops waiting for still happens as a whole or not at all. Changes of a running job name
-/// their [`Fence`] and fail with [`StoreError::LeaseLost`] if another attempt or owner holds the job. Every method may
-/// fail with [`StoreError::Unavailable`], and reads of damaged rows with [`StoreError::Inconsistent`]. Writes may fail
-/// with [`StoreError::DiskFull`]; those that add data do so as soon as the free space falls below the reserve.
+/// Every write is atomic. On `Ok` all of it is on disk; on an error none of it is, unless the method says
+/// otherwise. A write that the caller stops waiting for still happens as a whole or not at all. Changes of a
+/// running job name their [`Fence`] and fail with [`StoreError::LeaseLost`] if another attempt or owner holds
+/// the job. Every method may fail with [`StoreError::Unavailable`], and reads of damaged rows with
+/// [`StoreError::Inconsistent`]. Writes may fail with [`StoreError::DiskFull`]; those that add data do so as
+/// soon as the free space falls below the reserve.
 #[async_trait]
 pub trait JobStore: Send + Sync + std::fmt::Debug {
     /// The id of the gateway that owns this database; it survives restarts.
@@ -31,8 +32,8 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
     /// Accepts a job into the queue.
     async fn insert(&self, job: NewJob) -> Result<(), StoreError>;
 
-    /// Up to `limit` queued jobs whose place is after `after`, ordered by place. Passing the last place of each result
-    /// finds every job, including those queued in the meantime.
+    /// Up to `limit` queued jobs whose place is after `after`, ordered by place. Passing the last place of
+    /// each result finds every job, including those queued in the meantime.
     async fn queued_jobs(&self, after: Option<QueuePlace>, limit: u32)
     -> Result<Vec<WaitingJob>, StoreError>;
 
@@ -40,7 +41,8 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
     /// await input files. A job whose stored data is damaged fails instead of running.
     async fn claim(&self, claims: Vec<JobClaim>, now: UnixMillis) -> Result<Vec<ClaimedJob>, StoreError>;
 
-    /// Takes over running jobs of other owners under `lease`. A job whose stored data is damaged fails at `now` instead.
+    /// Takes over running jobs of other owners under `lease`. A job whose stored data is damaged fails at
+    /// `now` instead.
     async fn adopt(
         &self,
         which: AdoptScope,
@@ -55,8 +57,8 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
     /// cancelled although no caller asked for it.
     async fn finish(&self, fence: Fence, finish: JobFinish) -> Result<(), StoreError>;
 
-    /// Ends the attempt and returns the job to the queue. A job with a requested cancel is not requeued: the result is
-    /// [`StoreError::LeaseLost`], and the caller has to finish the job as cancelled.
+    /// Ends the attempt and returns the job to the queue. A job with a requested cancel is not requeued: the
+    /// result is [`StoreError::LeaseLost`], and the caller has to finish the job as cancelled.
     async fn requeue(&self, fence: Fence, requeue: Requeue) -> Result<(), StoreError>;
 
     /// Clears the excluded backends of every queued job, because the capabilities of the backends have changed.
@@ -96,8 +98,9 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
         limit: u32,
     ) -> Result<Vec<PromptId>, StoreError>;
 
-    /// Caps the remaining retention: ended jobs expire `retention` after their end, uploaded files `retention` after
-    /// their upload. Earlier expiry times stay. Works in parts: after an error some jobs may already be changed.
+    /// Caps the remaining retention: ended jobs expire `retention` after their end, uploaded files
+    /// `retention` after their upload. Earlier expiry times stay. Works in parts: after an error some jobs
+    /// may already be changed.
     async fn shorten_retention(&self, retention: Duration) -> Result<(), StoreError>;
 
     /// Returns some of the space of deleted rows to the disk. `true` means that more can be returned.

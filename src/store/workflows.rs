@@ -26,8 +26,9 @@ pub struct NewWorkflow {
 }
 
 impl NewWorkflow {
-    /// Whether both would be the same version: all fields but `created_at` are equal. If `self` was converted from an
-    /// editor's file, the graph is ignored, because a date in that file yields a different graph on each conversion.
+    /// Whether both would be the same version: all fields but `created_at` are equal. If `self` was converted
+    /// from an editor's file, the graph is ignored, because a date in that file yields a different graph on
+    /// each conversion.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         let graph = if self.source.is_some() { &other.graph } else { &self.graph };

@@ -116,8 +116,8 @@ async fn a_request_that_takes_longer_than_any_of_the_limits_is_not_cut() {
     scene.finish().await;
 }
 
-/// A gateway with room for one connection, which is soon cut if an answer is not taken, and the path of a file that is
-/// larger than all buffers on its way.
+/// A gateway with room for one connection, which is soon cut if an answer is not taken, and the path of a
+/// file that is larger than all buffers on its way.
 async fn with_a_large_file() -> (Scene, String) {
     let scene = Scene::with(|settings| {
         settings.service.max_file = 64 << 20;

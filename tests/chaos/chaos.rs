@@ -149,8 +149,8 @@ async fn ended(gateway: &Gateway, known: &Known, id: &str) {
     }
 }
 
-/// Waits for the end of every job, those included that were accepted without their caller hearing of it, and asks for
-/// every one of them.
+/// Waits for the end of every job, those included that were accepted without their caller hearing of it, and
+/// asks for every one of them.
 async fn drain(gateway: &Gateway, known: &Known) {
     let http = client();
     let mut left = known.accepted.lock().unwrap().clone();

@@ -1,16 +1,16 @@
 //! Counting doubles.
 //!
-//! A **double** is a run of a job that began although an earlier run of that job could be found. A job is known by its
-//! marker, so attempts with ids of their own, and requests of the gateway that it never knew to have arrived, count.
-//! An earlier run could be found at the moment the later one began
-//! * when the life of its server that it began in went on at that moment, **and** it was still running or had ended in
-//!   success: `/queue` or `/history` of that server would have told of it;
+//! A **double** is a run of a job that began although an earlier run of that job could be found. A job is
+//! known by its marker, so attempts with ids of their own, and requests of the gateway that it never knew to
+//! have arrived, count. An earlier run could be found at the moment the later one began
+//! * when the life of its server that it began in went on at that moment, **and** it was still running or had
+//!   ended in success: `/queue` or `/history` of that server would have told of it;
 //! * or when its job had been `completed` by then, whatever became of the server.
 //!
-//! Everything else is a right to a second run: the server died before (even when the run had ended, if its result was
-//! not brought home by then), or the run had failed or been interrupted. There is no excuse for servers that were
-//! frozen, slow, cut off or answered nonsense: no trouble of the schedule but death lasts as long as the gateway's
-//! `lost_after`, so the gateway has to wait for their answer.
+//! Everything else is a right to a second run: the server died before (even when the run had ended, if its
+//! result was not brought home by then), or the run had failed or been interrupted. There is no excuse for
+//! servers that were frozen, slow, cut off or answered nonsense: no trouble of the schedule but death lasts
+//! as long as the gateway's `lost_after`, so the gateway has to wait for their answer.
 
 use std::collections::HashMap;
 

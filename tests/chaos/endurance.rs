@@ -1,4 +1,5 @@
-//! Many jobs, as short as they can be: memory and latency stay flat, and the database does not outgrow its retention.
+//! Many jobs, as short as they can be: memory and latency stay flat, and the database does not outgrow its
+//! retention.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};

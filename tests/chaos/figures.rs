@@ -56,8 +56,8 @@ pub fn idle_share(window: Span, busy: &[Vec<Span>], queued: &[Span]) -> Option<f
     (all > 0).then(|| idle as f64 / all as f64)
 }
 
-/// When servers had nothing running although work was queued: server, milliseconds since the window's begin, and how
-/// many; the longest first.
+/// When servers had nothing running although work was queued: server, milliseconds since the window's begin,
+/// and how many; the longest first.
 pub fn gaps(window: Span, busy: &[Vec<Span>], queued: &[Span]) -> Vec<(usize, i64, i64)> {
     let mut gaps = Vec::new();
     for (server, runs) in busy.iter().enumerate() {
@@ -94,7 +94,8 @@ pub struct Reruns {
     pub restarted: Vec<i64>,
 }
 
-/// A server that is away for that long, in milliseconds, is known by refused connections and not by having forgotten.
+/// A server that is away for that long, in milliseconds, is known by refused connections and not by having
+/// forgotten.
 pub const REFUSED: i64 = 4_000;
 
 /// Looks at every job that ran, or waited for its server's GPU, when that server died, and was run again.

@@ -1,4 +1,5 @@
-//! The callers: they submit, wait, poll and cancel, whatever becomes of the gateway, and remember what they were told.
+//! The callers: they submit, wait, poll and cancel, whatever becomes of the gateway, and remember what they
+//! were told.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -138,8 +138,8 @@ pub fn client() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().build().unwrap()
 }
 
-/// A port that nobody has, below those that the system gives away by itself: while the server is dead, no connection
-/// that goes out may get it.
+/// A port that nobody has, below those that the system gives away by itself: while the server is dead, no
+/// connection that goes out may get it.
 fn free_port() -> u16 {
     loop {
         let port = rand::random_range(12_000..32_000);

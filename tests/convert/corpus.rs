@@ -1,5 +1,5 @@
-//! Editor files against what the official frontend made of them: the reduced set in `tests/fixtures/editor`, and, on
-//! request, a whole corpus in the folder that `EDITOR_CORPUS` names.
+//! Editor files against what the official frontend made of them: the reduced set in `tests/fixtures/editor`,
+//! and, on request, a whole corpus in the folder that `EDITOR_CORPUS` names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

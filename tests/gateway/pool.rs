@@ -1,4 +1,5 @@
-//! Backends at run time: added and removed, cordoned and drained, failing and recovering, shared with other clients.
+//! Backends at run time: added and removed, cordoned and drained, failing and recovering, shared with other
+//! clients.
 
 use std::sync::Arc;
 use std::time::Duration;

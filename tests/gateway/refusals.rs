@@ -1,4 +1,5 @@
-//! Jobs that ComfyUI answers with 500, or turns away, instead of judging them: the job is at fault, not the backend.
+//! Jobs that ComfyUI answers with 500, or turns away, instead of judging them: the job is at fault, not the
+//! backend.
 
 use comfy_gateway::simulator::{FaultRoute, RequestFault};
 use serde_json::{Value, json};

@@ -18,8 +18,8 @@ use crate::gateway::{ClaimedHere, Gateway, POLL, SETTINGS};
 use crate::server::Server;
 use crate::world::begun;
 
-/// A free server and a job it could run may stand side by side for so long, and what the first job in line waits for
-/// loaded models on top, in milliseconds.
+/// A free server and a job it could run may stand side by side for so long, and what the first job in line
+/// waits for loaded models on top, in milliseconds.
 const LONG: i64 = 2 * POLL + 500;
 
 /// A job as its caller sees it.
@@ -94,8 +94,8 @@ impl Ledger {
         }
     }
 
-    /// A run that is given up as lost, or never begun, is not to be found where it was; one that is left to a server that
-    /// does not let go of it is.
+    /// A run that is given up as lost, or never begun, is not to be found where it was; one that is left to a
+    /// server that does not let go of it is.
     pub fn check_given_up(&mut self, end: AttemptEnd, server: &Server, run: AttemptId) {
         let findable = server.answers() && (server.has(run) || server.history.contains_key(&run));
         match end {
@@ -212,8 +212,8 @@ impl Ledger {
             .collect()
     }
 
-    /// A job was claimed while `others` waited: those of higher priority may be passed over for a while, for the sake of
-    /// loaded models or of another server than the one where they failed.
+    /// A job was claimed while `others` waited: those of higher priority may be passed over for a while, for
+    /// the sake of loaded models or of another server than the one where they failed.
     pub fn claimed(
         &mut self,
         gateway: &Gateway,

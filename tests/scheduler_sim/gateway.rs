@@ -1,4 +1,5 @@
-//! One life of the gateway: the dispatcher's machine and its attempts, each thing they do a step that a crash may forestall.
+//! One life of the gateway: the dispatcher's machine and its attempts, each thing they do a step that a crash
+//! may forestall.
 
 use std::collections::VecDeque;
 

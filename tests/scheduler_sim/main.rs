@@ -1,6 +1,7 @@
-//! The scheduler in a world that can be repeated: the dispatcher's and the attempts' machines with the real store, before
-//! simulated servers, through seeded schedules of crashes, partitions, deaf sockets, slow histories, stuck workers,
-//! jumps of the clock, and cancels at any moment. What must always hold is checked after every step.
+//! The scheduler in a world that can be repeated: the dispatcher's and the attempts' machines with the real
+//! store, before simulated servers, through seeded schedules of crashes, partitions, deaf sockets, slow
+//! histories, stuck workers, jumps of the clock, and cancels at any moment. What must always hold is checked
+//! after every step.
 //!
 //! `SIM_SEED=<n>` replays one seed; the `#[ignore]`d test runs `SIM_SEEDS=<count>` from `SIM_FIRST=<n>` on.
 #![allow(clippy::unwrap_used, clippy::struct_excessive_bools, missing_docs, reason = "a test")]

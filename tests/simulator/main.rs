@@ -1,4 +1,5 @@
-//! The simulated ComfyUI, seen from outside: over HTTP and websockets, against what real servers were recorded to say.
+//! The simulated ComfyUI, seen from outside: over HTTP and websockets, against what real servers were
+//! recorded to say.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests, which fail by panicking")]
 

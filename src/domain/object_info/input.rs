@@ -11,7 +11,8 @@ pub struct InputSpec {
     pub name: String,
     /// Whether a graph must set it.
     pub required: bool,
-    /// The type as the backend writes it: `INT`, `IMAGE`, `*`, `INT,FLOAT`; `COMBO` also for a bare list of choices.
+    /// The type as the backend writes it: `INT`, `IMAGE`, `*`, `INT,FLOAT`; `COMBO` also for a bare list of
+    /// choices.
     pub type_name: String,
     /// What it takes.
     pub kind: InputKind,
@@ -50,8 +51,8 @@ pub enum InputKind {
     Combo {
         /// The values; shared between inputs that have the same.
         choices: Arc<[Value]>,
-        /// Whether they are written as `options` of the type `COMBO`; otherwise the list itself stands for the type.
-        /// Backends of old do not hold a value against the former.
+        /// Whether they are written as `options` of the type `COMBO`; otherwise the list itself stands for
+        /// the type. Backends of old do not hold a value against the former.
         by_options: bool,
         /// Whether the editor fetches the choices from somewhere else, so that none are known here.
         remote: bool,

@@ -59,7 +59,8 @@ impl NodeClass {
         !matches!(self.module.split('.').next(), Some("nodes" | "comfy_extras" | "comfy_api_nodes"))
     }
 
-    /// The input of that name as the class defines it: parts of dynamic inputs (`model.images.image0`) are not found.
+    /// The input of that name as the class defines it: parts of dynamic inputs (`model.images.image0`) are
+    /// not found.
     #[must_use]
     pub fn input(&self, name: &str) -> Option<&InputSpec> {
         self.inputs.iter().find(|input| input.name == name)

@@ -24,7 +24,8 @@ pub struct GraphFaults {
     pub no_outputs: bool,
     /// The output nodes, by id, that the backend would certainly not run.
     pub refused_outputs: Vec<String>,
-    /// The nodes at fault, in the workflow's order, with at most [`MOST_TOLD`](crate::domain::capped::MOST_TOLD) faults in all.
+    /// The nodes at fault, in the workflow's order, with at most
+    /// [`MOST_TOLD`](crate::domain::capped::MOST_TOLD) faults in all.
     pub nodes: Vec<NodeFaults>,
     /// The number of further faults.
     pub more: usize,

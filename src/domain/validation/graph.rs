@@ -1,7 +1,8 @@
 //! Which nodes a backend looks at, and what their faults mean for the whole.
 //!
-//! A class that is missing anywhere refuses the workflow. Of all else ComfyUI sees only what output nodes depend on,
-//! through inputs that their classes have; and it runs what is left when faulty outputs are taken away.
+//! A class that is missing anywhere refuses the workflow. Of all else ComfyUI sees only what output nodes
+//! depend on, through inputs that their classes have; and it runs what is left when faulty outputs are taken
+//! away.
 
 use std::ops::Range;
 
@@ -14,8 +15,8 @@ use crate::domain::object_info::ObjectInfo;
 use crate::domain::text::brief;
 use crate::domain::workflow::Workflow;
 
-/// Checks `workflow` against the node classes of one backend. It takes time in proportion to the workflow, and to the lists
-/// of choices its nodes draw from.
+/// Checks `workflow` against the node classes of one backend. It takes time in proportion to the workflow,
+/// and to the lists of choices its nodes draw from.
 #[must_use]
 pub fn check(workflow: &Workflow<'_>, info: &ObjectInfo, given: SuppliedInputs<'_>) -> GraphFaults {
     let nodes = workflow.nodes();

@@ -1,5 +1,5 @@
-//! One node's inputs held against its class: which there are, and which are missing. What stands in them is looked at
-//! in `link` and `value`.
+//! One node's inputs held against its class: which there are, and which are missing. What stands in them is
+//! looked at in `link` and `value`.
 
 use serde_json::Value;
 

@@ -9,8 +9,8 @@ use crate::domain::workflow::Workflow;
 impl BackendCapabilities {
     /// The faults that ComfyUI would find in `workflow`; `None` while its node classes are unknown.
     ///
-    /// `supplied` names node inputs by node id and input name. They are assumed valid, because the gateway sets them
-    /// before it submits the workflow.
+    /// `supplied` names node inputs by node id and input name. They are assumed valid, because the gateway
+    /// sets them before it submits the workflow.
     #[must_use]
     pub fn check(&self, workflow: &Workflow<'_>, supplied: &[(&str, &str)]) -> Option<GraphFaults> {
         let known = self.known()?;

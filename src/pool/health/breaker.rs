@@ -178,7 +178,8 @@ mod tests {
     }
 
     proptest! {
-        /// After any sequence of runs, the breaker reopens within its longest back-off, and a completed run closes it.
+        /// After any sequence of runs, the breaker reopens within its longest back-off, and a completed run
+        /// closes it.
         #[test]
         fn it_never_stays_open_for_longer_than_its_most(steps in prop::collection::vec((0u8..3, 0u64..400, 0usize..4), 0..80)) {
             let (mut breaker, mut now) = (CircuitBreaker::default(), START);

@@ -114,8 +114,9 @@ impl HealthFacts {
 
     /// Takes a queue snapshot into account and returns whether it shows that ComfyUI was restarted.
     ///
-    /// `client_id` is ours and `watched` are the runs that attempts of this process watch. `asked_with` are the runs
-    /// that were quarantined before the snapshot was requested: one of them leaves quarantine if it is not listed.
+    /// `client_id` is ours and `watched` are the runs that attempts of this process watch. `asked_with` are
+    /// the runs that were quarantined before the snapshot was requested: one of them leaves quarantine if it
+    /// is not listed.
     pub fn observe_queue(
         &mut self,
         now: UnixMillis,
@@ -136,9 +137,9 @@ impl HealthFacts {
         self.numbers.observe(queue, client_id)
     }
 
-    /// Counts unwatched runs with our client id as foreign jobs, because they occupy the backend just as much. A
-    /// killed process may have left them behind. A run that has just ended can still be listed once, so a run counts
-    /// only from its second snapshot.
+    /// Counts unwatched runs with our client id as foreign jobs, because they occupy the backend just as
+    /// much. A killed process may have left them behind. A run that has just ended can still be listed once,
+    /// so a run counts only from its second snapshot.
     fn count_strays(&mut self, queue: &QueueSnapshot, client_id: &str, watched: &HashSet<String>) {
         let ours = queue.jobs.iter().filter(|job| job.client_id.as_deref() == Some(client_id));
         let strays: HashSet<String> = ours

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use crate::comfy::QueueSnapshot;
 
-/// How much lower than the highest known number a new number must be to show a restart. ComfyUI numbers a job before
-/// it validates it, so jobs submitted together can enter the queue slightly out of order.
+/// How much lower than the highest known number a new number must be to show a restart. ComfyUI numbers a job
+/// before it validates it, so jobs submitted together can enter the queue slightly out of order.
 const DISORDER: i64 = 8;
 
 /// The numbers of our jobs in one backend's queue.

@@ -1,7 +1,7 @@
 //! Detects a dead ComfyUI worker from successive `/queue` snapshots, as a pure state machine.
 //!
-//! ComfyUI runs jobs on one worker thread. If that thread dies, the process still answers HTTP and accepts jobs, but
-//! none of them ever runs.
+//! ComfyUI runs jobs on one worker thread. If that thread dies, the process still answers HTTP and accepts
+//! jobs, but none of them ever runs.
 
 use std::time::Duration;
 

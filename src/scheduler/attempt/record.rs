@@ -1,7 +1,7 @@
 //! Turns the outcome of an attempt into the end of its job, or into the job's return to the queue.
 //!
-//! Jobs without an attempt under way end elsewhere: in the queue by a deadline or a cancel, or when an input cannot be
-//! fetched. All of them are announced by [`crate::core::GatewayCore::announce_end`].
+//! Jobs without an attempt under way end elsewhere: in the queue by a deadline or a cancel, or when an input
+//! cannot be fetched. All of them are announced by [`crate::core::GatewayCore::announce_end`].
 
 use std::time::Duration;
 
@@ -117,7 +117,8 @@ impl AttemptTask {
             (HistoryStatus::Interrupted, Some(EarlyEnd::Timeout)) => {
                 JobEnding::Failed(self.timeout_failure())
             }
-            // A process before this one interrupted the run at its timeout and stopped before it could record the end.
+            // A process before this one interrupted the run at its timeout and stopped before it could record
+            // the end.
             (HistoryStatus::Interrupted, _)
                 if execution_time(entry).is_some_and(|took| took >= self.job.run_timeout) =>
             {

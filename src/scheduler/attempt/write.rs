@@ -14,7 +14,8 @@ use crate::store::{Requeue, StoreError};
 
 /// A job that crashed this many backends is not run on another.
 const MAX_CRASHED_BACKENDS: usize = 2;
-/// The job itself is at fault after this many refusals without a reason. The second is another backend's, if there is one.
+/// The job itself is at fault after this many refusals without a reason. The second is another backend's, if
+/// there is one.
 const MAX_REFUSALS: u32 = 2;
 
 impl AttemptTask {
@@ -39,7 +40,8 @@ impl AttemptTask {
         };
         let core = &self.context.core;
         if self.persist(|| core.store.requeue(self.fence(), requeue.clone())).await.is_err() {
-            // The store refuses when a cancel came meanwhile. The backend does not have the job, so it is cancelled.
+            // The store refuses when a cancel came meanwhile. The backend does not have the job, so it is
+            // cancelled.
             return self.finish(self.empty_finish(JobEnding::Cancelled, trace)).await;
         }
         // A cause that does not count is planned, such as a drain.
@@ -149,7 +151,8 @@ impl AttemptTask {
         self.job.attempt.fence(self.job.prompt_id)
     }
 
-    /// Retries `write` until the store has it or refuses it, because hours of a GPU must not be lost to a full disk.
+    /// Retries `write` until the store has it or refuses it, because hours of a GPU must not be lost to a
+    /// full disk.
     async fn persist<F>(&self, mut write: impl FnMut() -> F) -> Result<(), StoreError>
     where
         F: Future<Output = Result<(), StoreError>>,

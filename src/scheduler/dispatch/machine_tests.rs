@@ -443,8 +443,8 @@ fn a_server_that_leaves_the_pool_keeps_its_jobs_until_they_end() {
 }
 
 proptest! {
-    /// Whatever waits, comes, goes and ends in whatever order: no slot is lost, none is given twice, and no backend that
-    /// takes work has nothing while a job waits that any backend may run.
+    /// Whatever waits, comes, goes and ends in whatever order: no slot is lost, none is given twice, and no
+    /// backend that takes work has nothing while a job waits that any backend may run.
     #[test]
     fn no_slot_leaks_and_none_idles(steps in prop::collection::vec((0u8..5, 0usize..4, 0u16..3), 1..150)) {
         let mut state = state();

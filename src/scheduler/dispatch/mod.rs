@@ -1,4 +1,5 @@
-//! Dispatching: a pure machine decides which job goes to which backend ([`machine`]), and one task runs it ([`task`]).
+//! Dispatching: a pure machine decides which job goes to which backend ([`machine`]), and one task runs it
+//! ([`task`]).
 
 mod backend_queue;
 mod estimates;

@@ -1,4 +1,5 @@
-//! [`SqliteStore`]: the handle that all callers share. It sends writes to the writer task and reads on its own pool.
+//! [`SqliteStore`]: the handle that all callers share. It sends writes to the writer task and reads on its
+//! own pool.
 
 use std::path::Path;
 use std::sync::Arc;

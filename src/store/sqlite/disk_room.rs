@@ -1,11 +1,12 @@
-//! Disk space of the database. Growth is refused before the disk is full, so that jobs can still end and be deleted.
+//! Disk space of the database. Growth is refused before the disk is full, so that jobs can still end and be
+//! deleted.
 
 use std::path::Path;
 
 use crate::disk::{Ballast, Disk};
 
-/// The largest ballast in bytes. SQLite moves its write-ahead log into the database once the log reaches about 4 MiB,
-/// so this is enough for many small writes.
+/// The largest ballast in bytes. SQLite moves its write-ahead log into the database once the log reaches
+/// about 4 MiB, so this is enough for many small writes.
 const LARGEST_BALLAST: u64 = 16 << 20;
 
 /// The reserve on the disk of one database. A part of it, the ballast, is occupied in advance by a file.

@@ -70,8 +70,8 @@ pub(super) async fn open(path: &Path, fresh_id: GatewayId) -> Result<OpenDatabas
     Ok(OpenDatabase { writer, readers, gateway_id, next_seq, rev })
 }
 
-/// Restricts the file to its owner, because it may hold credentials of backends. SQLite gives its companion files the
-/// same permissions.
+/// Restricts the file to its owner, because it may hold credentials of backends. SQLite gives its companion
+/// files the same permissions.
 #[cfg(unix)]
 fn make_private(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};

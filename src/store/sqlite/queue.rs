@@ -13,8 +13,8 @@ use crate::domain::time::UnixMillis;
 use crate::store::claims::{CancelOutcome, ClaimedJob, JobClaim};
 use crate::store::error::StoreError;
 
-/// The condition on `not_before` is [`is_due`](crate::domain::retry::is_due) in SQL: a moment too far ahead was set by a
-/// clock that has since been corrected.
+/// The condition on `not_before` is [`is_due`](crate::domain::retry::is_due) in SQL: a moment too far ahead
+/// was set by a clock that has since been corrected.
 const CLAIM: &str = concat!(
     "UPDATE jobs SET state = 'running', attempt = attempt + 1, queue_deadline = NULL,
          attempt_id = CASE attempt WHEN 0 THEN prompt_id ELSE ?1 END,

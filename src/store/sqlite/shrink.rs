@@ -10,8 +10,8 @@ use crate::disk::Disk;
 const PART: i64 = 512;
 /// The smallest number of free pages to keep for new rows: 1 MiB. An eighth of all pages is kept if that is more.
 const KEPT: i64 = 256;
-/// The largest content in bytes of a database of an earlier version that is rewritten on opening. This takes about a
-/// second.
+/// The largest content in bytes of a database of an earlier version that is rewritten on opening. This takes
+/// about a second.
 const LARGEST_REWRITE: i64 = 256 << 20;
 
 /// The numbers of pages in the file.
@@ -55,8 +55,8 @@ pub(super) async fn shrink(connection: &mut SqliteConnection) -> Result<bool, sq
     Ok(false)
 }
 
-/// Rewrites a database of an earlier version so that it can shrink from now on. A large database, or one whose disk has
-/// no room for the copies, stays as it is.
+/// Rewrites a database of an earlier version so that it can shrink from now on. A large database, or one
+/// whose disk has no room for the copies, stays as it is.
 pub(super) async fn enable_shrinking(
     connection: &mut SqliteConnection,
     path: &Path,

@@ -84,7 +84,8 @@ impl WriterTask {
         }
     }
 
-    /// Answers the writes that need room with [`StoreError::DiskFull`] if the database may not grow; returns the rest.
+    /// Answers the writes that need room with [`StoreError::DiskFull`] if the database may not grow; returns
+    /// the rest.
     fn refuse_growth(&self, batch: Vec<Box<dyn PendingWrite>>) -> Vec<Box<dyn PendingWrite>> {
         if !batch.iter().any(|write| write.needs_room()) || self.room.allows_growth() {
             return batch;
@@ -108,8 +109,8 @@ impl WriterTask {
         }
     }
 
-    /// Retries a single failed write if `error` says that the disk is full and the ballast can be released. Writes that
-    /// need room are not retried: the ballast is for writes that end or delete something.
+    /// Retries a single failed write if `error` says that the disk is full and the ballast can be released.
+    /// Writes that need room are not retried: the ballast is for writes that end or delete something.
     async fn retry_with_more_room(&mut self, alone: &mut [Box<dyn PendingWrite>], error: &sqlx::Error) {
         let may_use_ballast = !alone.iter().any(|write| write.needs_room());
         if may_use_ballast && unavailable(error) == StoreError::DiskFull && self.room.release_ballast() {
