@@ -56,13 +56,13 @@ impl Default for JobHub {
 #[derive(Debug, Default)]
 struct TrackedJobs {
     waiting: HashMap<PromptId, watch::Sender<()>>,
-    running: HashMap<PromptId, RunningJob>,
+    running: HashMap<PromptId, RegisteredAttempt>,
     /// Cancels that arrived between a job's claim and the registration of its attempt.
     early_cancels: HashSet<PromptId>,
 }
 
 #[derive(Debug)]
-struct RunningJob {
+struct RegisteredAttempt {
     cancel: CancellationToken,
     recall: CancellationToken,
     feed: Arc<AttemptFeed>,
@@ -193,7 +193,7 @@ impl JobHub {
         if jobs.early_cancels.remove(&id) {
             cancel.cancel();
         }
-        jobs.running.insert(id, RunningJob { cancel, recall, feed });
+        jobs.running.insert(id, RegisteredAttempt { cancel, recall, feed });
     }
 
     /// Removes the attempt of a job.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::gateway::GatewayConfig;
-use super::layer::GivenValue;
+use super::layer::GivenSetting;
 use super::settings::SETTINGS;
 use crate::pool::BackendSettings;
 
@@ -12,7 +12,7 @@ impl fmt::Display for GatewayConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key_width = SETTINGS.iter().map(|spec| spec.key.len()).max().unwrap_or(0);
         let shown =
-            |given: &GivenValue| if given.text.is_empty() { "-".to_owned() } else { given.text.clone() };
+            |given: &GivenSetting| if given.text.is_empty() { "-".to_owned() } else { given.text.clone() };
         let value_width = self.effective.iter().map(|given| shown(given).len()).max().unwrap_or(0);
         for spec in SETTINGS {
             if let Some(given) = self.effective.iter().find(|given| given.spec.key == spec.key) {

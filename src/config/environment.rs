@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::backends::{self, SharedCredentials};
 use super::error::{ConfigError, ValueSource};
-use super::layer::{ConfigLayer, GivenValue};
+use super::layer::{ConfigLayer, GivenSetting};
 use super::secrets;
 use super::settings::{ENV_PREFIX, SETTINGS, SettingSpec};
 
@@ -49,7 +49,7 @@ pub(super) fn read(
             }
         };
         match (spec, name.as_str()) {
-            (Some(spec), _) => environment.layer.values.push(GivenValue { spec, text: value, source }),
+            (Some(spec), _) => environment.layer.values.push(GivenSetting { spec, text: value, source }),
             (None, CONFIG) => environment.config = Some(value.into()),
             (None, BASE_URL) => {
                 let urls = value.split(',').map(str::trim).filter(|url| !url.is_empty());

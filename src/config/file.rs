@@ -6,7 +6,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::backends::{self, BACKENDS_KEY, BackendDraft, GivenBackend, integer_text};
 use super::error::{ConfigError, ValueSource};
-use super::layer::{ConfigLayer, GivenValue};
+use super::layer::{ConfigLayer, GivenSetting};
 use super::settings::SETTINGS;
 
 /// Reads the file at `path`. Adds its errors to `errors`, each with the line of the value.
@@ -64,14 +64,18 @@ impl FileReader<'_> {
         }
     }
 
-    fn read_setting(name: &str, value: &DeValue<'_>, source: ValueSource) -> Result<GivenValue, ConfigError> {
+    fn read_setting(
+        name: &str,
+        value: &DeValue<'_>,
+        source: ValueSource,
+    ) -> Result<GivenSetting, ConfigError> {
         let Some(spec) = SETTINGS.iter().find(|spec| spec.key == name) else {
             let known = SETTINGS.iter().map(|spec| spec.key).chain([BACKENDS_KEY]);
             return Err(ConfigError::unknown(name, source, known));
         };
         let bare = || value.as_bool().map(|boolean| boolean.to_string()).or_else(|| integer_text(value));
         let text = value.as_str().map(str::to_owned).or_else(bare);
-        text.map(|text| GivenValue { spec, text, source: source.clone() }).ok_or_else(|| {
+        text.map(|text| GivenSetting { spec, text, source: source.clone() }).ok_or_else(|| {
             let problem = format!("must be {}, not a TOML {}", spec.allowed(), value.type_str());
             ConfigError::new(name, source, problem)
         })

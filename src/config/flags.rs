@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::backends;
 use super::error::{ConfigError, ValueSource};
-use super::layer::{ConfigLayer, GivenValue};
+use super::layer::{ConfigLayer, GivenSetting};
 use super::settings::{SETTINGS, SettingSpec};
 
 const BACKEND: &str = "backend";
@@ -45,7 +45,7 @@ impl ConfigFlags {
     }
 
     pub(super) fn layer(&self, errors: &mut Vec<ConfigError>) -> ConfigLayer {
-        let values = self.values.iter().map(|(spec, text)| GivenValue {
+        let values = self.values.iter().map(|(spec, text)| GivenSetting {
             spec,
             text: text.clone(),
             source: ValueSource::Flag(spec.flag()),

@@ -7,7 +7,7 @@ use super::environment;
 use super::error::{ConfigError, ConfigErrors, ValueSource};
 use super::file;
 use super::flags::ConfigFlags;
-use super::layer::{ConfigLayer, GivenValue};
+use super::layer::{ConfigLayer, GivenSetting};
 use super::settings::{GatewaySettings, SETTINGS, SettingsDraft};
 use crate::domain::retry::RetryPolicy;
 use crate::fetch;
@@ -22,7 +22,7 @@ pub struct GatewayConfig {
     /// The configured backends: at least one, with unique names and addresses.
     pub backends: Vec<BackendSettings>,
     /// One value for each setting: the one of the last source that gives it.
-    pub(super) effective: Vec<GivenValue>,
+    pub(super) effective: Vec<GivenSetting>,
     pub(super) backends_source: ValueSource,
 }
 
@@ -43,7 +43,7 @@ impl GatewayConfig {
         let layers = [default_layer(&mut errors), file, environment.layer, flags.layer(&mut errors)];
 
         let mut draft = SettingsDraft::default();
-        let mut effective: Vec<GivenValue> = Vec::with_capacity(SETTINGS.len());
+        let mut effective: Vec<GivenSetting> = Vec::with_capacity(SETTINGS.len());
         let mut given_backends = Vec::new();
         for layer in layers {
             for given in layer.values {
@@ -124,7 +124,7 @@ impl GatewayConfig {
 }
 
 fn default_layer(errors: &mut Vec<ConfigError>) -> ConfigLayer {
-    let values = SETTINGS.iter().map(|spec| GivenValue {
+    let values = SETTINGS.iter().map(|spec| GivenSetting {
         spec,
         text: spec.default.to_owned(),
         source: ValueSource::Default,
@@ -135,7 +135,7 @@ fn default_layer(errors: &mut Vec<ConfigError>) -> ConfigLayer {
 }
 
 /// The error if `default_timeout` exceeds `max_timeout`: each is valid alone, but every job would be rejected.
-fn timeout_contradiction(settings: &GatewaySettings, effective: &[GivenValue]) -> Option<ConfigError> {
+fn timeout_contradiction(settings: &GatewaySettings, effective: &[GivenSetting]) -> Option<ConfigError> {
     if settings.default_timeout <= settings.max_timeout {
         return None;
     }

@@ -6,7 +6,7 @@ use super::settings::SettingSpec;
 
 /// The text that one source gives for one setting.
 #[derive(Debug, Clone)]
-pub(super) struct GivenValue {
+pub(super) struct GivenSetting {
     pub spec: &'static SettingSpec,
     pub text: String,
     pub source: ValueSource,
@@ -15,12 +15,12 @@ pub(super) struct GivenValue {
 /// All values of one source: the defaults, the file, the environment or the command line.
 #[derive(Debug, Default)]
 pub(super) struct ConfigLayer {
-    pub values: Vec<GivenValue>,
+    pub values: Vec<GivenSetting>,
     /// `None` if this source names no backends, so that those of the layer below apply.
     pub backends: Option<Vec<GivenBackend>>,
 }
 
-impl GivenValue {
+impl GivenSetting {
     /// The error for a text that the setting does not allow.
     pub fn to_error(&self) -> ConfigError {
         let problem = format!("must be {}, not `{}`", self.spec.allowed(), redact(&self.text));

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::instance::instance;
-use super::model::{EditorFile, EditorNode, NodeMode, NodeRole};
+use super::model::{EditorNode, NodeMode, NodeRole, ParsedFile};
 use super::report::{ConversionReport, NodePlace};
 
 /// The deepest nesting of subgraphs.
@@ -18,7 +18,7 @@ const MAX_PATH: usize = 4096;
 /// The file's own graph, or one instance of a subgraph.
 #[derive(Debug, Default)]
 pub(super) struct GraphFrame<'a> {
-    /// Its graph, in `EditorFile::graphs`.
+    /// Its graph, in `ParsedFile::graphs`.
     pub(super) graph: usize,
     /// The frame and node of the instance that contains it.
     pub(super) parent: Option<(usize, usize)>,
@@ -34,7 +34,7 @@ pub(super) struct GraphFrame<'a> {
 }
 
 /// Unfolds all instances that run. A muted or bypassed instance at the top takes everything inside with it.
-pub(super) fn unfold<'a>(document: &EditorFile<'a>, report: &mut ConversionReport) -> Vec<GraphFrame<'a>> {
+pub(super) fn unfold<'a>(document: &ParsedFile<'a>, report: &mut ConversionReport) -> Vec<GraphFrame<'a>> {
     let mut frames = vec![GraphFrame::default()];
     let (mut nodes, mut values) = (document.graphs[0].nodes.len(), 0);
     let mut next = 0;
@@ -81,7 +81,7 @@ fn place(frame: &GraphFrame<'_>, node: &EditorNode<'_>) -> NodePlace {
 }
 
 fn too_deep(
-    document: &EditorFile<'_>,
+    document: &ParsedFile<'_>,
     frames: &[GraphFrame<'_>],
     frame: usize,
     inner: usize,

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use super::graph::EditorGraph;
 use super::model::{
-    EditorFile, EditorLink, EditorNode, INPUT_SIDE, NodeMode, NodeRole, OUTPUT_SIDE, SavedInput,
+    EditorLink, EditorNode, INPUT_SIDE, NodeMode, NodeRole, OUTPUT_SIDE, ParsedFile, SavedInput,
     SubgraphPort, WidgetValues,
 };
 use super::report::{ConversionReport, NodePlace};
@@ -17,7 +17,7 @@ use crate::domain::object_info::NodeClasses;
 
 /// Turns every group node of the file's own graph into an instance of a subgraph of its own.
 pub(super) fn rewrite<'a>(
-    document: &mut EditorFile<'a>,
+    document: &mut ParsedFile<'a>,
     groups: Option<&JsonFields<'a>>,
     classes: &dyn NodeClasses,
     report: &mut ConversionReport,

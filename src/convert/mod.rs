@@ -30,7 +30,7 @@ use std::collections::HashMap;
 use jiff::civil::DateTime;
 
 use self::emit::{ConversionContext, GraphEmitter};
-use self::model::{EditorFile, NodeRole};
+use self::model::{NodeRole, ParsedFile};
 use self::report::ConversionReport;
 pub use self::report::{ConversionWarning, ConvertFault};
 use self::resolve::{KnownNode, LinkResolver};
@@ -41,7 +41,7 @@ use crate::domain::workflow::MAX_DEPTH;
 
 /// The result of a conversion.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConvertedWorkflow {
+pub struct ConversionResult {
     /// The API graph as JSON text, its numbers exactly as they were saved.
     pub graph: String,
     /// Possible deviations from the author's intent.
@@ -68,7 +68,7 @@ pub fn convert(
     classes: &dyn NodeClasses,
     now: DateTime,
     draw: &mut dyn FnMut(usize) -> usize,
-) -> Result<ConvertedWorkflow, Vec<ConvertFault>> {
+) -> Result<ConversionResult, Vec<ConvertFault>> {
     let mut report = ConversionReport::default();
     let graph = if is_deeper_than(text, MAX_DEPTH) {
         report.fault(format!("the workflow is nested deeper than {MAX_DEPTH} levels"));
@@ -81,7 +81,7 @@ pub fn convert(
     };
     let (faults, warnings) = report.into_parts();
     match graph {
-        Some(graph) if faults.is_empty() => Ok(ConvertedWorkflow { graph, warnings }),
+        Some(graph) if faults.is_empty() => Ok(ConversionResult { graph, warnings }),
         _ => Err(faults),
     }
 }
@@ -101,7 +101,7 @@ fn graph(text: &str, around: ConversionContext<'_>, report: &mut ConversionRepor
 }
 
 /// The class and fields of every node of every graph.
-fn look_up<'c, 'a>(document: &EditorFile<'a>, classes: &'c dyn NodeClasses) -> Vec<Vec<KnownNode<'c, 'a>>> {
+fn look_up<'c, 'a>(document: &ParsedFile<'a>, classes: &'c dyn NodeClasses) -> Vec<Vec<KnownNode<'c, 'a>>> {
     let graph = |graph: &graph::EditorGraph<'a>| {
         let node = |node: &model::EditorNode<'a>| {
             let class = if node.role == NodeRole::Plain { classes.class(&node.class) } else { None };

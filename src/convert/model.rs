@@ -29,7 +29,7 @@ pub(super) enum NodeRole {
     Reroute,
     /// `PrimitiveNode`: writes its value into the fields it is linked to.
     Primitive,
-    /// An instance of the subgraph defined by `EditorFile::graphs[_]`.
+    /// An instance of the subgraph defined by `ParsedFile::graphs[_]`.
     Subgraph(usize),
 }
 
@@ -108,7 +108,7 @@ pub(super) struct SubgraphPort<'a> {
 
 /// A whole file.
 #[derive(Debug, Clone)]
-pub(super) struct EditorFile<'a> {
+pub(super) struct ParsedFile<'a> {
     /// The file's own graph first, then the definitions in the file's order.
     pub(super) graphs: Vec<EditorGraph<'a>>,
 }

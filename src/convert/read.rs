@@ -4,12 +4,12 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use super::graph::EditorGraph;
-use super::model::{EditorFile, EditorLink, EditorNode, INPUT_SIDE, NodeRole, OUTPUT_SIDE};
+use super::model::{EditorLink, EditorNode, INPUT_SIDE, NodeRole, OUTPUT_SIDE, ParsedFile};
 use super::parts;
 use super::report::{ConversionReport, NodePlace, shortened};
 use crate::domain::fields::JsonFields;
 
-/// The parts of the file that are not in the [`EditorFile`].
+/// The parts of the file that are not in the [`ParsedFile`].
 pub(super) struct FileExtras<'a> {
     /// `last_node_id`.
     pub(super) last_node_id: i64,
@@ -18,7 +18,7 @@ pub(super) struct FileExtras<'a> {
 }
 
 /// Reads a file and reports the parts that cannot be read.
-pub(super) fn document<'a>(text: &'a str, report: &mut ConversionReport) -> (EditorFile<'a>, FileExtras<'a>) {
+pub(super) fn document<'a>(text: &'a str, report: &mut ConversionReport) -> (ParsedFile<'a>, FileExtras<'a>) {
     let root = JsonFields::parse(text).unwrap_or_default();
     let mut graphs = vec![graph(&root, report)];
     let mut open = definitions(&root);
@@ -36,7 +36,7 @@ pub(super) fn document<'a>(text: &'a str, report: &mut ConversionReport) -> (Edi
         last_node_id: last_node_id.or(state).unwrap_or(0),
         group_nodes: root.fields("extra").and_then(|extra| extra.fields("groupNodes")),
     };
-    (EditorFile { graphs }, extra)
+    (ParsedFile { graphs }, extra)
 }
 
 fn definitions<'a>(graph: &JsonFields<'a>) -> Vec<JsonFields<'a>> {
@@ -127,7 +127,7 @@ mod tests {
     use super::super::parts::id;
     use super::*;
 
-    fn read(text: &str) -> (EditorFile<'_>, FileExtras<'_>, ConversionReport) {
+    fn read(text: &str) -> (ParsedFile<'_>, FileExtras<'_>, ConversionReport) {
         let mut report = ConversionReport::default();
         let (document, extra) = document(text, &mut report);
         (document, extra, report)

@@ -6,7 +6,7 @@ use std::cell::Cell;
 
 use super::frames::GraphFrame;
 use super::graph::EditorGraph;
-use super::model::{EditorFile, EditorNode, INPUT_SIDE, NodeMode, NodeRole, WidgetValues};
+use super::model::{EditorNode, INPUT_SIDE, NodeMode, NodeRole, ParsedFile, WidgetValues};
 use super::widgets::NodeFields;
 use super::{bypass, slots};
 use crate::domain::object_info::NodeClass;
@@ -52,7 +52,7 @@ const MAX_STEPS: usize = 100_000_000;
 
 /// The unfolded file.
 pub(super) struct LinkResolver<'d, 'c, 'a> {
-    pub(super) document: &'d EditorFile<'a>,
+    pub(super) document: &'d ParsedFile<'a>,
     pub(super) frames: Vec<GraphFrame<'a>>,
     /// By graph and node.
     pub(super) known: Vec<Vec<KnownNode<'c, 'a>>>,
@@ -80,7 +80,7 @@ enum WalkStep<'w, 'a> {
 
 impl<'d, 'c, 'a> LinkResolver<'d, 'c, 'a> {
     pub(super) fn new(
-        document: &'d EditorFile<'a>,
+        document: &'d ParsedFile<'a>,
         frames: Vec<GraphFrame<'a>>,
         known: Vec<Vec<KnownNode<'c, 'a>>>,
     ) -> Self {

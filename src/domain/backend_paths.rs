@@ -11,7 +11,7 @@ use super::fields::{self, JsonFields};
 use super::object_info::{NodeClass, NodeClasses};
 use super::params::MEDIA_CLASSES;
 use super::text::brief;
-use super::workflow::{Workflow, WorkflowNode};
+use super::workflow::{GraphNode, Workflow};
 
 /// Classes that read a file of the input folder, besides [`MEDIA_CLASSES`] and those whose inputs say so.
 const FILE_CLASSES: [&str; 3] = ["LoadImageOutput", "LoadLatent", "Load3D"];
@@ -50,7 +50,7 @@ pub(crate) fn backend_paths(
     found
 }
 
-fn reads_file(node: &WorkflowNode, class: Option<&NodeClass>, input: &str) -> bool {
+fn reads_file(node: &GraphNode, class: Option<&NodeClass>, input: &str) -> bool {
     let known = |classes: &[&str]| classes.contains(&node.class_type.as_str());
     known(&MEDIA_CLASSES)
         || known(&FILE_CLASSES)

@@ -10,7 +10,7 @@ use super::fault::{WorkflowFault, WorkflowFaults};
 use super::input::MediaValue;
 use super::params::{ListForm, Param, ParamTarget, ParamType, Params, nearest};
 use super::text::brief;
-use super::workflow::WorkflowNode;
+use super::workflow::GraphNode;
 
 /// A value as it was given for a parameter.
 #[derive(Clone)]
@@ -366,13 +366,7 @@ struct TextEdit<'v> {
 }
 
 impl<'v> TextEdits<'v> {
-    fn set(
-        &mut self,
-        node: &WorkflowNode,
-        at: usize,
-        field: &str,
-        json: impl Into<std::borrow::Cow<'v, str>>,
-    ) {
+    fn set(&mut self, node: &GraphNode, at: usize, field: &str, json: impl Into<std::borrow::Cow<'v, str>>) {
         let (span, prefix) = if let Some(input) = node.input(field) {
             (input.span.clone(), String::new())
         } else {

@@ -8,7 +8,7 @@ use super::dsl::{self, TitleMarker};
 use super::fault::{WorkflowFault, WorkflowFaults};
 use super::object_info::{InputKind, InputSpec, NodeClasses};
 use super::text::brief;
-use super::workflow::{Workflow, WorkflowNode};
+use super::workflow::{GraphNode, Workflow};
 
 /// Node classes whose fields name media files whether or not the marker says `~`.
 pub(super) const MEDIA_CLASSES: [&str; 6] =
@@ -284,7 +284,7 @@ fn without_default(
 fn unknown_input(
     name: &str,
     target: &ParamTarget,
-    node: &WorkflowNode,
+    node: &GraphNode,
     classes: &dyn NodeClasses,
 ) -> Option<String> {
     let class = classes.class(&node.class_type)?;

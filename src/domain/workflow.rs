@@ -34,7 +34,7 @@ pub struct NodeLink {
 
 /// One node of the graph.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WorkflowNode {
+pub struct GraphNode {
     /// Its key in the workflow.
     pub id: String,
     /// Its ComfyUI class.
@@ -47,7 +47,7 @@ pub struct WorkflowNode {
     pub inputs_end: usize,
 }
 
-impl WorkflowNode {
+impl GraphNode {
     /// The input of that name.
     #[must_use]
     pub fn input(&self, name: &str) -> Option<&NodeInput> {
@@ -59,7 +59,7 @@ impl WorkflowNode {
 #[derive(Debug, Clone)]
 pub struct Workflow<'a> {
     text: &'a str,
-    nodes: Vec<WorkflowNode>,
+    nodes: Vec<GraphNode>,
     limits: WorkflowLimits,
 }
 
@@ -149,7 +149,7 @@ impl<'a> Workflow<'a> {
 
     /// Its nodes, in the text's order.
     #[must_use]
-    pub fn nodes(&self) -> &[WorkflowNode] {
+    pub fn nodes(&self) -> &[GraphNode] {
         &self.nodes
     }
 
@@ -275,7 +275,7 @@ fn has_class_type(entries: &[(String, &RawValue)]) -> bool {
     entries.iter().any(|(key, _)| key == "class_type")
 }
 
-fn read_node(text: &str, id: &str, raw: &RawValue) -> Result<WorkflowNode, WorkflowFaults> {
+fn read_node(text: &str, id: &str, raw: &RawValue) -> Result<GraphNode, WorkflowFaults> {
     let fault = |below: &[&str], message: &str| WorkflowFault::at_node(id, below, message);
     let Some(fields) = entries(raw.get()) else {
         return Err(fault(&[], "a node must be an object with `class_type` and `inputs`").into());
@@ -307,7 +307,7 @@ fn read_node(text: &str, id: &str, raw: &RawValue) -> Result<WorkflowNode, Workf
         .into_iter()
         .map(|(name, raw)| NodeInput { name, span: span(text, raw.get()), link: read_link(raw) })
         .collect();
-    Ok(WorkflowNode {
+    Ok(GraphNode {
         id: id.to_owned(),
         class_type,
         title,
@@ -332,10 +332,10 @@ fn read_link(raw: &RawValue) -> Option<NodeLink> {
 }
 
 /// A node on a cycle, if there is one: takes away, again and again, the nodes nothing waits for.
-fn find_cycle(nodes: &[WorkflowNode]) -> Option<&WorkflowNode> {
+fn find_cycle(nodes: &[GraphNode]) -> Option<&GraphNode> {
     let index: HashMap<&str, usize> =
         nodes.iter().enumerate().map(|(at, node)| (node.id.as_str(), at)).collect();
-    let sources = |node: &WorkflowNode| -> Vec<usize> {
+    let sources = |node: &GraphNode| -> Vec<usize> {
         node.inputs
             .iter()
             .filter_map(|input| index.get(input.link.as_ref()?.node_id.as_str()).copied())

@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 use super::state::{CAPABILITIES_FRESH, Service};
 use super::submission::WorkflowSource;
 use super::submit_error::SubmitError;
-use crate::convert::{ConvertedWorkflow, convert, is_editor_format};
+use crate::convert::{ConversionResult, convert, is_editor_format};
 use crate::domain::fault::WorkflowFault;
 use crate::domain::params::nearest;
 use crate::domain::registered::WorkflowRef;
@@ -71,7 +71,7 @@ impl Service {
     ///
     /// # Errors
     /// [`SubmitError::Unconvertible`], or [`SubmitError::ServersUnknown`] while no backend's node classes are known.
-    pub async fn convert(&self, text: &str) -> Result<ConvertedWorkflow, SubmitError> {
+    pub async fn convert(&self, text: &str) -> Result<ConversionResult, SubmitError> {
         let pool = &self.core.pool;
         let mut classes = pool.object_infos();
         if classes.is_empty() {

@@ -2,7 +2,7 @@
 
 /// What an input takes.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum InputKind {
+pub(super) enum ClassInputKind {
     /// The output of a node, of this type; `*` takes any.
     Link(&'static str),
     Int {
@@ -27,7 +27,7 @@ pub(super) enum InputKind {
     Picture,
 }
 
-impl InputKind {
+impl ClassInputKind {
     /// The type a link into this input must have.
     pub(super) const fn type_name(self) -> &'static str {
         match self {
@@ -45,7 +45,7 @@ impl InputKind {
 #[derive(Debug)]
 pub(super) struct ClassInput {
     pub(super) name: &'static str,
-    pub(super) kind: InputKind,
+    pub(super) kind: ClassInputKind,
     pub(super) required: bool,
 }
 
@@ -100,24 +100,24 @@ const SCHEDULERS: &[&str] = &[
     "kl_optimal",
 ];
 
-const fn needs(name: &'static str, kind: InputKind) -> ClassInput {
+const fn needs(name: &'static str, kind: ClassInputKind) -> ClassInput {
     ClassInput { name, kind, required: true }
 }
 
-const fn may(name: &'static str, kind: InputKind) -> ClassInput {
+const fn may(name: &'static str, kind: ClassInputKind) -> ClassInput {
     ClassInput { name, kind, required: false }
 }
 
-const fn int(default: i128, min: i128, max: i128) -> InputKind {
-    InputKind::Int { default, min, max }
+const fn int(default: i128, min: i128, max: i128) -> ClassInputKind {
+    ClassInputKind::Int { default, min, max }
 }
 
-const fn float(default: f64, min: f64, max: f64) -> InputKind {
-    InputKind::Float { default, min, max }
+const fn float(default: f64, min: f64, max: f64) -> ClassInputKind {
+    ClassInputKind::Float { default, min, max }
 }
 
-const fn text(default: &'static str) -> InputKind {
-    InputKind::Text { default, multiline: false }
+const fn text(default: &'static str) -> ClassInputKind {
+    ClassInputKind::Text { default, multiline: false }
 }
 
 const fn class(
@@ -140,9 +140,9 @@ const fn output(
     SimulatedClass { name, title, category, inputs, outputs, output_node: true }
 }
 
-const LINES: InputKind = InputKind::Text { default: "", multiline: true };
-const IMAGE: InputKind = InputKind::Link("IMAGE");
-const ANY: InputKind = InputKind::Link("*");
+const LINES: ClassInputKind = ClassInputKind::Text { default: "", multiline: true };
+const IMAGE: ClassInputKind = ClassInputKind::Link("IMAGE");
+const ANY: ClassInputKind = ClassInputKind::Link("*");
 
 pub(super) static CLASSES: &[SimulatedClass] = &[
     class(
@@ -165,7 +165,7 @@ pub(super) static CLASSES: &[SimulatedClass] = &[
         &[],
     ),
     output("PreviewImage", "Preview Image", "image", &[needs("images", IMAGE)], &[]),
-    class("LoadImage", "Load Image", "image", &[needs("image", InputKind::Picture)], &["IMAGE", "MASK"]),
+    class("LoadImage", "Load Image", "image", &[needs("image", ClassInputKind::Picture)], &["IMAGE", "MASK"]),
     class("ImageInvert", "Invert Image Colors", "image/color", &[needs("image", IMAGE)], &["IMAGE"]),
     class(
         "ImageScale",
@@ -175,11 +175,11 @@ pub(super) static CLASSES: &[SimulatedClass] = &[
             needs("image", IMAGE),
             needs(
                 "upscale_method",
-                InputKind::Choice(&["nearest-exact", "bilinear", "area", "bicubic", "lanczos"]),
+                ClassInputKind::Choice(&["nearest-exact", "bilinear", "area", "bicubic", "lanczos"]),
             ),
             needs("width", int(512, 0, SIDE)),
             needs("height", int(512, 0, SIDE)),
-            needs("crop", InputKind::Choice(&["disabled", "center"])),
+            needs("crop", ClassInputKind::Choice(&["disabled", "center"])),
         ],
         &["IMAGE"],
     ),
@@ -204,14 +204,14 @@ pub(super) static CLASSES: &[SimulatedClass] = &[
         "CheckpointLoaderSimple",
         "Load Checkpoint",
         "model/loaders",
-        &[needs("ckpt_name", InputKind::Checkpoint)],
+        &[needs("ckpt_name", ClassInputKind::Checkpoint)],
         &["MODEL", "CLIP", "VAE"],
     ),
     class(
         "CLIPTextEncode",
         "CLIP Text Encode (Prompt)",
         "model/conditioning",
-        &[needs("text", LINES), needs("clip", InputKind::Link("CLIP"))],
+        &[needs("text", LINES), needs("clip", ClassInputKind::Link("CLIP"))],
         &["CONDITIONING"],
     ),
     class(
@@ -230,15 +230,15 @@ pub(super) static CLASSES: &[SimulatedClass] = &[
         "KSampler",
         "model/sampling",
         &[
-            needs("model", InputKind::Link("MODEL")),
+            needs("model", ClassInputKind::Link("MODEL")),
             needs("seed", int(0, 0, U64)),
             needs("steps", int(20, 1, 10_000)),
             needs("cfg", float(8.0, 0.0, 100.0)),
-            needs("sampler_name", InputKind::Choice(SAMPLERS)),
-            needs("scheduler", InputKind::Choice(SCHEDULERS)),
-            needs("positive", InputKind::Link("CONDITIONING")),
-            needs("negative", InputKind::Link("CONDITIONING")),
-            needs("latent_image", InputKind::Link("LATENT")),
+            needs("sampler_name", ClassInputKind::Choice(SAMPLERS)),
+            needs("scheduler", ClassInputKind::Choice(SCHEDULERS)),
+            needs("positive", ClassInputKind::Link("CONDITIONING")),
+            needs("negative", ClassInputKind::Link("CONDITIONING")),
+            needs("latent_image", ClassInputKind::Link("LATENT")),
             needs("denoise", float(1.0, 0.0, 1.0)),
         ],
         &["LATENT"],
@@ -247,7 +247,7 @@ pub(super) static CLASSES: &[SimulatedClass] = &[
         "VAEDecode",
         "VAE Decode",
         "model/latent",
-        &[needs("samples", InputKind::Link("LATENT")), needs("vae", InputKind::Link("VAE"))],
+        &[needs("samples", ClassInputKind::Link("LATENT")), needs("vae", ClassInputKind::Link("VAE"))],
         &["IMAGE"],
     ),
     class(
@@ -261,7 +261,7 @@ pub(super) static CLASSES: &[SimulatedClass] = &[
         "SimSaveWav",
         "Save Simulated Audio (WAV)",
         "simulator",
-        &[needs("audio", InputKind::Link("AUDIO")), needs("filename_prefix", text("audio/ComfyUI"))],
+        &[needs("audio", ClassInputKind::Link("AUDIO")), needs("filename_prefix", text("audio/ComfyUI"))],
         &[],
     ),
     output("SimServerError", "Fail the Server", "simulator", &[may("any", ANY)], &[]),
@@ -279,8 +279,8 @@ pub(super) static CLASSES: &[SimulatedClass] = &[
         &[
             needs("seconds", float(1.0, 0.0, 3_600.0)),
             needs("steps", int(5, 1, 1_000)),
-            needs("preview", InputKind::Switch(false)),
-            needs("interruptible", InputKind::Switch(true)),
+            needs("preview", ClassInputKind::Switch(false)),
+            needs("interruptible", ClassInputKind::Switch(true)),
             needs("seed", int(0, 0, 1 << 63)),
         ],
         &["STRING"],
@@ -290,7 +290,7 @@ pub(super) static CLASSES: &[SimulatedClass] = &[
         "LabFail",
         "lab",
         &[
-            needs("mode", InputKind::Choice(&["raise", "oom", "exit", "interrupt"])),
+            needs("mode", ClassInputKind::Choice(&["raise", "oom", "exit", "interrupt"])),
             needs("message", text("boom")),
             may("any", ANY),
         ],
@@ -301,7 +301,7 @@ pub(super) static CLASSES: &[SimulatedClass] = &[
         "LabBlock",
         "LabBlock",
         "lab",
-        &[needs("message", text("blocked!")), needs("silent", InputKind::Switch(false))],
+        &[needs("message", text("blocked!")), needs("silent", ClassInputKind::Switch(false))],
         &["IMAGE"],
     ),
     output(

@@ -2,7 +2,7 @@
 
 use serde_json::{Number, Value, json};
 
-use super::classes::InputKind;
+use super::classes::ClassInputKind;
 use super::pyjson;
 
 /// Why a value is refused.
@@ -19,14 +19,14 @@ pub(super) enum ValueRefusal {
 ///
 /// # Errors
 /// When it cannot be converted, or lies outside the limits.
-pub(super) fn coerce(kind: InputKind, value: &Value) -> Result<Value, ValueRefusal> {
+pub(super) fn coerce(kind: ClassInputKind, value: &Value) -> Result<Value, ValueRefusal> {
     match kind {
-        InputKind::Int { min, max, .. } => {
+        ClassInputKind::Int { min, max, .. } => {
             let number = to_int(value).map_err(ValueRefusal::WrongType)?;
             limits(&number, &min, &max, ToString::to_string)?;
             Ok(Value::Number(number_of(&number.to_string())))
         }
-        InputKind::Float { min, max, .. } => {
+        ClassInputKind::Float { min, max, .. } => {
             let number = to_float(value).map_err(ValueRefusal::WrongType)?;
             limits(&number, &min, &max, |number| float_text(*number))?;
             let text = float_text(number);
@@ -36,13 +36,13 @@ pub(super) fn coerce(kind: InputKind, value: &Value) -> Result<Value, ValueRefus
             }
             Ok(Value::Number(number_of(&text)))
         }
-        InputKind::Text { .. } => Ok(Value::String(pyjson::python(value))),
-        InputKind::Switch(_) => Ok(json!(is_true(value))),
-        InputKind::Choice(list) => {
+        ClassInputKind::Text { .. } => Ok(Value::String(pyjson::python(value))),
+        ClassInputKind::Switch(_) => Ok(json!(is_true(value))),
+        ClassInputKind::Choice(list) => {
             let found = value.as_str().is_some_and(|text| list.contains(&text));
             found.then(|| value.clone()).ok_or(ValueRefusal::NotInList)
         }
-        InputKind::Link(_) | InputKind::Checkpoint | InputKind::Picture => Ok(value.clone()),
+        ClassInputKind::Link(_) | ClassInputKind::Checkpoint | ClassInputKind::Picture => Ok(value.clone()),
     }
 }
 
@@ -140,10 +140,10 @@ pub(super) fn type_name(value: &Value) -> &'static str {
 mod tests {
     use super::*;
 
-    const INT: InputKind = InputKind::Int { default: 0, min: 0, max: u64::MAX as i128 };
-    const FLOAT: InputKind = InputKind::Float { default: 0.0, min: 0.0, max: 100.0 };
+    const INT: ClassInputKind = ClassInputKind::Int { default: 0, min: 0, max: u64::MAX as i128 };
+    const FLOAT: ClassInputKind = ClassInputKind::Float { default: 0.0, min: 0.0, max: 100.0 };
 
-    fn coerced(kind: InputKind, text: &str) -> Result<String, ValueRefusal> {
+    fn coerced(kind: ClassInputKind, text: &str) -> Result<String, ValueRefusal> {
         coerce(kind, &serde_json::from_str(text).unwrap()).map(|value| value.to_string())
     }
 
@@ -155,8 +155,11 @@ mod tests {
         assert_eq!(coerced(INT, "true").unwrap(), "1");
         assert_eq!(coerced(FLOAT, "3").unwrap(), "3.0");
         assert_eq!(coerced(FLOAT, "7.50").unwrap(), "7.50");
-        assert_eq!(coerced(InputKind::Text { default: "", multiline: false }, "null").unwrap(), r#""None""#);
-        assert_eq!(coerced(InputKind::Switch(true), "[]").unwrap(), "false");
+        assert_eq!(
+            coerced(ClassInputKind::Text { default: "", multiline: false }, "null").unwrap(),
+            r#""None""#
+        );
+        assert_eq!(coerced(ClassInputKind::Switch(true), "[]").unwrap(), "false");
     }
 
     #[test]
@@ -177,6 +180,6 @@ mod tests {
             coerced(FLOAT, "101"),
             Err(ValueRefusal::TooBig("Value 101.0 bigger than max of 100.0".to_owned()))
         );
-        assert_eq!(coerced(InputKind::Choice(&["a"]), r#""b""#), Err(ValueRefusal::NotInList));
+        assert_eq!(coerced(ClassInputKind::Choice(&["a"]), r#""b""#), Err(ValueRefusal::NotInList));
     }
 }

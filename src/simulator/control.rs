@@ -38,7 +38,7 @@ struct FaultOrder {
     /// Everything scripted is taken back first.
     clear: bool,
     requests: Vec<ScriptedOrder>,
-    jobs: JobFaults,
+    jobs: JobFaultsJson,
     /// Whether the worker is stuck.
     stuck: Option<bool>,
     sockets: Option<SocketFault>,
@@ -88,7 +88,7 @@ impl From<FaultJson> for RequestFault {
 /// What goes wrong with the next jobs.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct JobFaults {
+struct JobFaultsJson {
     out_of_memory: Option<usize>,
     node_error: Option<usize>,
     crash_after: Option<usize>,

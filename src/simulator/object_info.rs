@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::classes::{self, CLASSES, ClassInput, InputKind, SimulatedClass};
+use super::classes::{self, CLASSES, ClassInput, ClassInputKind, SimulatedClass};
 use super::config::InstalledContent;
 use super::files::ServerFolders;
 
@@ -32,20 +32,20 @@ impl ClassInput {
     /// `[type, options]`, as in `/object_info` and in validation errors.
     pub(super) fn config(&self, choices: &ListChoices<'_>) -> Value {
         match self.kind {
-            InputKind::Link(name) => json!([name, {}]),
-            InputKind::Int { default, min, max } => {
+            ClassInputKind::Link(name) => json!([name, {}]),
+            ClassInputKind::Int { default, min, max } => {
                 json!(["INT", { "default": whole(default), "min": whole(min), "max": whole(max) }])
             }
-            InputKind::Float { default, min, max } => {
+            ClassInputKind::Float { default, min, max } => {
                 json!(["FLOAT", { "default": default, "min": min, "max": max }])
             }
-            InputKind::Text { default, multiline } => {
+            ClassInputKind::Text { default, multiline } => {
                 json!(["STRING", { "default": default, "multiline": multiline }])
             }
-            InputKind::Switch(default) => json!(["BOOLEAN", { "default": default }]),
-            InputKind::Choice(list) => json!([list, {}]),
-            InputKind::Checkpoint => json!([choices.installed.checkpoints, {}]),
-            InputKind::Picture => json!([choices.files.inputs(), { "image_upload": true }]),
+            ClassInputKind::Switch(default) => json!(["BOOLEAN", { "default": default }]),
+            ClassInputKind::Choice(list) => json!([list, {}]),
+            ClassInputKind::Checkpoint => json!([choices.installed.checkpoints, {}]),
+            ClassInputKind::Picture => json!([choices.files.inputs(), { "image_upload": true }]),
         }
     }
 }

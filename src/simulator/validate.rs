@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::classes::{self, ClassInput, InputKind, SimulatedClass};
+use super::classes::{self, ClassInput, ClassInputKind, SimulatedClass};
 use super::coerce::{ValueRefusal, coerce};
 use super::config::ComfyVersion;
 use super::object_info::ListChoices;
@@ -317,7 +317,7 @@ impl PromptCheck<'_> {
             }
             extra
         };
-        if let InputKind::Checkpoint = input.kind
+        if let ClassInputKind::Checkpoint = input.kind
             && !self.choices.installed.checkpoints.iter().any(|name| value == name)
         {
             return Err(not_in_list(input, value, with(json!({}))));
@@ -341,7 +341,7 @@ impl PromptCheck<'_> {
 
     /// The own check of `LoadImage`: the file must be there.
     fn picture_missing(&self, class: &SimulatedClass, id: &str) -> Option<Value> {
-        let input = class.inputs.iter().find(|input| matches!(input.kind, InputKind::Picture))?;
+        let input = class.inputs.iter().find(|input| matches!(input.kind, ClassInputKind::Picture))?;
         let name = self.graph[id]["inputs"][input.name].as_str()?;
         if self.choices.files.annotated(name).is_some_and(|path| path.is_file()) {
             return None;

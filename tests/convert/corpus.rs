@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use comfy_gateway::convert::{ConvertFault, ConvertedWorkflow, convert};
+use comfy_gateway::convert::{ConversionResult, ConvertFault, convert};
 use comfy_gateway::domain::object_info::ObjectInfo;
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ fn graph(text: &str) -> Graph {
     serde_json::from_str(text).unwrap()
 }
 
-fn converted(text: &str, info: &ObjectInfo) -> Result<ConvertedWorkflow, Vec<ConvertFault>> {
+fn converted(text: &str, info: &ObjectInfo) -> Result<ConversionResult, Vec<ConvertFault>> {
     let now = jiff::civil::date(2026, 11, 22).at(12, 0, 0, 0);
     convert(text, info, now, &mut |_| 0)
 }

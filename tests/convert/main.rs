@@ -14,7 +14,7 @@ mod servers;
 mod subgraphs;
 mod values;
 
-use comfy_gateway::convert::{ConvertFault, ConvertedWorkflow, convert, is_editor_format};
+use comfy_gateway::convert::{ConversionResult, ConvertFault, convert, is_editor_format};
 use comfy_gateway::domain::object_info::ObjectInfo;
 use serde_json::{Value, json};
 
@@ -56,7 +56,7 @@ fn info() -> ObjectInfo {
     ObjectInfo::parse(CLASSES).unwrap()
 }
 
-fn run(file: &Value) -> Result<ConvertedWorkflow, Vec<ConvertFault>> {
+fn run(file: &Value) -> Result<ConversionResult, Vec<ConvertFault>> {
     let now = jiff::civil::date(2026, 3, 9).at(7, 5, 4, 0);
     convert(&file.to_string(), &info(), now, &mut |parts| parts - 1)
 }

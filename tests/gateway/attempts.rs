@@ -68,7 +68,7 @@ fn is_fresh(graph: &Value) -> bool {
 }
 
 /// The moment the gateway knows that the job runs, and not only that it was handed over.
-async fn heard_running(gateway: &Gateway, id: &str) {
+async fn until_running(gateway: &Gateway, id: &str) {
     gateway.until(id, |body| body["progress"]["current_node"].is_string()).await;
 }
 
@@ -159,7 +159,7 @@ async fn a_job_under_which_two_servers_die_is_given_to_no_third() {
     let id = gateway.submit(hold("a")).await;
     for server in &servers[..2] {
         server.holding("a").await;
-        heard_running(&gateway, &id).await;
+        until_running(&gateway, &id).await;
         server.crash().await;
     }
     let result = gateway.result(&id).await;
@@ -181,7 +181,7 @@ async fn a_server_that_is_back_before_it_is_missed_went_down_all_the_same() {
     let id = gateway.submit(hold("a")).await;
     for server in &servers {
         server.holding("a").await;
-        heard_running(&gateway, &id).await;
+        until_running(&gateway, &id).await;
         server.restart().await.unwrap();
     }
     let result = gateway.result(&id).await;
@@ -198,7 +198,7 @@ async fn a_job_that_only_waited_where_a_server_died_is_no_poison() {
     let waits = gateway.submit(text("x", "")).await;
     for (server, other) in [(&one, &two), (&two, &one)] {
         server.holding("a").await;
-        heard_running(&gateway, &runs).await;
+        until_running(&gateway, &runs).await;
         // It may have been the first to be due again, and have had its turn already.
         gateway.until(&waits, |body| body["status"] != "queued").await;
         server.crash().await;

@@ -27,7 +27,7 @@ async fn color_by(gateway: &Gateway, body: &Value) -> (Value, [u8; 3]) {
 }
 
 /// Waits until a server has told what it can run.
-async fn told(comfy: &Simulator) {
+async fn until_classes_known(comfy: &Simulator) {
     comfy.until(|record| record.requests(FaultRoute::ObjectInfo) > 0).await;
 }
 
@@ -78,7 +78,7 @@ async fn the_parameters_are_the_whole_body_as_json_and_as_a_form() {
 async fn what_the_editor_saves_runs_as_it_is() {
     let comfy = simulator().await;
     let gateway = Gateway::in_front_of(&[&comfy]).await;
-    told(&comfy).await;
+    until_classes_known(&comfy).await;
     let (result, color) = color_by(&gateway, &json!({ "workflow": editor_picture(5, "") })).await;
     assert_eq!(color, [0, 0, 5]);
     assert!(result["media"][0]["filename"].as_str().unwrap().starts_with("edited"));
@@ -100,7 +100,7 @@ async fn what_the_editor_saves_runs_as_it_is() {
 async fn a_registered_file_of_the_editor_runs_also_while_no_server_tells_its_classes() {
     let comfy = simulator().await;
     let gateway = Gateway::in_front_of(&[&comfy]).await;
-    told(&comfy).await;
+    until_classes_known(&comfy).await;
     let registered = put(&gateway, "edited", &editor_picture(5, "$color")).await;
     assert_eq!(registered["params"]["properties"]["color"]["default"], 5);
     assert_eq!(registered["workflow"]["2"]["class_type"], "SaveImage");
@@ -182,7 +182,7 @@ async fn a_file_of_the_editor_waits_in_its_folder_for_a_server_that_tells_its_cl
     std::fs::write(folder.path().join("edited.json"), editor_picture(2, "").to_string()).unwrap();
     let gateway =
         Gateway::with(&[&comfy], |settings| settings.workflows = Some(folder.path().to_owned())).await;
-    told(&comfy).await;
+    until_classes_known(&comfy).await;
     let all: Value = gateway.get("/workflows").await.json().await.unwrap();
     assert_eq!(all["workflows"], json!([]));
     comfy.faults().clear();

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::domain::object_info::{NodeClass, ObjectInfo};
-use crate::domain::workflow::{Workflow, WorkflowNode};
+use crate::domain::workflow::{GraphNode, Workflow};
 
 /// The workflow, the node classes of a backend, and the inputs that are set later.
 pub(super) struct GraphContext<'a> {
@@ -16,7 +16,7 @@ pub(super) struct GraphContext<'a> {
 }
 
 impl<'a> GraphContext<'a> {
-    pub fn node(&self, place: usize) -> &'a WorkflowNode {
+    pub fn node(&self, place: usize) -> &'a GraphNode {
         &self.workflow.nodes()[place]
     }
 

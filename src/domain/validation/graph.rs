@@ -33,7 +33,7 @@ pub fn check(workflow: &Workflow<'_>, info: &ObjectInfo, given: SuppliedInputs<'
     let mut all_bad = unknown != UnknownNodes::Replaced;
     let mut refused_outputs = Vec::new();
     for output in outputs {
-        if walk.is_refused(output) {
+        if walk.judge_output(output) {
             refused_outputs.push(context.node(output).id.clone());
         } else {
             all_bad = false;
@@ -149,7 +149,7 @@ impl<'c> SourceWalk<'c> {
     }
 
     /// Whether the backend will not run the output at `place`.
-    fn is_refused(&mut self, place: usize) -> bool {
+    fn judge_output(&mut self, place: usize) -> bool {
         let mut steps = match self.marks[place] {
             VisitMark::Done { refused } => return refused,
             VisitMark::Open | VisitMark::Unseen => vec![self.enter(place)],

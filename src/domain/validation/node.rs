@@ -11,7 +11,7 @@ use super::slot::{InputFault, NodeSlot};
 use super::value::shown;
 use crate::domain::fields;
 use crate::domain::object_info::{AutogrowShape, InputKind, InputSpec, NodeClass};
-use crate::domain::workflow::{NodeInput, WorkflowNode};
+use crate::domain::workflow::{GraphNode, NodeInput};
 
 /// The most parts that ComfyUI lets an input grow to.
 const MOST_PARTS: usize = 100;
@@ -19,7 +19,7 @@ const MOST_PARTS: usize = 100;
 /// A check of one node.
 pub(super) struct NodeCheck<'c, 's> {
     pub context: &'c GraphContext<'c>,
-    pub node: &'c WorkflowNode,
+    pub node: &'c GraphNode,
     pub class: &'c NodeClass,
     pub own: ClassOwnChecks,
     pub sources: &'s mut Vec<usize>,
