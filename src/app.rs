@@ -152,7 +152,7 @@ impl ConfiguredBackends {
     pub fn configure(&self, backends: Vec<BackendSettings>) -> Result<(), BackendError> {
         self.service.configure_backends(backends)?;
         let service = self.service.clone();
-        self.workers.spawn("configured servers", async move { service.apply_backends().await });
+        self.workers.spawn("configured backends", async move { service.apply_backends().await });
         Ok(())
     }
 }

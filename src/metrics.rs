@@ -137,7 +137,7 @@ impl Metrics {
         };
         registry.register("jobs_accepted", "Jobs answered with 202", this.accepted.clone());
         registry.register("jobs_finished", "Jobs that ended, by status", this.finished.clone());
-        registry.register("attempts", "Attempts that ended, by server and outcome", this.attempts.clone());
+        registry.register("attempts", "Attempts that ended, by backend and outcome", this.attempts.clone());
         registry.register_with_unit(
             "job_phase",
             "Time by phase of jobs that ended",
@@ -155,13 +155,13 @@ impl Metrics {
         );
         let help = "Age of the oldest queued job; 0 when none waits";
         registry.register_with_unit("queue_oldest_age", help, Unit::Seconds, this.oldest.clone());
-        registry.register("backend_up", "Whether the server is usable", this.up.clone());
-        let help = "Jobs the server is given at once; 0 while it is given none";
+        registry.register("backend_up", "Whether the backend is usable", this.up.clone());
+        let help = "Jobs that the backend may run at once; 0 while it takes none";
         registry.register("backend_slots", help, this.slots.clone());
-        registry.register("backend_running", "Jobs the server has from this gateway", this.running.clone());
-        let help = "Jobs of others in the server's queue";
+        registry.register("backend_running", "Jobs of this gateway on the backend", this.running.clone());
+        let help = "Foreign jobs in the backend's queue";
         registry.register("backend_foreign", help, this.foreign.clone());
-        let help = "Runs that the server failed since the start";
+        let help = "Runs that the backend failed since the start";
         registry.register("backend_faults", help, this.faults.clone());
         Self { registry, ..this }
     }

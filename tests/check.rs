@@ -154,7 +154,7 @@ fn long_lists_of_choices_are_counted_and_short_ones_told() {
     let choices: Vec<String> = (0..21).map(|number| format!("model-{number:02}")).collect();
     let of =
         |count: usize| only(&faults(json!({ "x": [choices[..count]] }), json!({ "x": "model-1" }))).clone();
-    assert_eq!(of(21).message, "`x` must be one of the 21 values the server has; it is `model-1`");
+    assert_eq!(of(21).message, "`x` must be one of the 21 values that the backend has; it is `model-1`");
     assert!(of(20).message.starts_with("`x` must be one of: model-00, model-01, "), "{}", of(20).message);
     assert_eq!(of(21).nearest.len(), 3);
     let numbers = faults(json!({ "x": [[1, 2.5, true]] }), json!({ "x": "1" }));

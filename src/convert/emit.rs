@@ -113,7 +113,7 @@ impl<'d, 'c: 'd> GraphEmitter<'_, '_, 'd, 'c, '_> {
             } else {
                 format!("; the nearest are {}", names.join(", "))
             };
-            format!("no server has a node class {:?}{hint}", shortened(class))
+            format!("no backend has a node class {:?}{hint}", shortened(class))
         });
         let message = hint.clone();
         self.report.fault_at(place, message);

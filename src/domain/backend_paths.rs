@@ -82,7 +82,7 @@ fn fault_of_name(name: &str) -> Option<String> {
         || trimmed.split(['/', '\\']).any(|step| step.trim() == "..");
     leaves.then(|| {
         format!(
-            "must not be a path on the ComfyUI server ({shown:?}): send the file itself as a URL, base64, a part of a form or {{\"file\": \"<id>\"}}, or the plain name of a file in its input folder"
+            "must not be a path on the ComfyUI backend ({shown:?}): send the file itself as a URL, base64, a part of a form or {{\"file\": \"<id>\"}}, or the plain name of a file in its input folder"
         )
     })
 }

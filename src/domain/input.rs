@@ -52,7 +52,7 @@ impl fmt::Debug for MediaValue<'_> {
 }
 
 /// The allowed forms; ends the sentence "must be …".
-const TAKES: &str = "a URL, a data URL, {\"base64\": …}, {\"file\": …}, {\"result\": …, \"var\": …} or the name of a file on the ComfyUI server";
+const TAKES: &str = "a URL, a data URL, {\"base64\": …}, {\"file\": …}, {\"result\": …, \"var\": …} or the name of a file on the ComfyUI backend";
 
 impl<'a> MediaValue<'a> {
     /// Reads one value.

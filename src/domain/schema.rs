@@ -37,7 +37,7 @@ pub fn media_value() -> Value {
     };
     json!({
         "title": "Media",
-        "description": "A file: an http(s) URL, a data URL, the name of a file on the ComfyUI server, base64, a file of POST /files, or what an earlier job made",
+        "description": "A file: an http(s) URL, a data URL, the name of a file on the ComfyUI backend, base64, a file of POST /files, or what an earlier job made",
         "anyOf": [
             {"type": "string", "minLength": 1},
             object("base64", json!({"filename": {"type": "string"}})),

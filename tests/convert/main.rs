@@ -154,6 +154,6 @@ fn a_class_no_server_has_is_told_with_the_nearest_unless_it_does_not_run() {
     assert_eq!(told.len(), 2);
     assert_eq!((told[0].node_id.as_deref(), told[0].title.as_deref()), (Some("1"), Some("my $sampler")));
     assert_eq!(told[0].class_type.as_deref(), Some("KSamplr"));
-    assert_eq!(told[0].message, "no server has a node class \"KSamplr\"; the nearest are KSampler");
+    assert_eq!(told[0].message, "no backend has a node class \"KSamplr\"; the nearest are KSampler");
     assert_eq!(told[1].message, "it is a subgraph whose definition is missing from the file");
 }

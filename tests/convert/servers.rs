@@ -43,7 +43,7 @@ fn with_no_server_every_class_is_unknown_and_all_are_told() {
         told.iter().map(|fault| (fault.node_id.as_deref().unwrap(), fault.message.as_str())).collect();
     assert_eq!(
         told,
-        [("1", "no server has a node class \"Make\""), ("2", "no server has a node class \"Number\"")]
+        [("1", "no backend has a node class \"Make\""), ("2", "no backend has a node class \"Number\"")]
     );
 }
 

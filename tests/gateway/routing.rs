@@ -164,7 +164,7 @@ async fn what_nobody_can_run_is_refused_with_every_fault_by_node() {
         "EmptyImage (node 1): `width` must be at least 1, not 0",
         "`height`",
         "`color`",
-        "SavImage (node a/b~c): the server has no node class `SavImage`",
+        "SavImage (node a/b~c): the backend has no node class `SavImage`",
         "ImageScale (node 4): ",
         "`upscale_method` must be one of: nearest-exact, bilinear",
     ]) {

@@ -69,7 +69,7 @@ impl NodeClass {
 
 /// The body could not be read at all.
 #[derive(Debug, thiserror::Error)]
-#[error("the server's /object_info is no object of node classes: {0}")]
+#[error("the backend's /object_info is not an object of node classes: {0}")]
 pub struct ObjectInfoError(#[from] serde_json::Error);
 
 /// The node classes of one backend.

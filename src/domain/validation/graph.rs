@@ -124,7 +124,7 @@ impl<'c> SourceWalk<'c> {
             let fault = NodeFault {
                 kind: FaultKind::MissingNodeType,
                 message: format!(
-                    "the server has no node class `{}`; a package of custom nodes may be missing",
+                    "the backend has no node class `{}`; a package of custom nodes may be missing",
                     brief(class)
                 ),
                 input: None,

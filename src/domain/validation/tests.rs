@@ -165,7 +165,7 @@ fn faults_say_what_to_do() {
     let found = checked(&json!({"1": {"class_type": "Empty", "inputs": {"model_name": "a.gguf"}},
         "2": {"class_type": "Save", "inputs": {"latent": ["3", 0], "any": ["1", 0]}},
         "3": {"class_type": "LoadLatent", "inputs": {"latent": "x"}}}));
-    assert!(found.nodes[0].faults[0].message.contains("the server lists none"), "{found:?}");
+    assert!(found.nodes[0].faults[0].message.contains("the backend lists none"), "{found:?}");
 }
 
 #[test]

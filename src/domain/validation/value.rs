@@ -73,9 +73,9 @@ impl NodeCheck<'_, '_> {
         let value = shown(raw);
         let nearest = self.nearest.of(&value, choices.iter().filter_map(Value::as_str));
         let list = if choices.len() > FEW {
-            format!("one of the {} values the server has", choices.len())
+            format!("one of the {} values that the backend has", choices.len())
         } else if choices.is_empty() {
-            "one of the values that the server lists, but the server lists none".to_owned()
+            "one of the values that the backend lists, but the backend lists none".to_owned()
         } else {
             let listed: Vec<String> = choices
                 .iter()
