@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use crate::domain::capped::CappedList;
 use crate::domain::fault::{WorkflowFault, WorkflowFaults};
+use crate::domain::text::and_more;
 
 /// A kind of error: its stable code, status and title.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -259,8 +260,8 @@ pub fn field_errors(below: &str, faults: WorkflowFaults) -> CappedList<FieldErro
 #[must_use]
 pub fn in_a_sentence(errors: &CappedList<FieldError>) -> String {
     let first = errors.first().map_or_else(String::new, |error| error.message.clone());
-    match errors.total() {
-        0 | 1 => first,
-        total => format!("{first} (and {} more, see errors)", total - 1),
+    match and_more(errors.total().saturating_sub(1)) {
+        None => first,
+        Some(more) => format!("{first} ({more}, see errors)"),
     }
 }

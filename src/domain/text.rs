@@ -20,6 +20,12 @@ pub fn cut(text: &str, most: usize) -> Cow<'_, str> {
     }
 }
 
+/// The end of a shortened list, "and 3 more"; `None` if nothing was left out.
+#[must_use]
+pub fn and_more(more: usize) -> Option<String> {
+    (more > 0).then(|| format!("and {more} more"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

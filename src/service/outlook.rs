@@ -8,6 +8,7 @@ use crate::domain::id::{BackendName, PromptId};
 use crate::domain::job::{JobState, JobStatus};
 use crate::domain::progress::Progress;
 use crate::domain::redact::cut_paths;
+use crate::domain::text::and_more;
 use crate::store::JobRecord;
 
 /// The most names that a message lists; further names are only counted.
@@ -114,5 +115,8 @@ fn redact(record: &mut JobRecord) {
 fn listed(names: impl ExactSizeIterator<Item = String>) -> String {
     let more = names.len().saturating_sub(LISTED);
     let first = names.take(LISTED).collect::<Vec<_>>().join(", ");
-    if more > 0 { format!("{first} and {more} more") } else { first }
+    match and_more(more) {
+        Some(more) => format!("{first} {more}"),
+        None => first,
+    }
 }

@@ -1,4 +1,4 @@
-//! Node results kept from one job to the next, by class and inputs. As ComfyUI's classic cache: an entry
+//! Node results kept from one job to the next, by class and inputs. As in ComfyUI's classic cache, an entry
 //! stays only while every job uses it.
 
 use std::collections::{HashMap, HashSet};
@@ -12,16 +12,16 @@ use super::nodes::LinkData;
 
 use crate::lock::LockExt;
 
-/// What a class and its inputs, with all that lead to them, come down to. `None`: never the same twice.
+/// The hash of a class and its inputs, with everything upstream of them. `None` means that it never matches.
 pub(super) type CacheKey = Option<[u8; 32]>;
 
-/// What a node gave.
+/// The result of a node.
 #[derive(Debug, Clone)]
 pub(super) struct CacheEntry {
     pub(super) outputs: Vec<LinkData>,
-    /// What it shows, absent when it shows nothing.
+    /// Its `ui` output, if it has one.
     pub(super) ui: Option<Value>,
-    /// The `meta` of the run it comes from: it may name other node ids.
+    /// The `meta` of the run that made it, which may name other node ids.
     pub(super) meta: Value,
 }
 
@@ -30,7 +30,7 @@ pub(super) struct CacheEntry {
 pub(super) struct NodeCache(Mutex<HashMap<[u8; 32], Arc<CacheEntry>>>);
 
 impl NodeCache {
-    /// Drops what this job does not use, and gives back what it does.
+    /// Drops the entries that this job does not use, and returns the others.
     pub(super) fn begin(&self, keys: &HashMap<String, CacheKey>) -> HashMap<String, Arc<CacheEntry>> {
         let mut entries = self.0.lock_anyway();
         let used: HashSet<_> = keys.values().flatten().collect();
@@ -51,7 +51,7 @@ impl NodeCache {
     }
 }
 
-/// The keys of all nodes of a graph. `_meta` is no part of them.
+/// The keys of all nodes of a graph. `_meta` does not count.
 pub(super) fn keys(graph: &Map<String, Value>, files: &ServerFolders) -> HashMap<String, CacheKey> {
     let mut keys = HashMap::new();
     for id in graph.keys() {
@@ -69,7 +69,7 @@ fn key_of(
     if let Some(key) = keys.get(id) {
         return *key;
     }
-    // Whoever comes back here through a cycle finds a node that is never the same.
+    // A node that is reached again through a cycle never matches.
     keys.insert(id.to_owned(), None);
     let key = compute(id, graph, files, keys);
     keys.insert(id.to_owned(), key);
@@ -92,7 +92,7 @@ fn compute(
     add(class.as_bytes());
     match class {
         "SimHold" => return None,
-        // It takes its own id as hidden input.
+        // The class takes its own id as a hidden input.
         "LabSleep" => add(id.as_bytes()),
         "LoadImage" => {
             let path = files.annotated(node["inputs"]["image"].as_str()?)?;
@@ -115,7 +115,7 @@ fn compute(
     Some(digest.finalize().into())
 }
 
-/// The node and slot a value leads to, when it is a link.
+/// The node and slot that a value links to, if it is a link.
 pub(super) fn link(value: &Value) -> Option<(&str, i64)> {
     let [source, slot] = value.as_array()?.as_slice() else { return None };
     Some((source.as_str()?, slot.as_i64()?))

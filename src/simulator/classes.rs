@@ -1,6 +1,6 @@
 //! The node classes of the simulator: their inputs, outputs and titles.
 
-/// What an input takes.
+/// The kind of value that an input takes.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum ClassInputKind {
     /// The output of a node, of this type; `*` takes any.

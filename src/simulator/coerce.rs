@@ -1,4 +1,4 @@
-//! Turning an input's value into the type its class wants, with Python's rules and Python's complaints.
+//! Converts an input's value to the type of its class, with Python's rules and Python's messages.
 
 use serde_json::{Number, Value, json};
 
@@ -15,10 +15,10 @@ pub(super) enum ValueRefusal {
     NotInList,
 }
 
-/// The value as the node gets it.
+/// The value as the node receives it.
 ///
 /// # Errors
-/// When it cannot be converted, or lies outside the limits.
+/// The value cannot be converted, or lies outside the limits.
 pub(super) fn coerce(kind: ClassInputKind, value: &Value) -> Result<Value, ValueRefusal> {
     match kind {
         ClassInputKind::Int { min, max, .. } => {
@@ -30,7 +30,7 @@ pub(super) fn coerce(kind: ClassInputKind, value: &Value) -> Result<Value, Value
             let number = to_float(value).map_err(ValueRefusal::WrongType)?;
             limits(&number, &min, &max, |number| float_text(*number))?;
             let text = float_text(number);
-            // A float whose text is the same keeps the caller's digits.
+            // A float whose text does not change keeps the caller's digits.
             if value.as_f64() == Some(number) && value.to_string().contains(['.', 'e', 'E']) {
                 return Ok(value.clone());
             }
@@ -123,7 +123,7 @@ fn is_true(value: &Value) -> bool {
     }
 }
 
-/// The name Python has for a JSON value's type.
+/// Python's name for the type of a JSON value.
 pub(super) fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "NoneType",

@@ -1,25 +1,26 @@
-//! What a simulated ComfyUI is like: its version, its pace, its door.
+//! The configuration of a simulated ComfyUI: its version, its speed, its access control.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
 
-/// The release of ComfyUI whose behaviour is imitated.
+/// The release of ComfyUI that is simulated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum ComfyVersion {
-    /// October 2025: any `prompt_id` is taken, there is no `/api/jobs`, an unknown class is `invalid_prompt`.
+    /// October 2025: accepts any `prompt_id`, has no `/api/jobs`, and reports an unknown class as
+    /// `invalid_prompt`.
     #[value(name = "0.3.64")]
     V0_3_64,
-    /// June 2026: a `prompt_id` must be a canonical UUID, `/api/jobs` exists, an unknown class is
-    /// `missing_node_type`.
+    /// June 2026: accepts only a canonical UUID as `prompt_id`, has `/api/jobs`, and reports an unknown class
+    /// as `missing_node_type`.
     #[default]
     #[value(name = "0.24.0")]
     V0_24_0,
 }
 
 impl ComfyVersion {
-    /// The number as `/system_stats` shows it.
+    /// The version number in `/system_stats`.
     #[must_use]
     pub const fn number(self) -> &'static str {
         match self {
@@ -29,14 +30,14 @@ impl ComfyVersion {
     }
 }
 
-/// How a [`super::Simulator`] behaves.
+/// The behaviour of a [`super::Simulator`].
 #[derive(Debug, Clone)]
 pub struct SimulatorConfig {
-    /// The name of this server in logs and in `/system_stats` (`argv`), to tell several apart.
+    /// The name of this simulator in logs and in `/system_stats` (`argv`), to tell several apart.
     pub name: String,
-    /// The release that is imitated.
+    /// The release that is simulated.
     pub version: ComfyVersion,
-    /// How long an `EmptyImage` or `KSampler` node works. With zero they are done at once.
+    /// How long an `EmptyImage` or `KSampler` node works; zero for no time.
     pub exec: Duration,
     /// In how many progress steps `EmptyImage` works when [`Self::exec`] is not zero.
     pub steps: u32,
@@ -44,28 +45,29 @@ pub struct SimulatorConfig {
     pub history_gap: Duration,
     /// A path below which every route is mounted, such as `/comfy`.
     pub prefix: Option<String>,
-    /// A token that must come as `Authorization: Bearer …`, as a proxy in front of ComfyUI would ask for.
+    /// A token required as `Authorization: Bearer …`, as by a proxy in front of ComfyUI.
     pub bearer: Option<SecretString>,
-    /// Where `output/`, `temp/` and `input/` are. Without one: a directory of its own, removed with the simulator.
+    /// The parent of `output/`, `temp/` and `input/`. Without one, a new directory that is removed with the
+    /// simulator.
     pub directory: Option<PathBuf>,
-    /// The device's memory in bytes, as `/system_stats` shows it.
+    /// The device's memory in bytes, for `/system_stats`.
     pub vram_total: u64,
     /// The device's free memory in bytes.
     pub vram_free: u64,
-    /// What it has; see [`super::Simulator::install`].
+    /// The installed models and node packages; see [`super::Simulator::install`].
     pub installed: InstalledContent,
-    /// Whether faults can be scripted and the record be read over HTTP, below `/simulator`.
+    /// Whether the routes below `/simulator` script faults and read the record.
     pub control: bool,
-    /// The file to which the beginning and end of every run are appended.
+    /// The file that records the beginning and the end of every run.
     pub run_log: Option<PathBuf>,
 }
 
-/// What a server has: the files of its model folder, and the packages of nodes.
+/// The content of a ComfyUI installation: the files of its model folder, and its packages of nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstalledContent {
-    /// The checkpoints a `CheckpointLoaderSimple` may load.
+    /// The checkpoints that a `CheckpointLoaderSimple` may load.
     pub checkpoints: Vec<String>,
-    /// Node classes that this server lacks, of all that the simulator knows.
+    /// Node classes of the simulator that this one lacks.
     pub without_classes: Vec<String>,
 }
 

@@ -1,6 +1,6 @@
-//! The simulator's own routes, below `/simulator`, for whoever runs it as a process of its own: what goes
-//! wrong from now on, what was seen, and waiting for it. They are there only when
-//! [`SimulatorConfig::control`] is set, and no scripted fault meets them.
+//! The simulator's own routes below `/simulator`, for a simulator that runs as a process of its own. They
+//! script faults, return the record, and wait for events. They exist only with [`SimulatorConfig::control`],
+//! and no scripted fault affects them.
 //!
 //! [`SimulatorConfig::control`]: super::SimulatorConfig::control
 
@@ -31,11 +31,11 @@ pub(super) fn routes(server: Arc<ServerLife>) -> Router {
         .with_state(server)
 }
 
-/// What is to go wrong; what is not named stays as it is.
+/// An order of faults. A field that is missing changes nothing.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct FaultOrder {
-    /// Everything scripted is taken back first.
+    /// Clears everything scripted first.
     clear: bool,
     requests: Vec<ScriptedOrder>,
     jobs: JobFaultsJson,
@@ -44,17 +44,17 @@ struct FaultOrder {
     sockets: Option<SocketFault>,
 }
 
-/// What the next requests for a route meet.
+/// The faults of the next requests for a route.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ScriptedOrder {
     route: FaultRoute,
-    /// Without it: all until the next `clear`.
+    /// How many requests; without it, all until the next `clear`.
     times: Option<usize>,
     fault: FaultJson,
 }
 
-/// A [`RequestFault`] as JSON has it: `"hang"`, `{"status": 503}`, `{"slow": 200}` in milliseconds.
+/// A [`RequestFault`] in JSON: `"hang"`, `{"status": 503}`, `{"slow": 200}` in milliseconds.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum FaultJson {
@@ -85,7 +85,7 @@ impl From<FaultJson> for RequestFault {
     }
 }
 
-/// What goes wrong with the next jobs.
+/// The faults of the next jobs.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct JobFaultsJson {
@@ -94,7 +94,7 @@ struct JobFaultsJson {
     crash_after: Option<usize>,
 }
 
-/// What happens to the websockets that are open.
+/// A fault of the websockets that are open.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum SocketFault {
@@ -163,7 +163,7 @@ fn report_of(server: &ServerLife) -> Value {
     report
 }
 
-/// `?route=prompt&more=3`, `?started=2`, `?ended=1`: that many more from now on.
+/// `?route=prompt&more=3`, `?started=2`, `?ended=1`: waits for that many more from now on.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct CountQuery {
@@ -173,7 +173,7 @@ struct CountQuery {
     ended: usize,
 }
 
-/// Answers when it has come to that; a crash answers nobody.
+/// Answers once the count is reached. A crash ends the wait without an answer.
 async fn until(State(server): State<Arc<ServerLife>>, Query(wait): Query<CountQuery>) -> Response {
     let mut begin = None;
     server

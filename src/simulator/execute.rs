@@ -1,6 +1,6 @@
-//! The worker: takes one job after the other, runs its nodes, tells about it and writes the history entry.
+//! The worker: takes one job after the other, runs its nodes, reports events and writes the history entry.
 //!
-//! The order of messages is ComfyUI's: `execution_success` goes out *before* the history entry is written,
+//! The order of messages is ComfyUI's: `execution_success` is sent *before* the history entry is written,
 //! `executing {node: null}` after it.
 
 use std::collections::HashMap;
@@ -85,7 +85,7 @@ async fn run(server: &ServerLife, job: &QueuedPrompt) {
     });
 }
 
-/// One job on its way.
+/// One job while it runs.
 struct PromptExecution<'a> {
     server: &'a ServerLife,
     job: &'a QueuedPrompt,
@@ -103,7 +103,7 @@ struct PromptExecution<'a> {
     ran: usize,
 }
 
-/// What went wrong, and at which node with which inputs.
+/// The exception, its node and the node's inputs.
 type FailedNode<T> = Result<T, (NodeFailure, (String, Value))>;
 
 impl<'a> PromptExecution<'a> {
@@ -199,7 +199,7 @@ impl<'a> PromptExecution<'a> {
         Ok(produced)
     }
 
-    /// The node's inputs, links followed.
+    /// The node's inputs, with links resolved.
     fn inputs(&self, id: &str) -> NodeInputs {
         let fields = self.graph[id]["inputs"].as_object();
         let taken = self.graph[id]["class_type"].as_str().and_then(classes::find);
@@ -242,7 +242,7 @@ impl<'a> PromptExecution<'a> {
         self.report.finished(who);
     }
 
-    /// The node does not run, because something before it was blocked.
+    /// Skips the node, because a node before it is blocked.
     fn block(&mut self, who: &DisplayedNode, message: Option<&str>) {
         if let Some(message) = message {
             let data = json!({
@@ -262,7 +262,7 @@ impl<'a> PromptExecution<'a> {
         self.report.finished(who);
     }
 
-    /// Puts new nodes in the node's place; it ends when they have given its outputs.
+    /// Replaces the node by new nodes. It ends once they have made its outputs.
     fn expand(&mut self, who: &DisplayedNode, expansion: &NodeExpansion) {
         let named = |id: &str| format!("{}.0.0.{id}", who.id);
         for (id, mut node) in expansion.nodes.iter().cloned() {

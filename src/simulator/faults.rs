@@ -1,5 +1,4 @@
-//! Scripted misfortune: what goes wrong, on which route, how often.
-//! It only holds the script; the server and the worker act on it.
+//! The script of faults: what fails, on which route, how often. The HTTP routes and the worker carry it out.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -8,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::lock::LockExt;
 
-/// What a request is for, whatever its prefix.
+/// The purpose of a request, whatever its prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultRoute {
@@ -38,30 +37,30 @@ pub enum FaultRoute {
     All,
 }
 
-/// What goes wrong with one request.
+/// A fault of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RequestFault {
-    /// Answered with this status and text instead of being acted on.
+    /// Answered with this status and text, and not carried out.
     Status(u16, String),
-    /// Not acted on and never answered, until [`FaultScript::release_hanging`].
+    /// Not carried out and never answered, until [`FaultScript::release_hanging`].
     Hang,
-    /// Acted on, but never answered, until [`FaultScript::release_hanging`].
+    /// Carried out but never answered, until [`FaultScript::release_hanging`].
     HangAfter,
-    /// Acted on and answered after this time on the simulator's clock.
+    /// Carried out, and answered after this time on the simulator's clock.
     Slow(Duration),
-    /// 200 with a body that is no JSON. Not acted on.
+    /// Answered with 200 and a body that is not JSON, and not carried out.
     Garbage,
-    /// 200 with this body. Not acted on.
+    /// Answered with 200 and this body, and not carried out.
     Body(String),
-    /// 200 with a body that never ends. Not acted on.
+    /// Answered with 200 and a body that never ends, and not carried out.
     Endless,
-    /// Acted on; the connection breaks in the middle of the body.
+    /// Carried out; the connection breaks in the middle of the body.
     Truncate,
-    /// The connection is dropped without acting.
+    /// The connection is dropped, and the request is not carried out.
     DropBefore,
-    /// Acted on, then the connection is dropped without an answer: did it happen or not?
+    /// Carried out; the connection is dropped without an answer, so the client cannot know.
     DropAfter,
-    /// On [`FaultRoute::Ws`]: the socket opens and stays open, but gets nothing.
+    /// On [`FaultRoute::Ws`]: the socket opens and stays open, but receives nothing.
     Deaf,
 }
 
@@ -72,7 +71,7 @@ struct ScriptedFaults {
     fault: RequestFault,
 }
 
-/// What goes wrong with jobs.
+/// The faults of jobs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct JobFaults {
     pub(super) out_of_memory: usize,
@@ -81,7 +80,7 @@ pub(super) struct JobFaults {
     pub(super) crash_after: Option<usize>,
 }
 
-/// What goes wrong with one job.
+/// The fault of one job.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct JobPlan {
     pub(super) out_of_memory: bool,
@@ -91,7 +90,7 @@ pub(super) struct JobPlan {
     pub(super) crash_after: Option<usize>,
 }
 
-/// The script of faults. All methods take effect at once and hold over restarts.
+/// The script of faults. All methods take effect at once and last over restarts.
 #[derive(Debug)]
 pub struct FaultScript {
     requests: Mutex<Vec<ScriptedFaults>>,
@@ -140,23 +139,23 @@ impl FaultScript {
         self.jobs.lock_anyway().crash_after = Some(nodes);
     }
 
-    /// The worker takes the next job and never moves it, while HTTP answers as ever, until
+    /// The worker takes the next job and never advances it, while HTTP keeps answering, until
     /// [`FaultScript::unstick`].
     pub fn stick_worker(&self) {
         self.stuck.send_replace(true);
     }
 
-    /// Lets a stuck worker go on.
+    /// Lets a stuck worker continue.
     pub fn unstick(&self) {
         self.stuck.send_replace(false);
     }
 
-    /// Lets every request that hangs go on. Faults for later requests stay scripted.
+    /// Answers every request that hangs. Faults for later requests stay scripted.
     pub fn release_hanging(&self) {
         self.hanging.send_modify(|released| *released += 1);
     }
 
-    /// Takes back everything that is scripted, frees the worker and lets hanging requests go.
+    /// Clears everything scripted, frees the worker and answers hanging requests.
     pub fn clear(&self) {
         self.requests.lock_anyway().clear();
         *self.jobs.lock_anyway() = JobFaults::default();
@@ -164,7 +163,7 @@ impl FaultScript {
         self.release_hanging();
     }
 
-    /// The fault for a request that has come in, counted as used.
+    /// The fault for an incoming request, which counts as used.
     pub(super) fn take(&self, route: FaultRoute) -> Option<RequestFault> {
         let mut requests = self.requests.lock_anyway();
         let at = requests.iter().position(|scripted| {
@@ -181,7 +180,7 @@ impl FaultScript {
         Some(fault)
     }
 
-    /// The faults for a job that begins, counted as used.
+    /// The faults for a job that begins, which count as used.
     pub(super) fn plan(&self) -> JobPlan {
         let mut jobs = self.jobs.lock_anyway();
         let mut one = |left: fn(&mut JobFaults) -> &mut usize| {
@@ -198,18 +197,18 @@ impl FaultScript {
         }
     }
 
-    /// Returns when the worker is not stuck.
+    /// Waits while the worker is stuck.
     pub(super) async fn unstuck(&self) {
         let mut stuck = self.stuck.subscribe();
         // The sender lives as long as `self`, so waiting can only end with the condition.
         let _free = stuck.wait_for(|stuck| !stuck).await;
     }
 
-    /// Returns with the next [`FaultScript::release_hanging`] after this call.
+    /// Waits for the next [`FaultScript::release_hanging`].
     pub(super) fn released(&self) -> impl Future<Output = ()> + use<> {
         let mut hanging = self.hanging.subscribe();
         async move {
-            // When the script is dropped, nothing hangs any more either.
+            // When the script is dropped, nothing hangs either.
             let _changed = hanging.changed().await;
         }
     }

@@ -31,7 +31,7 @@ impl FolderKind {
     }
 }
 
-/// A file a node wrote, as it stands in `outputs`.
+/// A file that a node wrote, as `outputs` lists it.
 #[derive(Debug, Clone)]
 pub(super) struct SavedFile {
     pub(super) filename: String,
@@ -99,7 +99,7 @@ impl ServerFolders {
         self.root.join(folder.name())
     }
 
-    /// Forgets the temporary files, as a restart does.
+    /// Removes the temporary files, as a restart does.
     pub(super) fn clear_temp(&self) -> io::Result<()> {
         fs::remove_dir_all(self.path(FolderKind::Temp))?;
         fs::create_dir_all(self.path(FolderKind::Temp))
@@ -118,7 +118,7 @@ impl ServerFolders {
         Some(path)
     }
 
-    /// The input file a `LoadImage` names: `a.png`, `sub/a.png`, or `a.png [output]`.
+    /// The input file that a `LoadImage` names: `a.png`, `sub/a.png`, or `a.png [output]`.
     pub(super) fn annotated(&self, name: &str) -> Option<PathBuf> {
         let (name, folder) = name
             .strip_suffix(']')
@@ -176,7 +176,7 @@ impl ServerFolders {
     ) -> io::Result<Option<String>> {
         let Some(directory) = self.subfolder(folder, subfolder) else { return Ok(None) };
         fs::create_dir_all(&directory)?;
-        // The name comes percent-encoded from many clients, and ComfyUI leaves it so; a bare slash may not stand.
+        // Many clients send the name percent-encoded, and ComfyUI keeps it so. A bare slash is not allowed.
         let name = name.replace(['/', '\\'], "%2F");
         let (stem, extension) = name.rsplit_once('.').map_or((name.as_str(), ""), |(stem, ext)| (stem, ext));
         let dot = if extension.is_empty() { "" } else { "." };
@@ -197,7 +197,7 @@ impl ServerFolders {
     }
 }
 
-/// The number in `stem_00012_.png`. Before a `%batch_num%` in the stem anything may stand.
+/// The number in `stem_00012_.png`. Any text may stand before a `%batch_num%` in the stem.
 fn counter(file: &OsStr, stem: &str) -> Option<u32> {
     let (batch, last) = stem.rsplit_once("%batch_num%").map_or((false, stem), |(_, last)| (true, last));
     let (front, back) = file.to_str()?.split_once(&format!("{last}_"))?;

@@ -1,4 +1,5 @@
-//! What every request passes: the record, the door (token, origin), and the scripted faults.
+//! What happens to every request before its handler: it is recorded, checked (token, origin), and meets the
+//! scripted faults.
 
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use super::server::{PersistentWorld, ServerLife};
 /// ComfyUI's limit for a request's body in bytes.
 pub(super) const MAX_BODY: usize = 104_857_600;
 
-/// Marks a websocket handshake whose socket is to be left without messages.
+/// Marks a websocket handshake whose socket receives no messages.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DeafSocket;
 
@@ -43,7 +44,7 @@ pub(super) async fn guard(State(server): State<Arc<ServerLife>>, request: Reques
     }
 }
 
-/// Acts a fault out.
+/// Carries out a fault.
 async fn suffer(server: &ServerLife, fault: RequestFault, mut request: Request, next: Next) -> Response {
     match fault {
         RequestFault::Status(code, body) => {
@@ -85,7 +86,7 @@ async fn suffer(server: &ServerLife, fault: RequestFault, mut request: Request, 
 /// Waits to be released; a graceful stop releases as well.
 async fn hang(server: &ServerLife) {
     let world = &server.world;
-    // Whoever sees the note may release at once: listen before it.
+    // A test that reads the note may release at once, so listen first.
     let released = world.faults.released();
     let _noted = world.recorder.during(|record| record.hanging += 1, |record| record.hanging -= 1);
     tokio::select! {
@@ -94,7 +95,7 @@ async fn hang(server: &ServerLife) {
     }
 }
 
-/// A response that makes the connection end without an answer.
+/// A response that ends the connection without an answer.
 pub(super) fn dropped() -> Response {
     let mut response = Response::new(Body::empty());
     response.extensions_mut().insert(DropConnection);
@@ -105,21 +106,21 @@ fn json_text(body: String) -> Response {
     ([(header::CONTENT_TYPE, "application/json; charset=utf-8")], body).into_response()
 }
 
-/// A body of zeros that goes on for as long as it is read.
+/// A body of zeros without end.
 fn endless() -> Response {
     let zeros = Bytes::from(vec![0; 64 * 1024]);
     Body::from_stream(stream::repeat_with(move || Ok::<_, std::convert::Infallible>(zeros.clone())))
         .into_response()
 }
 
-/// The same response, with half of its body and then a broken connection.
+/// The same response with half of its body, after which the connection breaks.
 async fn truncate(response: Response) -> Response {
     let (mut parts, body) = response.into_parts();
     let whole = to_bytes(body, usize::MAX).await.unwrap_or_default();
     let half = whole.slice(..whole.len() / 2);
     parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(whole.len()));
     let cut = async {
-        // The half is sent only when the body makes it wait for more.
+        // The half is sent only if the body then waits for more.
         tokio::task::yield_now().await;
         Err(std::io::Error::other("cut as scripted"))
     };
@@ -127,7 +128,7 @@ async fn truncate(response: Response) -> Response {
     Response::from_parts(parts, Body::from_stream(halves))
 }
 
-/// Notes the request; with its body when that is small. A body above the limit is refused at once.
+/// Records the request, with its body if that is small. A body above the limit is refused at once.
 async fn record(world: &PersistentWorld, route: FaultRoute, request: Request) -> (Request, Option<Response>) {
     let (parts, body) = request.into_parts();
     // Uploads and handshakes are not read here.
@@ -163,7 +164,8 @@ fn admitted(world: &PersistentWorld, headers: &HeaderMap) -> bool {
     given.and_then(|value| value.strip_prefix("Bearer ")) == Some(token.expose_secret())
 }
 
-/// Whether a browser sent this from another site. Origins are compared only when the server is addressed as this
+/// Whether a browser sent this from another site. As in ComfyUI, origins are compared only for requests to
+/// the local machine.
 /// very machine.
 fn cross_site(headers: &HeaderMap) -> bool {
     let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());

@@ -21,7 +21,7 @@ pub(super) struct JobsFilter {
     offset: usize,
 }
 
-/// The list, newest first. A caller's broken `extra_pnginfo` breaks it for everybody.
+/// The list, newest first. One caller's broken `extra_pnginfo` breaks it for all callers.
 pub(super) async fn list(
     State(server): State<Arc<ServerLife>>,
     Query(filter): Query<JobsFilter>,

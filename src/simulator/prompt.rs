@@ -1,4 +1,4 @@
-//! `POST /prompt`: reading the envelope with all its traps, and queueing.
+//! `POST /prompt`: parses the envelope with all its traps, and queues the prompt.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use super::server::ServerLife;
 use super::validate::{PromptRefusal, refusal, validate};
 use super::{pyjson, replacements};
 
-/// Takes a prompt into the queue. 400 explains, 500 is what broke ComfyUI.
+/// Queues a prompt. A 400 explains itself; a 500 is an exception inside ComfyUI.
 pub(super) async fn submit(State(server): State<Arc<ServerLife>>, body: Bytes) -> Response {
     let body = std::str::from_utf8(&body).ok().and_then(|text| pyjson::parse(text).ok());
     match body {
@@ -30,7 +30,7 @@ pub(super) async fn submit(State(server): State<Arc<ServerLife>>, body: Bytes) -
     }
 }
 
-/// An answer that ends the reading of an envelope early.
+/// A response that ends the parsing of an envelope early.
 struct EarlyAnswer(Box<Response>);
 
 impl From<Response> for EarlyAnswer {
@@ -49,7 +49,7 @@ fn accept(server: &Arc<ServerLife>, mut envelope: Map<String, Value>) -> Result<
         replacements::apply(&mut graph);
     }
     if graph.values().any(|node| node["class_type"] == "SimServerError") {
-        // As when a package's own hook on submissions raises.
+        // As if a package's own submission hook raised an exception.
         return Err(broken().into());
     }
     let targets = envelope.remove("partial_execution_targets");

@@ -1,4 +1,4 @@
-//! The server's queue and history: in memory, lost with the server, as ComfyUI's are.
+//! The queue and the history: in memory and lost with the process, as in ComfyUI.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,14 +8,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::lock::LockExt;
 
-/// How many history entries are kept, the oldest going first.
+/// The most history entries; the oldest are dropped first.
 const HISTORY: usize = 10_000;
 
 /// One accepted prompt.
 #[derive(Debug)]
 pub(super) struct QueuedPrompt {
     pub(super) order: f64,
-    /// The number as it is echoed: whole when the server chose it, else a float.
+    /// The number as it is echoed: an integer if the simulator chose it, and otherwise a float.
     pub(super) number: Value,
     pub(super) id: String,
     pub(super) graph: Map<String, Value>,
@@ -49,7 +49,7 @@ pub(super) struct PromptQueue {
 }
 
 impl PromptQueue {
-    /// The number for the next prompt; counted even when the prompt is then refused.
+    /// The number for the next prompt, which is used up even if the prompt is then refused.
     pub(super) fn next_number(&self) -> i64 {
         let mut state = self.state.lock_anyway();
         state.next_number += 1;
@@ -88,7 +88,8 @@ impl PromptQueue {
         }
     }
 
-    /// Ends the running job; `entry` goes into history unless the job was forgotten. Tells whether it did.
+    /// Ends the running job and adds `entry` to the history, unless the job was dropped. Returns whether it
+    /// was added.
     pub(super) fn done(&self, job: &QueuedPrompt, entry: Value) -> bool {
         let mut state = self.state.lock_anyway();
         state.running = None;

@@ -1,4 +1,5 @@
-//! What a simulator has seen and done, kept over restarts, for assertions and for waiting on.
+//! The record of what a simulator has received and done. It lasts over restarts, for assertions and for
+//! waits.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -13,7 +14,7 @@ const REQUESTS: usize = 4_096;
 /// Bodies above this size in bytes are not kept.
 pub(super) const BODY: usize = 256 << 10;
 
-/// How often one `prompt_id` went through this server, over all its restarts.
+/// How often one `prompt_id` passed through this simulator, over all restarts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RunCount {
     /// `POST /prompt` was taken.
@@ -49,7 +50,7 @@ pub struct SeenRequest {
     pub body: Bytes,
 }
 
-/// Everything that was seen. Read it through [`super::Simulator::until`].
+/// The whole record. Read it through [`super::Simulator::until`].
 #[derive(Debug, Default)]
 pub struct ServerRecord {
     pub(super) runs: HashMap<String, RunCount>,
@@ -87,7 +88,7 @@ impl ServerRecord {
         self.open_sockets
     }
 
-    /// How many requests hang now because of [`super::RequestFault::Hang`] or its kin.
+    /// How many requests hang now because of a [`super::RequestFault::Hang`] or a similar fault.
     #[must_use]
     pub const fn hanging(&self) -> usize {
         self.hanging
@@ -99,7 +100,7 @@ impl ServerRecord {
         self.holding.contains(name)
     }
 
-    /// Whether the server answers at all: false after a crash or stop.
+    /// Whether the simulator answers; false after a crash or a stop.
     #[must_use]
     pub const fn is_alive(&self) -> bool {
         self.alive
@@ -118,7 +119,7 @@ impl ServerRecord {
     }
 }
 
-/// The record behind a signal: whoever waits is woken by every change.
+/// The record with a signal: every change wakes all waiters.
 #[derive(Debug)]
 pub(super) struct SharedRecord(watch::Sender<ServerRecord>);
 
@@ -131,7 +132,7 @@ impl SharedRecord {
         self.0.send_modify(change);
     }
 
-    /// Notes a state, and takes it back when the guard is dropped, however that comes about.
+    /// Notes a state, and reverts it when the guard is dropped.
     pub(super) fn during<F: Fn(&mut ServerRecord)>(
         &self,
         begin: impl FnOnce(&mut ServerRecord),

@@ -1,5 +1,5 @@
-//! Node classes that went and what the server takes in their place, as ComfyUI 0.24 has it: `GET
-//! /node_replacements`, and the exchange itself before a prompt is checked.
+//! Removed node classes and their replacements, as ComfyUI 0.24 has them: `GET /node_replacements`, and the
+//! replacement itself before a prompt is validated.
 
 use serde_json::{Map, Value, json};
 

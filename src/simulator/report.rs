@@ -1,4 +1,4 @@
-//! What a running job tells: messages to its client, its progress, and the status messages of its history
+//! The reports of a running job: messages to its client, its progress, and the status messages of its history
 //! entry.
 
 use serde_json::{Map, Value, json};
@@ -7,7 +7,7 @@ use super::queue::QueuedPrompt;
 use super::server::ServerLife;
 use super::ws::{Recipient, plain_preview, progress_text, rich_preview};
 
-/// A node as messages name it: expanded nodes have a parent, which is displayed in their place.
+/// A node as messages name it. Nodes of an expansion have a parent, which is displayed instead of them.
 #[derive(Debug, Clone)]
 pub(super) struct DisplayedNode {
     pub(super) id: String,
@@ -35,7 +35,7 @@ impl DisplayedNode {
     }
 }
 
-/// The voice of one running job.
+/// The reporter of one running job.
 #[derive(Debug)]
 pub(super) struct RunVoice<'a> {
     server: &'a ServerLife,

@@ -1,10 +1,10 @@
-//! What a server's GPU did and when: a file that outlives the process, and the present life's busy and idle
-//! times.
+//! The log of a simulator's runs: a file that outlives the process, and the busy and idle times of the
+//! present life.
 //!
 //! A line of the file is a JSON object with `at` (milliseconds since the Unix epoch) and `event`. A life
 //! begins with `up`; `queued`, `started`, `succeeded`, `failed`, `interrupted` and `dropped` name the `id` of
 //! a prompt and its `marker`, the first `filename_prefix` of its graph; `down` is a crash that was scripted.
-//! A process that is killed writes no more, and all that it wrote is there.
+//! A process that is killed writes nothing more, and everything that it wrote before is complete.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -20,7 +20,7 @@ use crate::lock::LockExt;
 /// How many idle times are kept, the oldest going first.
 const SPANS: usize = 4_096;
 
-/// What happened to a run.
+/// An event of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RunEvent {
     Queued,
@@ -28,7 +28,7 @@ pub(super) enum RunEvent {
     Succeeded,
     Failed,
     Interrupted,
-    /// It was made to vanish in mid-run.
+    /// The run was made to vanish while it executed.
     Dropped,
 }
 
@@ -56,7 +56,7 @@ pub(super) struct RunLog {
 #[derive(Debug, Default)]
 struct BusyTimes {
     up_since: i64,
-    /// Since when it does what it does.
+    /// Since when the present state lasts.
     since: i64,
     running: Option<String>,
     busy: i64,
@@ -106,7 +106,7 @@ impl RunLog {
         json!({ "up_since": times.up_since, "now": at, "running": times.running, "busy_ms": busy, "idle": idle })
     }
 
-    /// One write for the whole line: of a killed process there is all of it or nothing.
+    /// One write per line, so that a killed process leaves a complete line or none.
     fn write(&self, line: &Value) {
         let Some(file) = &self.file else { return };
         if let Err(error) = file.lock_anyway().write_all(format!("{line}\n").as_bytes()) {
@@ -130,7 +130,7 @@ impl BusyTimes {
     }
 }
 
-/// What its submitter knows the job by, whatever its id is.
+/// The submitter's own name of the job, whatever its id is.
 fn marker(job: &QueuedPrompt) -> Option<&str> {
     job.graph.values().find_map(|node| node["inputs"]["filename_prefix"].as_str())
 }

@@ -1,4 +1,4 @@
-//! One life of the simulated server, from its start to its stop or crash, and the world that outlives it.
+//! One life of the simulated process, from its start to its stop or crash, and the parts that outlive it.
 
 use std::collections::HashMap;
 use std::io;
@@ -23,11 +23,11 @@ use super::ws::{OpenSockets, Recipient};
 use crate::clock::Clock;
 use crate::lock::LockExt;
 
-/// What survives a restart: the files, the script of faults, and what was seen.
+/// The parts that survive a restart: the files, the script of faults, and the record.
 #[derive(Debug)]
 pub(super) struct PersistentWorld {
     pub(super) config: SimulatorConfig,
-    /// What the server has at present.
+    /// The models and node packages installed at present.
     pub(super) installed: Mutex<Arc<InstalledContent>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) files: ServerFolders,
@@ -35,7 +35,8 @@ pub(super) struct PersistentWorld {
     pub(super) recorder: SharedRecord,
     pub(super) run_log: RunLog,
     pub(super) addr: SocketAddr,
-    /// Keeps the port while nobody listens on it, so that it refuses and can be had again.
+    /// Reserves the port while nothing listens on it, so that connections are refused and a restart gets it
+    /// back.
     pub(super) reserved: Mutex<Option<TcpSocket>>,
     releases: watch::Sender<HashMap<String, usize>>,
 }
@@ -58,7 +59,7 @@ impl PersistentWorld {
         })
     }
 
-    /// Lets one `SimHold` of this name go, now or when it comes.
+    /// Releases one `SimHold` of this name, now or when it starts.
     pub(super) fn release(&self, name: &str) {
         self.releases.send_modify(|releases| *releases.entry(name.to_owned()).or_default() += 1);
     }
@@ -99,7 +100,7 @@ impl PersistentWorld {
     }
 }
 
-/// One life: everything here is lost with it.
+/// One life. Everything in it is lost when it ends.
 #[derive(Debug)]
 pub(super) struct ServerLife {
     pub(super) world: Arc<PersistentWorld>,
@@ -108,9 +109,9 @@ pub(super) struct ServerLife {
     pub(super) cache: NodeCache,
     /// Part of the names of temporary files, different in each life.
     pub(super) temp_tag: String,
-    /// Cancelled when this life ends, in whatever way.
+    /// Cancelled when this life ends for any reason.
     pub(super) end: CancellationToken,
-    /// Cancelled when it is to end in good order.
+    /// Cancelled for a graceful stop.
     pub(super) closing: CancellationToken,
     pub(super) tasks: TaskTracker,
     interrupt: watch::Sender<bool>,
@@ -118,7 +119,7 @@ pub(super) struct ServerLife {
 }
 
 impl ServerLife {
-    /// A life that nobody serves yet.
+    /// A life that is not served yet.
     pub(super) fn new(world: Arc<PersistentWorld>, sockets: OpenSockets) -> Self {
         let letters = uuid::Uuid::new_v4().simple().to_string();
         Self {
@@ -135,14 +136,14 @@ impl ServerLife {
         }
     }
 
-    /// Dies as the process would: never returns, and whoever calls it ends with this life.
+    /// Crashes as the process would: never returns, and its caller ends with this life.
     pub(super) async fn crash(&self) {
         self.world.run_log.down(self.world.clock.now().as_millis());
         self.end.cancel();
         std::future::pending::<()>().await;
     }
 
-    /// Tells everybody how long the queue is.
+    /// Reports the length of the queue to everyone.
     pub(super) fn tell_status(&self) {
         self.sockets.send(Recipient::Everybody, "status", &self.status());
     }
@@ -151,18 +152,18 @@ impl ServerLife {
         json!({ "status": { "exec_info": { "queue_remaining": self.queue.remaining() } } })
     }
 
-    /// Remembers which client's node runs, for a client that comes back.
+    /// Remembers the running node of a client, for a client that reconnects.
     pub(super) fn now_running(&self, client: Option<&str>, node: Option<&str>) {
         *self.running.lock_anyway() =
             client.zip(node).map(|(client, node)| (client.to_owned(), node.to_owned()));
     }
 
-    /// The node that runs for this client.
+    /// The running node of this client.
     pub(super) fn running_for(&self, client: &str) -> Option<String> {
         self.running.lock_anyway().as_ref().filter(|(of, _)| of == client).map(|(_, node)| node.clone())
     }
 
-    /// Notes what happened to a run.
+    /// Records an event of a run.
     pub(super) fn happened(&self, job: &QueuedPrompt, happened: RunEvent) {
         self.world.run_log.note(self.world.clock.now().as_millis(), job, happened);
     }

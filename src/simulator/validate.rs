@@ -1,5 +1,5 @@
-//! Checking a prompt before it is queued, with the bodies ComfyUI answers with. Bad output branches are
-//! dropped as long as one is good.
+//! Validates a prompt before it is queued, with ComfyUI's response bodies. Bad output branches are dropped as
+//! long as one is good.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use super::config::ComfyVersion;
 use super::object_info::ListChoices;
 use super::pyjson;
 
-/// A prompt that may run: its graph with values converted, its good outputs, what was wrong with the others.
+/// A prompt that may run: its graph with values converted, its good outputs, and the faults of the others.
 #[derive(Debug)]
 pub(super) struct ValidPrompt {
     pub(super) outputs: Vec<String>,
@@ -23,7 +23,7 @@ pub(super) struct ValidPrompt {
 pub(super) enum PromptRefusal {
     /// 400 with this body.
     Explained(Value),
-    /// 500: what came broke ComfyUI's own check.
+    /// 500: the prompt raised an exception in ComfyUI's own validation.
     Crashed,
 }
 
@@ -119,7 +119,7 @@ fn class_of(
     Err(PromptRefusal::Explained(refusal(kind, &message, &details, &extra, &json!({}))))
 }
 
-/// A Python exception in the check itself.
+/// A Python exception in the validation itself.
 struct CheckException {
     kind: &'static str,
     message: String,
@@ -177,7 +177,7 @@ impl PromptCheck<'_> {
         }
     }
 
-    /// Adds what is wrong so far to `node_errors`, as the fault of `output`.
+    /// Adds the faults so far to `node_errors`, as faults of `output`.
     fn explain(&self, output: &str, node_errors: &mut Map<String, Value>) {
         for (id, verdict) in &self.verdicts {
             if verdict.valid || verdict.reasons.is_empty() {
@@ -339,7 +339,7 @@ impl PromptCheck<'_> {
         })
     }
 
-    /// The own check of `LoadImage`: the file must be there.
+    /// The own check of `LoadImage`: the file must exist.
     fn picture_missing(&self, class: &SimulatedClass, id: &str) -> Option<Value> {
         let input = class.inputs.iter().find(|input| matches!(input.kind, ClassInputKind::Picture))?;
         let name = self.graph[id]["inputs"][input.name].as_str()?;

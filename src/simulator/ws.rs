@@ -1,4 +1,4 @@
-//! The websockets: who is registered, who gets what, and ComfyUI's two quirks of them.
+//! The websockets: which are registered, which messages they receive, and two quirks of ComfyUI.
 //!
 //! Registered is one socket a clientId, the newest. When *any* socket of that clientId closes, the
 //! registration goes, so a newer socket may stay open and get nothing. And one publishing loop serves all: a
@@ -19,12 +19,12 @@ use super::pyjson;
 
 use crate::lock::LockExt;
 
-/// Messages that wait for the publishing loop. Beyond it they are lost; ComfyUI would grow without end.
+/// Messages that wait for the publishing loop. Further ones are lost, where ComfyUI would grow without limit.
 const OUTBOX: usize = 65_536;
 /// Messages that wait for one socket before it holds up the publishing loop.
 const LANE: usize = 8;
 
-/// To whom a message goes.
+/// The recipient of a message.
 #[derive(Debug, Clone)]
 pub(super) enum Recipient {
     Everybody,
@@ -91,7 +91,7 @@ impl OpenSockets {
         }
     }
 
-    /// Whether the client has said that it takes previews with metadata.
+    /// Whether the client has announced that it accepts previews with metadata.
     pub(super) fn takes_metadata(&self, to: &Recipient) -> bool {
         match to {
             Recipient::Everybody => false,

@@ -11,6 +11,7 @@ use super::failures::node_refusal;
 use super::task::AttemptTask;
 use crate::comfy::{HistoryEntry, NodeErrors};
 use crate::domain::job::DroppedOutput;
+use crate::domain::text::and_more;
 use crate::domain::workflow::Workflow;
 
 /// The reason of an accepted, named output that was not made, if no message says more.
@@ -107,8 +108,8 @@ pub(super) fn dropped_message(dropped: &[DroppedOutput]) -> Option<String> {
     let first = dropped.first()?;
     let mut names: Vec<&str> = dropped.iter().take(NAMED).map(|output| output.var.as_str()).collect();
     names.dedup();
-    let more = dropped.len().saturating_sub(NAMED);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let more =
+        and_more(dropped.len().saturating_sub(NAMED)).map(|more| format!(" {more}")).unwrap_or_default();
     Some(format!(
         "ComfyUI ran only a part of the workflow: the outputs {}{more} were not made (see dropped_outputs): {}",
         names.join(", "),

@@ -3,6 +3,7 @@
 use crate::comfy::{ExecutionError, NodeError, NodeErrors, PromptRejection};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::job::DroppedOutput;
+use crate::domain::text::and_more;
 
 /// The failure of a job whose workflow ComfyUI rejected.
 pub(super) fn rejection_failure(rejection: &PromptRejection) -> Failure {
@@ -12,7 +13,7 @@ pub(super) fn rejection_failure(rejection: &PromptRejection) -> Failure {
         (Some(node), Some(error)) => {
             let class = node.class_type.as_deref().unwrap_or("node");
             let more = rejection.node_errors.nodes.iter().map(|node| node.errors.len()).sum::<usize>() - 1;
-            let more = if more > 0 { format!(" (and {more} more, see node_errors)") } else { String::new() };
+            let more = and_more(more).map(|more| format!(" ({more}, see node_errors)")).unwrap_or_default();
             format!(
                 "ComfyUI refused the workflow: {class} (node {}): {}{more}",
                 node.node_id,

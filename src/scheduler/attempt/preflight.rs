@@ -7,6 +7,7 @@ use super::outcome::{AttemptOutcome, RequeueDecision};
 use super::task::AttemptTask;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::requeue::RequeueCause;
+use crate::domain::text::and_more;
 use crate::domain::validation::GraphFaults;
 use crate::domain::workflow::Workflow;
 use crate::pool::Backend;
@@ -79,9 +80,6 @@ fn faults_message(faults: &GraphFaults) -> String {
         .flat_map(|node| node.faults.iter().map(move |fault| (node, fault)))
         .map(|(node, fault)| format!("{} (node {}): {}", node.class_type, node.node_id, fault.message))
         .collect();
-    match all.as_slice() {
-        [] => "the workflow has no output node".to_owned(),
-        [one] => one.clone(),
-        [first, more @ ..] => format!("{first} (and {} more)", more.len()),
-    }
+    let Some(first) = all.first() else { return "the workflow has no output node".to_owned() };
+    and_more(all.len() - 1).map_or_else(|| first.clone(), |more| format!("{first} ({more})"))
 }

@@ -1,4 +1,4 @@
-//! Sound nodes of the simulator's own.
+//! Audio nodes of the simulator.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! Picture nodes.
+//! Image nodes.
 
 use std::fs::File;
 use std::io::BufWriter;
@@ -77,7 +77,7 @@ async fn write(
         return raised("Exception", "**** ERROR: Saving image outside the output folder is not allowed.");
     };
     let texts = texts(stage);
-    // Painting and packing take their time with large pictures. The directories stay until that is over.
+    // Painting and encoding take long for large images. The directories stay until that is done.
     let world = Arc::clone(&stage.server.world);
     let written = tokio::task::spawn_blocking(move || {
         let written = write_all(&image, slot, &texts);

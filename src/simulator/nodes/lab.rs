@@ -1,4 +1,4 @@
-//! Nodes for trying a gateway: slow, failing, showing anything, blocking, expanding, held until released.
+//! Nodes for testing a gateway: slow, failing, showing any JSON, blocking, expanding, held until released.
 
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ pub(super) fn block(inputs: &NodeInputs) -> NodeResult {
     NodeResult::data(LinkData::Blocked(message))
 }
 
-/// Puts an `EmptyImage` and a `SaveImage` in its place.
+/// Replaces itself by an `EmptyImage` and a `SaveImage`.
 pub(super) fn expand(inputs: &NodeInputs) -> NodeResult {
     let size = json!({ "width": 32, "height": 32, "batch_size": 1, "color": inputs.value("color") });
     let image = json!({ "class_type": "EmptyImage", "inputs": size });

@@ -22,7 +22,7 @@ pub(in crate::simulator) enum NodeFailure {
         kind: &'static str,
         message: String,
     },
-    /// The whole process died.
+    /// The whole process crashed.
     Crashed,
 }
 
@@ -46,7 +46,7 @@ impl From<std::io::Error> for NodeFailure {
     }
 }
 
-/// Nodes a node puts in its place. Ids are without the prefix of the node.
+/// The nodes that replace a node. Their ids are without the node's prefix.
 #[derive(Debug)]
 pub(in crate::simulator) struct NodeExpansion {
     pub(in crate::simulator) nodes: Vec<(&'static str, Value)>,
@@ -54,7 +54,7 @@ pub(in crate::simulator) struct NodeExpansion {
     pub(in crate::simulator) results: Vec<(&'static str, i64)>,
 }
 
-/// What a node gives.
+/// The result of a node.
 #[derive(Debug, Default)]
 pub(in crate::simulator) struct NodeResult {
     pub(in crate::simulator) outputs: Vec<LinkData>,
@@ -119,7 +119,7 @@ impl NodeInputs {
         }
     }
 
-    /// The blocker, when an input is blocked.
+    /// The message of the first blocked input.
     pub(in crate::simulator) fn blocked(&self) -> Option<&BlockMessage> {
         self.0.values().find_map(|data| match data {
             LinkData::Blocked(blocker) => Some(blocker),
@@ -127,7 +127,7 @@ impl NodeInputs {
         })
     }
 
-    /// As `current_inputs` of an error shows them.
+    /// The inputs as `current_inputs` of an error shows them.
     pub(in crate::simulator) fn shown(&self) -> Value {
         let shown = self.0.iter().map(|(name, data)| {
             let value = match data {
@@ -151,7 +151,8 @@ pub(in crate::simulator) struct NodeStage<'a, 'b> {
 }
 
 impl NodeStage<'_, '_> {
-    /// Works for `pause`, then reports a step done. An interruption shows here, not within the pause.
+    /// Works for `pause`, then reports a step as done. An interrupt takes effect after the pause, not within
+    /// it.
     pub(super) async fn step(
         &mut self,
         done: u32,

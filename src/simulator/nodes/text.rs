@@ -1,4 +1,4 @@
-//! Text nodes. They must not touch files.
+//! Text nodes.
 
 use serde_json::json;
 
