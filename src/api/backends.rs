@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::backend_request::{BackendRequest, read};
 use super::body::JsonObject;
 use super::dto::ProgressBody;
 use super::extract::BackendNamePath;
@@ -14,7 +15,6 @@ use super::problem::{
     BACKEND_BUSY, BACKEND_CONFIGURED, BACKEND_EXISTS, INVALID_REQUEST, MALFORMED_JSON, NOT_FOUND, Problem,
 };
 use super::problem_responses::{BODY_READ, STORE_WRITE, problem_responses};
-use super::server_body::{ServerBody, read};
 use super::state::ApiState;
 use crate::pool::{AttemptFeed, Backend, BackendMode};
 
@@ -193,7 +193,7 @@ problem_responses!(AddBackendProblems: &[MALFORMED_JSON, BACKEND_EXISTS, INVALID
 /// The backend receives jobs as soon as it responds, and stays after a restart of the gateway. The gateway stores its
 /// credentials and never returns them.
 #[utoipa::path(
-    post, path = "/backends", tag = "servers", operation_id = "add_backend", request_body = ServerBody,
+    post, path = "/backends", tag = "servers", operation_id = "add_backend", request_body = BackendRequest,
     responses(
         (status = 201, description = "The backend was added", body = BackendBody, headers(("Location" = String, description = "The backend's path"))),
         AddBackendProblems,

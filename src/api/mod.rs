@@ -12,6 +12,7 @@ pub mod problem;
 pub mod server;
 pub mod state;
 
+mod backend_request;
 mod backends;
 mod body;
 mod convert;
@@ -31,7 +32,6 @@ mod ranges;
 mod refusals;
 mod results;
 mod routes;
-mod server_body;
 mod signatures;
 mod validate;
 mod workflow_bodies;

@@ -28,8 +28,9 @@ const MOST: usize = 64;
 
 /// A backend to add.
 #[derive(Debug, ToSchema, Deserialize)]
+#[schema(as = ServerBody)]
 #[expect(dead_code, reason = "documents the body, which is read field by field")]
-pub struct ServerBody {
+pub struct BackendRequest {
     /// The backend's name in results, logs and metrics. No two backends have the same name.
     #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$")]
     name: String,
