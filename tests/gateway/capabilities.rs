@@ -3,7 +3,7 @@
 use comfy_gateway::simulator::{FaultRoute, RequestFault, Simulator};
 use serde_json::{Value, json};
 
-use crate::support::{Gateway, editor_picture, picture, simulator};
+use crate::support::{Gateway, editor_picture, picture, poll, simulator};
 
 fn class_requests(comfy: &Simulator) -> usize {
     comfy.requests(FaultRoute::ObjectInfo).len()
@@ -40,7 +40,7 @@ async fn a_backend_with_unknown_classes_runs_jobs_all_the_same() {
     assert_eq!(convert(&gateway).await, 503);
     comfy.faults().clear();
     // The classes are read again in the background, and for each request that needs them.
-    while convert(&gateway).await != 200 {}
+    poll(async || (convert(&gateway).await == 200).then_some(())).await;
     gateway.finish().await;
 }
 
@@ -49,7 +49,7 @@ async fn a_class_that_comfyui_replaces_by_another_is_not_missing() {
     let comfy = simulator().await;
     let gateway = Gateway::in_front_of(&[&comfy]).await;
     comfy.until(|record| record.requests(FaultRoute::ObjectInfo) > 0).await;
-    while convert(&gateway).await != 200 {}
+    poll(async || (convert(&gateway).await == 200).then_some(())).await;
     let mut workflow = picture(7);
     workflow["1"]["class_type"] = json!("SimEmptyImage");
     let result = gateway.run(workflow.clone()).await;
@@ -66,7 +66,7 @@ async fn the_classes_of_one_backend_are_enough_for_a_conversion() {
     one.faults().always(FaultRoute::ObjectInfo, RequestFault::Status(500, String::new()));
     let gateway = Gateway::in_front_of(&[&one, &two]).await;
     two.until(|record| record.requests(FaultRoute::ObjectInfo) > 0).await;
-    while convert(&gateway).await != 200 {}
+    poll(async || (convert(&gateway).await == 200).then_some(())).await;
     let body = json!({ "workflow": editor_picture(1, "") });
     let id = gateway.execute(&body).await;
     let result: Value = gateway.result(&id).await;

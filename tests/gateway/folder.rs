@@ -5,7 +5,7 @@ use std::path::Path;
 use comfy_gateway::simulator::Simulator;
 use serde_json::{Value, json};
 
-use crate::support::{Gateway, editor_picture, picture, simulator, titled};
+use crate::support::{Gateway, editor_picture, picture, poll, simulator, titled};
 
 async fn following(comfy: &Simulator, folder: &Path) -> Gateway {
     Gateway::with(&[comfy], |settings| {
@@ -30,12 +30,12 @@ async fn versions(gateway: &Gateway) -> Vec<(String, u64)> {
 
 /// Asks until exactly these are registered.
 async fn until(gateway: &Gateway, expected: &[(&str, u64)]) {
-    loop {
+    poll(async || {
         let found = versions(gateway).await;
-        if found.iter().map(|(name, version)| (name.as_str(), *version)).eq(expected.iter().copied()) {
-            return;
-        }
-    }
+        let found = found.iter().map(|(name, version)| (name.as_str(), *version));
+        found.eq(expected.iter().copied()).then_some(())
+    })
+    .await;
 }
 
 async fn graph(gateway: &Gateway, name: &str) -> Value {
@@ -138,7 +138,7 @@ async fn a_restart_makes_no_new_version_of_a_file_whose_graph_is_of_the_moment()
         let converted: Value = gateway.post("/convert", &editor).await.json().await.unwrap();
         converted["workflow"]["2"]["inputs"]["filename_prefix"].clone()
     };
-    while moment().await == before {}
+    poll(async || (moment().await != before).then_some(())).await;
     let id = gateway.execute(&json!({ "workflow": "dated" })).await;
     let made = gateway.result(&id).await["media"][0]["filename"].as_str().unwrap().to_owned();
     assert!(!made.starts_with(before.as_str().unwrap()), "{made} is of the registration's moment");

@@ -1,12 +1,12 @@
 //! Workflows by name, by URL, from the editor and from a folder, each to the picture that comes of it.
 
-use std::time::Duration;
-
 use comfy_gateway::simulator::{FaultRoute, RequestFault, Simulator};
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 
-use crate::support::{Behaviour, Gateway, Web, color_of, editor_picture, picture, png, simulator, titled};
+use crate::support::{
+    Behaviour, Gateway, Web, color_of, editor_picture, picture, png, poll, simulator, titled,
+};
 
 async fn put(gateway: &Gateway, name: &str, body: &Value) -> Value {
     let answer =
@@ -141,17 +141,16 @@ async fn a_folder_is_followed() {
     })
     .await;
     let until = async |expected: &[(&str, u64)]| {
-        loop {
+        poll(async || {
             let all: Value = gateway.get("/workflows").await.json().await.unwrap();
             let all = all["workflows"].as_array().unwrap();
             let found: Vec<_> = all
                 .iter()
                 .map(|one| (one["name"].as_str().unwrap(), one["version"].as_u64().unwrap()))
                 .collect();
-            if found == expected {
-                return;
-            }
-        }
+            (found == expected).then_some(())
+        })
+        .await;
     };
     until(&[("edited", 1), ("my-plain", 1)]).await;
     assert_eq!(color_by(&gateway, &json!({ "workflow": "my-plain" })).await.1, [0, 0, 1]);
@@ -186,7 +185,6 @@ async fn a_file_of_the_editor_waits_in_its_folder_for_a_server_that_tells_its_cl
     let all: Value = gateway.get("/workflows").await.json().await.unwrap();
     assert_eq!(all["workflows"], json!([]));
     comfy.faults().clear();
-    let found = async { while gateway.get("/workflows/edited").await.status() != 200 {} };
-    tokio::time::timeout(Duration::from_secs(20), found).await.unwrap();
+    gateway.until_status("/workflows/edited", 200).await;
     gateway.finish().await;
 }

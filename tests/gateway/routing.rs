@@ -8,7 +8,9 @@ use comfy_gateway::domain::time::UnixMillis;
 use comfy_gateway::simulator::{FaultRoute, InstalledContent, RequestFault, Simulator};
 use serde_json::{Value, json};
 
-use crate::support::{Gateway, Settings, data_url, hold, picture, simulator, simulator_with, with_model};
+use crate::support::{
+    Gateway, Settings, data_url, hold, picture, poll, simulator, simulator_with, with_model,
+};
 
 const FLUX: &str = "flux1-dev.safetensors";
 
@@ -49,18 +51,17 @@ fn pointers(problem: &Value) -> Vec<&str> {
     problem["errors"].as_array().unwrap().iter().map(|error| error["pointer"].as_str().unwrap()).collect()
 }
 
-/// Waits until a server counts as down.
-async fn down(gateway: &Gateway, at: usize) {
-    loop {
+/// Waits until a backend is down.
+async fn until_down(gateway: &Gateway, at: usize) {
+    poll(async || {
         let all: Value = gateway.get("/backends").await.json().await.unwrap();
-        if all["backends"][at]["state"] == "down" {
-            return;
-        }
-    }
+        (all["backends"][at]["state"] == "down").then_some(())
+    })
+    .await;
 }
 
-/// Waits until a job was given to a server and came back to the queue.
-async fn turned_away(gateway: &Gateway, id: &str) -> Value {
+/// Waits until a job was assigned to a backend and returned to the queue.
+async fn until_requeued(gateway: &Gateway, id: &str) -> Value {
     gateway.until(id, |job| job["attempts"].as_u64() > Some(0) && job["status"] == "queued").await
 }
 
@@ -356,13 +357,13 @@ async fn a_job_on_the_wrong_server_goes_elsewhere_and_that_is_no_failure() {
     let id = gateway.submit(with_model(FLUX)).await;
     one.restart().await.unwrap();
     // It was on gpu-1 and is queued again: gpu-2 has told nothing yet.
-    let waiting = turned_away(&gateway, &id).await;
+    let waiting = until_requeued(&gateway, &id).await;
     assert_eq!(waiting["backend"], "gpu-1");
     // What gpu-1 told may come to be known a moment after the first offer, and then there is a second one.
     let mut attempts = Vec::new();
     for _ in 0..4 {
         assert_eq!(gateway.run(picture(1)).await["backend"], "gpu-1");
-        attempts.push(turned_away(&gateway, &id).await["attempts"].as_u64().unwrap());
+        attempts.push(until_requeued(&gateway, &id).await["attempts"].as_u64().unwrap());
     }
     assert_eq!(attempts[2], attempts[3], "it is offered again and again to the server that cannot run it");
     assert!(attempts[3] <= 2, "{attempts:?}");
@@ -383,7 +384,7 @@ async fn a_job_that_turns_out_to_suit_nobody_fails_with_the_number_of_its_faults
     workflow["3"] = json!({"class_type": "PreviewAny", "inputs": {}});
     let id = gateway.submit(workflow).await;
     one.restart().await.unwrap();
-    turned_away(&gateway, &id).await;
+    until_requeued(&gateway, &id).await;
     two.restart().await.unwrap();
     let result = gateway.result(&id).await;
     assert_eq!((&result["status"], &result["backend"]), (&json!("failed"), &json!("gpu-2")), "{result:#}");
@@ -401,7 +402,7 @@ async fn a_job_kept_from_a_server_is_offered_to_it_again_when_the_server_has_cha
     let gateway = Gateway::in_front_of(&[&one, &two]).await;
     gateway.until_capabilities_known(2).await;
     two.crash().await;
-    down(&gateway, 1).await;
+    until_down(&gateway, 1).await;
     // Kept from gpu-1 by what gpu-2 told before it went down.
     let id = gateway.submit(with_model(FLUX)).await;
     assert_eq!(gateway.run(picture(1)).await["backend"], "gpu-1");
@@ -419,7 +420,7 @@ async fn a_job_kept_from_a_server_is_offered_to_it_again_by_the_next_start() {
     let gateway = Gateway::in_front_of(&[&one, &two]).await;
     gateway.until_capabilities_known(2).await;
     two.crash().await;
-    down(&gateway, 1).await;
+    until_down(&gateway, 1).await;
     let id = gateway.submit(with_model(FLUX)).await;
     let left = gateway.stop().await;
     one.install(with_flux);
@@ -489,7 +490,7 @@ async fn a_job_that_is_cancelled_while_no_server_suits_it_ends() {
     let gateway = Gateway::in_front_of(&[&one, &two]).await;
     gateway.until_capabilities_known(2).await;
     two.crash().await;
-    down(&gateway, 1).await;
+    until_down(&gateway, 1).await;
     let id = gateway.submit(with_model(FLUX)).await;
     gateway.until(&id, |job| job["status"] == "queued").await;
     gateway.cancel(&id).await;

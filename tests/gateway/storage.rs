@@ -6,7 +6,7 @@ use std::time::Duration;
 use comfy_gateway::simulator::{FaultRoute, RequestFault};
 use serde_json::{Value, json};
 
-use crate::support::{Gateway, picture, simulator};
+use crate::support::{Gateway, picture, poll, simulator};
 
 #[tokio::test]
 async fn a_media_store_that_takes_no_files_loses_no_job() {
@@ -99,15 +99,11 @@ async fn a_full_queue_refuses_and_takes_jobs_again_when_some_have_gone() {
         assert_eq!(gateway.cancel(id).await["status"], "cancelled");
     }
     // The queue is counted anew once a second.
-    let accepted = async {
-        loop {
-            let answer = gateway.post("/execute", &json!({ "workflow": picture(3) })).await;
-            if answer.status() == 202 {
-                return answer.json::<Value>().await.unwrap();
-            }
-        }
-    };
-    let job = accepted.await;
+    let accepted = poll(async || {
+        let answer = gateway.post("/execute", &json!({ "workflow": picture(3) })).await;
+        (answer.status() == 202).then_some(answer)
+    });
+    let job: Value = accepted.await.json().await.unwrap();
     assert_eq!(gateway.cancel(job["prompt_id"].as_str().unwrap()).await["status"], "cancelled");
     gateway.finish().await;
 }

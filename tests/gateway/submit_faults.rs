@@ -116,7 +116,7 @@ async fn a_server_that_refuses_connections_gets_its_job_when_it_is_back() {
     assert_eq!(gateway.run(text("up", "")).await["status"], "completed");
     comfy.crash().await;
     let id = gateway.submit(text("down", "")).await;
-    while gateway.get("/readyz").await.status() != 503 {}
+    gateway.until_status("/readyz", 503).await;
     gateway.until(&id, |body| body["status"] == "queued").await;
     comfy.restart().await.unwrap();
     let result = gateway.result(&id).await;

@@ -278,6 +278,11 @@ impl Gateway {
         .await;
     }
 
+    /// Polls a path until it answers with `status`.
+    pub async fn until_status(&self, path: &str, status: u16) {
+        poll(async || (self.get(path).await.status() == status).then_some(())).await;
+    }
+
     /// Waits for a job's end and returns its result.
     pub async fn result(&self, id: &str) -> Value {
         let response = self.get(&format!("/results/{id}?wait=30")).await;
