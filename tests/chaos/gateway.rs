@@ -16,7 +16,7 @@ const LINES: usize = 20;
 /// How long the gateway may take to explain itself.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long the gateway waits for a server that does not answer. No trouble but death lasts as long.
+/// How long the gateway waits for a backend that does not answer. Only a crash lasts as long.
 pub const LOST_AFTER: &str = "30s";
 
 /// The gateway over all its lives. Dropping it kills the present one.

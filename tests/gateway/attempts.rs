@@ -1,4 +1,4 @@
-//! Attempts that come to nothing: what is tried again, where, how often, and what the result tells of it.
+//! Attempts that fail: what is retried, where, how often, and how the result reports it.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ fn one_slot_each(settings: &mut Settings) {
     settings.backends.iter_mut().for_each(|backend| backend.slots = 1);
 }
 
-/// Runs that show nothing are ended soon.
+/// Stalled runs are interrupted soon.
 fn impatient(settings: &mut Settings) {
     one_slot_each(settings);
     settings.scheduler.stall = Duration::from_millis(1_800);
@@ -24,7 +24,7 @@ async fn up(servers: &[&Simulator]) {
     }
 }
 
-/// A server with so many gigabytes.
+/// A backend with this many gigabytes.
 async fn with_memory(gigabytes: u64) -> Simulator {
     let bytes = gigabytes << 30;
     let config = SimulatorConfig {
@@ -54,7 +54,7 @@ async fn until_backends(gateway: &Gateway, is_ready: impl Fn(&Value) -> bool) {
     .await;
 }
 
-/// Where each attempt was made and what became of it.
+/// The backend and the outcome of each attempt.
 fn history(result: &Value) -> Vec<(&str, &str)> {
     let attempts = result["attempt_history"].as_array().unwrap();
     attempts
@@ -67,18 +67,18 @@ fn reason(result: &Value, attempt: usize) -> &str {
     result["attempt_history"][attempt]["reason"].as_str().unwrap()
 }
 
-/// The graphs that were handed to the server.
+/// The graphs that were submitted to the backend.
 fn graphs(comfy: &Simulator) -> Vec<Value> {
     let seen = comfy.requests(FaultRoute::Prompt).into_iter().filter(|request| request.method == "POST");
     seen.map(|request| serde_json::from_slice::<Value>(&request.body).unwrap()["prompt"].clone()).collect()
 }
 
-/// Whether each node of a graph has what no cache knows.
+/// Whether each node of a graph has the input that bypasses the cache.
 fn is_fresh(graph: &Value) -> bool {
     graph.as_object().unwrap().values().all(|node| node["inputs"]["comfy_gateway_run"].is_string())
 }
 
-/// The moment the gateway knows that the job runs, and not only that it was handed over.
+/// Waits until the gateway knows that the job runs, and not only that it was submitted.
 async fn until_running(gateway: &Gateway, id: &str) {
     gateway.until(id, |body| body["progress"]["current_node"].is_string()).await;
 }

@@ -1,4 +1,4 @@
-//! Cancelling: only what is meant, at once where it can be, and never somebody else's job.
+//! Cancels: only the job that is meant, at once where possible, and never a foreign job.
 
 use comfy_gateway::simulator::{FaultRoute, RequestFault};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Jobs that go badly at ComfyUI, and what is said of them.
+//! Jobs that fail at ComfyUI, and how their results report it.
 
 use std::time::Duration;
 

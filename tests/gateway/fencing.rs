@@ -1,4 +1,4 @@
-//! Runs whose right to end the job is lost, and servers that cannot be held to an id.
+//! Attempts that lost their lease, and backends that ignore the `prompt_id`.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Fetching the files of queued jobs: how often, for whom, and what else may happen to the job meanwhile.
+//! Fetching the inputs of queued jobs, and changes of the job in the meantime.
 
 use std::sync::Arc;
 use std::time::Duration;

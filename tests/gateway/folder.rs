@@ -1,4 +1,4 @@
-//! The folder of workflow files: what stands in a file's way, who has a name, and what a restart changes.
+//! The folder of workflow files: files that are refused, names that are taken, and the effect of a restart.
 
 use std::path::Path;
 
@@ -28,7 +28,7 @@ async fn versions(gateway: &Gateway) -> Vec<(String, u64)> {
         .collect()
 }
 
-/// Asks until exactly these are registered.
+/// Polls until exactly these workflows are registered.
 async fn until(gateway: &Gateway, expected: &[(&str, u64)]) {
     poll(async || {
         let found = versions(gateway).await;

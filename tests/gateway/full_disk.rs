@@ -1,4 +1,4 @@
-//! A disk without room: what is refused, what goes on all the same, and how it ends.
+//! A full disk: which requests are refused, which work continues, and how it recovers.
 
 use std::sync::Arc;
 
@@ -10,16 +10,16 @@ use crate::support::{
     Behaviour, Gateway, SmallDisk, StoppedGateway, Web, hold, picture, png, settings, simulator,
 };
 
-/// More than any disk has: its reserve is never met.
+/// A reserve larger than any disk, so that it is never free.
 const NO_ROOM: u64 = 1 << 60;
 
-/// The same data with such a reserve.
+/// Starts a gateway on the same data with this reserve.
 async fn with_reserve(mut left: StoppedGateway, reserve: u64) -> Gateway {
     left.settings.disk_reserve = reserve;
     left.start().await
 }
 
-/// Asserts that an answer says that the disk is full, to somebody who is not to know its paths.
+/// Asserts that a response reports a full disk without showing a path.
 async fn says_full(gateway: &Gateway, response: reqwest::Response) -> String {
     assert_eq!(response.status(), 503);
     assert!(response.headers().contains_key("retry-after"));

@@ -1,4 +1,4 @@
-//! Watching a run through a server that answers badly, forgets, or dies.
+//! Runs on backends that answer badly, lose their history, or crash.
 
 use std::time::Duration;
 

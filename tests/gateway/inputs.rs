@@ -1,4 +1,4 @@
-//! Files as values of parameters, from every place a caller may have them, to the picture that comes of them.
+//! Files as values of parameters, from every source, up to the resulting picture.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -26,7 +26,7 @@ fn inverted(color: [u8; 3]) -> [u8; 3] {
     color.map(|byte| 255 - byte)
 }
 
-/// Runs the workflow on `photo`, which is a picture of `color`, and looks at every pixel of what comes of it.
+/// Runs the workflow on `photo`, a picture of `color`, and checks every pixel of the result.
 async fn runs_on(gateway: &Gateway, photo: &Value, color: [u8; 3]) -> Value {
     let id = gateway.execute(&request(photo)).await;
     let result = gateway.result(&id).await;
@@ -48,7 +48,7 @@ fn uploads(comfy: &Simulator) -> usize {
     comfy.requests(FaultRoute::Upload).len()
 }
 
-/// The files in a server's input folder.
+/// The files in a backend's input folder.
 fn inputs(comfy: &Simulator) -> Vec<String> {
     let folder = std::fs::read_dir(comfy.input_directory()).unwrap().flatten();
     let mut names: Vec<String> = folder.map(|entry| entry.file_name().into_string().unwrap()).collect();
@@ -57,7 +57,7 @@ fn inputs(comfy: &Simulator) -> Vec<String> {
     names
 }
 
-/// The numbers and sizes of what lies in the store of inputs.
+/// The number and the sizes of the stored inputs.
 fn stored_inputs(gateway: &Gateway) -> usize {
     let shards = std::fs::read_dir(gateway.data.path().join("media/inputs"));
     shards.into_iter().flatten().flatten().map(|shard| std::fs::read_dir(shard.path()).unwrap().count()).sum()

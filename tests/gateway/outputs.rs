@@ -1,4 +1,4 @@
-//! What comes of a run's outputs: names, kinds, order, texts, files.
+//! The outputs of a run in the result: names, kinds, order, texts, files.
 
 use serde_json::{Value, json};
 

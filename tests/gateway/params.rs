@@ -1,4 +1,4 @@
-//! What of a workflow arrives at ComfyUI: the same bytes, with values in their places.
+//! The workflow as it arrives at ComfyUI: the same bytes, with the values in their places.
 
 use comfy_gateway::simulator::{FaultRoute, Simulator};
 use reqwest::header::CONTENT_TYPE;

@@ -13,7 +13,7 @@ fn without_model() -> Value {
     workflow
 }
 
-/// What is held until it is released, and an output that needs a file which is not there: only ComfyUI sees that.
+/// A held output, and an output that needs a missing file, which only ComfyUI detects.
 fn without_file() -> Value {
     let mut workflow = hold("part");
     workflow["8"] = json!({"class_type": "LoadImage", "inputs": {"image": "missing.png"}});

@@ -1,4 +1,4 @@
-//! Which job goes where and when: by what callers require, by what servers have loaded, and fairly.
+//! Placement: by the callers' requirements, by loaded models, and fairly between callers.
 
 use comfy_gateway::simulator::{FaultRoute, Simulator};
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ async fn up(servers: &[&Simulator]) {
     }
 }
 
-/// What was handed to the server, in that order.
+/// The jobs submitted to the backend, in order.
 fn handed(comfy: &Simulator) -> Vec<Value> {
     let seen = comfy.requests(FaultRoute::Prompt).into_iter().filter(|request| request.method == "POST");
     seen.map(|request| serde_json::from_slice(&request.body).unwrap()).collect()
@@ -27,7 +27,7 @@ fn ids(comfy: &Simulator) -> Vec<String> {
     handed(comfy).iter().map(|body| body["prompt_id"].as_str().unwrap().to_owned()).collect()
 }
 
-/// How often the server had to load a checkpoint.
+/// How often the backend loaded a checkpoint.
 fn loads(comfy: &Simulator) -> usize {
     let models = handed(comfy);
     let models = models.iter().filter_map(|body| body["prompt"]["1"]["inputs"]["ckpt_name"].as_str());

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Gateway, picture, simulator};
 
-/// What makes a simulated ComfyUI answer 500.
+/// A node class that makes a simulated ComfyUI answer 500.
 fn fatal() -> Value {
     json!({"1": {"class_type": "SimServerError", "inputs": {}}})
 }

@@ -1,4 +1,4 @@
-//! Workflows by name, by URL, from the editor and from a folder, each to the picture that comes of it.
+//! Workflows by name, by URL, from the editor and from a folder, each up to its picture.
 
 use comfy_gateway::simulator::{FaultRoute, RequestFault, Simulator};
 use reqwest::multipart::{Form, Part};
@@ -17,7 +17,7 @@ async fn put(gateway: &Gateway, name: &str, body: &Value) -> Value {
     body
 }
 
-/// Runs a body of `/execute`; the result and the colour of the picture `cover`.
+/// Runs a body of `/execute`. Returns the result and the colour of the picture `cover`.
 async fn color_by(gateway: &Gateway, body: &Value) -> (Value, [u8; 3]) {
     let id = gateway.execute(body).await;
     let result = gateway.result(&id).await;
@@ -26,7 +26,7 @@ async fn color_by(gateway: &Gateway, body: &Value) -> (Value, [u8; 3]) {
     (result, color_of(&cover))
 }
 
-/// Waits until a server has told what it can run.
+/// Waits until the gateway has asked for a backend's node classes.
 async fn until_classes_known(comfy: &Simulator) {
     comfy.until(|record| record.requests(FaultRoute::ObjectInfo) > 0).await;
 }

@@ -26,7 +26,7 @@ fn has_ended(job: &Value) -> bool {
     !["queued", "running"].contains(&job["status"].as_str().unwrap())
 }
 
-/// Turns the clock in small steps until the job has ended.
+/// Advances the clock in small steps until the job has ended.
 async fn ended(gateway: &Gateway, clock: &ManualClock, id: &str) -> Value {
     ended_within(gateway, clock, id, DAY * 365).await
 }
@@ -44,13 +44,13 @@ async fn ended_within(gateway: &Gateway, clock: &ManualClock, id: &str, limit: D
     gateway.until(id, has_ended).await
 }
 
-/// The status of an answer; none where the clock's leap ended the connection.
+/// The status of a response; `None` if the jump of the clock ended the connection.
 async fn asked(gateway: &Gateway, path: &str) -> Option<u16> {
     let answer = gateway.http.get(format!("{}{path}", gateway.base)).send().await;
     answer.ok().map(|answer| answer.status().as_u16())
 }
 
-/// Turns the clock until a path is answered with that status.
+/// Advances the clock until a path answers with this status.
 async fn answers(gateway: &Gateway, clock: &ManualClock, path: &str, status: u16) {
     while asked(gateway, path).await != Some(status) {
         clock.advance(Duration::from_mins(10));
@@ -161,13 +161,13 @@ async fn a_run_is_interrupted_when_its_time_is_over_and_not_before() {
     gateway.finish().await;
 }
 
-/// The files in the store of inputs.
+/// The stored inputs.
 fn inputs(gateway: &Gateway) -> usize {
     let shards = std::fs::read_dir(gateway.data.path().join("media/inputs"));
     shards.into_iter().flatten().flatten().map(|shard| std::fs::read_dir(shard.path()).unwrap().count()).sum()
 }
 
-/// Turns the clock by that much, a little at a time, so that every periodic task gets its turn.
+/// Advances the clock by this much in small steps, so that every periodic task runs.
 async fn pass(gateway: &Gateway, clock: &ManualClock, time: Duration) {
     let until = clock.now().plus(time);
     while clock.now() < until {

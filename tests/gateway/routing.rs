@@ -1,4 +1,4 @@
-//! Which server a job may go to: models and node classes that only some of the servers have.
+//! Which backend a job may go to: models and node classes that only some backends have.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ fn one_slot_each(settings: &mut Settings) {
     settings.backends.iter_mut().for_each(|backend| backend.slots = 1);
 }
 
-/// An attempt that counts is the last one.
+/// A retry budget of one attempt.
 fn one_attempt(settings: &mut Settings) {
     settings.scheduler.retry.max_attempts = 1;
 }
@@ -32,7 +32,7 @@ fn without(class: &str) -> impl FnOnce(&mut InstalledContent) {
     move |installed| installed.without_classes.push(class)
 }
 
-/// How many jobs a server was handed.
+/// The number of jobs submitted to a backend.
 fn handed(comfy: &Simulator) -> usize {
     comfy.requests(FaultRoute::Prompt).iter().filter(|request| request.method == "POST").count()
 }

@@ -1,4 +1,4 @@
-//! Several servers, several slots: who gets which job, and in which order.
+//! Several backends with several slots: which job runs where, and in which order.
 
 use comfy_gateway::simulator::{FaultRoute, Simulator};
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ fn one_slot_each(settings: &mut Settings) {
     }
 }
 
-/// The ids in the order in which they were handed to the server.
+/// The ids in the order in which they were submitted to the backend.
 fn order(comfy: &Simulator) -> Vec<String> {
     let seen = comfy.requests(FaultRoute::Prompt);
     let bodies = seen.iter().filter(|request| request.method == "POST");

@@ -1,4 +1,4 @@
-//! Stopping in good order: promptly, answering who waits, leaving running jobs to the next start.
+//! Graceful stops: they are prompt, answer waiting requests, and leave running jobs to the next start.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Gateway, assert_invariants, hold, picture, simulator, text};
 
-/// A stop may take that long.
+/// The longest that a stop may take.
 const PROMPT: Duration = Duration::from_secs(5);
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Our own limits: a disk that takes no files, a queue that is full, time that results are kept.
+//! The gateway's own limits: a disk that takes no files, a full queue, the retention of results.
 
 use std::fs;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The commands and how they end.
+//! The commands and their exit codes.
 
 use std::process::{Output, Stdio};
 
@@ -25,7 +25,7 @@ async fn run(args: &[&str]) -> (Output, String, String) {
     (output, stdout, stderr)
 }
 
-/// All that a demo prints until it waits for a signal.
+/// The output of a demo until it waits for a signal.
 async fn shown(demo: &mut Child) -> String {
     let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
     let mut said = String::new();
@@ -36,7 +36,7 @@ async fn shown(demo: &mut Child) -> String {
     said
 }
 
-/// SIGTERM; it must end well.
+/// Sends SIGTERM and asserts a clean exit.
 async fn terminate(mut child: Child) {
     let pid = child.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());

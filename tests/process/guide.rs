@@ -1,4 +1,4 @@
-//! The commands that the documents show, run as they stand.
+//! Runs the commands of the documents unchanged.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -8,7 +8,7 @@ use tokio::process::Command;
 use crate::process::Process;
 use crate::support::simulator;
 
-/// Where the documents say that the gateway is.
+/// The gateway's address in the documents.
 const SHOWN: &str = "http://127.0.0.1:8080";
 
 fn root() -> &'static Path {

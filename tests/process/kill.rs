@@ -32,7 +32,7 @@ enum Moment {
     Accepted {
         more: u64,
     },
-    /// As soon as it says that it listens.
+    /// As soon as it reports that it listens.
     Start,
 }
 
@@ -47,7 +47,7 @@ fn moment(random: &mut StdRng) -> Moment {
     }
 }
 
-/// What the callers know.
+/// The callers' knowledge.
 #[derive(Debug, Default)]
 struct Load {
     accepted: Mutex<Vec<String>>,
@@ -55,7 +55,7 @@ struct Load {
     colour: AtomicU64,
 }
 
-/// Submits a picture of its own colour and waits for it, again and again, whenever the gateway is up.
+/// Submits pictures of a colour of its own and waits for them, whenever the gateway is up.
 async fn call(
     load: Arc<Load>,
     mut base: watch::Receiver<Option<String>>,
@@ -155,7 +155,7 @@ async fn wait_for(moment: &Moment, simulators: &[Simulator], counts: &watch::Sen
     }
 }
 
-/// Waits until every job has ended, those included that were accepted without their caller hearing of it.
+/// Waits until every job has ended, including jobs whose acceptance their caller did not receive.
 async fn drain(base: &str, accepted: &[String]) {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let mut waited: HashSet<String> = HashSet::new();
@@ -193,7 +193,7 @@ async fn drain(base: &str, accepted: &[String]) {
     assert!(waited.len() >= accepted.len());
 }
 
-/// Every job ran once in all: its servers never went away, so its first run could always be found.
+/// Asserts that every job ran exactly once, because its first run could always be found.
 async fn assert_single_runs(data: &std::path::Path, accepted: &[String], simulators: &[Simulator]) {
     let mut started: HashMap<String, u32> = HashMap::new();
     for (id, runs) in simulators.iter().flat_map(Simulator::all_runs) {

@@ -1,4 +1,4 @@
-//! The built gateway as a process of its own.
+//! The built gateway as a process.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -17,12 +17,12 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts it on a free port and waits until it says that it listens.
+    /// Starts the gateway on a free port and waits until it reports that it listens.
     pub async fn start(data: &Path, urls: &[String]) -> Self {
         Self::start_with(data, urls, "info", &[]).await
     }
 
-    /// The same with that `log` and further arguments.
+    /// The same with a `log` filter and further arguments.
     pub async fn start_with(data: &Path, urls: &[String], log: &str, more: &[&str]) -> Self {
         let urls = urls.iter().flat_map(|url| ["--backend", url]);
         let arguments: Vec<&str> =
@@ -30,7 +30,7 @@ impl Process {
         Self::start_configured(data, &arguments).await
     }
 
-    /// The same with those arguments alone besides what every test needs.
+    /// The same with only these arguments besides those that every test needs.
     pub async fn start_configured(data: &Path, arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_comfy-gateway"))
             .args([
@@ -60,19 +60,19 @@ impl Process {
         Self { base: format!("http://{address}"), child, log }
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL.
     pub async fn kill(&mut self) {
         self.child.kill().await.unwrap();
     }
 
-    /// SIGTERM; it must end well.
+    /// Sends SIGTERM and asserts a clean exit.
     pub async fn stop(&mut self) {
         let pid = self.child.id().unwrap().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
         assert!(self.child.wait().await.unwrap().success());
     }
 
-    /// The same; all that it logged since it listened.
+    /// The same, and returns the log since it listened.
     pub async fn stopped(mut self) -> String {
         self.stop().await;
         // Its reader ends with the log.
@@ -80,7 +80,7 @@ impl Process {
         self.log.borrow().join("\n")
     }
 
-    /// SIGHUP, and wait for a line of the log with that text that was not there before; the line.
+    /// Sends SIGHUP, waits for a new log line with this text, and returns the line.
     pub async fn reload(&mut self, expected: &str) -> String {
         let before = self.log.borrow().len();
         let pid = self.child.id().unwrap().to_string();

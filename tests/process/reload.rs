@@ -16,7 +16,7 @@ fn write(path: &Path, log: &str, more: &str, servers: &[(&str, &Simulator)]) {
     std::fs::write(path, format!("log = \"{log}\"\n{more}\n{servers}")).unwrap();
 }
 
-/// Asks until the servers are these, each with its mode.
+/// Polls until the backends are these, each with its mode.
 async fn until_servers(gateway: &Process, expected: &[(&str, &str)]) {
     let asking = async {
         loop {

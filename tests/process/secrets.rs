@@ -1,4 +1,4 @@
-//! What must never stand in the log, however much is logged.
+//! Secrets never appear in the log, at any level.
 
 use serde_json::{Value, json};
 
@@ -82,7 +82,7 @@ async fn no_credential_of_a_server_added_at_run_time_is_logged() {
     assert!(told.is_empty(), "{told:#?}");
 }
 
-/// Fails in that way, with the parameter `message` as its words.
+/// Fails in the given way with the parameter `message` as its message.
 fn fails(mode: &str) -> Value {
     json!({ "1": {
         "class_type": "LabFail", "inputs": {"mode": mode, "message": "boom"}, "_meta": {"title": "$message"}

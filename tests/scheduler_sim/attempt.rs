@@ -1,4 +1,4 @@
-//! One attempt in the simulation: the real course, each of its requests a step of its own.
+//! One attempt in the simulation: the real attempt machine, with each of its requests as a step of its own.
 
 use comfy_gateway::domain::failure::{Failure, FailureCode};
 use comfy_gateway::domain::job::{Fence, JobEnding};
@@ -25,11 +25,11 @@ pub const PATIENCE: AttemptLimits = AttemptLimits {
     stall: Duration::from_secs(15),
 };
 
-/// What an attempt is about to do.
+/// The next step of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Doing {
     Ask(NextStep),
-    /// Until that moment of the simulation's clock.
+    /// Waits until this moment of the simulation's clock.
     Wait(i64),
     Settle(AttemptEnd, Option<RunEnd>),
 }
@@ -41,14 +41,14 @@ pub struct Attempt {
     pub cancelled: bool,
     pub recalled: bool,
     pub run: Run,
-    /// When the websocket told its start.
+    /// When the websocket reported the start.
     pub started_at: Option<UnixMillis>,
     pub end_heard: bool,
     /// The last series of looks without an answer: its beginning, its end so far, and whether it goes on.
     pub silence: (i64, i64, bool),
 }
 
-/// How a settled attempt changes its job.
+/// How an ended attempt changes its job.
 pub enum Settlement {
     Finish(JobEnding),
     Requeue(RequeueCause),
@@ -63,7 +63,7 @@ impl Attempt {
         self.job.attempt.fence(self.job.prompt_id)
     }
 
-    /// Takes in what the server's websocket tells, if it tells anything.
+    /// Reads the backend's websocket, if it reports anything.
     pub fn listen(&mut self, server: &Server, now: UnixMillis) {
         if server.deaf || !server.answers() {
             return;
@@ -100,7 +100,7 @@ impl Attempt {
         }
     }
 
-    /// Does what it is about to do, unless that is to settle.
+    /// Carries out the next step, unless that is to record the end.
     pub fn step(&mut self, server: &mut Server, random: &mut StdRng, now: i64, wall: UnixMillis) {
         self.listen(server, wall);
         let id = self.job.attempt.id;
@@ -144,7 +144,7 @@ impl Attempt {
         self.take(server, wall, now, input);
     }
 
-    /// Tells the course what was learned and keeps what it says.
+    /// Feeds the machine one input and keeps the step that it returns.
     pub fn take(&mut self, server: &Server, wall: UnixMillis, now: i64, input: MachineInput) {
         let signals = self.signals(server);
         self.doing = match self.course.step(wall, &signals, input) {
@@ -184,7 +184,7 @@ impl Attempt {
     }
 }
 
-/// What the end of a course means for the job, and what is learned from it.
+/// What the end of an attempt means for the job, and what the dispatcher learns from it.
 pub fn settlement(
     end: AttemptEnd,
     run: Option<RunEnd>,

@@ -1,4 +1,4 @@
-//! What must always hold, and what has to be remembered to see whether it does.
+//! The invariants, and the memory needed to check them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -29,19 +29,19 @@ struct Known {
     ended: bool,
 }
 
-/// What the simulation remembers.
+/// The memory of the checks.
 #[derive(Default)]
 pub struct Ledger {
     jobs: BTreeMap<PromptId, Known>,
-    /// Since when a job waits in the dispatcher's line while a server that could run it has nothing.
+    /// Since when a job waits in the dispatcher's queue while a backend that could run it is idle.
     idle_since: HashMap<PromptId, i64>,
     /// The waiting jobs, and when each is due by the wall clock.
     due: BTreeMap<PromptId, UnixMillis>,
-    /// Since when a job that is due stands in the dispatcher's line.
+    /// Since when a job that is due is in the dispatcher's queue.
     in_line_since: HashMap<PromptId, i64>,
     /// Runs that were given up before they began.
     never: HashSet<AttemptId>,
-    /// When one of lower priority was first given a server that a waiting job could have had.
+    /// When a job of lower priority first got a backend that a waiting job could have had.
     overtaken_since: HashMap<PromptId, i64>,
 }
 
@@ -52,7 +52,7 @@ impl Ledger {
         self.due.insert(job.prompt_id, job.created_at);
     }
 
-    /// A job was written to have ended: that happens once.
+    /// Checks that a job ends only once.
     pub fn ended(&mut self, id: PromptId) {
         let job = self.jobs.get_mut(&id).unwrap();
         assert!(!job.ended, "{id} ended twice");
@@ -67,7 +67,7 @@ impl Ledger {
         self.due.insert(id, due);
     }
 
-    /// The dispatcher is gone, and its line with it.
+    /// Forgets the dispatcher's queue, because the dispatcher is gone.
     pub fn nobody_waits(&mut self) {
         self.in_line_since.clear();
         self.overtaken_since.clear();
@@ -110,7 +110,7 @@ impl Ledger {
         }
     }
 
-    /// A server that gives no answer is given time before its runs are taken for lost.
+    /// Checks that a backend that does not answer gets time before its runs count as lost.
     pub fn check_patience(end: AttemptEnd, silent: i64) {
         let needed = match end {
             AttemptEnd::Requeue(RequeueCause::OutOfReach) => PATIENCE.lost_after,
@@ -121,7 +121,7 @@ impl Ledger {
         assert!(enough, "a run was lost after {silent} ms of silence: {end:?}");
     }
 
-    /// No server begins the same run twice, or one that was given up before it began.
+    /// Checks that no backend begins the same run twice, or begins a run that was given up before.
     pub fn check_runs(&self, servers: &[Server]) {
         for (run, times) in begun(servers) {
             assert_eq!(times, 1, "the run {run} was begun {times} times");
@@ -156,7 +156,7 @@ impl Ledger {
         }
     }
 
-    /// What the dispatcher believes a server to have is what it was given.
+    /// Checks that the dispatcher's assigned jobs are those that the backends were given.
     fn check_slots(gateway: &Gateway, servers: &[Server]) {
         for server in servers {
             let mut believed = gateway.state.assigned(&server.name);
@@ -174,7 +174,7 @@ impl Ledger {
         }
     }
 
-    /// A free server and a job that it could run do not stand side by side for long.
+    /// Checks that no backend is idle for long while a job that it could run waits.
     fn check_idleness(&mut self, gateway: &Gateway, servers: &[Server], wall: UnixMillis, now: i64) {
         let patience = i64::try_from(SETTINGS.patience.as_millis()).unwrap();
         let free: Vec<&Server> = servers
@@ -199,7 +199,7 @@ impl Ledger {
         }
     }
 
-    /// The jobs that stand in line, with the servers that could run them.
+    /// The waiting jobs, each with the backends that could run it.
     pub fn in_line(&self, gateway: &Gateway, servers: &[Server]) -> Vec<(PromptId, i32, Vec<BackendName>)> {
         let asked = gateway.todo.iter().flat_map(|(_, claims)| claims);
         let asked: HashSet<PromptId> = asked.map(|(id, _)| *id).collect();

@@ -18,7 +18,7 @@ use std::time::Duration;
 use crate::attempt::{Attempt, Doing, PATIENCE, Settlement, settlement};
 use crate::server::Server;
 
-/// How the dispatcher of the simulation decides.
+/// The settings of the dispatcher in the simulation.
 pub const SETTINGS: DispatchSettings = DispatchSettings { patience: Duration::from_secs(4) };
 /// Between two looks that no wakeup asked for.
 pub const POLL: i64 = 1_500;
@@ -29,27 +29,27 @@ pub struct Gateway {
     pub attempts: Vec<Attempt>,
     pub owner: LeaseOwner,
     read: Option<QueuePlace>,
-    /// The whole queue is to be read again at the next look.
+    /// Whether the next look reads the whole queue again.
     reread: bool,
-    /// A wakeup that was not answered yet.
+    /// Whether a wakeup is pending.
     pub woken: bool,
     pub next_poll: i64,
-    /// What the dispatcher decided and has not done yet.
+    /// Actions of the dispatcher that are not carried out yet.
     pub todo: VecDeque<Decided>,
     pub left: Vec<PromptId>,
 }
 
-/// Jobs to claim and their servers, and when that was decided.
+/// Jobs to claim with their backends, and the moment of the decision.
 type Decided = (UnixMillis, Vec<(PromptId, BackendName)>);
 
-/// What a step changed for a job.
+/// How a step changed a job.
 pub enum Settled {
     Nothing,
-    /// It ended, under this status.
+    /// It ended with this status.
     Ended(PromptId),
-    /// It waits again, and is due at that moment.
+    /// It waits again and is due at this moment.
     Requeued(PromptId, UnixMillis),
-    /// The store refused: another attempt holds the job.
+    /// The store refused the change, because another attempt holds the job.
     LeaseLost,
 }
 
@@ -58,7 +58,7 @@ fn lease(owner: LeaseOwner, wall: UnixMillis) -> Lease {
 }
 
 impl Gateway {
-    /// Starts on what an earlier life left behind.
+    /// Starts on the data of an earlier life.
     pub async fn start(
         store: &dyn JobStore,
         random: &mut StdRng,
@@ -117,7 +117,7 @@ impl Gateway {
         self.attempts.push(attempt);
     }
 
-    /// Lets an event happen; what is to be done is done later, unless a crash comes first.
+    /// Applies an event. The actions are carried out later, unless a crash comes first.
     pub fn happen(&mut self, event: DispatchEvent, wall: UnixMillis) {
         for action in handle(&mut self.state, wall, event) {
             match action {
@@ -144,7 +144,7 @@ impl Gateway {
         self.happen(DispatchEvent::Backends(servers.iter().map(view).collect()), wall);
     }
 
-    /// Reads what has come to wait.
+    /// Reads the jobs queued since the last look.
     pub async fn read_on(&mut self, store: &dyn JobStore, wall: UnixMillis, now: i64) {
         self.woken = false;
         if now >= self.next_poll && std::mem::take(&mut self.reread) {
@@ -158,7 +158,7 @@ impl Gateway {
         self.happen(DispatchEvent::Left(left), wall);
     }
 
-    /// Does the next thing that the dispatcher decided.
+    /// Carries out the dispatcher's next action.
     pub async fn claim(
         &mut self,
         store: &dyn JobStore,
@@ -196,7 +196,7 @@ impl Gateway {
         here
     }
 
-    /// Writes down what an attempt came to.
+    /// Records the outcome of an attempt.
     pub async fn settle(
         &mut self,
         at: usize,
@@ -216,14 +216,14 @@ impl Gateway {
     }
 }
 
-/// A job that was claimed, and for which server.
+/// A claimed job and its backend.
 pub struct ClaimedHere {
     pub id: PromptId,
     pub attempt: AttemptId,
     pub backend: BackendName,
 }
 
-/// What an attempt does to its job; also what one does that everybody has forgotten.
+/// Writes the outcome of an attempt, which may belong to an earlier life.
 pub async fn write(
     attempt: &Attempt,
     settlement: Settlement,

@@ -17,14 +17,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use world::World;
 
-/// Seeds of the ordinary run.
+/// The number of seeds in the ordinary run.
 const SEEDS: u64 = 2_000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Lives through one seed.
+/// Runs one seed.
 fn live(seed: u64, tell: bool) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -35,7 +35,7 @@ fn live(seed: u64, tell: bool) {
     });
 }
 
-/// Lives through `count` seeds from `first` on, on all cores; the first that fails is told.
+/// Runs `count` seeds from `first` on, on all cores, and reports the first that fails.
 fn live_through(first: u64, count: u64) {
     let next = AtomicU64::new(first);
     let failed = AtomicU64::new(u64::MAX);

@@ -1,4 +1,4 @@
-//! A ComfyUI server made of a few fields: what it runs, what waits, what it remembers, and how it fails.
+//! A minimal ComfyUI: its running and pending runs, its history, and its faults.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -14,7 +14,7 @@ pub enum RunEnd {
     Interrupted,
 }
 
-/// A run as the server knows it.
+/// A run as the backend knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Run {
     pub id: AttemptId,
@@ -22,24 +22,24 @@ pub struct Run {
     pub end: RunEnd,
 }
 
-/// One server. Moments are milliseconds of the simulation's own clock, which never jumps.
+/// One backend. Moments are milliseconds of the simulation's own clock, which never jumps.
 #[derive(Debug)]
 pub struct Server {
     pub name: BackendName,
     pub labels: Vec<String>,
     pub up: bool,
-    /// Requests get no answer; those that were sent may still arrive.
+    /// Requests get no answer, but may still arrive.
     pub partitioned: bool,
-    /// Its websocket tells nothing.
+    /// Its websocket reports nothing.
     pub deaf: bool,
-    /// Its worker does not move, whatever it is asked.
+    /// Its worker is stuck.
     pub stuck: bool,
     /// How long after a run's end its history has it.
     pub history_lag: i64,
     pub queue: VecDeque<Run>,
-    /// What runs, since when.
+    /// The running run and its start.
     pub running: Option<(Run, i64)>,
-    /// How each run ended, and when.
+    /// How and when each run ended.
     pub history: BTreeMap<AttemptId, (RunEnd, i64)>,
     /// Requests that broke off and arrive later.
     pub late: Vec<(i64, Run)>,
@@ -71,7 +71,7 @@ impl Server {
         self.up && !self.partitioned
     }
 
-    /// Everything it had is gone.
+    /// Restarts it, which loses everything.
     pub fn crash(&mut self) {
         self.up = false;
         self.queue.clear();
@@ -87,7 +87,7 @@ impl Server {
         self.work(now);
     }
 
-    /// Does all that is due at `now`.
+    /// Carries out everything that is due at `now`.
     pub fn work(&mut self, now: i64) {
         if !self.up {
             return;
@@ -116,7 +116,7 @@ impl Server {
         }
     }
 
-    /// When it next does something by itself.
+    /// The moment of its next event.
     pub fn next_event(&self) -> Option<i64> {
         let end = self.running.filter(|_| self.up && !self.stuck).map(|(run, since)| since + run.takes);
         let late = self.late.iter().map(|(at, _)| *at).min().filter(|_| self.up);
@@ -132,12 +132,12 @@ impl Server {
         self.running.is_some_and(|(run, _)| run.id == id)
     }
 
-    /// What the history tells at `now`.
+    /// The answer of the history at `now`.
     pub fn remembers(&self, id: AttemptId, now: i64) -> Option<RunEnd> {
         self.history.get(&id).filter(|(_, at)| at + self.history_lag <= now).map(|(end, _)| *end)
     }
 
-    /// What asking its queue tells; `None` when it has to be looked for in the history.
+    /// The answer of the queue; `None` if the history must be asked.
     pub fn in_queue(&self, id: AttemptId) -> Option<RunSighting> {
         if !self.up {
             return Some(RunSighting::Refused);

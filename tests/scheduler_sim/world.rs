@@ -1,4 +1,4 @@
-//! The world of one seed: servers, callers, the gateway's lives, and what befalls them.
+//! The world of one seed: backends, callers, the gateway's lives, and the faults.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::checks::Ledger;
 use crate::gateway::{Gateway, Settled, write};
 use crate::server::{Run, RunEnd, Server};
 
-/// Steps of the wild part of a seed.
+/// The number of steps with faults.
 const STEPS: usize = 260;
 /// The longest that the calm part may take, in the simulation's milliseconds.
 const CALM: i64 = 60 * 60 * 1_000;
@@ -32,12 +32,12 @@ pub struct World {
     pub store: Arc<SqliteStore>,
     pub servers: Vec<Server>,
     pub gateway: Option<Gateway>,
-    /// Attempts of lives that are over, about to write down what they came to.
+    /// Attempts of earlier lives that are about to record their outcome.
     zombies: Vec<Attempt>,
     pub ledger: Ledger,
     /// Milliseconds of a clock that never jumps.
     pub now: i64,
-    /// What the wall clock is off by.
+    /// The offset of the wall clock.
     offset: i64,
     jumped_at: i64,
     next_probe: i64,
@@ -67,7 +67,7 @@ pub fn ended(ending: JobEnding, at: UnixMillis) -> JobFinish {
     }
 }
 
-/// What becomes of a run: by its job, not by chance, so that every attempt of it fares alike.
+/// The outcome of a run. It depends on the job and not on chance, so that all its attempts are alike.
 fn fate(job: &ClaimedJob) -> Run {
     let shape: i64 = job.needs.shape.parse().unwrap_or(0);
     let end = match shape % 12 {
@@ -130,7 +130,7 @@ impl World {
         self.tale.push(line);
     }
 
-    /// Everything may happen.
+    /// The part with faults.
     pub async fn rage(&mut self) {
         self.start_gateway().await;
         for _ in 0..STEPS {
@@ -148,7 +148,7 @@ impl World {
         }
     }
 
-    /// All faults are mended; every job comes to its end.
+    /// The part without faults, in which every job must end.
     pub async fn calm_down(&mut self) {
         self.say(|| "calm".to_owned());
         self.calm = true;
@@ -219,7 +219,7 @@ impl World {
         }
     }
 
-    /// An attempt of an earlier life writes down what it came to, after another has taken the job over.
+    /// Lets an attempt of an earlier life record its outcome after another attempt has adopted the job.
     async fn zombie_writes(&mut self) {
         if self.gateway.is_none() || self.zombies.is_empty() {
             return;
@@ -304,7 +304,7 @@ impl World {
         self.say(|| format!("{name}: up {up}, partitioned {cut}, deaf {deaf}, stuck {stuck}"));
     }
 
-    /// The wall clock is set: mostly a little, sometimes by hours.
+    /// Sets the wall clock: mostly by little, sometimes by hours.
     fn jump(&mut self) {
         let far = if self.random.random_bool(0.2) { 3 * 3_600_000 } else { 5_000 };
         self.jumped_at = self.now;
@@ -319,7 +319,7 @@ impl World {
         self.say(|| format!("the clock is off by {offset}"));
     }
 
-    /// Whether anything can be done at this moment.
+    /// Whether any step is possible now.
     fn is_ready(&self) -> bool {
         self.gateway.as_ref().is_some_and(|gateway| {
             gateway.woken
@@ -328,7 +328,7 @@ impl World {
         })
     }
 
-    /// One thing that can be done is done.
+    /// Takes one of the possible steps.
     async fn progress(&mut self) {
         let (wall, now, store) = (self.wall(), self.now, self.store.clone());
         let Some(gateway) = &mut self.gateway else { return };
@@ -390,7 +390,7 @@ impl World {
         self.say(|| format!("{id} on {backend} ({run}): {doing:?}"));
     }
 
-    /// Time goes on to the next thing that happens by itself, at most by `most`.
+    /// Advances the clock to the next event, by `most` at most.
     fn advance(&mut self, most: i64) {
         let wall = self.wall();
         let mut next = self.now + most;
@@ -449,7 +449,7 @@ async fn open(data: &TempDir) -> (Arc<SqliteStore>, TaskOwner) {
     (Arc::new(store), tasks)
 }
 
-/// The runs that every server began, by the attempt.
+/// The runs that each backend began, by attempt.
 pub fn begun(servers: &[Server]) -> BTreeMap<AttemptId, usize> {
     let mut begun = BTreeMap::new();
     for id in servers.iter().flat_map(|server| &server.begun) {

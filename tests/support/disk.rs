@@ -1,15 +1,16 @@
-//! A small file system of its own, to be filled to its last byte.
+//! A small file system that a test can fill completely.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A file system in memory, taken away when dropped.
+/// A file system in memory, unmounted when dropped.
 pub struct SmallDisk {
     dir: tempfile::TempDir,
 }
 
 impl SmallDisk {
-    /// One of that many MiB; `None`, and a word of it, where this process may not mount any.
+    /// Mounts one of this many MiB. Returns `None` and prints a note if this process may not mount file
+    /// systems.
     pub fn new(mib: u32) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let size = format!("size={mib}m");
@@ -33,7 +34,7 @@ impl SmallDisk {
         let _full: std::io::Result<u64> = std::io::copy(&mut std::io::repeat(1), &mut &filler);
     }
 
-    /// Takes away what filled it.
+    /// Removes the file that filled it.
     pub fn clear(&self) {
         std::fs::remove_file(self.filler()).unwrap();
     }

@@ -1,8 +1,8 @@
-//! Workflows as the ComfyUI editor saves them. They must not need a GPU.
+//! Workflows as the ComfyUI editor saves them, none of which needs a GPU.
 
 use serde_json::{Value, json};
 
-/// A picture of a colour, saved: `title` stands on the node that makes it.
+/// Saves a picture of one colour. `title` is the title of the node that makes it.
 pub fn editor_picture(color: u32, title: &str) -> Value {
     json!({
         "last_node_id": 2, "last_link_id": 1, "version": 0.4,

@@ -1,8 +1,8 @@
-//! Workflows for tests. They must not need a GPU.
+//! Workflows for tests, none of which needs a GPU.
 
 use serde_json::{Value, json};
 
-/// A one-node-deep picture of that colour, saved under `$output.cover`.
+/// A picture of one colour, saved under `$output.cover`.
 pub fn picture(color: u32) -> Value {
     json!({
         "1": {"class_type": "EmptyImage", "inputs": {"width": 32, "height": 32, "batch_size": 1, "color": color}},
@@ -15,18 +15,18 @@ pub fn hold(name: &str) -> Value {
     json!({ "1": {"class_type": "SimHold", "inputs": {"name": name}} })
 }
 
-/// The same workflow with a title on one node.
+/// The workflow with a title on one node.
 pub fn titled(mut workflow: Value, node: &str, title: &str) -> Value {
     workflow[node]["_meta"]["title"] = title.into();
     workflow
 }
 
-/// A node that shows whatever the JSON says.
+/// A node that shows the given JSON.
 pub fn shows(ui: &Value) -> Value {
     json!({ "1": {"class_type": "LabUI", "inputs": {"ui_json": ui.to_string()}} })
 }
 
-/// A node that fails in that way.
+/// A node that fails in the given way.
 pub fn fails(mode: &str) -> Value {
     json!({ "1": {"class_type": "LabFail", "inputs": {"mode": mode, "message": "boom"}} })
 }

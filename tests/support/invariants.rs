@@ -1,10 +1,10 @@
-//! What holds of a data directory after every test.
+//! The invariants of a data directory after every test.
 
 use std::path::Path;
 
 use sqlx::{ConnectOptions, Connection, Row};
 
-/// What holds when all jobs have been waited for.
+/// Asserts the invariants once all jobs have ended.
 pub async fn assert_invariants(data: &Path) {
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(data.join("gateway.db"));
     let mut db = options.connect().await.unwrap();

@@ -1,4 +1,5 @@
-//! A whole gateway for tests: real file, real port, the simulator as ComfyUI. Its end asserts what always holds.
+//! A whole gateway for tests: a real database file, a real port, the simulator as ComfyUI. `finish` asserts
+//! the invariants.
 #![allow(
     clippy::unwrap_used,
     dead_code,
@@ -46,7 +47,7 @@ pub use self::invariants::assert_invariants;
 pub use self::pictures::{color_of, data_url, png};
 pub use self::web::{Behaviour, Web};
 
-/// A test that takes longer will never end.
+/// A test that takes longer is stuck.
 const STUCK: Duration = Duration::from_mins(1);
 
 pub type Settings = AppSettings;

@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// A PNG file of 8 by 6 pixels of that colour.
+/// A PNG file of 8 by 6 pixels of one colour.
 pub fn png(color: [u8; 3]) -> Vec<u8> {
     let mut file = Vec::new();
     let mut encoder = png::Encoder::new(&mut file, 8, 6);
@@ -20,7 +20,7 @@ pub fn data_url(color: [u8; 3]) -> String {
     format!("data:image/png;base64,{}", STANDARD.encode(png(color)))
 }
 
-/// The red, green and blue that every pixel of a PNG file has.
+/// The red, green and blue of a PNG file whose pixels are all alike.
 pub fn color_of(file: &[u8]) -> [u8; 3] {
     let decoder = png::Decoder::new(std::io::Cursor::new(file));
     let mut reader = decoder.read_info().unwrap();

@@ -1,4 +1,4 @@
-//! A web server to fetch files from, good ones and bad ones.
+//! A web server for inputs by URL, with faults.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,18 +15,18 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
-/// What the server does with the one file it has.
+/// How the web server serves its only file.
 #[derive(Debug, Clone)]
 pub enum Behaviour {
-    /// Serves it.
+    /// Serves the file.
     Good,
-    /// Answers 503 that many times, then serves it.
+    /// Answers 503 this many times, then serves the file.
     BadFirst(u32),
-    /// Answers with that status.
+    /// Answers with this status.
     Status(u16),
-    /// Sends the beginning and then nothing more.
+    /// Sends the beginning and then stalls.
     Hangs,
-    /// Serves it with a tag, and says when that is still the right one.
+    /// Serves the file with an `ETag`, and answers 304 while that matches.
     Tagged,
     /// Announces more than it sends.
     Short,
@@ -34,7 +34,7 @@ pub enum Behaviour {
 
 const TAG: &str = "\"one\"";
 
-/// A running server.
+/// A running web server.
 pub struct Web {
     pub url: String,
     address: SocketAddr,
@@ -56,7 +56,7 @@ impl Web {
         Self::serve_at(([127, 0, 0, 1], 0).into(), file, behaviour).await
     }
 
-    /// The same at an address.
+    /// The same on a given address.
     pub async fn serve_at(address: SocketAddr, file: impl Into<Bytes>, behaviour: Behaviour) -> Self {
         let file = file.into();
         let (asked, came) = (Arc::new(AtomicU32::new(0)), Arc::new(Notify::new()));
@@ -81,24 +81,24 @@ impl Web {
         Self { url, address, asked, unmodified, came, server }
     }
 
-    /// Stops it; the address that is free then.
+    /// Stops it and returns the address, which is free afterwards.
     pub async fn stop(mut self) -> SocketAddr {
         self.server.abort();
         let _aborted: Result<(), _> = (&mut self.server).await;
         self.address
     }
 
-    /// How often it was asked.
+    /// The number of requests so far.
     pub fn asked(&self) -> u32 {
         self.asked.load(Ordering::SeqCst)
     }
 
-    /// How often it said that nothing has changed.
+    /// The number of 304 responses so far.
     pub fn not_modified(&self) -> u32 {
         self.unmodified.load(Ordering::SeqCst)
     }
 
-    /// Returns when it is asked.
+    /// Waits for a request.
     pub async fn came(&self) {
         self.came.notified().await;
     }
