@@ -1,4 +1,4 @@
-//! The rules of the structure: which way dependencies go, which crate may appear where, and the measure of files.
+//! The rules of the structure: the direction of dependencies, the places of crates, and the sizes of files.
 #![allow(clippy::unwrap_used, reason = "a test may stop at once")]
 
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use syn::visit::{self, Visit};
 
-/// What each module may use of the crate, besides itself and [`EVERYWHERE`].
+/// The modules of the crate that each module may use, besides itself and [`EVERYWHERE`].
 const LAYERS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("clock", &["domain"]),
@@ -72,7 +72,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// What is handed in to all but the domain.
+/// The modules that are passed to all but the domain.
 const EVERYWHERE: &[&str] = &["clock", "random", "lifecycle", "lock", "metrics"];
 
 /// Crates that only these modules may use.
@@ -90,7 +90,7 @@ const CRATES: &[(&str, &[&str])] = &[
 /// One source file.
 struct Source {
     path: PathBuf,
-    /// Its module below `src`.
+    /// Its top-level module.
     module: String,
     text: String,
 }

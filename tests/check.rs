@@ -1,4 +1,4 @@
-//! Workflows held against node classes, one rule each: what is refused, what is told only, what is let be.
+//! Workflows checked against node classes, one rule each: what is refused, reported only, or accepted.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop at once")]
 #![allow(clippy::needless_pass_by_value, reason = "graphs are written in place")]
 

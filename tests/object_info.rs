@@ -1,4 +1,4 @@
-//! What a real server says of its node classes, read as types.
+//! The node classes of a real ComfyUI, parsed as types.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop at once")]
 
 use std::sync::Arc;

@@ -93,7 +93,7 @@ fn waiting(n: u32) -> WaitingJob {
     }
 }
 
-/// What choosing and claiming one job costs, with `queued` jobs in the queue.
+/// The cost of choosing and claiming one job, with `queued` jobs in the queue.
 fn claiming() {
     println!("one claim with that many jobs of 50 callers in the queue, the mean of 400, 50 servers:");
     println!("  {:>8} {:>14} {:>8} {:>16} {:>8}", "queued", "choosing", "ratio", "claiming on disk", "ratio");
@@ -151,7 +151,7 @@ fn choosing(queued: u32) -> f64 {
     micros(begun.elapsed())
 }
 
-/// The store's part: a transaction of its own on a real file.
+/// The store's part: one transaction on a real file.
 fn on_disk(queued: u32) -> f64 {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {

@@ -1,4 +1,4 @@
-//! A trace of jobs, and how long it takes under each policy, in simulated time.
+//! A trace of jobs, and its total time under each policy, in simulated time.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -20,16 +20,16 @@ const MODELS: usize = 3;
 /// Milliseconds to load a model.
 const LOAD: i64 = 5_000;
 
-/// How jobs are given to servers.
+/// How jobs are assigned to backends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
-    /// The gateway's own.
+    /// The gateway's dispatcher.
     Dispatcher,
-    /// Each to the next server in turn, when it comes.
+    /// Each to the next backend in turn, on arrival.
     RoundRobin,
-    /// Each to the server with the fewest jobs, when it comes.
+    /// Each to the backend with the fewest jobs, on arrival.
     LeastQueue,
-    /// The same on servers that have all models loaded.
+    /// The same on backends that have all models loaded.
     NeverLoads,
 }
 
@@ -41,10 +41,10 @@ struct Job {
     runs: i64,
 }
 
-/// The jobs, in the order in which they come.
+/// The jobs in the order of their arrival.
 pub struct Trace(Vec<Job>);
 
-/// What came of a trace; times in milliseconds.
+/// The result of a trace; times in milliseconds.
 pub struct Outcome {
     pub total: i64,
     pub loads: usize,
@@ -60,7 +60,7 @@ struct Server {
 }
 
 impl Trace {
-    /// A thousand jobs that come within `spread` milliseconds.
+    /// A thousand jobs that arrive within `spread` milliseconds.
     pub fn new(seed: u64, spread: i64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let mut comes: Vec<i64> = (0..JOBS).map(|_| random.random_range(0..=spread)).collect();
@@ -76,7 +76,7 @@ impl Trace {
         Self(comes.into_iter().map(job).collect())
     }
 
-    /// Lives through it.
+    /// Runs the trace.
     pub fn run(&self, policy: Policy) -> Outcome {
         let mut servers = vec![Server::default(); SERVERS];
         let mut dispatcher = (policy == Policy::Dispatcher).then(dispatcher);
@@ -126,7 +126,7 @@ impl Trace {
         Outcome { total: now, loads, mean_wait: waited as f64 / JOBS as f64 }
     }
 
-    /// Lets an event happen, gives the servers what is claimed for them, and puts back what is asked back.
+    /// Applies an event, assigns claimed jobs to the backends, and returns recalled jobs.
     fn tell(&self, state: &mut DispatchState, servers: &mut [Server], now: i64, event: DispatchEvent) {
         let mut events = vec![event];
         while let Some(event) = events.pop() {

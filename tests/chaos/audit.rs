@@ -1,5 +1,5 @@
-//! What the gateway has on its disk when all is over: its jobs, its attempts and its files, and what does not fit.
-//! The gateway must have stopped.
+//! The gateway's disk at the end: its jobs, attempts and files, and the inconsistencies. The gateway must
+//! have stopped.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -17,15 +17,15 @@ pub struct Job {
     pub state: String,
     /// The failure's code.
     pub code: Option<String>,
-    /// Why it failed, in words.
+    /// Why it failed, as a sentence.
     pub msg: Option<String>,
-    /// The code it was to fail with.
+    /// The expected failure code.
     pub fails: Option<String>,
     pub created: i64,
     pub finished: Option<i64>,
-    /// The names of its files as their server had them.
+    /// The names of its files on their backend.
     pub files: Vec<String>,
-    /// When it waited in the gateway for a server.
+    /// When it waited in the gateway.
     pub waited: Vec<Span>,
 }
 
@@ -53,7 +53,7 @@ impl Orphans {
     }
 }
 
-/// Everything that is on disk.
+/// Everything on the disk.
 #[derive(Debug, Default)]
 pub struct Audit {
     pub jobs: Vec<Job>,
@@ -100,7 +100,7 @@ async fn jobs(db: &mut SqliteConnection) -> BTreeMap<i64, Job> {
     rows.iter().map(|row| (row.get("seq"), job(row))).collect()
 }
 
-/// A job waits from its acceptance, or the end of an attempt, to the begin of the next attempt or its own end.
+/// A job waits from its acceptance, or from the end of an attempt, until its next attempt or its own end.
 async fn waits(db: &mut SqliteConnection, jobs: &mut BTreeMap<i64, Job>) {
     let query = "SELECT seq, started_at, ended_at FROM attempts ORDER BY seq, number";
     let mut since: HashMap<i64, Option<i64>> =
@@ -147,7 +147,7 @@ async fn files(db: &mut SqliteConnection, jobs: &mut BTreeMap<i64, Job>, media: 
     orphans
 }
 
-/// Looks at the folder of one job.
+/// Checks the folder of one job.
 fn look(folder: &Path, known: &HashMap<&str, &str>, needed: &HashSet<PathBuf>, orphans: &mut Orphans) {
     let id = folder.file_name().unwrap().to_string_lossy();
     let Some(state) = known.get(&*id) else {
@@ -165,7 +165,7 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 mod tests {
     use super::*;
 
-    /// Two jobs and all that can be wrong with files, in a database and a folder made by hand.
+    /// Two jobs with every possible inconsistency of files, in a database and a folder made by hand.
     async fn data() -> tempfile::TempDir {
         let data = tempfile::tempdir().unwrap();
         let options = sqlx::sqlite::SqliteConnectOptions::new()

@@ -1,4 +1,5 @@
-//! What the servers' run logs say: which runs there were, in which life of which server, and how each ended.
+//! The content of the backends' run logs: which runs there were, in which life of which backend, and how each
+//! ended.
 
 use std::collections::HashMap;
 
@@ -13,40 +14,40 @@ pub enum Outcome {
     Dropped,
 }
 
-/// One run of one job on one server. Times are milliseconds since the Unix epoch.
+/// One run of one job on one backend. Times are milliseconds since the Unix epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
     pub server: usize,
-    /// The number of the server's life, from 0.
+    /// The number of the backend's life, from 0.
     pub life: usize,
-    /// The job, whatever the attempt's id is.
+    /// The job's marker, whatever the attempt's id is.
     pub marker: String,
     pub id: String,
     pub queued: i64,
-    /// `None`: it waited in the server's queue and never began.
+    /// `None` if it waited in the backend's queue and never began.
     pub started: Option<i64>,
-    /// `None`: it ended with its server, or had not ended.
+    /// `None` if it ended with its backend, or had not ended.
     pub ended: Option<(i64, Outcome)>,
 }
 
-/// One life of a server.
+/// One life of a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Life {
     pub from: i64,
-    /// `None`: it went on to the end.
+    /// `None` if it lasted to the end.
     pub died: Option<i64>,
 }
 
-/// All runs of all servers.
+/// All runs of all backends.
 #[derive(Debug, Default)]
 pub struct Book {
     pub runs: Vec<Run>,
-    /// By server and number of life.
+    /// By backend and number of life.
     pub lives: Vec<Vec<Life>>,
 }
 
 impl Book {
-    /// Adds the next server's log. `deaths`: when each of its lives was killed, as far as it was.
+    /// Adds the next backend's log. `deaths` tells when each of its lives was killed, if it was.
     pub fn add(&mut self, log: &str, deaths: &[Option<i64>]) {
         let server = self.lives.len();
         let mut lives: Vec<Life> = Vec::new();
@@ -90,7 +91,7 @@ impl Book {
         self.lives[run.server][run.life]
     }
 
-    /// How many runs began.
+    /// The number of runs that began.
     pub fn begun(&self) -> usize {
         self.runs.iter().filter(|run| run.started.is_some()).count()
     }

@@ -1,4 +1,5 @@
-//! The runs: a calm phase with a full queue, then trouble under load, then servers that die while little is to do.
+//! The runs: a calm phase with a full queue, then faults under load, then backends that die while there is
+//! little work.
 
 use std::time::Duration;
 
@@ -19,19 +20,20 @@ use crate::trouble::deck;
 
 const SERVERS: usize = 4;
 const CALLERS: u64 = 24;
-/// How long the job of a server that is to be killed works: longer than it takes to find and kill it.
+/// How long the job of a backend that is to be killed works, which is longer than it takes to find and kill
+/// it.
 const MOVED_SECONDS: f64 = 2.0;
-/// Between two looks at what no signal tells of.
+/// Between two polls for changes that no signal reports.
 const LOOK: Duration = Duration::from_millis(20);
-/// Without trouble, what takes longer will never end. A long form's calm phase takes a minute.
+/// Without faults, a longer wait never ends. The calm phase of the long form takes a minute.
 const STUCK: Duration = Duration::from_mins(2);
 
-/// How long a form is.
+/// The length of a form.
 struct Form {
     calm_jobs: usize,
-    /// Things that go wrong, at least.
+    /// The least number of faults.
     troubles: usize,
-    /// And until then.
+    /// The least duration.
     until: UnixMillis,
     moved_jobs: usize,
 }
@@ -84,7 +86,7 @@ async fn finish(
     report
 }
 
-/// Stops with what the gateway has to say when something never comes.
+/// Fails with the gateway's own explanation when a wait never ends.
 async fn within<T>(gateway: &Gateway, what: &str, coming: impl Future<Output = T>) -> T {
     if let Ok(came) = tokio::time::timeout(STUCK, coming).await {
         return came;
@@ -92,7 +94,7 @@ async fn within<T>(gateway: &Gateway, what: &str, coming: impl Future<Output = T
     panic!("it never comes that {what}:\n{}", gateway.explain().await);
 }
 
-/// A full queue of 200 ms jobs and nothing that goes wrong: no server may ever wait.
+/// A full queue of 200 ms jobs without faults: no backend may ever be idle.
 async fn calm(gateway: &Gateway, known: &Known, jobs: usize) {
     let mut ids = Vec::new();
     for number in 0..jobs {
@@ -103,7 +105,7 @@ async fn calm(gateway: &Gateway, known: &Known, jobs: usize) {
     }
 }
 
-/// One job, whose server is killed while it runs and stays dead until the job has ended elsewhere.
+/// One job whose backend is killed while it runs, and stays dead until the job has ended elsewhere.
 async fn moved(gateway: &Gateway, servers: &mut [Server], known: &Known, number: usize) {
     let id = submit(gateway, known, &format!("{MOVED}{number}"), MOVED_SECONDS).await;
     let server = loop {
@@ -136,7 +138,7 @@ async fn submit(gateway: &Gateway, known: &Known, marker: &str, seconds: f64) ->
     id
 }
 
-/// Waits for a job's end, or until the gateway denies it.
+/// Waits for a job's end, or until the gateway denies the job.
 async fn ended(gateway: &Gateway, known: &Known, id: &str) {
     loop {
         let url = format!("{}/results/{id}?wait=30", gateway.url());
@@ -149,8 +151,8 @@ async fn ended(gateway: &Gateway, known: &Known, id: &str) {
     }
 }
 
-/// Waits for the end of every job, those included that were accepted without their caller hearing of it, and
-/// asks for every one of them.
+/// Waits for the end of every job, including jobs whose acceptance their caller did not receive, and fetches
+/// each of them.
 async fn drain(gateway: &Gateway, known: &Known) {
     let http = client();
     let mut left = known.accepted.lock().unwrap().clone();
@@ -177,7 +179,7 @@ async fn short_form_nothing_is_lost_or_doubled_or_left_behind() {
     report.assert_sound();
 }
 
-/// With the times that are wanted of a machine that does nothing else.
+/// Asserts also the times, on a machine that does nothing else.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes CHAOS_MINUTES (10) minutes, and its times are those of a quiet machine"]
 async fn long_form_with_its_times() {

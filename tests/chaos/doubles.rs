@@ -1,22 +1,22 @@
 //! Counting doubles.
 //!
 //! A **double** is a run of a job that began although an earlier run of that job could be found. A job is
-//! known by its marker, so attempts with ids of their own, and requests of the gateway that it never knew to
-//! have arrived, count. An earlier run could be found at the moment the later one began
-//! * when the life of its server that it began in went on at that moment, **and** it was still running or had
-//!   ended in success: `/queue` or `/history` of that server would have told of it;
-//! * or when its job had been `completed` by then, whatever became of the server.
+//! identified by its marker, so attempts with other ids, and submits whose arrival the gateway never learned
+//! of, count too. An earlier run could be found when the later one began
+//! * if the life of its backend had not ended by then, **and** the run was still running or had succeeded, so
+//!   that `/queue` or `/history` of that backend would have listed it;
+//! * or if its job had been `completed` by then, whatever happened to the backend.
 //!
-//! Everything else is a right to a second run: the server died before (even when the run had ended, if its
-//! result was not brought home by then), or the run had failed or been interrupted. There is no excuse for
-//! servers that were frozen, slow, cut off or answered nonsense: no trouble of the schedule but death lasts
-//! as long as the gateway's `lost_after`, so the gateway has to wait for their answer.
+//! In every other case a second run is right: the backend died before (even if the run had ended, unless its
+//! result had been collected), or the run had failed or been interrupted. Backends that were frozen, slow,
+//! cut off or answered nonsense are no excuse: only a crash lasts as long as the gateway's `lost_after`, so
+//! the gateway has to wait for their answer.
 
 use std::collections::HashMap;
 
 use crate::book::{Book, Outcome, Run};
 
-/// A run too many, and the earlier one that could be found.
+/// A double, and the earlier run that could be found.
 #[derive(Debug)]
 #[expect(dead_code, reason = "shown when a test fails")]
 pub struct Double<'a> {
@@ -24,7 +24,7 @@ pub struct Double<'a> {
     pub second: &'a Run,
 }
 
-/// Every run too many. `completed`: when the job of a marker was completed.
+/// Finds all doubles. `completed` tells when the job of each marker was completed.
 pub fn doubles<'a>(book: &'a Book, completed: &HashMap<String, i64>) -> Vec<Double<'a>> {
     let mut by_job: HashMap<&str, Vec<&Run>> = HashMap::new();
     for run in book.runs.iter().filter(|run| run.started.is_some()) {

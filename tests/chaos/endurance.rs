@@ -1,4 +1,4 @@
-//! Many jobs, as short as they can be: memory and latency stay flat, and the database does not outgrow its
+//! Many jobs that are as short as possible: memory and latency stay flat, and the database stays within its
 //! retention.
 
 use std::path::Path;
@@ -16,12 +16,12 @@ use crate::server::{Server, book, client};
 
 const SERVERS: usize = 8;
 const CALLERS: usize = 64;
-/// How many rows the table has.
+/// The number of rows of the table.
 const SAMPLES: usize = 10;
-/// What a third of the run may need more than the one before, for noise.
+/// How much more a third of the run may need than the third before, because of noise.
 const SLACK: u64 = 32 << 20;
 
-/// What was seen since the last sample. Latencies in milliseconds.
+/// The observations since the last sample. Latencies are in milliseconds.
 #[derive(Debug, Default)]
 struct Seen {
     submits: Vec<i64>,
@@ -29,7 +29,7 @@ struct Seen {
     turnarounds: Vec<i64>,
 }
 
-/// One row of the table. Sizes in bytes.
+/// One row of the table. Sizes are in bytes.
 #[derive(Debug, Clone, Copy)]
 struct Sample {
     rss: u64,
@@ -45,7 +45,8 @@ struct Run {
     ended: tokio::sync::watch::Sender<usize>,
 }
 
-/// A text; every tenth job a picture, in a folder with few others, for the server lists it to number its files.
+/// A text, or for every tenth job a picture. It goes to a folder with few others, because the backend lists
+/// the folder to number its files.
 fn body(number: usize) -> Value {
     let workflow = if number.is_multiple_of(10) {
         json!({
@@ -126,7 +127,7 @@ fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-/// The highest of the last third is not far above the highest of the third before.
+/// Asserts that the highest value of the last third is not far above the highest of the third before.
 fn is_flat(values: &[u64]) -> bool {
     let third = values.len() / 3;
     let most = |values: &[u64]| values.iter().max().copied().unwrap_or(0);

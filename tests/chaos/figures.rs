@@ -1,11 +1,11 @@
-//! Figures from many values: percentiles, the idle share, and how soon a dead server's jobs ran elsewhere.
+//! Figures from many values: percentiles, the idle share, and how soon a dead backend's jobs ran elsewhere.
 
 use crate::book::{Book, Life, Run};
 
-/// A span of time in milliseconds, its end not included.
+/// A time span in milliseconds, without its end.
 pub type Span = (i64, i64);
 
-/// The value at `share` (0 to 1) of all, by nearest rank; `None` of nothing.
+/// The value at `share` (0 to 1) of all values, by nearest rank; `None` if there are none.
 pub fn percentile(values: &[i64], share: f64) -> Option<i64> {
     let mut sorted = values.to_vec();
     sorted.sort_unstable();
@@ -19,7 +19,7 @@ pub fn percentile(values: &[i64], share: f64) -> Option<i64> {
     sorted.get(rank.saturating_sub(1)).copied()
 }
 
-/// Spans as few as can be, in order.
+/// Merges overlapping spans, in order.
 fn merged(spans: &[Span], within: Span) -> Vec<Span> {
     let mut spans: Vec<Span> = spans
         .iter()
@@ -41,8 +41,9 @@ fn length(spans: &[Span]) -> i64 {
     spans.iter().map(|(from, to)| to - from).sum()
 }
 
-/// The share of time, over all servers, in which a server had nothing running while work was queued; in parts of
-/// 1. `busy`: each server's runs; `queued`: when each job waited in the gateway. `None` when nothing ever waited.
+/// The share of time, from 0 to 1 and over all backends, in which a backend was idle while work was queued.
+/// `busy` has each backend's runs, `queued` when each job waited in the gateway. `None` if no job ever
+/// waited.
 pub fn idle_share(window: Span, busy: &[Vec<Span>], queued: &[Span]) -> Option<f64> {
     let queued = merged(queued, window);
     let mut idle = 0;
@@ -56,8 +57,8 @@ pub fn idle_share(window: Span, busy: &[Vec<Span>], queued: &[Span]) -> Option<f
     (all > 0).then(|| idle as f64 / all as f64)
 }
 
-/// When servers had nothing running although work was queued: server, milliseconds since the window's begin,
-/// and how many; the longest first.
+/// When backends were idle although work was queued: backend, milliseconds since the start of the window, and
+/// duration; the longest first.
 pub fn gaps(window: Span, busy: &[Vec<Span>], queued: &[Span]) -> Vec<(usize, i64, i64)> {
     let mut gaps = Vec::new();
     for (server, runs) in busy.iter().enumerate() {
@@ -74,7 +75,8 @@ pub fn gaps(window: Span, busy: &[Vec<Span>], queued: &[Span]) -> Vec<(usize, i6
     gaps
 }
 
-/// Each server's runs within `window`; one that never ended ran until its server's death or the window's end.
+/// Each backend's runs within `window`. A run without an end lasts until the backend's death or the window's
+/// end.
 pub fn busy(book: &Book, window: Span) -> Vec<Vec<Span>> {
     let mut busy = vec![Vec::new(); book.lives.len()];
     for run in &book.runs {
@@ -85,20 +87,20 @@ pub fn busy(book: &Book, window: Span) -> Vec<Vec<Span>> {
     busy
 }
 
-/// How long it took, in milliseconds, until the jobs of dead servers ran again.
+/// How long it took, in milliseconds, until the jobs of dead backends ran again.
 #[derive(Debug, Default)]
 pub struct Reruns {
-    /// The server's port refused connections for at least [`REFUSED`].
+    /// The backend's port refused connections for at least [`REFUSED`].
     pub refused: Vec<i64>,
-    /// It was there again before.
+    /// The backend was back before.
     pub restarted: Vec<i64>,
 }
 
-/// A server that is away for that long, in milliseconds, is known by refused connections and not by having
-/// forgotten.
+/// A backend that is away for this long, in milliseconds, is noticed by refused connections and not by a
+/// forgotten run.
 pub const REFUSED: i64 = 4_000;
 
-/// Looks at every job that ran, or waited for its server's GPU, when that server died, and was run again.
+/// Examines every job that ran, or waited for its backend's GPU, when the backend died, and was run again.
 pub fn reruns(book: &Book) -> Reruns {
     let mut found = Reruns::default();
     for run in &book.runs {

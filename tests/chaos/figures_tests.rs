@@ -1,4 +1,4 @@
-//! What the figures say of made-up values.
+//! The figures of invented values.
 
 use super::*;
 

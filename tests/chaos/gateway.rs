@@ -1,4 +1,4 @@
-//! The gateway as a process that is killed, stopped, given no room on its disk, and started again on its data.
+//! The gateway as a process that is killed, stopped, left without disk space, and started again on its data.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -10,18 +10,18 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-/// How many of the gateway's last lines are shown when it does not end as it should.
+/// The number of last log lines that are shown after an unexpected end.
 const LINES: usize = 20;
 
-/// How long the gateway may take to explain itself.
+/// The longest that the gateway may take to answer questions about its state.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the gateway waits for a backend that does not answer. Only a crash lasts as long.
 pub const LOST_AFTER: &str = "30s";
 
-/// The gateway over all its lives. Dropping it kills the present one.
+/// The gateway over all its lives. Dropping it kills the present life.
 pub struct Gateway {
-    /// Where it listens, while it lives.
+    /// The address of the present life.
     pub base: watch::Sender<Option<String>>,
     pub data: PathBuf,
     args: Vec<String>,
@@ -31,7 +31,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts it before those servers, with further arguments.
+    /// Starts it in front of these backends, with further arguments.
     pub async fn start(data: &Path, urls: &[&str], more: &[&str]) -> Self {
         let mut args: Vec<String> = ["--listen", "127.0.0.1:0", "--log", "info", "--log-format", "json"]
             .into_iter()
@@ -53,7 +53,7 @@ impl Gateway {
         gateway
     }
 
-    /// Starts the next life and waits until it says that it listens.
+    /// Starts the next life and waits until it reports that it listens.
     pub async fn revive(&mut self) {
         // What is written beyond a limit on the size of files is to fail, and not to end the process: the shell
         // hands its ignored signal on.
@@ -94,7 +94,7 @@ impl Gateway {
         self.base.send_replace(Some(format!("http://{address}")));
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL.
     pub async fn kill(&mut self) {
         self.base.send_replace(None);
         if let Some(mut child) = self.child.take() {
@@ -102,7 +102,7 @@ impl Gateway {
         }
     }
 
-    /// SIGTERM; it must end well.
+    /// Sends SIGTERM and asserts a clean exit.
     pub async fn stop(&mut self) {
         self.base.send_replace(None);
         let Some(mut child) = self.child.take() else { return };
@@ -112,10 +112,10 @@ impl Gateway {
         assert!(status.success(), "it ended with {status}: {:#?}", self.said.lock().unwrap());
     }
 
-    /// Lets no file that it writes grow beyond `bytes`; `None`: as it likes.
+    /// Limits every file that the process writes to `bytes`; `None` removes the limit.
     ///
-    /// It stands for a disk without room: data, log and temporary files fail to be written wherever they would need
-    /// more of it. The error's number is another (EFBIG for ENOSPC), and only this process meets it.
+    /// The limit stands for a full disk: data, log and temporary files fail when they need more space. The
+    /// error number differs (EFBIG instead of ENOSPC), and only this process is affected.
     pub async fn room(&self, bytes: Option<u64>) {
         let Some(pid) = self.pid() else { return };
         let limit = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
@@ -123,7 +123,7 @@ impl Gateway {
         assert!(Command::new("prlimit").args(args).status().await.unwrap().success());
     }
 
-    /// What is unfinished, what it thinks of its servers, and its last words.
+    /// Its unfinished jobs, its view of the backends, and its last log lines.
     pub async fn explain(&self) -> String {
         let http = crate::server::client();
         let mut told = Vec::new();

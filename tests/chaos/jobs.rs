@@ -1,4 +1,4 @@
-//! The jobs of the load: each has a marker that every run of it shows, and an end that it should come to.
+//! The jobs of the load. Each has a marker that all its runs show, and an expected end.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 pub enum Follow {
     /// Long-polls.
     Wait,
-    /// Asks again and again without waiting.
+    /// Polls without waiting.
     Poll,
     CancelAtOnce,
-    /// As soon as it runs.
+    /// Cancels as soon as the job runs.
     CancelRunning,
-    /// After it has run a while, or is over.
+    /// Cancels after the job has run a while, or has ended.
     CancelLate,
 }
 
@@ -24,7 +24,7 @@ pub enum Follow {
 #[derive(Debug)]
 pub struct Plan {
     pub body: Value,
-    /// `Prefer: wait` on the request itself.
+    /// Whether the request itself has `Prefer: wait`.
     pub prefers_wait: bool,
     pub follow: Follow,
 }
@@ -43,7 +43,7 @@ pub fn sleeping_picture(marker: &str, seconds: f64) -> Value {
     })
 }
 
-/// The next job of a caller, drawn from its share of the seed.
+/// The next job of a caller, drawn from the caller's share of the seed.
 pub fn plan(random: &mut StdRng, marker: &str) -> Plan {
     let seconds = match random.random_range(0..100) {
         0..55 => 0.02,

@@ -1,5 +1,5 @@
-//! Chaos and endurance: the built gateway as a process before simulated servers that are processes too, while both are
-//! killed, frozen, cut off, and answered with nonsense by a seeded schedule.
+//! Chaos and endurance: the built gateway as a process in front of simulated backends, which are processes
+//! too. A seeded schedule kills, freezes, disconnects and confuses both.
 //!
 //! | | |
 //! |---|---|

@@ -10,15 +10,15 @@ use crate::doubles::doubles;
 use crate::figures::{Reruns, busy, gaps, idle_share, percentile, reruns};
 use crate::load::Known;
 
-/// The beginning of the markers of jobs that all servers were to be kept busy with.
+/// The prefix of the markers of jobs that were to keep all backends busy.
 pub const CALM: &str = "calm-";
-/// The beginning of the markers of jobs whose server was killed while nothing else waited.
+/// The prefix of the markers of jobs whose backend was killed while no other job waited.
 pub const MOVED: &str = "moved-";
 
-/// What is counted, as JSON, and what went wrong, in words.
+/// The figures as JSON, and the violations as sentences.
 pub struct Report {
     pub figures: Value,
-    /// Nothing of this may ever be.
+    /// Violations of which none is allowed.
     pub broken: Vec<String>,
 }
 
@@ -35,7 +35,7 @@ impl Report {
         self.figures[name] = value.into();
     }
 
-    /// Counts what may never be.
+    /// Counts the violations.
     fn never<T: std::fmt::Debug>(&mut self, name: &str, found: &[T]) {
         self.set(name, found.len());
         if !found.is_empty() {
@@ -136,7 +136,7 @@ impl Report {
         self.set("idle_share_parts", share);
     }
 
-    /// As a table.
+    /// Formats the figures as a table.
     pub fn print(&self) {
         println!("\n{:34} value", "figure");
         for (name, value) in self.figures.as_object().unwrap() {
@@ -145,7 +145,7 @@ impl Report {
         println!();
     }
 
-    /// To the file that `CHAOS_REPORT` names.
+    /// Writes the figures to the file that `CHAOS_REPORT` names.
     pub fn save(&self, what: &str) {
         if let Some(path) = std::env::var_os("CHAOS_REPORT") {
             let mut figures = self.figures.clone();

@@ -1,4 +1,4 @@
-//! A report of made-up jobs, runs and files: each thing that may never be is found.
+//! The report on invented jobs, runs and files: every violation is found.
 
 use super::*;
 use crate::audit::Job;
@@ -18,7 +18,7 @@ fn job(id: &str, marker: &str, state: &str) -> Job {
     }
 }
 
-/// One server's log in which each marker ran once, successfully, at that time.
+/// The log of one backend in which each marker ran once, successfully, at this time.
 fn log(runs: &[(&str, i64)]) -> String {
     let mut lines = vec![json!({ "at": 0, "event": "up" })];
     for (marker, at) in runs {

@@ -1,4 +1,4 @@
-//! The seeded schedule: at which moments something goes wrong, what, and when it is mended.
+//! The seeded schedule: when a fault occurs, which one, and when it is repaired.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,17 +12,17 @@ use crate::gateway::Gateway;
 use crate::server::Server;
 use crate::trouble::{Trouble, deck};
 
-/// How long a moment is waited for. With everything broken it may never come.
+/// The longest wait for a moment, which may never come while everything is broken.
 const MOMENT: Duration = Duration::from_millis(1_500);
 
-/// When the next thing goes wrong.
+/// When the next fault occurs.
 #[derive(Debug)]
 enum Moment {
-    /// So many more jobs are accepted.
+    /// After this many more accepted jobs.
     Accepted(usize),
-    /// So many more requests on a route, or runs begun or ended, were seen by a server.
+    /// After this many more requests on a route of a backend, or runs begun or ended there.
     Seen { server: usize, what: String },
-    /// At once: while the last blow is still felt.
+    /// At once, while the last fault still has effects.
     Now,
 }
 
@@ -56,10 +56,10 @@ impl Moment {
     }
 }
 
-/// What is scripted and what is not mended yet.
+/// The scripted faults, and those that are not repaired yet.
 pub struct Schedule {
     random: StdRng,
-    /// What is still to come before everything comes again.
+    /// The faults that are still to come before all of them come again.
     deck: Vec<Trouble>,
     open: VecDeque<Trouble>,
     pub struck: usize,
@@ -70,7 +70,7 @@ impl Schedule {
         Self { random, deck: Vec::new(), open: VecDeque::new(), struck: 0 }
     }
 
-    /// Waits for a moment and lets one thing go wrong; mends the oldest when there is trouble enough.
+    /// Waits for a moment and causes one fault. Repairs the oldest fault if there are enough.
     pub async fn step(
         &mut self,
         gateway: &mut Gateway,
@@ -96,7 +96,7 @@ impl Schedule {
         }
     }
 
-    /// Every trouble of the deck comes once before any comes again.
+    /// Every fault of the deck comes once before any comes again.
     fn next(&mut self) -> Trouble {
         if self.deck.is_empty() {
             self.deck = deck();
@@ -105,7 +105,7 @@ impl Schedule {
         self.deck.pop().unwrap()
     }
 
-    /// Mends all that is left.
+    /// Repairs everything that is left.
     pub async fn mend(&mut self, gateway: &Gateway, servers: &mut [Server]) {
         while !self.open.is_empty() {
             self.mend_one(gateway, servers).await;
@@ -118,7 +118,7 @@ impl Schedule {
         }
     }
 
-    /// The servers without trouble. There is always one: of four, at most three troubles are open.
+    /// The backends without a fault. There is always one, because at most three of four have faults.
     fn well(&self, servers: usize) -> Vec<usize> {
         (0..servers).filter(|server| self.open.iter().all(|open| open.server() != Some(*server))).collect()
     }

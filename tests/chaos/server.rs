@@ -1,4 +1,4 @@
-//! A simulated ComfyUI as a process that is killed, frozen and started again on the same port, and told its faults.
+//! A simulated ComfyUI as a process that is killed, frozen, started again on the same port, and given faults.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 
 use crate::book::Book;
 
-/// A server over all its lives. Dropping it kills the present one.
+/// A backend over all its lives. Dropping it kills the present life.
 pub struct Server {
     pub number: usize,
     pub url: String,
@@ -20,7 +20,7 @@ pub struct Server {
     folder: PathBuf,
     http: reqwest::Client,
     child: Option<Child>,
-    /// When each life ended by our hand.
+    /// When the test ended each life.
     deaths: Vec<Option<i64>>,
 }
 
@@ -43,7 +43,7 @@ impl Server {
         server
     }
 
-    /// Starts the next life, unless it lives.
+    /// Starts the next life, unless one is running.
     pub async fn revive(&mut self) {
         if self.child.is_some() {
             return;
@@ -71,14 +71,14 @@ impl Server {
         self.folder.join("runs.jsonl")
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL.
     pub async fn kill(&mut self) {
         let Some(mut child) = self.child.take() else { return };
         self.note_death();
         child.kill().await.unwrap();
     }
 
-    /// Waits for a death that was scripted, and kills it when that does not come in time.
+    /// Waits for a scripted death, and kills the process if it does not come in time.
     pub async fn die(&mut self, patience: Duration) {
         let Some(mut child) = self.child.take() else { return };
         if tokio::time::timeout(patience, child.wait()).await.is_err() {
@@ -94,7 +94,7 @@ impl Server {
         *self.deaths.last_mut().unwrap() = Some(SystemClock.now().as_millis());
     }
 
-    /// SIGSTOP or SIGCONT: a frozen process takes connections and answers none.
+    /// Sends SIGSTOP or SIGCONT. A frozen process accepts connections and answers none.
     pub async fn signal(&self, name: &str) {
         if let Some(pid) = self.child.as_ref().and_then(Child::id) {
             let sent = Command::new("kill").args([name, &pid.to_string()]).status().await.unwrap();
@@ -102,7 +102,7 @@ impl Server {
         }
     }
 
-    /// `POST /simulator/faults`; nothing happens when it is dead.
+    /// Calls `POST /simulator/faults`; does nothing if the process is dead.
     pub async fn order(&self, order: &Value) {
         if let Ok(response) =
             self.http.post(format!("{}/simulator/faults", self.url)).json(order).send().await
@@ -112,20 +112,20 @@ impl Server {
         }
     }
 
-    /// `GET /simulator/until?…`; returns when it has come to that, or when the server died.
+    /// Calls `GET /simulator/until?…`, which returns when the condition holds or the process dies.
     pub async fn until(&self, what: &str) -> Option<Value> {
         let asked = self.http.get(format!("{}/simulator/until?{what}", self.url)).send().await;
         asked.ok()?.json().await.ok()
     }
 
-    /// `GET /simulator/report`.
+    /// Calls `GET /simulator/report`.
     pub async fn report(&self) -> Value {
         let asked = self.http.get(format!("{}/simulator/report", self.url)).send().await;
         asked.unwrap().json().await.unwrap()
     }
 }
 
-/// All that the servers' run logs say.
+/// The content of the backends' run logs.
 pub fn book(servers: &[Server]) -> Book {
     let mut book = Book::default();
     for server in servers {
@@ -138,8 +138,8 @@ pub fn client() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().build().unwrap()
 }
 
-/// A port that nobody has, below those that the system gives away by itself: while the server is dead, no
-/// connection that goes out may get it.
+/// A free port below those that the system assigns by itself, so that no outgoing connection gets it while
+/// the backend is dead.
 fn free_port() -> u16 {
     loop {
         let port = rand::random_range(12_000..32_000);

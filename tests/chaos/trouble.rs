@@ -1,4 +1,4 @@
-//! What goes wrong, how it is brought about, and how it is mended.
+//! The faults: how each is caused, and how it is repaired.
 
 use std::time::Duration;
 
@@ -7,36 +7,36 @@ use serde_json::{Value, json};
 use crate::gateway::Gateway;
 use crate::server::Server;
 
-/// How long a scripted death may take to come; without jobs it never comes.
+/// The longest wait for a scripted death, which never comes without jobs.
 const SCRIPTED_DEATH: Duration = Duration::from_secs(3);
 
-/// One thing that goes wrong. Those with a server last until they are mended, but for the sockets.
+/// One fault. Faults of backends last until they are repaired, except those of websockets.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Trouble {
-    /// SIGKILL, and the next life at once.
+    /// Sends SIGKILL, then starts the next life at once.
     KillGateway,
-    /// SIGTERM, and the next life at once.
+    /// Sends SIGTERM, then starts the next life at once.
     RestartGateway,
-    /// No file of the gateway may grow beyond so many bytes.
+    /// Limits the gateway's files to this many bytes.
     FullDisk { room: u64 },
-    /// SIGKILL; its port refuses until it is mended.
+    /// Sends SIGKILL; the port refuses connections until the repair.
     Kill(usize),
-    /// SIGKILL, and the next life at once.
+    /// Sends SIGKILL, then starts the next life at once.
     Bounce(usize),
-    /// It dies by itself when its next job has run so many nodes.
+    /// The process dies when its next job has run this many nodes.
     CrashInJob(usize, usize),
-    /// SIGSTOP: connections are taken, nothing is answered, nothing runs.
+    /// Sends SIGSTOP: connections are accepted, nothing is answered, nothing runs.
     Freeze(usize),
-    /// Its worker takes jobs and does not move them.
+    /// The worker takes jobs and does not advance them.
     Stick(usize),
     /// Requests for a route meet a fault.
     Requests { server: usize, route: &'static str, fault: Value, times: u64 },
-    /// Its websockets break, or get nothing any more.
+    /// The websockets break, or receive nothing any more.
     Sockets(usize, &'static str),
 }
 
-/// How often requests for a route meet which fault. Those of `POST /prompt` that leave open whether the job arrived
-/// are the ones that make doubles.
+/// How often requests for a route meet which fault. Faults of `POST /prompt` that leave the arrival of the
+/// job open are those that can cause doubles.
 const FAULTS: [(&str, &str, u64); 21] = [
     ("prompt", "drop_after", 3),
     ("prompt", "drop_after", 2),
@@ -61,7 +61,7 @@ const FAULTS: [(&str, &str, u64); 21] = [
     ("ws", "hang", 50),
 ];
 
-/// Every trouble there is, the weightier ones several times; the server is still to be chosen.
+/// All faults, the more severe ones several times. The backend is chosen later.
 pub fn deck() -> Vec<Trouble> {
     let several = |count: usize, trouble: Trouble| vec![trouble; count];
     let mut deck = [
@@ -84,7 +84,7 @@ pub fn deck() -> Vec<Trouble> {
 }
 
 impl Trouble {
-    /// The same for that server, if it is for any.
+    /// The same fault for this backend, if it concerns a backend.
     pub fn aimed(mut self, at: usize) -> Self {
         match &mut self {
             Self::Kill(server)
@@ -99,7 +99,7 @@ impl Trouble {
         self
     }
 
-    /// The server it troubles until it is mended.
+    /// The backend that it concerns until the repair.
     pub const fn server(&self) -> Option<usize> {
         match self {
             Self::Kill(server)
@@ -111,7 +111,7 @@ impl Trouble {
         }
     }
 
-    /// Whether it lasts.
+    /// Whether it lasts until a repair.
     pub const fn lasts(&self) -> bool {
         self.server().is_some() || matches!(self, Self::FullDisk { .. })
     }

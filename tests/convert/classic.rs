@@ -1,4 +1,5 @@
-//! The classic picture from a text, as several versions of the editor have saved it: all become one graph.
+//! The classic text-to-image workflow, as several versions of the editor have saved it: all convert to one
+//! graph.
 
 use super::*;
 
@@ -13,7 +14,7 @@ fn converted(file: &Value) -> Value {
     serde_json::from_str(&converted.graph).unwrap()
 }
 
-/// The graph all of them stand for.
+/// The graph that all of them convert to.
 fn expected() -> Value {
     json!({
         "1": {

@@ -1,4 +1,4 @@
-//! Editor files against what the official frontend made of them: the reduced set in `tests/fixtures/editor`,
+//! Editor files compared with the output of the official frontend: the reduced set in `tests/fixtures/editor`
 //! and, on request, a whole corpus in the folder that `EDITOR_CORPUS` names.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -76,11 +76,11 @@ fn differences(ours: &Graph, theirs: &Graph, volatile: &BTreeSet<String>) -> Vec
     found
 }
 
-/// What came of one pair.
+/// The result of one pair.
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
     Equal,
-    /// Equal to what the newer frontend makes of it only.
+    /// Equal to the output of the newer frontend only.
     EqualToNewer,
     Refused(Vec<String>),
     Different(Vec<String>),

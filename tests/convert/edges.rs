@@ -1,4 +1,4 @@
-//! The edges of subgraphs: what goes in and out of them, what they hold, and files that describe them wrongly.
+//! The edges of subgraphs: their inputs and outputs, the nodes inside, and files that describe them wrongly.
 
 use super::subgraphs::{defined, definition, proxied};
 use super::*;

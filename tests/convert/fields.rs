@@ -1,8 +1,8 @@
-//! What a class says of its inputs, and where that puts the values that were saved.
+//! The declarations of a class's inputs, and where they put the saved values.
 
 use super::*;
 
-/// The inputs that a lone node of the class `A` comes to, and what is told of it.
+/// The inputs of a node of the class `A` without links, and its warnings.
 fn run(class: Value, values: Value) -> (Value, Vec<String>) {
     run_as("A", class, values)
 }

@@ -1,4 +1,4 @@
-//! Group nodes of old files: which of their inputs and values belong to which node inside.
+//! Group nodes of old files: which inputs and values belong to which node inside.
 
 use super::*;
 

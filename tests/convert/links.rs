@@ -1,4 +1,4 @@
-//! Links: through bypassed nodes, reroutes and primitives, and where files are not what they should be.
+//! Links: through bypassed nodes, reroutes and primitives, and in malformed files.
 
 use super::*;
 
@@ -189,7 +189,7 @@ fn circles_of_nodes_stay_and_circles_of_what_is_passed_through_are_told() {
     assert!(told[0].message.contains("comes back to itself"), "{told:?}");
 }
 
-/// A node of a class no server has, that takes and gives these types; it is bypassed.
+/// A bypassed node of an unknown class with these input and output types.
 fn passing(id: u64, inputs: &[(&str, &str, Option<u64>)], outputs: &[&str]) -> Value {
     let inputs: Vec<Value> =
         inputs.iter().map(|(name, kind, link)| json!({"name": name, "type": kind, "link": link})).collect();

@@ -1,9 +1,10 @@
-//! Names of files filled in with the values of other nodes: which node is meant, and what becomes of its value.
+//! File names that are filled in with values of other nodes: which node is meant, and how its value is
+//! changed.
 
 use super::*;
 use crate::subgraphs::{defined, definition, proxied};
 
-/// What `prefix` comes to beside these nodes.
+/// The filled-in `prefix` beside these nodes.
 fn prefix(prefix: &str, nodes: &[Value]) -> String {
     let mut all = vec![node(99, "SaveImage", &[], json!([prefix]))];
     all.extend_from_slice(nodes);

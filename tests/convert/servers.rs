@@ -1,4 +1,4 @@
-//! What the node classes of the servers decide: fields of real classes, several servers, faults that help.
+//! The influence of the backends' node classes: fields of real classes, several backends, helpful faults.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ fn real() -> ObjectInfo {
     ObjectInfo::parse(include_str!("../fixtures/editor/object_info.json")).unwrap()
 }
 
-/// The inputs a lone node of a real class comes to.
+/// The inputs of a node of a real class without links.
 fn inputs(class: &str, values: Value) -> Value {
     let now = jiff::civil::date(2026, 3, 9).at(7, 5, 4, 0);
     let file = file(&[node(1, class, &[], values)], &[]);

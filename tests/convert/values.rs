@@ -1,8 +1,8 @@
-//! Fields: which saved value belongs to which, and what becomes of it.
+//! Saved values: which field each belongs to, and how it is changed.
 
 use super::*;
 
-/// The inputs a lone node comes to.
+/// The inputs of a node without links.
 fn inputs(class: &str, values: Value) -> Value {
     graph(&file(&[node(1, class, &[], values)], &[]))["1"]["inputs"].clone()
 }

@@ -1,4 +1,4 @@
-//! Bodies: too long, too short, compressed, endless, and what is told of good ones.
+//! Bodies: too long, too short, compressed, endless, and the properties of good ones.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A DNS server that answers what the test says, and a resolver that asks it.
+//! A DNS server whose answers a test decides, and a resolver that asks it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -13,7 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::scene::background;
 
-/// What a name leads to when it is asked for the nth time, from 0; `None` to stay silent.
+/// The answer when a name is asked for the nth time, from 0; `None` for silence.
 pub type Zone = dyn Fn(&str, usize) -> Option<Vec<IpAddr>> + Send + Sync;
 
 pub struct Dns {

@@ -1,4 +1,4 @@
-//! URLs that mean harm: none may be connected to, and none of what is public may be turned away.
+//! Hostile URLs: none may be connected to, and no public one may be refused.
 
 use std::net::IpAddr;
 

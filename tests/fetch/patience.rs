@@ -1,4 +1,4 @@
-//! Time: servers that say nothing, or little at a time. The clock is turned by hand.
+//! Time limits: servers that are silent or slow. The clock is turned by hand.
 
 use std::sync::Arc;
 use std::time::Duration;

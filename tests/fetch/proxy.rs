@@ -1,4 +1,4 @@
-//! A proxy in the environment is not used: it would be asked to connect where nobody has checked.
+//! A proxy in the environment is ignored, because it would connect to addresses that nobody checked.
 
 use std::process::Stdio;
 

@@ -1,4 +1,4 @@
-//! A name that leads elsewhere from one question to the next: only checked addresses are connected to.
+//! A name that resolves differently from one question to the next: only checked addresses are connected to.
 
 use comfy_gateway::fetch::{FetchFault, GuardRefusal};
 use tokio::io::AsyncWriteExt;

@@ -12,7 +12,7 @@ fn path(head: &str) -> &str {
     head.split(' ').nth(1).unwrap()
 }
 
-/// What becomes of a redirect to `location`; `{p}` is the server's port.
+/// The result of a redirect to `location`; `{p}` is the port of the server.
 async fn redirected(location: &str) -> (Result<Vec<u8>, FetchFault>, Vec<String>) {
     let scene = Scene::with(PUBLIC, |name, _| {
         Some(vec![ip(if name == "private.example" { PRIVATE } else { PUBLIC })])

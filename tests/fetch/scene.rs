@@ -1,4 +1,5 @@
-//! A fetcher with its own DNS and a clock turned by hand, and servers that do with a request whatever they like.
+//! A fetcher with its own DNS and a manual clock, and web servers that do with a request whatever a test
+//! wants.
 
 use std::io;
 use std::net::{IpAddr, TcpListener as StdListener};
@@ -17,10 +18,10 @@ use crate::dns::Dns;
 pub const LIMITS: FetchLimits =
     FetchLimits { bytes: 1000, total: Duration::from_mins(2), idle: Duration::from_secs(30) };
 
-/// What takes longer will never end: the clock of the limits stands still.
+/// A longer wait never ends, because the clock of the limits stands still.
 const STUCK: Duration = Duration::from_secs(20);
 
-/// The address that stands for the public internet: the one that is allowed.
+/// The address that stands for the public internet, which is the only allowed one.
 pub const PUBLIC: &str = "127.0.0.1";
 /// The address that stands for a private network.
 pub const PRIVATE: &str = "127.0.0.2";
@@ -150,7 +151,7 @@ pub fn whole(body: &str) -> String {
     ok(&format!("content-length: {}\r\n", body.len()), body)
 }
 
-/// Sends `piece` until the other side has had enough; the bytes that went out.
+/// Sends `piece` until the other side closes. Returns the number of bytes sent.
 pub async fn flood(socket: &mut TcpStream, piece: &[u8]) -> io::Result<usize> {
     let mut sent = 0;
     while socket.write_all(piece).await.is_ok() {
@@ -167,7 +168,7 @@ pub async fn read_head(socket: &mut TcpStream) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Somewhere nobody may connect to.
+/// A trap: an address that nobody may connect to.
 pub struct Trap(StdListener);
 
 impl Trap {
@@ -181,7 +182,7 @@ impl Trap {
         self.0.local_addr().unwrap().port()
     }
 
-    /// Whether nobody came since the last look.
+    /// Whether nobody connected since the last call.
     pub fn is_empty(&self) -> bool {
         self.0.accept().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
