@@ -1,4 +1,4 @@
-//! Putting a caller's values into a workflow's text without touching any other byte.
+//! Writes a caller's values into a workflow's text without changing any other byte.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
@@ -12,14 +12,14 @@ use super::params::{ListForm, Param, ParamTarget, ParamType, Params, nearest};
 use super::text::brief;
 use super::workflow::GraphNode;
 
-/// A value as it was given for a parameter.
+/// A caller's value for a parameter.
 #[derive(Clone)]
 pub enum GivenValue<'v> {
     /// JSON.
     Json(&'v RawValue),
-    /// A part of a form that is no file.
+    /// The text of a form part that is not a file.
     Text(&'v str),
-    /// Parts of a form that are files, by their places.
+    /// Form parts that are files, by their indexes.
     Parts(Vec<usize>),
 }
 
@@ -34,12 +34,12 @@ impl fmt::Debug for GivenValue<'_> {
     }
 }
 
-/// A file that a value points at.
+/// A file that a value names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MediaItem<'v> {
     /// The parameter.
     pub param: String,
-    /// Its place, where the value is a list of files.
+    /// Its index, if the value is a list of files.
     pub place: Option<usize>,
     /// The value.
     pub value: MediaValue<'v>,
@@ -53,7 +53,7 @@ impl MediaItem<'_> {
     }
 }
 
-/// Values that fit the workflow; only the names of the files among them are missing.
+/// Values that fit the workflow. Only the names of the files among them are still missing.
 #[derive(Debug)]
 pub struct BindingPlan<'p, 'v> {
     params: &'p Params<'p, 'p>,
@@ -78,7 +78,7 @@ pub struct BoundGraph {
 }
 
 impl<'p> Params<'p, 'p> {
-    /// Holds `values` against the workflow.
+    /// Checks `values` against the workflow.
     ///
     /// # Errors
     /// All faults at once, with pointers below `params`: unknown parameters, missing ones, wrong types.
@@ -120,7 +120,7 @@ impl<'p> Params<'p, 'p> {
         WorkflowFault::of_param(name, format!("the workflow has no parameter {shown:?}{hint}"))
     }
 
-    /// `ComfyKit`'s rule: a seed of 0 asks for a random one.
+    /// As in `ComfyKit`, a seed of 0 asks for a random one.
     fn draw_seeds(&self, edits: &mut TextEdits<'_>, draw: &mut dyn FnMut() -> u64) -> Vec<(String, u64)> {
         let mut seeds = Vec::new();
         for (at, node) in self.workflow.nodes().iter().enumerate() {
@@ -139,13 +139,13 @@ impl<'p> Params<'p, 'p> {
 }
 
 impl<'p, 'v> BindingPlan<'p, 'v> {
-    /// The files that values point at, in the order in which their names are asked for.
+    /// The files that values name, in the order in which [`Self::bind`] expects their names.
     #[must_use]
     pub fn media(&self) -> &[MediaItem<'v>] {
         &self.media
     }
 
-    /// The names of the files in that order, as far as they are known now: the others are empty.
+    /// The names of the files in that order; a name that is not known yet is empty.
     #[must_use]
     pub fn known_names(&self) -> Vec<String> {
         let name = |item: &MediaItem<'_>| match &item.value {
@@ -167,7 +167,7 @@ impl<'p, 'v> BindingPlan<'p, 'v> {
             .map(|(node, target, _)| (self.params.workflow.nodes()[*node].id.as_str(), target.field.as_str()))
     }
 
-    /// The inputs, by node id and name, that parameters marked as files set.
+    /// The inputs, by node id and name, that parameters for files set.
     #[must_use]
     pub fn file_inputs(&self) -> HashSet<(&str, &str)> {
         let nodes = self.params.workflow.nodes();
@@ -188,8 +188,8 @@ impl<'p, 'v> BindingPlan<'p, 'v> {
         declared.find(|(_, param)| param.targets.iter().any(sets)).map(|(name, _)| name.as_str())
     }
 
-    /// Puts everything into the graph, with `names` for [`BindingPlan::media`]; draws a seed from `draw` for
-    /// every `seed` or `noise_seed` that is then 0.
+    /// Writes all values into the graph, with `names` for [`BindingPlan::media`]. Draws a seed from `draw`
+    /// for every `seed` or `noise_seed` that is 0 afterwards.
     #[must_use]
     pub fn bind(&self, names: &[String], draw: &mut dyn FnMut() -> u64) -> BoundGraph {
         let json = |name: &String| serde_json::Value::from(name.as_str()).to_string();
@@ -331,7 +331,7 @@ fn media_values<'v>(
     }
 }
 
-/// A text of a form for a field: as it is where a text is wanted, else read as JSON.
+/// A form's text for a field: kept as it is if the field takes a text, and otherwise parsed as JSON.
 fn accept_text<'v>(kind: ParamType, text: &'v str) -> Option<Cow<'v, str>> {
     match kind {
         ParamType::String | ParamType::Untyped => Some(serde_json::Value::from(text).to_string().into()),
@@ -358,9 +358,9 @@ struct TextEdits<'v>(BTreeMap<(usize, String), TextEdit<'v>>);
 
 #[derive(Debug)]
 struct TextEdit<'v> {
-    /// The bytes that are replaced; empty where an input is added.
+    /// The bytes that are replaced; empty if an input is added.
     span: std::ops::Range<usize>,
-    /// Set where the input is new: what stands before its value.
+    /// The text before a new input; `None` if an input is replaced.
     prefix: String,
     json: std::borrow::Cow<'v, str>,
 }
@@ -389,7 +389,7 @@ impl<'v> TextEdits<'v> {
 
     fn apply(self, text: &str) -> String {
         let mut edits: Vec<TextEdit<'_>> = self.0.into_values().collect();
-        // An input that is first of its node has no comma: it must stay first among the added ones.
+        // The first input of a node has no comma before it, so it must stay the first of the added ones.
         edits.sort_by_key(|edit| (edit.span.start, edit.prefix.starts_with(',')));
         let mut graph = String::with_capacity(
             text.len() + edits.iter().map(|edit| edit.json.len() + edit.prefix.len()).sum::<usize>(),

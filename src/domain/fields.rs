@@ -1,6 +1,6 @@
 //! The fields of a JSON object from outside: any may be missing or of another type.
 //!
-//! Values stay borrowed text until they are asked for, so what nobody asks for is skipped, not built.
+//! Values stay borrowed text until they are read, so that unread fields are skipped instead of parsed.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,13 +9,13 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// The entries of an object in their order. A getter gives `None` for what is absent, `null` or of another type;
-/// of a repeated key the last counts.
+/// The entries of an object in their order. A getter returns `None` for a value that is missing, `null` or of
+/// another type. Of a repeated key, the last value counts.
 #[derive(Debug, Default)]
 pub struct JsonFields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> JsonFields<'a> {
-    /// The fields of an object; `None` when the text is none.
+    /// The fields of an object; `None` if the text is not an object.
     #[must_use]
     pub fn parse(text: &'a str) -> Option<Self> {
         serde_json::from_str(text).ok()
@@ -34,13 +34,13 @@ impl<'a> JsonFields<'a> {
         self.value(key).map(RawValue::get)
     }
 
-    /// The value of `key` as a `T`.
+    /// The value of `key`, parsed as a `T`.
     #[must_use]
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
         serde_json::from_str(self.raw(key)?).ok()
     }
 
-    /// The text of `key`.
+    /// The string value of `key`.
     #[must_use]
     pub fn text(&self, key: &str) -> Option<Cow<'a, str>> {
         text(self.raw(key)?)
@@ -52,7 +52,7 @@ impl<'a> JsonFields<'a> {
         Self::parse(self.raw(key)?)
     }
 
-    /// The raw elements of the list that is the value of `key`; none when it is no list.
+    /// The raw elements of the list at `key`; empty if it is not a list.
     #[must_use]
     pub fn list(&self, key: &str) -> Vec<&'a str> {
         self.raw(key).map(list).unwrap_or_default()
@@ -64,7 +64,7 @@ impl<'a> JsonFields<'a> {
         self.raw(key).is_some_and(|raw| !matches!(raw, "false" | "0" | "\"\""))
     }
 
-    /// The entries themselves.
+    /// The entries.
     #[must_use]
     pub fn into_entries(self) -> Vec<(Cow<'a, str>, &'a RawValue)> {
         self.0
@@ -76,14 +76,14 @@ impl<'a> JsonFields<'a> {
     }
 }
 
-/// The raw elements of a list; none when it is no list.
+/// The raw elements of a list; empty if it is not a list.
 #[must_use]
 pub fn list(raw: &str) -> Vec<&str> {
     let elements: Vec<&RawValue> = serde_json::from_str(raw).unwrap_or_default();
     elements.into_iter().map(RawValue::get).collect()
 }
 
-/// The text that a JSON string holds, borrowed where it has no escapes.
+/// The content of a JSON string, borrowed if it has no escapes.
 #[must_use]
 pub fn text(raw: &str) -> Option<Cow<'_, str>> {
     serde_json::from_str(raw).ok().map(|MemberName(text)| text)

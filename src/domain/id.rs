@@ -1,4 +1,4 @@
-//! Identifiers as types of their own, so that one can never be taken for another.
+//! Identifiers as distinct types, so that one is never taken for another.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::time::UnixMillis;
 
-/// A text that is not the identifier it was meant to be.
+/// A text that is not a valid identifier.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidId(pub &'static str);
@@ -19,7 +19,7 @@ macro_rules! uuid_id {
         pub struct $name(Uuid);
 
         impl $name {
-            /// Reads the hyphenated form, in either case.
+            /// Parses the hyphenated form, in either case.
             ///
             /// # Errors
             /// [`InvalidId`] for anything that is not a hyphenated UUID.
@@ -28,7 +28,7 @@ macro_rules! uuid_id {
                 uuid.map(Self).ok_or(InvalidId(concat!($what, " must be a UUID such as 0198c1c2-7d1e-7abc-8def-0123456789ab")))
             }
 
-            /// An id made of `random` bits.
+            /// An id from `random` bits.
             #[must_use]
             pub fn from_random(random: [u8; 16]) -> Self {
                 Self(uuid::Builder::from_random_bytes(random).into_uuid())
@@ -36,7 +36,7 @@ macro_rules! uuid_id {
         }
 
         impl fmt::Display for $name {
-            /// Lowercase and hyphenated, the one form ComfyUI 0.24 takes.
+            /// Lowercase and hyphenated, which is the only form that ComfyUI 0.24 accepts.
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 self.0.hyphenated().fmt(f)
             }
@@ -66,13 +66,13 @@ uuid_id!(
     "a lease owner"
 );
 uuid_id!(
-    /// The gateway that owns a database; stays the same over restarts. ComfyUI knows it as `client_id`.
+    /// The gateway that owns a database. It is the same over restarts, and ComfyUI knows it as `client_id`.
     GatewayId,
     "a gateway id"
 );
 
 uuid_id!(
-    /// A file that was brought with `POST /files`.
+    /// A file that was uploaded with `POST /files`.
     FileId,
     "a file id"
 );
@@ -85,7 +85,7 @@ impl PromptId {
         Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
     }
 
-    /// The id that the job's first attempt has at ComfyUI.
+    /// The id of the job's first attempt at ComfyUI.
     #[must_use]
     pub fn first_attempt(self) -> AttemptId {
         AttemptId(self.0)
@@ -97,7 +97,7 @@ impl PromptId {
 pub struct BackendName(std::sync::Arc<str>);
 
 impl BackendName {
-    /// Takes a name of 1 to 64 letters, digits, `.`, `_` and `-`.
+    /// Parses a name of 1 to 64 letters, digits, `.`, `_` and `-`.
     ///
     /// # Errors
     /// [`InvalidId`] for any other text.

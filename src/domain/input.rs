@@ -13,7 +13,7 @@ use super::workflow::ObjectEntries;
 pub enum MediaValue<'a> {
     /// A file in the input folder of the backend already, by its name.
     OnServer(String),
-    /// A file to fetch from there, or a media URL of the gateway itself.
+    /// A URL to fetch, or a media URL of the gateway itself.
     Url(String),
     /// The bytes themselves, as base64.
     Inline {
@@ -28,12 +28,12 @@ pub enum MediaValue<'a> {
     Result {
         /// The job.
         prompt_id: PromptId,
-        /// The `$output.NAME`, or the node's id; where the job made but one file it may be left out.
+        /// The `$output.NAME`, or the node's id. It may be missing if the job made only one file.
         var: Option<String>,
-        /// Which of the output's files, from 0.
+        /// The index of the output's file, from 0.
         index: usize,
     },
-    /// A part of the request's own multipart body, by its place.
+    /// A part of the request's multipart body, by its index.
     Part(usize),
 }
 
@@ -55,10 +55,10 @@ impl fmt::Debug for MediaValue<'_> {
 const TAKES: &str = "a URL, a data URL, {\"base64\": …}, {\"file\": …}, {\"result\": …, \"var\": …} or the name of a file on the ComfyUI backend";
 
 impl<'a> MediaValue<'a> {
-    /// Reads one value.
+    /// Parses one value.
     ///
     /// # Errors
-    /// What is wrong with it; ends the sentence that names the parameter.
+    /// The fault; ends the sentence that begins with the parameter's name.
     pub fn read(raw: &'a RawValue) -> Result<Self, String> {
         let text = raw.get().trim();
         match text.as_bytes().first() {
@@ -70,10 +70,10 @@ impl<'a> MediaValue<'a> {
         }
     }
 
-    /// Reads a value that is a text.
+    /// Parses a text value.
     ///
     /// # Errors
-    /// As [`MediaValue::read`].
+    /// As for [`MediaValue::read`].
     pub fn read_text(text: String) -> Result<Self, String> {
         let scheme = text.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase());
         match scheme.as_deref() {
@@ -134,7 +134,8 @@ impl<'a> MediaValue<'a> {
     }
 }
 
-/// `data:[<type>][;base64],<data>` (RFC 2397); only base64, as pictures never come otherwise.
+/// `data:[<type>][;base64],<data>` (RFC 2397). Only base64 is accepted, because pictures have no other form
+/// in practice.
 fn read_data_url(text: &str) -> Result<MediaValue<'static>, String> {
     let (head, data) = text["data:".len()..].split_once(',').ok_or("is a data URL without a comma")?;
     if !head.split(';').skip(1).any(|word| word.trim().eq_ignore_ascii_case("base64")) {
@@ -148,7 +149,7 @@ fn read_data_url(text: &str) -> Result<MediaValue<'static>, String> {
 /// A file in the media store. It is uploaded to the backend that runs the job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredInput {
-    /// The lowercase hexadecimal SHA-256 of its bytes, by which the media store has it.
+    /// The lowercase hexadecimal SHA-256 of its bytes, which is its key in the media store.
     pub sha256: String,
     /// Its length in bytes.
     pub bytes: u64,
@@ -156,24 +157,24 @@ pub struct StoredInput {
     pub name: String,
 }
 
-/// One file of a job.
+/// One input file of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobInput {
-    /// It is here.
+    /// The file is stored.
     Stored(StoredInput),
-    /// It is still to be fetched.
+    /// The file is still to be fetched.
     Remote(RemoteInput),
 }
 
 /// A file that is still to be fetched.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteInput {
-    /// Where it is. It may carry a signature: it must not reach logs, results or errors.
+    /// Its URL. The URL may carry a signature, so it never reaches logs, results or errors.
     pub url: String,
     /// The placeholder in the graph until the file's name is known.
     pub placeholder: String,
-    /// The parameter it was given for.
+    /// The parameter that it was given for.
     pub param: String,
 }
 
@@ -183,8 +184,8 @@ impl fmt::Debug for RemoteInput {
     }
 }
 
-/// The text that stands in a job's graph for the name of its file number `at`. No caller can have written it: the
-/// job's id was not known.
+/// The placeholder in a job's graph for the name of file number `at`. No caller can have written it, because
+/// it contains the job's id.
 #[must_use]
 pub fn placeholder(job: PromptId, at: usize) -> String {
     format!("comfy-gateway-input-{job}-{at}")

@@ -13,7 +13,7 @@ use super::workflow::Workflow;
 pub struct OutputNames(IndexMap<String, String>);
 
 impl OutputNames {
-    /// The names that the titles of `workflow` give.
+    /// The names in the titles of `workflow`.
     #[must_use]
     pub fn of(workflow: &Workflow<'_>) -> Self {
         let named = workflow.nodes().iter().filter_map(|node| match read_title(node.title.as_deref()?) {
@@ -23,13 +23,13 @@ impl OutputNames {
         Self(named.collect())
     }
 
-    /// The nodes that have a name, by id, in the workflow's order.
+    /// The ids of the nodes with a name, in the workflow's order.
     pub fn nodes(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
 
-    /// The name for outputs of `node_id`: its own, else that of the node it was expanded from (`5` for
-    /// `5.0.0.2`), else the id itself.
+    /// The name of the outputs of `node_id`: its own name, or else that of the node it was expanded from (`5`
+    /// for `5.0.0.2`), or else the id.
     #[must_use]
     pub fn of_node(&self, node_id: &str) -> String {
         let origin = node_id.split('.').next().unwrap_or(node_id);
@@ -37,7 +37,7 @@ impl OutputNames {
     }
 }
 
-/// A file as ComfyUI names it; `/view` takes the three together.
+/// A file as ComfyUI names it. `/view` takes the three parts together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FileRef {
     /// The name within the folder.
@@ -72,7 +72,7 @@ pub struct OutputText {
     pub text: String,
 }
 
-/// All that a run made, in ComfyUI's order.
+/// All files and texts of a run, in ComfyUI's order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RunOutputs {
     /// Every file object under any key.
@@ -123,7 +123,7 @@ fn file_ref(item: &Value) -> Option<(FileRef, Option<&str>)> {
     Some((file, text("format")))
 }
 
-/// A list of texts or a bare one; a list of single characters is a bare text that Python took for a list.
+/// A list of texts, or a single text. A list of single characters is a text that Python took for a list.
 fn texts(value: &Value) -> Vec<String> {
     let Value::Array(items) = value else { return text(value).into_iter().collect() };
     let single = |item: &Value| item.as_str().is_some_and(|text| text.chars().count() == 1);

@@ -10,16 +10,16 @@ use super::object_info::{InputKind, InputSpec, NodeClasses};
 use super::text::brief;
 use super::workflow::{GraphNode, Workflow};
 
-/// Node classes whose fields name media files whether or not the marker says `~`.
+/// Node classes whose fields name media files with or without the marker's `~`.
 pub(super) const MEDIA_CLASSES: [&str; 6] =
     ["LoadImage", "LoadImageMask", "LoadAudio", "LoadVideo", "VHS_LoadAudioUpload", "VHS_LoadVideo"];
 
 /// The most parameters that the title of one node declares.
 const MOST_MARKERS: usize = 100;
-/// Names that are no longer than this, in characters, are compared with others.
+/// Longer names, in characters, are not compared with others.
 const COMPARED: usize = 200;
 
-/// The type of the values that an input takes.
+/// The type of an input's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParamType {
     /// `true` or `false`.
@@ -40,7 +40,7 @@ impl ParamType {
         spec.and_then(Self::of_spec).or_else(|| literal.map(Self::of_literal)).unwrap_or(Self::Untyped)
     }
 
-    /// `None` for inputs whose class does not restrict them to one type, such as sockets and empty combos.
+    /// `None` for inputs whose class does not restrict them to one type, such as links and empty combos.
     fn of_spec(spec: &InputSpec) -> Option<Self> {
         match &spec.kind {
             InputKind::Int(_) => Some(Self::Int),
@@ -57,7 +57,7 @@ impl ParamType {
         }
     }
 
-    /// An integer literal takes any number, because JavaScript writes `1.0` as `1`.
+    /// An integer literal allows any number, because JavaScript writes `1.0` as `1`.
     fn of_literal(literal: &str) -> Self {
         match literal.as_bytes().first() {
             Some(b't' | b'f') => Self::Bool,
@@ -67,7 +67,7 @@ impl ParamType {
         }
     }
 
-    /// The type whose values both types take; `None` when no value is of both.
+    /// The type of the values that both types allow; `None` if there are none.
     #[must_use]
     pub fn meet(self, other: Self) -> Option<Self> {
         match (self, other) {
@@ -101,9 +101,10 @@ impl ParamType {
     }
 }
 
-/// A JSON number without a fraction, written with digits alone, as ComfyUI's INT inputs take it exactly.
+/// A JSON number without a fraction, written with digits only, because ComfyUI's INT inputs take it exactly
+/// so.
 fn whole_number(json: &str) -> Option<Cow<'_, str>> {
-    /// Zeros that an exponent may add: more than any input of ComfyUI takes.
+    /// The most zeros that an exponent may add, which is more than any input of ComfyUI takes.
     const MOST_ZEROS: usize = 40;
     if !json.contains(['.', 'e', 'E']) {
         return Some(json.into());
@@ -131,11 +132,11 @@ pub struct ParamTarget {
     pub field: String,
     /// The type of its values.
     pub kind: ParamType,
-    /// Whether it takes a list, and how that is written.
+    /// How a list is written, if the input takes one.
     pub list: Option<ListForm>,
 }
 
-/// How a list is written that is a value: to ComfyUI a bare list of two may be a link.
+/// How a list is written as a value, because ComfyUI may take a bare list of two for a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListForm {
     /// `[…]`
@@ -145,7 +146,7 @@ pub enum ListForm {
 }
 
 impl ListForm {
-    /// The form of a literal that is a list.
+    /// The form of a list in the literal.
     fn of(literal: &str) -> Option<Self> {
         match literal.as_bytes().first() {
             Some(b'[') => Some(Self::Bare),
@@ -303,7 +304,7 @@ fn unknown_input(
     ))
 }
 
-/// Up to three known names that `name` may have been meant as, the nearest first.
+/// Up to three known names that are near `name`, the nearest first.
 #[must_use]
 pub fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Vec<&'n str> {
     if name.len() > COMPARED {

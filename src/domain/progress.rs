@@ -9,9 +9,9 @@ use super::workflow::Workflow;
 /// A running job's progress at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Progress {
-    /// The share of the graph that is done, from 0 to 1; a node that works in `steps` weighs as many others.
+    /// The finished share of the graph, from 0 to 1. A node that works in `steps` weighs as many nodes.
     pub value: f64,
-    /// Nodes that are done, those taken from the cache included.
+    /// Finished nodes, including cached ones.
     pub nodes_done: usize,
     /// Nodes of the graph.
     pub nodes_total: usize,
@@ -34,7 +34,7 @@ struct ProgressNode {
     weight: f64,
 }
 
-/// The most a node can weigh: `steps` may be any number.
+/// The greatest weight of a node, because `steps` may be any number.
 const HEAVIEST: f64 = 1_000.0;
 
 /// Folds a run's events into its [`Progress`].
@@ -104,13 +104,13 @@ impl ProgressTracker {
     }
 
     fn finish(&mut self, node: &str) {
-        // Nodes that an expanding node brings along are no part of the caller's graph.
+        // Nodes of an expansion are not part of the caller's graph.
         if self.nodes.contains_key(node) {
             self.done.insert(node.to_owned());
         }
     }
 
-    /// The progress now.
+    /// The progress at this moment.
     #[must_use]
     pub fn snapshot(&self) -> Progress {
         let fraction =

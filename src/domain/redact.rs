@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::failure::Failure;
 
 impl Failure {
-    /// The failure as callers see it: no traceback, and of every absolute path only its last part.
+    /// The failure as callers see it: without traceback, and with only the last part of every absolute path.
     #[must_use]
     pub fn redacted(self) -> Self {
         Self {
@@ -39,14 +39,14 @@ pub fn cut_paths(text: &str) -> String {
     cut
 }
 
-/// Whether a path may begin after that character: not within a word, a relative path or a URL.
+/// Whether a path may begin after this character: not inside a word, a relative path or a URL.
 fn may_begin_path(before: Option<char>) -> bool {
     before.is_none_or(|before| !before.is_alphanumeric() && !"/\\._-~)]".contains(before))
 }
 
-/// The length of the absolute path that `text` begins with, which stands after `before`; 0 if there is none.
-/// A path in quotes goes on to the closing one, because it may have spaces. `/name` alone is not taken for
-/// one.
+/// The length of the absolute path at the beginning of `text`, which follows the character `before`; 0 if
+/// there is none. A quoted path ends at the closing quote, because it may contain spaces. A single `/name` is
+/// not taken for a path.
 fn path_at(text: &str, before: Option<char>) -> usize {
     let bytes = text.as_bytes();
     let has_drive = bytes.len() > 2 && bytes[0].is_ascii_alphabetic() && bytes[1] == b':';
@@ -71,7 +71,7 @@ fn path_at(text: &str, before: Option<char>) -> usize {
     if parts >= least_parts { root + path.len() } else { 0 }
 }
 
-/// JSON with every text cut, and without lists of traceback lines.
+/// JSON with every text shortened, and without lists of traceback lines.
 fn cut_json(json: &str) -> Box<str> {
     let Ok(mut value) = serde_json::from_str(json) else { return "{}".into() };
     cut_value(&mut value);

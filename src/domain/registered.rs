@@ -9,7 +9,7 @@ use super::id::InvalidId;
 pub struct WorkflowName(String);
 
 impl WorkflowName {
-    /// Takes a name of 1 to 64 letters, digits, `.`, `_` and `-` that begins with a letter or digit.
+    /// Parses a name of 1 to 64 letters, digits, `.`, `_` and `-` that begins with a letter or digit.
     ///
     /// # Errors
     /// [`InvalidId`] for any other text.
@@ -26,8 +26,7 @@ impl WorkflowName {
         }
     }
 
-    /// The name that a file of that name (without its folder) gives: its stem, with `-` for whatever a name
-    /// cannot have.
+    /// The workflow name for a file name: its stem, with `-` for every character that is not allowed.
     #[must_use]
     pub fn of_file(file: &str) -> Option<Self> {
         let stem = file.strip_suffix(".json")?;
@@ -52,7 +51,7 @@ impl fmt::Display for WorkflowName {
     }
 }
 
-/// A registered workflow: its newest version, or a certain one, as in `portrait@3`.
+/// A registered workflow: its newest version, or a given one, as in `portrait@3`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkflowRef {
     /// Its name.
@@ -62,7 +61,7 @@ pub struct WorkflowRef {
 }
 
 impl WorkflowRef {
-    /// Reads `name` or `name@version`.
+    /// Parses `name` or `name@version`.
     ///
     /// # Errors
     /// [`InvalidId`] for any other text.

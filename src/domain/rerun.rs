@@ -1,14 +1,15 @@
-//! A graph that does the same, but finds nothing of it in ComfyUI's cache.
+//! A graph with the same effect that bypasses ComfyUI's cache.
 
 use serde_json::value::RawValue;
 
 use super::workflow::Workflow;
 
-/// An input that no node has: ComfyUI ignores it when it runs the node, but its cache tells nodes apart by
+/// An input that no class has. ComfyUI ignores it when it runs the node, but its cache distinguishes nodes by
 /// all inputs.
 const UNKNOWN_INPUT: &str = "comfy_gateway_run";
 
-/// The same graph with an input more in each node, whose value is `run`; `None` if the graph cannot be read.
+/// The same graph with one more input in each node, whose value is `run`; `None` if the graph cannot be
+/// parsed.
 #[must_use]
 pub fn defeat_cache(graph: &str, run: &str) -> Option<Box<RawValue>> {
     let workflow = Workflow::parse(graph).ok()?;

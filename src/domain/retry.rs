@@ -1,10 +1,10 @@
-//! How often and how soon a job is tried again.
+//! The retry budget and the back-off between attempts.
 
 use std::time::Duration;
 
 use super::time::UnixMillis;
 
-/// A moment further ahead than this was set by another clock: no wait of ours is that long.
+/// A moment further ahead than this was set by another clock, because no wait of the gateway is this long.
 pub const FARTHEST_WAIT: Duration = Duration::from_mins(10);
 
 /// Whether a wait until `moment` is over at `now`.
@@ -16,7 +16,7 @@ pub fn is_due(moment: UnixMillis, now: UnixMillis) -> bool {
 /// Exponential back-off with a ceiling and full jitter over its upper half.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// Attempts in all, the first included; at least 1.
+    /// The most attempts, including the first; at least 1.
     pub max_attempts: u32,
     /// The wait after the first failed attempt.
     pub base: Duration,
@@ -31,14 +31,14 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// Whether a job with that many failed attempts may be tried once more.
+    /// Whether a job with this many failed attempts may be retried.
     #[must_use]
     pub fn allows(&self, failures: u32) -> bool {
         failures < self.max_attempts
     }
 
-    /// The wait after the `failures`-th failed attempt (from 1); `jitter` in `0.0..=1.0` spreads it over
-    /// half to the whole of the exponential step.
+    /// The wait after the `failures`-th failed attempt (from 1). `jitter` in `0.0..=1.0` spreads it over half
+    /// to the whole of the exponential step.
     #[must_use]
     pub fn delay(&self, failures: u32, jitter: f64) -> Duration {
         let doublings = failures.saturating_sub(1).min(31);

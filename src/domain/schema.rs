@@ -1,12 +1,11 @@
-//! What a workflow's parameters take, as a JSON Schema (draft 2020-12), from its markers and the backends'
-//! node classes.
+//! A JSON Schema (draft 2020-12) of a workflow's parameters, from its markers and the backends' node classes.
 
 use serde_json::{Map, Value, json};
 
 use super::object_info::{InputKind, InputSpec, NodeClasses, NumberRange, UploadKind};
 use super::params::{Param, ParamTarget, ParamType, Params};
 
-/// Choices beyond which a combo's values are not listed: a schema of megabytes serves nobody.
+/// A combo with more choices is not listed, because a schema of megabytes is useless.
 const MOST_CHOICES: usize = 5_000;
 
 /// The schema of an object whose properties are the parameters. `media` is the reference to the schema of a media
@@ -74,7 +73,7 @@ fn spec<'c>(
     classes.class(&params.workflow().nodes()[target.node].class_type)?.input(&target.field)
 }
 
-/// The literal that stands in the first field that has one.
+/// The literal in the first field that has one.
 fn default(params: &Params<'_, '_>, targets: &[ParamTarget]) -> Option<Value> {
     targets.iter().find_map(|target| {
         let input = params.workflow().nodes()[target.node].input(&target.field)?;
@@ -106,7 +105,7 @@ fn of_value<'c>(param: &Param, specs: impl Iterator<Item = &'c InputSpec>) -> Va
     for spec in specs {
         match &spec.kind {
             InputKind::Int(range) | InputKind::Float(range) => narrow(&mut schema, range),
-            // A file may be uploaded, so that those which are there are not the only choices.
+            // A file may be uploaded, so the present files are not the only choices.
             InputKind::Combo { choices: listed, remote: false, multiselect: false, .. }
                 if spec.options.upload.is_none() =>
             {
@@ -137,7 +136,7 @@ fn of_value<'c>(param: &Param, specs: impl Iterator<Item = &'c InputSpec>) -> Va
     Value::Object(schema)
 }
 
-/// What several fields of one parameter accept together.
+/// The constraints that several fields of one parameter share.
 fn narrow(schema: &mut Map<String, Value>, range: &NumberRange) {
     let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
     for (key, limit, is_tighter) in [
@@ -155,7 +154,7 @@ fn narrow(schema: &mut Map<String, Value>, range: &NumberRange) {
     }
 }
 
-/// Several fields of one parameter: the choices that all of them have.
+/// The choices that all fields of one parameter share.
 fn choose(common: &mut Option<Vec<Value>>, choices: &[Value]) {
     if choices.is_empty() || choices.len() > MOST_CHOICES {
         return;

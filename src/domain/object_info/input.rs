@@ -1,4 +1,4 @@
-//! One input of a node class: what it takes, and what the class says about it.
+//! One input of a node class.
 
 use std::sync::Arc;
 
@@ -14,11 +14,11 @@ pub struct InputSpec {
     /// The type as the backend writes it: `INT`, `IMAGE`, `*`, `INT,FLOAT`; `COMBO` also for a bare list of
     /// choices.
     pub type_name: String,
-    /// What it takes.
+    /// The kind of values that it takes.
     pub kind: InputKind,
-    /// The value a new node has, where the class says one.
+    /// The value in a new node, if the class gives one.
     pub default: Option<Value>,
-    /// What else the class says.
+    /// Further options of the class.
     pub options: InputOptions,
 }
 
@@ -29,11 +29,11 @@ pub struct NumberRange {
     pub min: Option<Number>,
     /// The greatest.
     pub max: Option<Number>,
-    /// What the editor's arrows add and subtract; backends accept values between.
+    /// The step of the editor's arrows. Backends accept values in between.
     pub step: Option<Number>,
 }
 
-/// What an input takes.
+/// The kind of values that an input takes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum InputKind {
     /// A whole number.
@@ -47,37 +47,37 @@ pub enum InputKind {
     },
     /// `true` or `false`.
     Boolean,
-    /// One of some values, mostly texts.
+    /// One of several values, mostly texts.
     Combo {
         /// The values; shared between inputs that have the same.
         choices: Arc<[Value]>,
         /// Whether they are written as `options` of the type `COMBO`; otherwise the list itself stands for
         /// the type. Backends of old do not hold a value against the former.
         by_options: bool,
-        /// Whether the editor fetches the choices from somewhere else, so that none are known here.
+        /// Whether the editor fetches the choices elsewhere, so that none are known here.
         remote: bool,
         /// Whether the value is a list of choices.
         multiselect: bool,
     },
-    /// One of some keys, each bringing inputs of its own named `input.part` (`COMFY_DYNAMICCOMBO_V3`).
+    /// One of several keys, each with inputs of its own named `input.part` (`COMFY_DYNAMICCOMBO_V3`).
     DynamicCombo(Vec<DynamicOption>),
-    /// As many inputs of one shape as one likes, named `input.part` (`COMFY_AUTOGROW_V3`).
+    /// Any number of inputs of one shape, named `input.part` (`COMFY_AUTOGROW_V3`).
     Autogrow(AutogrowShape),
-    /// A link of any of some types, the same for all inputs of one template (`COMFY_MATCHTYPE_V3`).
+    /// A link of one of several types, the same for all inputs of one template (`COMFY_MATCHTYPE_V3`).
     MatchType {
         /// Which inputs and outputs of the class have one type.
         template_id: String,
-        /// The types: `*`, or names between commas.
+        /// The types: `*`, or names separated by commas.
         allowed_types: String,
     },
-    /// Any other type. Mostly it takes only a link; types such as `COLOR` or `CURVE` hold values.
+    /// Any other type. Most take only a link; types such as `COLOR` or `CURVE` hold values.
     Socket,
 }
 
 /// One key of a dynamic combo.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DynamicOption {
-    /// The value to choose it by.
+    /// The value that selects it.
     pub key: String,
     /// The inputs that come with it: the required, then the optional.
     pub inputs: Vec<InputSpec>,
@@ -86,32 +86,32 @@ pub struct DynamicOption {
 /// The shape of an autogrow input.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AutogrowShape {
-    /// What every one of them takes, mostly one; its own name does not appear in a graph.
+    /// The kind of each part, mostly one; its own name does not appear in a graph.
     pub template: Vec<InputSpec>,
     /// The parts' names where the class lists them; otherwise they are `{prefix}{0..}`.
     pub names: Vec<String>,
-    /// What stands before the number in a part's name.
+    /// The prefix of the number in a part's name.
     pub prefix: Option<String>,
-    /// How many must be set.
+    /// The least number of parts.
     pub min: u64,
-    /// How many there may be at most.
+    /// The greatest number of parts.
     pub max: Option<u64>,
 }
 
-/// What kind of file an input names.
+/// The kind of file that an input names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UploadKind {
-    /// A picture, still or moving.
+    /// A picture, still or animated.
     Image,
-    /// A film.
+    /// A video.
     Video,
-    /// A sound.
+    /// An audio file.
     Audio,
     /// Anything else, such as a 3D model.
     File,
 }
 
-/// What else a class says about an input.
+/// Further options of an input.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InputOptions {
     /// `forceInput`: it takes a link although its type could be typed in.

@@ -32,17 +32,17 @@ pub struct NodeClass {
     pub name: String,
     /// The name shown in the editor; `name` where there is none.
     pub display_name: String,
-    /// What it is for, in its author's words; may be empty.
+    /// The author's description; may be empty.
     pub description: String,
-    /// Where the editor's menu has it, as in `api node/image/BFL`.
+    /// Its place in the editor's menu, as in `api node/image/BFL`.
     pub category: String,
-    /// All inputs but the hidden ones, in the order of definition: the required, then the optional.
+    /// All inputs except hidden ones, in the order of their definition: the required, then the optional.
     pub inputs: Vec<InputSpec>,
     /// Names of the hidden inputs, which the backend fills in itself.
     pub hidden: Vec<String>,
     /// The outputs; a link's slot counts them from 0.
     pub outputs: Vec<OutputSpec>,
-    /// Whether it is an end of a graph: a graph needs at least one.
+    /// Whether it is an output node; a graph needs at least one.
     pub output_node: bool,
     /// Whether its inputs come as whole lists.
     pub is_input_list: bool,
@@ -59,15 +59,15 @@ impl NodeClass {
         !matches!(self.module.split('.').next(), Some("nodes" | "comfy_extras" | "comfy_api_nodes"))
     }
 
-    /// The input of that name as the class defines it: parts of dynamic inputs (`model.images.image0`) are
-    /// not found.
+    /// The input with this name in the class's definition. Parts of dynamic inputs (`model.images.image0`)
+    /// are not found.
     #[must_use]
     pub fn input(&self, name: &str) -> Option<&InputSpec> {
         self.inputs.iter().find(|input| input.name == name)
     }
 }
 
-/// The body could not be read at all.
+/// The body could not be parsed.
 #[derive(Debug, thiserror::Error)]
 #[error("the backend's /object_info is not an object of node classes: {0}")]
 pub struct ObjectInfoError(#[from] serde_json::Error);
@@ -79,11 +79,11 @@ pub struct ObjectInfo {
 }
 
 impl ObjectInfo {
-    /// Reads the body of `GET /object_info` or of `GET /object_info/{class}`, already clean of `NaN` and the like.
-    /// An entry that is no class at all is left out.
+    /// Parses the body of `GET /object_info` or of `GET /object_info/{class}`, without bare `NaN`. An entry
+    /// that is not a class is left out.
     ///
     /// # Errors
-    /// When the text is no JSON object.
+    /// The text is not a JSON object.
     pub fn parse(text: &str) -> Result<Self, ObjectInfoError> {
         Ok(Self { classes: read::classes(text)? })
     }
@@ -94,27 +94,27 @@ impl ObjectInfo {
         self.classes.get(name)
     }
 
-    /// All classes, in no order.
+    /// All classes, in arbitrary order.
     pub fn classes(&self) -> impl Iterator<Item = &NodeClass> {
         self.classes.values()
     }
 
-    /// How many classes there are.
+    /// The number of classes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.classes.len()
     }
 
-    /// Whether there is no class.
+    /// Whether there are no classes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.classes.is_empty()
     }
 }
 
-/// The node classes of one or several backends, as something to ask.
+/// Lookup of node classes in one or several backends.
 pub trait NodeClasses {
-    /// The class of that name, from the first backend that has it.
+    /// The class of this name, from the first backend that has it.
     fn class(&self, name: &str) -> Option<&NodeClass>;
 
     /// The names of all classes, perhaps repeated.

@@ -1,4 +1,4 @@
-//! Reads `/object_info` from its text.
+//! Parses `/object_info`.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use super::input::{
 use super::{NodeClass, OutputSpec};
 use crate::domain::fields::{self, JsonFields};
 
-/// How deep dynamic inputs may lie in each other; three were seen.
+/// The deepest nesting of dynamic inputs; three levels were seen.
 const MAX_NESTING: usize = 8;
 
 /// All classes of a body.

@@ -45,15 +45,15 @@ pub struct NodeFaults {
 /// One fault of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeFault {
-    /// What kind it is.
+    /// The kind of the fault.
     pub kind: FaultKind,
     /// One sentence that a web developer can act on.
     pub message: String,
-    /// The input it is about, if it is about one.
+    /// The input concerned, if one is.
     pub input: Option<String>,
-    /// What was found there: a text as it is, all else as JSON; no longer than 200 characters.
+    /// The value found there: a text as it is, anything else as JSON, with at most 200 characters.
     pub received: Option<String>,
-    /// What may have been meant, the best first, three at most.
+    /// Names that may have been meant, at most three, best first.
     pub nearest: Vec<String>,
     /// Whether the backend certainly refuses it. A class may have a check of its own in place of the general one,
     /// which `/object_info` does not tell of classes in packages of custom nodes.
@@ -65,21 +65,21 @@ pub struct NodeFault {
 pub enum FaultKind {
     /// The backend has no such class.
     MissingNodeType,
-    /// A required input is not there.
+    /// A required input is missing.
     RequiredInputMissing,
-    /// A link that leads to no output.
+    /// A link leads to no output.
     BadLinkedInput,
-    /// A link to an output of another type.
+    /// A link leads to an output of another type.
     ReturnTypeMismatch,
-    /// A value that does not become what the input takes.
+    /// A value cannot be converted to the input's type.
     InvalidInputType,
-    /// A number below the least.
+    /// A number is below the minimum.
     ValueSmallerThanMin,
-    /// A number above the greatest.
+    /// A number is above the maximum.
     ValueBiggerThanMax,
-    /// A value that is none of the choices.
+    /// A value is not one of the choices.
     ValueNotInList,
-    /// Links that lead back to the node.
+    /// Links lead back to the node.
     DependencyCycle,
 }
 
@@ -104,7 +104,7 @@ impl FaultKind {
 /// Something that a workflow names and the backend lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MissingItem<'a> {
-    /// What it is.
+    /// Its kind.
     pub kind: MissingKind,
     /// Its name.
     pub name: &'a str,
@@ -116,7 +116,7 @@ pub struct MissingItem<'a> {
     pub nearest: &'a [String],
 }
 
-/// What can be missing.
+/// The kind of a missing item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MissingKind {
     /// A file with a model's weights.
@@ -128,7 +128,7 @@ pub enum MissingKind {
 }
 
 impl MissingKind {
-    /// Its name in answers.
+    /// Its name in responses.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -140,13 +140,13 @@ impl MissingKind {
 }
 
 impl GraphFaults {
-    /// How many faults there are in all.
+    /// The number of all faults.
     #[must_use]
     pub fn count(&self) -> usize {
         self.nodes.iter().map(|node| node.faults.len()).sum::<usize>() + self.more
     }
 
-    /// Whether there is nothing to say against the workflow.
+    /// Whether there are no faults.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.nodes.is_empty() && !self.no_outputs
@@ -158,7 +158,7 @@ impl GraphFaults {
         self.refused || (!partial && !self.refused_outputs.is_empty())
     }
 
-    /// What the workflow names and the backend lacks.
+    /// The items that the workflow names and the backend lacks.
     pub fn missing(&self) -> impl Iterator<Item = MissingItem<'_>> {
         self.nodes.iter().flat_map(|node| node.faults.iter().filter_map(|fault| fault.missing(node)))
     }

@@ -1,8 +1,8 @@
-//! Which nodes a backend looks at, and what their faults mean for the whole.
+//! Walks the nodes that a backend validates, and derives from their faults whether the workflow is refused.
 //!
-//! A class that is missing anywhere refuses the workflow. Of all else ComfyUI sees only what output nodes
-//! depend on, through inputs that their classes have; and it runs what is left when faulty outputs are taken
-//! away.
+//! A class that is missing anywhere refuses the workflow. Otherwise ComfyUI validates only nodes that output
+//! nodes depend on, through inputs that their classes have. It runs the outputs that are left when faulty
+//! ones are removed.
 
 use std::ops::Range;
 
@@ -57,37 +57,37 @@ enum UnknownNodes {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum VisitMark {
     Unseen,
-    /// Its sources are being looked at.
+    /// Its sources are being checked.
     Open,
     Done {
-        /// Whether it or anything it depends on is refused for sure.
+        /// Whether it, or a node it depends on, is certainly refused.
         refused: bool,
     },
 }
 
-/// A walk from outputs to their sources that looks at each node once.
+/// A walk from outputs to their sources that checks each node once.
 struct SourceWalk<'c> {
     context: &'c GraphContext<'c>,
     marks: Vec<VisitMark>,
-    /// The nodes each node depends on, one after the other.
+    /// The nodes that each node depends on, one after the other.
     sources: Vec<usize>,
     nearest: NearestNames,
     faults: Vec<(usize, Vec<NodeFault>)>,
-    /// Faults that are kept, and those that are only counted.
+    /// The number of faults that are kept, and of those that are only counted.
     told: usize,
     more: usize,
     /// Open nodes, from the output on, that are known to be refused.
     refused_from_output: usize,
-    /// Open nodes against which something was found.
+    /// Open nodes with a fault.
     doubtful: usize,
 }
 
-/// A node whose sources are being looked at.
+/// A node whose sources are being checked.
 struct VisitStep {
     place: usize,
     sources: Range<usize>,
     refused: bool,
-    /// Whether anything was found against the node itself.
+    /// Whether the node itself has a fault.
     doubtful: bool,
 }
 
@@ -107,7 +107,7 @@ impl<'c> SourceWalk<'c> {
         }
     }
 
-    /// Notes every node whose class is not there.
+    /// Reports every node whose class is missing.
     fn missing_classes(&mut self, replaced: &[&str]) -> UnknownNodes {
         let mut found = UnknownNodes::None;
         for (place, node) in self.context.workflow.nodes().iter().enumerate() {
@@ -137,7 +137,7 @@ impl<'c> SourceWalk<'c> {
         found
     }
 
-    /// Keeps faults of a node, or counts them.
+    /// Keeps the faults of a node, or counts them.
     fn note(&mut self, place: usize, mut faults: Vec<NodeFault>) {
         let room = MOST_TOLD - self.told;
         self.more += faults.len().saturating_sub(room);
@@ -170,7 +170,7 @@ impl<'c> SourceWalk<'c> {
                 VisitMark::Unseen => steps.push(self.enter(self.sources[at])),
                 VisitMark::Open => {
                     let place = step.place;
-                    // A backend that refuses a link for itself does not follow it round the cycle.
+                    // A backend that refuses a link by itself does not follow it around the cycle.
                     if self.doubtful == 0 {
                         // A cycle met again refuses nothing that is not refused already.
                         for step in &mut steps[self.refused_from_output..] {
@@ -185,7 +185,7 @@ impl<'c> SourceWalk<'c> {
         last
     }
 
-    /// Looks at one node and where its inputs come from.
+    /// Checks one node and collects its sources.
     fn enter(&mut self, place: usize) -> VisitStep {
         self.marks[place] = VisitMark::Open;
         let first = self.sources.len();

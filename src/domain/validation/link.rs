@@ -1,4 +1,4 @@
-//! Links: whether each leads to an output, and whether that has a type the input takes.
+//! Checks links: whether each leads to an output, and whether the output has a type that the input takes.
 
 use super::faults::FaultKind;
 use super::node::{NodeCheck, is_dynamic};
@@ -8,7 +8,7 @@ use crate::domain::fields;
 use crate::domain::object_info::{NodeClass, OutputSpec};
 
 impl<'c> NodeCheck<'c, '_> {
-    /// A list is a link, whatever it holds.
+    /// Every list is a link, whatever it contains.
     pub fn link(&mut self, slot: NodeSlot<'_>, raw: &str) {
         let (place, output) = match self.end_of(raw) {
             Ok(LinkOrigin::Output { place, output }) => (place, output),
@@ -44,7 +44,7 @@ impl<'c> NodeCheck<'c, '_> {
         }
     }
 
-    /// Where a link comes from, or what is wrong with it and whether that is certain.
+    /// The origin of a link; or its fault, and whether that is certain.
     fn end_of(&self, raw: &str) -> Result<LinkOrigin<'c>, (String, bool)> {
         let [id, slot] = fields::list(raw)[..] else {
             return Err(("a list is a link, which has two parts: a node's id and a number".to_owned(), true));
@@ -58,20 +58,20 @@ impl<'c> NodeCheck<'c, '_> {
             let (node, count) = (self.context.node(place), class.outputs.len());
             let message =
                 format!("links to output {slot} of node {} ({}), which has {count}", node.id, class.name);
-            // Some packages have lists of outputs that give one for any number.
+            // Some packages have lists of outputs that return one for any index.
             (message, !class.is_custom())
         })?;
         Ok(LinkOrigin::Output { place, output })
     }
 }
 
-/// Where a link comes from.
+/// The origin of a link.
 enum LinkOrigin<'c> {
     Output {
         place: usize,
         output: &'c OutputSpec,
     },
-    /// A node of which nothing is known.
+    /// A node of an unknown class.
     Unknown,
 }
 

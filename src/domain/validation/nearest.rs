@@ -1,22 +1,22 @@
 //! Names that may have been meant.
 
-/// How many names are offered.
+/// The most names that are suggested.
 const MOST: usize = 3;
-/// How like a name must be to be offered, of 1.
+/// The least similarity of a suggested name, from 0 to 1.
 const LEAST: f64 = 0.72;
 /// Longer names, in bytes, are not compared with others.
 const COMPARED: usize = 200;
-/// How many searches one workflow may cause: each looks at a whole list.
+/// The most searches for one workflow, because each looks at a whole list.
 const SEARCHES: usize = 64;
 
-/// Searches for one workflow.
+/// The searches for one workflow.
 #[derive(Debug, Default)]
 pub(super) struct NearestNames {
     searches: usize,
 }
 
 impl NearestNames {
-    /// Those of `names` that are most like `wanted`, the best first; none when too many searches were made.
+    /// The most similar of `names`, best first; empty once too many searches were made.
     pub fn of<'a>(&mut self, wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
         self.searches += 1;
         if self.searches > SEARCHES || wanted.len() > COMPARED {
@@ -37,7 +37,7 @@ impl NearestNames {
     }
 }
 
-/// The same file in another folder is most likely what was meant.
+/// The same file in another folder is most likely the one that was meant.
 fn likeness(wanted: &str, name: &str) -> f64 {
     let last = |path: &'_ str| path.rfind(['/', '\\']).map_or(0, |at| at + 1);
     let ends = strsim::jaro_winkler(&wanted[last(wanted)..], &name[last(name)..]);

@@ -1,5 +1,5 @@
-//! One node's inputs held against its class: which there are, and which are missing. What stands in them is
-//! looked at in `link` and `value`.
+//! Checks one node's inputs against its class: which exist and which are missing. `link` and `value` check
+//! their contents.
 
 use serde_json::Value;
 
@@ -13,10 +13,10 @@ use crate::domain::fields;
 use crate::domain::object_info::{AutogrowShape, InputKind, InputSpec, NodeClass};
 use crate::domain::workflow::{GraphNode, NodeInput};
 
-/// The most parts that ComfyUI lets an input grow to.
+/// The most parts of an input that grows in ComfyUI.
 const MOST_PARTS: usize = 100;
 
-/// A check of one node.
+/// The check of one node.
 pub(super) struct NodeCheck<'c, 's> {
     pub context: &'c GraphContext<'c>,
     pub node: &'c GraphNode,
@@ -28,7 +28,7 @@ pub(super) struct NodeCheck<'c, 's> {
 }
 
 impl<'c, 's> NodeCheck<'c, 's> {
-    /// The faults of the node at `place`; the nodes it depends on are added to `sources`.
+    /// The faults of the node at `place`. The nodes that it depends on are added to `sources`.
     pub fn run(
         context: &'c GraphContext<'c>,
         place: usize,
@@ -44,7 +44,7 @@ impl<'c, 's> NodeCheck<'c, 's> {
         check.faults
     }
 
-    /// One input of the class, which the graph calls `name`, and all it brings.
+    /// Checks one input of the class, named `name` in the graph, and its dependent inputs.
     fn input(&mut self, spec: &InputSpec, name: &str) {
         let slot = NodeSlot { name, spec };
         match &spec.kind {
@@ -57,8 +57,8 @@ impl<'c, 's> NodeCheck<'c, 's> {
         }
     }
 
-    /// An input that brings others by its value. A backend takes any value, and none at all; but what it does with
-    /// one that is no key ends in an error.
+    /// An input whose value selects further inputs. A backend accepts any value, or none, but a value that is
+    /// not a key ends in an error.
     fn dynamic(&mut self, slot: NodeSlot<'_>) {
         let InputKind::DynamicCombo(options) = &slot.spec.kind else { return };
         let Some(input) = self.given(slot.name) else {
@@ -79,7 +79,7 @@ impl<'c, 's> NodeCheck<'c, 's> {
         }
     }
 
-    /// An input that stands for several of one shape.
+    /// An input that stands for several inputs of one shape.
     fn grown(&mut self, slot: NodeSlot<'_>, grow: &AutogrowShape) {
         let Some(template) = grow.template.first() else { return };
         for at in 0..usize::try_from(grow.min).map_or(MOST_PARTS, |min| min.min(MOST_PARTS)) {

@@ -1,23 +1,23 @@
-//! Classes of ComfyUI's own that check some of their inputs themselves, in place of the general check: a value that
-//! is no choice, or a number out of range, may be right there. `/object_info` does not say so.
+//! Classes of ComfyUI that validate some of their inputs themselves, instead of the general check. A value
+//! that is not a choice, or a number out of range, may be valid there. `/object_info` does not report this.
 //!
 //! Source: the classes of ComfyUI 0.3.64 and 0.24.0 that have `VALIDATE_INPUTS` or `validate_inputs`.
 
 use crate::domain::object_info::NodeClass;
 
-/// What a class checks itself.
+/// The inputs that a class validates itself.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct ClassOwnChecks {
-    /// Its inputs by name.
+    /// Inputs by name.
     inputs: &'static [&'static str],
-    /// All its inputs.
+    /// All inputs.
     all: bool,
-    /// The types of what is linked to it.
+    /// The types of linked values.
     pub types: bool,
 }
 
 impl ClassOwnChecks {
-    /// Whether the general check of values is not made for `input`.
+    /// Whether the general check of values is skipped for `input`.
     pub fn replaces(&self, input: &str) -> bool {
         self.all || self.inputs.contains(&input)
     }
@@ -51,7 +51,7 @@ static OWN: [(&str, ClassOwnChecks); 16] = [
     ("TripoConversionNode", ClassOwnChecks { types: true, ..NONE }),
 ];
 
-/// What `class` checks itself, as far as it is known.
+/// The inputs that `class` validates itself, if it is known.
 pub(super) fn of(class: &NodeClass) -> ClassOwnChecks {
     OWN.iter().find(|(name, _)| *name == class.name).map_or(NONE, |(_, own)| *own)
 }

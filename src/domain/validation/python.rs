@@ -1,11 +1,10 @@
-//! What Python makes of JSON values: numbers, equality, places in a list. In doubt a value is taken, not
-//! refused.
+//! Python's view of JSON values: numbers, equality, list indexes. In doubt, a value is accepted.
 
 use serde_json::Value;
 
 use crate::domain::fields;
 
-/// A number, whole as long as it can be.
+/// A number, kept as an integer as long as possible.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum PythonNumber {
     Int(i128),
@@ -21,7 +20,7 @@ impl PythonNumber {
         }
     }
 
-    /// Whether it is surely less than `other`; nothing is less or more than what is no number.
+    /// Whether it is certainly less than `other`. Nothing is less or greater than NaN.
     pub fn is_less(self, other: Self) -> bool {
         match (self, other) {
             (Self::Int(one), Self::Int(other)) => one < other,
@@ -30,12 +29,12 @@ impl PythonNumber {
     }
 }
 
-/// What `int()` makes of a JSON value; `None` if it fails.
+/// The result of Python's `int()` for a JSON value; `None` if it fails.
 pub(super) fn int(raw: &str) -> Option<PythonNumber> {
     if let Some(text) = fields::text(raw) {
         let text = digits(&text);
         if !text.is_ascii() {
-            // Python reads the digits of every script.
+            // Python accepts the digits of every script.
             return Some(PythonNumber::Float(f64::NAN));
         }
         let number = text.strip_prefix(['+', '-']).unwrap_or(&text);
@@ -49,7 +48,7 @@ pub(super) fn int(raw: &str) -> Option<PythonNumber> {
     }
 }
 
-/// What `float()` makes of a JSON value; `None` if it fails. Whole numbers stay exact.
+/// The result of Python's `float()` for a JSON value; `None` if it fails. Integers stay exact.
 pub(super) fn float(raw: &str) -> Option<PythonNumber> {
     match raw {
         "true" => return Some(PythonNumber::Int(1)),
@@ -61,7 +60,7 @@ pub(super) fn float(raw: &str) -> Option<PythonNumber> {
     if text.is_ascii() { number_of(&text) } else { Some(PythonNumber::Float(f64::NAN)) }
 }
 
-/// A text without the white space around it and the underscores that may part digits.
+/// A text without surrounding white space and without underscores between digits.
 fn digits(text: &str) -> String {
     let is_space = |c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c);
     text.trim_matches(is_space).replace('_', "")
@@ -71,7 +70,7 @@ fn number_of(text: &str) -> Option<PythonNumber> {
     text.parse().map(PythonNumber::Int).or_else(|_| text.parse().map(PythonNumber::Float)).ok()
 }
 
-/// The place that a link's second part means in a list of `count`: a whole number, from the end if negative.
+/// The index that a link's second element means in a list of `count`: an integer, from the end if negative.
 pub(super) fn index(raw: &str, count: usize) -> Option<usize> {
     let at: i64 = match raw {
         "true" => 1,
@@ -82,7 +81,7 @@ pub(super) fn index(raw: &str, count: usize) -> Option<usize> {
     usize::try_from(at).ok().filter(|at| *at < count)
 }
 
-/// Whether two values are equal: `1`, `1.0` and `true` are.
+/// Whether two values are equal in Python: `1`, `1.0` and `true` are.
 pub(super) fn are_equal(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(_) | Value::Bool(_), Value::Number(_) | Value::Bool(_)) => {

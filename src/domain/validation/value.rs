@@ -1,4 +1,4 @@
-//! Values: whether each becomes what the input takes.
+//! Checks values: whether each can be converted to the input's type.
 
 use std::borrow::Cow;
 
@@ -18,7 +18,7 @@ const FEW: usize = 20;
 
 impl NodeCheck<'_, '_> {
     pub fn literal(&mut self, slot: NodeSlot<'_>, raw: &str) {
-        // The form in which the editor sends lists that are no links.
+        // The form in which the editor sends lists that are not links.
         let wrapped = raw.starts_with('{').then(|| JsonFields::parse(raw)).flatten();
         let raw = wrapped.as_ref().and_then(|fields| fields.raw("__value__")).unwrap_or(raw);
         match &slot.spec.kind {
@@ -89,7 +89,7 @@ impl NodeCheck<'_, '_> {
     }
 }
 
-/// Whether a value is one of the choices; of several values, whether each is.
+/// Whether a value is one of the choices; for several values, whether each is.
 fn is_choice(raw: &str, choices: &[Value]) -> bool {
     if let Some(text) = fields::text(raw) {
         return choices.iter().any(|choice| choice.as_str() == Some(&*text));
@@ -103,7 +103,7 @@ fn article(type_name: &str) -> &'static str {
     if type_name == "INT" { "a whole number" } else { "a number" }
 }
 
-/// A text as it is, all else as JSON, cut after [`SHOWN`] characters.
+/// A text as it is, anything else as JSON, cut after [`SHOWN`] characters.
 pub(super) fn shown(raw: &str) -> Cow<'_, str> {
     let text = fields::text(raw).unwrap_or(Cow::Borrowed(raw));
     match text.char_indices().nth(SHOWN) {
