@@ -90,7 +90,7 @@ pub struct AttemptRecord {
     pub reason: Option<String>,
 }
 
-/// Measurements of the runs whose workflows share one shape or family ([`Needs`](crate::domain::needs::Needs)).
+/// Measurements of the runs whose workflows share one shape or family ([`Needs`](crate::domain::needs::JobNeeds)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShapeRecord {
     /// The hash of the shape or family.
