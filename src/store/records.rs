@@ -90,7 +90,8 @@ pub struct AttemptRecord {
     pub reason: Option<String>,
 }
 
-/// Measurements of the runs whose workflows share one shape or family ([`Needs`](crate::domain::needs::JobNeeds)).
+/// Measurements of the runs whose workflows share one shape or family
+/// ([`JobNeeds`](crate::domain::needs::JobNeeds)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShapeRecord {
     /// The hash of the shape or family.

@@ -40,8 +40,8 @@ async fn until_memory_known(gateway: &Gateway) {
     until_backends(gateway, |backend| backend["vram"]["total"].is_u64()).await;
 }
 
-/// Waits until no backend has a reason to be avoided. A probe that was under way while a run ended may count that run as
-/// a foreign job, until the next probe.
+/// Waits until no backend has a reason to be avoided. A probe that was under way while a run ended may count
+/// that run as a foreign job, until the next probe.
 async fn until_all_alike(gateway: &Gateway) {
     until_backends(gateway, |backend| backend["state"] == "up" && backend["foreign_jobs"] == 0).await;
 }

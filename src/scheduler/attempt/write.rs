@@ -163,7 +163,7 @@ impl AttemptTask {
                 Err(StoreError::LeaseLost) => return Err(StoreError::LeaseLost),
                 Err(error) => {
                     failures += 1;
-                    tracing::error!(prompt_id = %self.job.prompt_id, %error, "the job's end is not on disk yet; trying again");
+                    tracing::error!(%error, "the job's end is not on disk yet; trying again");
                     self.pause(failures).await;
                 }
                 Ok(()) => return Ok(()),
