@@ -1,5 +1,5 @@
 //! Serves connections with a connection limit, time limits, and a graceful shutdown. `axum::serve` sets no timeouts, so a
-//! client that trickles its headers or never reads its response would hold a connection for ever.
+//! client that trickles its headers or never reads its response would hold a connection without limit.
 
 mod activity;
 mod pace;
