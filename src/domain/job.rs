@@ -279,6 +279,28 @@ pub struct JobFinish {
     pub expires_at: Option<UnixMillis>,
 }
 
+impl JobFinish {
+    /// The end of a job without outputs and timings.
+    #[must_use]
+    pub fn without_outputs(
+        ending: JobEnding,
+        finished_at: UnixMillis,
+        expires_at: Option<UnixMillis>,
+    ) -> Self {
+        Self {
+            ending,
+            outputs: None,
+            outputs_file: None,
+            texts: Vec::new(),
+            media: Vec::new(),
+            dropped_outputs: Vec::new(),
+            timings: PhaseTimings::default(),
+            finished_at,
+            expires_at,
+        }
+    }
+}
+
 /// An output of a workflow that was not made although the job completed.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct DroppedOutput {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use comfy_gateway::domain::failure::{Failure, FailureCode};
 use comfy_gateway::domain::id::{AttemptId, GatewayId, PromptId};
-use comfy_gateway::domain::job::{JobEnding, JobFinish, NewJob, PhaseTimings};
+use comfy_gateway::domain::job::{JobEnding, JobFinish, NewJob};
 use comfy_gateway::domain::needs::JobNeeds;
 use comfy_gateway::domain::time::UnixMillis;
 use comfy_gateway::lifecycle::TaskOwner;
@@ -54,17 +54,7 @@ pub fn spent() -> Failure {
 }
 
 pub fn ended(ending: JobEnding, at: UnixMillis) -> JobFinish {
-    JobFinish {
-        ending,
-        outputs: None,
-        outputs_file: None,
-        texts: Vec::new(),
-        media: Vec::new(),
-        dropped_outputs: Vec::new(),
-        timings: PhaseTimings::default(),
-        finished_at: at,
-        expires_at: None,
-    }
+    JobFinish::without_outputs(ending, at, None)
 }
 
 /// The outcome of a run. It depends on the job and not on chance, so that all its attempts are alike.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use comfy_gateway::domain::failure::{Failure, FailureCode};
 use comfy_gateway::domain::id::{AttemptId, BackendName, LeaseOwner, PromptId};
 use comfy_gateway::domain::input::{JobInput, RemoteInput, StoredInput};
-use comfy_gateway::domain::job::{Fence, JobEnding, JobFinish, Lease, NamedText, NewJob, PhaseTimings};
+use comfy_gateway::domain::job::{Fence, JobEnding, JobFinish, Lease, NamedText, NewJob};
 use comfy_gateway::domain::media::{MediaFile, MediaKind};
 use comfy_gateway::domain::requeue::RequeueCause;
 use comfy_gateway::domain::time::UnixMillis;
@@ -138,17 +138,7 @@ pub fn completed() -> JobEnding {
 
 /// A result without outputs at 2,000 ms.
 pub fn finish_with(ending: JobEnding) -> JobFinish {
-    JobFinish {
-        ending,
-        outputs: None,
-        outputs_file: None,
-        texts: Vec::new(),
-        media: Vec::new(),
-        dropped_outputs: Vec::new(),
-        timings: PhaseTimings::default(),
-        finished_at: at(2_000),
-        expires_at: None,
-    }
+    JobFinish::without_outputs(ending, at(2_000), None)
 }
 
 /// A requeue for `cause` at 1,500 ms that allows the next claim at 1,000 ms.

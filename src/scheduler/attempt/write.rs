@@ -99,20 +99,14 @@ impl AttemptTask {
     pub(super) fn empty_finish(&self, ending: JobEnding, trace: &AttemptTrace) -> JobFinish {
         let started = self.job.attempt.started_at;
         let finished_at = self.now();
+        let expires_at = self.context.core.expiry(finished_at);
         JobFinish {
-            ending,
-            outputs: None,
-            outputs_file: None,
-            texts: Vec::new(),
-            media: Vec::new(),
-            dropped_outputs: Vec::new(),
             timings: PhaseTimings {
                 queued_ms: Some(millis(started.since(self.job.created_at))),
                 preparing_ms: trace.submitted_at.map(|submitted| millis(submitted.since(started))),
                 ..PhaseTimings::default()
             },
-            finished_at,
-            expires_at: self.context.core.expiry(finished_at),
+            ..JobFinish::without_outputs(ending, finished_at, expires_at)
         }
     }
 

@@ -10,7 +10,7 @@ use super::orphans::SweepError;
 use crate::core::JobEnd;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::PromptId;
-use crate::domain::job::{JobEnding, JobFinish, PhaseTimings};
+use crate::domain::job::{JobEnding, JobFinish};
 use crate::scheduler::context::SchedulerContext;
 use crate::store::{ClaimedJob, Requeue, StoreError};
 
@@ -173,17 +173,7 @@ pub(in crate::scheduler) async fn give_back(
     let at = requeue.at;
     match context.core.store.requeue(fence, requeue).await {
         Err(StoreError::LeaseLost) => {
-            let finish = JobFinish {
-                ending: JobEnding::Cancelled,
-                outputs: None,
-                outputs_file: None,
-                texts: Vec::new(),
-                media: Vec::new(),
-                dropped_outputs: Vec::new(),
-                timings: PhaseTimings::default(),
-                finished_at: at,
-                expires_at: context.core.expiry(at),
-            };
+            let finish = JobFinish::without_outputs(JobEnding::Cancelled, at, context.core.expiry(at));
             context.core.store.finish(fence, finish).await?;
             let end = JobEnd { in_queue: false, ..JobEnd::cancelled(job.prompt_id) };
             context.core.announce_end(end);
